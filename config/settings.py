@@ -1,0 +1,160 @@
+"""The loader: environment over env file over invoke.yaml over built-in default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config import dotenv
+from config.paths import ROOT
+from ops.errors import Misconfigured
+
+TARGETS = ("local", "docker", "prod")
+
+# Every key of invoke.yaml that is ours, with its built-in default.
+DEFAULTS: dict[str, Any] = {
+    "target": "local",
+    "paths": {
+        "schema": "sql/schema.sql",
+        "seed": "sql/seed.sql",
+        "queries": "sql/queries",
+    },
+    "db": {
+        "name": "cruddur",
+        "lock_timeout": "60",
+        "connect_timeout": "10",
+    },
+}
+
+INVOKES_OWN = ("run", "runners", "sudo", "tasks", "timeouts")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A variable's value and the place that it came from."""
+
+    text: str = field(repr=False)
+    origin: str
+
+
+@dataclass(frozen=True)
+class Variables:
+    """Environment variables over those of the env file; an empty one is unset."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    saved: Mapping[str, str] = field(repr=False)
+    env_file: Path
+
+    def find(self, name: str) -> Value | None:
+        if text := self.environ.get(name, ""):
+            return Value(text, "environment")
+        if text := self.saved.get(name, ""):
+            return Value(text, self.env_file.name)
+        return None
+
+    def get(self, name: str, default: str = "") -> str:
+        value = self.find(name)
+        return value.text if value else default
+
+    def hides(self, name: str) -> bool:
+        """Whether the process environment hides another value saved in the env file."""
+        mine, saved = self.environ.get(name), self.saved.get(name)
+        return bool(mine and saved and mine != saved)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a task needs to know, loaded once per command."""
+
+    root: Path
+    vars: Variables
+    target: str
+    schema: Path
+    seed: Path
+    queries: Path
+    database: str
+    lock_timeout: float
+    """Seconds to wait for another run on the same database."""
+    connect_timeout: int
+    """Seconds to wait for a server that is not on this machine."""
+
+
+def load(
+    config: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    root: Path = ROOT,
+) -> Settings:
+    """Return the settings of one command.
+
+    `config` is invoke's merged configuration (invoke.yaml, INVOKE_*, -f).
+    Raises `Misconfigured` for an unknown key or a value that does not parse.
+    """
+    environ = os.environ if environ is None else environ
+    check_keys(config)
+    env_file = root / environ.get("ENV_FILE", "").strip() if environ.get("ENV_FILE") else root / ".env"
+
+    def text(key: str) -> str:
+        section, _, name = key.rpartition(".")
+        mine: Any = config.get(section, {}) if section else config
+        fallback = DEFAULTS[section][name] if section else DEFAULTS[name]
+        value = mine.get(name, fallback)
+        if isinstance(value, (bool, Mapping, list)) or value is None:
+            raise Misconfigured(f'{key} in invoke.yaml: write it as a quoted string, like "{fallback}"')
+        if not str(value).strip():
+            raise Misconfigured(f'{key} in invoke.yaml is empty: give it a value, like "{fallback}"')
+        return str(value).strip()
+
+    def number(key: str) -> float:
+        try:
+            value = float(text(key))
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 1e6:
+            raise Misconfigured(f"{key}={text(key)}: give a number of seconds above 0")
+        return value
+
+    return Settings(
+        root=root,
+        vars=Variables(environ, dotenv.read(env_file), env_file),
+        target=target_name(text("target"), "the setting target"),
+        schema=root / text("paths.schema"),
+        seed=root / text("paths.seed"),
+        queries=root / text("paths.queries"),
+        database=text("db.name"),
+        lock_timeout=number("db.lock_timeout"),
+        connect_timeout=max(1, round(number("db.connect_timeout"))),
+    )
+
+
+def target_name(text: str, source: str = "--target") -> str:
+    """Check the name of a target."""
+    if text not in TARGETS:
+        raise Misconfigured(f"{source}: there is no target {text!r}, use one of {', '.join(TARGETS)}")
+    return text
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Refuse keys that nobody would read, since invoke merges them in silence.
+
+    Top-level keys that are not ours may belong to the tasks of a repository
+    that the suite was dropped into; only near misses of ours are refused there.
+    """
+    for key, value in config.items():
+        if key in DEFAULTS:
+            known = DEFAULTS[key]
+            if isinstance(known, dict):
+                if not isinstance(value, Mapping):
+                    raise Misconfigured(f"{key} in invoke.yaml: write a section with {', '.join(known)}")
+                for name in value:
+                    if name not in known:
+                        raise Misconfigured(
+                            f"{key}.{name} in invoke.yaml: no such setting, use one of {', '.join(known)}"
+                        )
+        elif key not in INVOKES_OWN:
+            import difflib
+
+            if near := difflib.get_close_matches(str(key), DEFAULTS, n=1, cutoff=0.8):
+                raise Misconfigured(f"{key} in invoke.yaml: no such setting, do you mean {near[0]}?")

@@ -1,0 +1,223 @@
+"""From variables to one target: which server, which login, which database.
+
+URLs mean what libpq takes them to mean. Where libpq would take one for
+something else than its author meant, that is one line naming the variable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
+
+from config.settings import Settings
+from ops.errors import Misconfigured
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MASK = "****"
+MAINTENANCE = ("postgres", "template0", "template1", "rdsadmin")
+DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
+
+# Parameters that make up the address part of a URL; all others follow the `?`.
+ADDRESS = ("user", "password", "host", "port", "dbname")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One database on one server, resolved once per command."""
+
+    name: str
+    """local, docker or prod."""
+    source: str
+    """What named it: a variable, or the embedded server."""
+    params: Mapping[str, str] = field(repr=False)
+    """libpq parameters by keyword, the password among them."""
+    embedded: bool = False
+    """Whether the server is the one that the suite keeps in .local/postgres."""
+
+    @property
+    def host(self) -> str:
+        return self.params.get("host", "")
+
+    @property
+    def port(self) -> int:
+        return int(self.params.get("port") or 5432)
+
+    @property
+    def dbname(self) -> str:
+        return self.params["dbname"]
+
+    @property
+    def password(self) -> str:
+        return self.params.get("password", "")
+
+    @property
+    def loopback(self) -> bool:
+        host = self.params.get("hostaddr") or self.host
+        return host in LOOPBACK or host.startswith(("127.", "/")) or not host
+
+    @property
+    def rds(self) -> bool:
+        return self.host.lower().rstrip(".").endswith(".rds.amazonaws.com")
+
+    @property
+    def address(self) -> str:
+        """user@host:port/database, for people."""
+        user = f"{self.params['user']}@" if self.params.get("user") else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host or "socket"
+        return f"{user}{host}:{self.port}/{self.dbname}"
+
+    def on(self, **params: str) -> Target:
+        """Return the same target with some parameters changed."""
+        return replace(self, params={**self.params, **params})
+
+    def url(self, *, show_password: bool = False) -> str:
+        """Return the URL, percent-encoded so that psql takes it as it is."""
+        p = self.params
+        user = quote(p.get("user", ""), safe="")
+        if self.password:
+            user += ":" + (quote(self.password, safe="") if show_password else MASK)
+        extra = {k: v for k, v in p.items() if k not in ADDRESS and v}
+        host = self.host
+        if host.startswith("/"):
+            extra, host = {"host": host, **extra}, ""
+        elif ":" in host:
+            host = f"[{host}]"
+        port = f":{p['port']}" if p.get("port") else ""
+        query = "&".join(f"{k}={quote(v, safe='/')}" for k, v in extra.items())
+        return (
+            f"postgresql://{user}{'@' if user else ''}{host}{port}/{quote(self.dbname, safe='')}"
+            + (f"?{query}" if query else "")
+        )
+
+
+def resolve(settings: Settings, name: str) -> Target | None:
+    """Return the target called `name`; None stands for the embedded server.
+
+    Raises `Misconfigured` when its variables are missing or wrong. Asks no
+    server and no network: what the name turns out to be is seen on connecting.
+    """
+    if name == "prod":
+        return prod(settings)
+    if name == "docker":
+        variable = "CONNECTION_LOCAL_DOCKER_URL"
+        value = settings.vars.find(variable)
+        return parse(value.text if value else DOCKER_URL, variable, name)
+    if value := settings.vars.find("CONNECTION_URL"):
+        return parse(value.text, "CONNECTION_URL", name)
+    return None
+
+
+def prod(settings: Settings) -> Target:
+    """Return production: PROD_CONNECTION_URL, or built from its parts."""
+    get = settings.vars.get
+    if url := get("PROD_CONNECTION_URL"):
+        target = parse(url, "PROD_CONNECTION_URL", "prod")
+    elif host := get("PROD_DB_ENDPOINT"):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", host):
+            raise Misconfigured("PROD_DB_ENDPOINT: give the host name alone; the port is POSTGRES_PORT")
+        missing = [n for n in ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD") if not get(n)]
+        if missing:
+            raise Misconfigured(f"prod needs {' and '.join(missing)} beside PROD_DB_ENDPOINT: set it in .env")
+        params = {
+            "user": get("POSTGRES_MASTER_USERNAME"),
+            "password": get("POSTGRES_MASTER_PASSWORD"),
+            "host": host,
+            "port": checked_port(get("POSTGRES_PORT", "5432"), "POSTGRES_PORT"),
+            "dbname": settings.database,
+        }
+        target = Target("prod", "PROD_DB_ENDPOINT", params)
+    else:
+        raise Misconfigured(
+            "prod is not configured: set PROD_CONNECTION_URL (or PROD_DB_ENDPOINT and "
+            "POSTGRES_MASTER_USERNAME, POSTGRES_MASTER_PASSWORD) in .env"
+        )
+    extra = {
+        "hostaddr": get("PROD_DB_HOSTADDR"),
+        "sslmode": get("PROD_DB_SSLMODE"),
+        "sslrootcert": get("PROD_DB_SSLROOTCERT"),
+    }
+    if extra["sslmode"] and extra["sslmode"] not in SSLMODES:
+        raise Misconfigured(f"PROD_DB_SSLMODE: use one of {', '.join(SSLMODES)}")
+    if target.rds and "sslmode" not in target.params and not extra["sslmode"]:
+        extra["sslmode"] = "require"  # libpq's default would fall back to plain text
+    return target.on(**{k: v for k, v in extra.items() if v})
+
+
+SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def checked_port(text: str, source: str) -> str:
+    """Check a port number, digits as text."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise Misconfigured(f"{source}: the port must be a number from 1 to 65535")
+    return text
+
+
+def parse(url: str, source: str, name: str) -> Target:
+    """Read a URL as libpq does, or say what in it libpq would misread.
+
+    The message names the variable and the character, never a part of the URL:
+    whatever stands there may be a piece of the password.
+    """
+
+    def wrong(why: str) -> Misconfigured:
+        return Misconfigured(f"{source}: {why}")
+
+    if url != url.strip() or any(ord(c) < 32 or ord(c) == 127 for c in url):
+        raise wrong("has a blank or a control character at its start or end, or a line break: remove it")
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in ("postgresql", "postgres"):
+        raise wrong("must begin with postgresql:// and look like postgresql://user:password@host:5432/database")
+    if re.search(r"\$\{|\$\(", url):
+        raise wrong("holds an unexpanded ${…}: the shell or file it came from did not fill it in")
+    if any(c.isspace() for c in url):
+        raise wrong("holds a blank: write it as %20")
+
+    # libpq ends user:password at the first @, and the address at the first /
+    authority, _, path = rest.partition("/")
+    if "@" in path.partition("?")[0]:
+        raise wrong("a raw / in the password: write it as %2F (a raw @ in the database name is %40)")
+    if authority.count("@") > 1:
+        raise wrong("a raw @ in the user or password: write it as %40")
+    credentials, _, location = authority.rpartition("@")
+    if bad := re.search(r"%(?![0-9A-Fa-f]{2})", rest):
+        place = "the password" if bad.start() < len(credentials) else "the URL"
+        raise wrong(f"a raw % in {place}: write it as %25")
+    if "%00" in rest:
+        raise wrong("holds %00: a zero byte cannot be sent to Postgres, remove it")
+    if "," in location:
+        raise wrong("names several hosts: give one")
+    if "#" in path:
+        raise wrong("a raw # after the host: write it as %23")
+
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        params = {k: str(v) for k, v in conninfo_to_dict(url).items() if v is not None}
+    except psycopg.Error:
+        if re.search(r":.*[^0-9]", location) and "]" not in location:
+            raise wrong(
+                "the port must be a number; special characters in the password are written "
+                "as %XX (@ is %40, / is %2F, : is %3A)"
+            ) from None
+        raise wrong(
+            "libpq cannot read it: it must look like postgresql://user:password@host:5432/database"
+        ) from None
+    except UnicodeDecodeError:
+        raise wrong("a %XX in it is not UTF-8: write non-ASCII characters as they are") from None
+    if not params.get("dbname"):
+        raise wrong("no database name: end it with /cruddur, or the name of your database")
+    if params.get("port"):
+        checked_port(params["port"], source)
+    if params.get("sslmode") and params["sslmode"] not in SSLMODES:
+        raise wrong(f"sslmode must be one of {', '.join(SSLMODES)}")
+    if "service" in params:
+        raise wrong("takes no service=: give host, port, user and database")
+    if params["dbname"] in MAINTENANCE:
+        raise wrong(f"the database {params['dbname']} belongs to the server itself: name your own, like /cruddur")
+    if len(params["dbname"].encode()) > 63:
+        raise wrong("the database name is longer than the 63 bytes that Postgres keeps")
+    return Target(name, source, params)

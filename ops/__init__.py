@@ -1,0 +1,1 @@
+"""What the tasks do: one folder per namespace, thin tasks over plain functions."""

@@ -1,0 +1,108 @@
+"""The `@task` every module uses: our errors become one line and an exit code.
+
+This is the only place that ends the process on an error. A `Problem` becomes
+its message and code; what the operating system or the database refuses becomes
+one line and 1; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TARGET = "local, docker or prod (default: the setting target, which is local)"
+CONFIRM = "on production: the database's name, which stands for typing it at the prompt"
+VAR = "a psql variable for the file, NAME=VALUE (repeatable)"
+JSON = "print JSON instead of a table (default: no)"
+
+
+def task(
+    *, help: Mapping[str, str] | None = None, iterable: Iterable[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a task of a function, keeping its signature for type checkers."""
+
+    def decorate(body: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(body)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return body(*args, **kwargs)
+            except KeyboardInterrupt:
+                raise Exit("cancelled", code=130) from None
+            except BrokenPipeError:
+                silence_stdout()
+                raise Exit(code=0) from None
+            except Exception as error:
+                exit = translate(error)
+                if exit is None:
+                    raise
+                raise exit from error
+
+        made = invoke_task(guarded, help=dict(help or {}), iterable=list(iterable))
+        return cast(Callable[P, R], made)
+
+    return decorate
+
+
+def translate(error: Exception) -> Exit | None:
+    """Return the exit that an error stands for, or None for a bug."""
+    from ops.console import redact
+    from ops.errors import Problem
+
+    if isinstance(error, Problem):
+        return Exit(redact(str(error)), code=error.code)
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if error.filename else ""
+        return Exit(redact(f"{what}{error.strerror or error}"), code=1)
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.Error):
+        code = f" ({error.sqlstate})" if error.sqlstate else ""
+        return Exit(redact(" ".join(str(error).split()) + code), code=1)
+    return None
+
+
+def silence_stdout() -> None:
+    """Stop Python from complaining at exit that nobody reads its output any more."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def settings(c: Context) -> Settings:
+    """Load the settings of this command from invoke's configuration."""
+    from config.settings import load
+    from ops.errors import Misconfigured
+
+    config = cast(Any, c.config)
+    # invoke goes on in silence when the file named by -f is not there
+    if config._runtime_path and not config._runtime_found:
+        raise Misconfigured(f"-f {config._runtime_path}: no such file")
+    if config.run.dry:
+        raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
+    return load(config)
+
+
+def variables(pairs: Iterable[str] | None) -> dict[str, str]:
+    """Read repeated NAME=VALUE options."""
+    import re
+
+    from ops.errors import Misconfigured
+
+    values: dict[str, str] = {}
+    for pair in pairs or ():
+        name, found, value = pair.partition("=")
+        if not found or not re.fullmatch(r"\w+", name):
+            raise Misconfigured(f"--var {name}: write it as NAME=VALUE, the name in letters, digits and _")
+        values[name] = value
+    return values

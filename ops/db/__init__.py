@@ -1,0 +1,1 @@
+"""Create, load, seed, set up, connect to and inspect Postgres."""

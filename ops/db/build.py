@@ -1,0 +1,103 @@
+"""db.setup, db.schema-load and db.seed: from files to a filled database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.settings import Settings
+from ops.console import say
+from ops.db import load, lock, place, seed, status, swap
+from ops.db.script import Script, read, read_stdin
+from ops.errors import Misconfigured, NoDatabase
+
+DEFAULT = "(default)"
+"""Stands for the file that invoke.yaml names."""
+
+
+def script(given: str, default: Path) -> Script:
+    """Read the file of an option: relative to the working directory, - for standard input."""
+    if given == "-":
+        return read_stdin()
+    return read(default) if given in ("", DEFAULT) else read(Path.cwd() / Path(given).expanduser(), given)
+
+
+def setup(
+    settings: Settings, target: str, schema: str, seeds: str, variables: Mapping[str, str], confirm: str, *, force: bool
+) -> None:
+    """Build the database from schema and seed, and swap it in; `seeds` empty: no rows."""
+    begun = time.monotonic()
+    if schema == "-" and seeds == "-":
+        raise Misconfigured("--schema - and --seed -: standard input can be read once, name a file for the other")
+    scripts = [script(schema, settings.schema)]
+    if seeds:
+        scripts.append(script(seeds, settings.seed))
+    with place.opened(settings, target, "db.setup", writes=True) as at:
+        plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
+        place.confirm(at, "setup", confirm)
+        after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
+        replaced = swap.rebuild(at, plans, force=force, after=after)
+        with at.connect() as conn:
+            counts = ", ".join(f"{t['table']} {t['rows']} rows" for t in status.tables(conn))
+        say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
+        say(f"tables: {counts or 'none'}")
+        if replaced:
+            say(f"the previous one is kept as {at.name}{swap.PREV}: inv db.undo swaps back")
+        option = "" if at.target.name == settings.target else f" -t {at.target.name}"
+        say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")
+
+
+def schema_load(settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str) -> None:
+    """Load a schema into the live database, in one transaction."""
+    source = script(file, settings.schema)
+    with place.opened(settings, target, "db.schema-load", writes=True) as at:
+        plan = load.plan(source, variables)
+        place.confirm(at, "schema-load", confirm)
+        into(at, plan)
+        say(f"loaded {source.name} into {at.name}")
+
+
+def seed_load(
+    settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str, *, again: bool
+) -> None:
+    """Load a seed into the live database, unless it holds that content already."""
+    source = script(file, settings.seed)
+    with place.opened(settings, target, "db.seed", writes=True) as at:
+        plan = load.plan(source, variables)
+        place.confirm(at, "seed", confirm)
+        with lock.held(at):
+            there(at)
+            with at.connect() as conn:
+                known = seed.applied(conn)
+            digest = seed.digest(source, variables)
+            same = next((s for s in known if s["digest"] == digest), None)
+            if same and not again:
+                say(f"{source.name} was applied on {same['applied_at']:%Y-%m-%d %H:%M} UTC and has not changed: nothing to do (--again insists)")
+                return
+            if not same and any(s["name"] == Path(source.name).name for s in known):
+                say(f"{source.name} has changed since it was applied: applying it as it is now")
+            send(at, plan, after=seed.ledger(source, variables))
+        say(f"seeded {at.name} from {source.name}")
+
+
+def into(at: place.Place, plan: load.Plan) -> None:
+    """Load one checked script into the live database, under the lock."""
+    with lock.held(at):
+        there(at)
+        send(at, plan)
+
+
+def send(at: place.Place, plan: load.Plan, *, after: str = "") -> None:
+    """Send a script to the live database, and mark that as production if it is."""
+    load.check_extensions(at, [plan])
+    load.check_client(at, [plan])
+    place.stamp(at)
+    with at.connect() as conn:
+        load.run(at, conn, plan, after=after)
+
+
+def there(at: place.Place) -> None:
+    """See that the database exists."""
+    if not at.database():
+        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")

@@ -1,0 +1,81 @@
+"""The `db` service of docker-compose.yml, by whichever compose command there is."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import socket
+from pathlib import Path
+
+from config.targets import Target
+from ops import process
+from ops.console import say
+from ops.errors import NothingAnswers, Problem
+
+SERVICE = "db"
+
+
+@functools.cache
+def command() -> list[str]:
+    """Return the compose command of this machine."""
+    if shutil.which("docker"):
+        if process.run(["docker", "compose", "version"], {}).returncode == 0:
+            return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    raise Problem("Docker's compose command is not here: install Docker, or leave -t docker out for the embedded server")
+
+
+def compose(root: Path, *arguments: str) -> str:
+    """Run a compose command in the repository and return what it prints."""
+    done = process.run([*command(), *arguments], {}, cwd=root)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        why = lines[-1] if lines else f"exit {done.returncode}"
+        if "permission denied" in done.stderr.lower():
+            why = "this user may not talk to Docker: add it to the group docker"
+        elif "connect to the Docker daemon" in done.stderr or "Connection aborted" in done.stderr or "Couldn't connect" in done.stderr:
+            why = "Docker does not run: start it, or leave -t docker out for the embedded server"
+        raise Problem(f"{' '.join([*command(), *arguments])}: {why}")
+    return done.stdout
+
+
+def up(root: Path) -> None:
+    """Start the service; a running one is left as it is."""
+    compose(root, "up", "-d", SERVICE)
+
+
+def down(root: Path, *, wipe: bool) -> None:
+    """Stop the service; with `wipe` its volume goes too."""
+    if wipe:
+        compose(root, "rm", "-f", "-s", "-v", SERVICE)
+        compose(root, "down", "-v")
+    else:
+        compose(root, "stop", SERVICE)
+
+
+def outside(root: Path, target: Target) -> Target:
+    """Return the target as it is reached from here.
+
+    The service's name resolves inside the compose network only; elsewhere the
+    port that compose has published for it leads to the same server.
+    """
+    if target.loopback or "." in target.host:
+        return target
+    try:
+        socket.getaddrinfo(target.host, target.port)
+    except OSError:
+        pass
+    else:
+        return target
+    lines = compose(root, "port", SERVICE, str(target.port)).split() if running(root) else []
+    published = lines[0].rpartition(":")[2] if lines else ""
+    if not published.isdigit() or published == "0":
+        raise NothingAnswers(f"the service {SERVICE} of docker-compose.yml does not run: inv db.up -t docker")
+    say(f"{target.host} resolves only inside the compose network: using its published port 127.0.0.1:{published}")
+    return target.on(host="127.0.0.1", port=published)
+
+
+def running(root: Path) -> bool:
+    """Whether the service has a container that runs."""
+    return bool(compose(root, "ps", "-q", SERVICE).strip())

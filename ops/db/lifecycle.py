@@ -1,0 +1,133 @@
+"""db.up, db.down, db.status and db.wait: the server behind a target."""
+
+from __future__ import annotations
+
+import time
+
+from config.settings import Settings, target_name
+from config.targets import resolve
+from ops import console, postgres
+from ops.console import say
+from ops.db import compose, place, server, status
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Refused, Unreachable
+
+
+def up(settings: Settings, name: str) -> None:
+    """Start the server of a target, and wait until it lets us in."""
+    name = target_name(name) if name else settings.target
+    if name == "prod":
+        raise Misconfigured("production is not started from here: inv rds.start, or inv db.wait -t prod")
+    if name == "docker":
+        target = resolve(settings, name)
+        assert target is not None
+        compose.up(settings.root)
+        wait(settings, name, "60")
+        return
+    target = resolve(settings, name)
+    if target is None:
+        made = server.start(settings.root)
+        say(f"the embedded server runs at 127.0.0.1:{made.port}: inv db.setup makes the database")
+        return
+    console.hide(target.password)
+    login = server.login_of(target)
+    try:
+        place.maintenance(settings, target, "db.up").close()
+    except (NothingAnswers, LoginFailed) as error:
+        if isinstance(error, LoginFailed) and not server.answers(settings.root, target.port):
+            raise
+        server.start(settings.root, login)
+        say(f"the embedded server runs at {target.address}: inv db.setup makes the database")
+    else:
+        say(f"a server answers at {target.address} already: nothing to do")
+
+
+def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
+    """Stop the server of a target; with `wipe` its data goes too."""
+    name = target_name(name) if name else settings.target
+    if name == "prod":
+        raise Misconfigured("production is not stopped from here: inv rds.stop")
+    if wipe:
+        ask_to_wipe(settings, name, confirm)
+    if name == "docker":
+        compose.down(settings.root, wipe=wipe)
+        say("stopped the compose service" + (" and removed its data" if wipe else ""))
+        return
+    if wipe:
+        server.wipe(settings.root)
+        say("removed the embedded server and its data")
+    elif server.stop(settings.root):
+        say("stopped the embedded server; its data is kept (inv db.up)")
+    else:
+        say("the embedded server does not run: nothing to do")
+
+
+def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
+    """Ask for the database's name before all data of a server goes, which nothing undoes."""
+    target = resolve(settings, name)
+    database = target.dbname if target else settings.database
+    if given == database:
+        return
+    if given:
+        raise Refused(f"--confirm {given} is not the name of this database, which is {database}: nothing was done")
+    if not console.interactive():
+        raise Refused(f"--wipe removes all databases of the {name} server for good: add --confirm {database}")
+    if console.ask(f"Remove all databases of the {name} server for good? Type {database} to go on:") != database:
+        raise Refused("the name does not match: nothing was done")
+
+
+def show(settings: Settings, name: str, *, json: bool) -> None:
+    """Print what runs where; a server that is away is a fact, not an error."""
+    name = target_name(name) if name else settings.target
+    made = server.load(settings.root)
+    if name == "local" and resolve(settings, name) is None and not (made and server.running(made)):
+        if json:
+            console.as_json({"target": name, "source": "the embedded server", "running": False})
+        else:
+            console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
+        return
+    with place.opened(settings, name, "db.status") as at:
+        found = {**status.report(at), "running": True}
+    if json:
+        console.as_json(found)
+        return
+    console.result(f"{found['target']}: {found['address']} from {found['source']}")
+    console.result(f"PostgreSQL {found['version']}, TLS {'on' if found['tls'] else 'off'}" + (f", PRODUCTION: {found['prod']}" if found["prod"] else ""))
+    if not found["exists"]:
+        console.result(f"the database is not there yet: inv db.setup -t {found['target']}")
+    else:
+        console.result(f"size {status.human(found['bytes'])}" + (f", previous one kept as {found['previous']}" if found["previous"] else ""))
+    if found["tables"]:
+        rows = [
+            {"table": t["table"], "rows": f"{'' if t['exact'] else '~'}{t['rows']}", "size": status.human(t["bytes"])}
+            for t in found["tables"]
+        ]
+        console.table(("table", "rows", "size"), rows)
+
+
+def wait(settings: Settings, name: str, timeout: str) -> None:
+    """Wait until the target's server lets us in; stop at once on what never heals."""
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise Misconfigured(f"--timeout {timeout}: give a number of seconds")
+    deadline = time.monotonic() + seconds
+    told = False
+    while True:
+        try:
+            target = place.resolved(settings, name)
+            postgres.connect(target, task="db.wait", timeout=settings.connect_timeout).close()
+        except (NothingAnswers, Unreachable) as error:
+            if time.monotonic() >= deadline:
+                raise Problem(f"waited {seconds:.0f} s: {error}") from None
+            if not told:
+                say(f"waiting: {error}")
+                told = True
+            time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
+        except NoDatabase:
+            say(f"{target.address}: the server answers; the database is not there yet (inv db.setup -t {target.name})")
+            return
+        else:
+            say(f"{target.address} answers")
+            return

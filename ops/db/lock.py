@@ -1,0 +1,60 @@
+"""One run at a time on a database, and a face for the one that holds it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ops import postgres
+from ops.console import say
+from ops.db.place import Place
+from ops.errors import Problem
+
+# Advisory locks belong to one database: taken on the maintenance database they
+# hold while ours is renamed, and the server drops them with the session.
+
+HOLDER = """
+select pid, application_name as application, coalesce(client_addr::text, 'local') as client,
+       to_char(backend_start, 'HH24:MI:SS TZ') as since
+from pg_locks join pg_stat_activity using (pid)
+where locktype = 'advisory' and granted and objsubid = 1
+  and (classid::bigint << 32 | objid::bigint) = hashtextextended('inv:' || %s, 0)
+"""
+
+
+@contextlib.contextmanager
+def held(place: Place) -> Iterator[None]:
+    """Hold the lock of the place's database, and read its facts anew.
+
+    Waits `lock_timeout` seconds for another run, saying whose; then `Problem`.
+    """
+    import psycopg
+
+    conn = place.conn
+    if not postgres.row(conn, "select pg_try_advisory_lock(hashtextextended('inv:' || %s, 0)) as got", place.name)["got"]:
+        who = holder(place)
+        say(f"waiting for {who}")
+        seconds = place.settings.lock_timeout
+        conn.execute(f"set lock_timeout = {round(seconds * 1000)}")  # type: ignore[arg-type]
+        try:
+            conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [place.name])
+        except psycopg.errors.LockNotAvailable:
+            raise Problem(
+                f"still held after {seconds:.0f} s by {holder(place)}: wait for it, or end that session, then run again"
+            ) from None
+        conn.execute("set lock_timeout = 0")
+    place.look_again()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg.Error):  # a lost connection has lost its locks too
+            conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
+
+
+def holder(place: Place) -> str:
+    """Return who holds the lock, in words."""
+    rows = postgres.fetch(place.conn, HOLDER, place.name)
+    if not rows:
+        return "another run on this database"
+    row = rows[0]
+    return f"{row['application'] or 'another run'} (pid {row['pid']}, from {row['client']}, since {row['since']})"

@@ -1,0 +1,100 @@
+"""Who is connected, and ending them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ops import postgres
+from ops.db.place import Place
+from ops.errors import Problem, Refused
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+COLUMNS = ("pid", "user", "database", "client", "application", "state", "age", "query")
+
+LIST = """
+select pid, usename as user, datname as database,
+       coalesce(host(client_addr), 'local') as client, application_name as application,
+       coalesce(state, 'hidden') as state, date_trunc('second', clock_timestamp() - backend_start)::text as age,
+       left(regexp_replace(query, '\\s+', ' ', 'g'), 200) as query
+from pg_stat_activity
+where backend_type = 'client backend' and pid <> pg_backend_pid()
+order by datname, backend_start
+"""
+
+# Sessions on some databases; one whose state is hidden from us may be at work
+IN_THE_WAY = """
+select pid, usename as user, datname as database, coalesce(host(client_addr), 'local') as client,
+       application_name as application, coalesce(state, 'hidden') as state,
+       date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))::text as age,
+       coalesce(state, 'hidden') = 'idle' as idle
+from pg_stat_activity
+where datname = any(%s) and pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')
+order by backend_start
+"""
+
+
+def listed(place: Place) -> list[DictRow]:
+    """Return all sessions of people and programs on the target's server."""
+    return postgres.fetch(place.conn, LIST)
+
+
+def in_the_way(conn: Connection[DictRow], names: Sequence[str]) -> list[DictRow]:
+    """Return the sessions on the databases called `names`."""
+    return postgres.fetch(conn, IN_THE_WAY, list(names))
+
+
+def describe(session: DictRow) -> str:
+    """Return a session in words, for a message."""
+    application = f" {session['application']}" if session["application"] else ""
+    return f"pid {session['pid']}{application} ({session['user']} from {session['client']}, {session['state']} for {session['age']})"
+
+
+def check(place: Place, names: Sequence[str], *, force: bool) -> None:
+    """Refuse at once when sessions are in the way that only --force may end.
+
+    On a local database idle ones are ended without a word; on production any
+    session may be somebody's work.
+    """
+    prepared = postgres.fetch(
+        place.conn, "select gid from pg_prepared_xacts where database = any(%s)", list(names)
+    )
+    if prepared:
+        raise Problem(
+            f"the prepared transaction {prepared[0]['gid']} holds {place.name}: "
+            "end it with COMMIT PREPARED or ROLLBACK PREPARED, then run again"
+        )
+    if force:
+        return
+    busy = [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
+    if busy:
+        more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
+        raise Refused(f"{place.name} is in use by {describe(busy[0])}{more}: nothing was done; --force ends these sessions")
+
+
+def end(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:
+    """End sessions; raise `Problem` for one that this user may not end."""
+    import psycopg
+
+    for session in sessions:
+        try:
+            conn.execute("select pg_terminate_backend(%s)", [session["pid"]])
+        except psycopg.errors.InsufficientPrivilege:
+            raise Problem(
+                f"{describe(session)} is in the way and this user may not end it: "
+                "ask that user, or grant pg_signal_backend"
+            ) from None
+
+
+def settle(conn: Connection[DictRow], names: Sequence[str], seconds: float = 0.25) -> None:
+    """Wait for sessions that have just been closed to be gone from the server.
+
+    A rename that meets one sleeps for a tenth of a second.
+    """
+    deadline = time.monotonic() + seconds
+    while in_the_way(conn, names) and time.monotonic() < deadline:
+        time.sleep(0.002)

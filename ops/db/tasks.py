@@ -1,0 +1,189 @@
+"""Postgres: create, load, seed, set up, connect, inspect."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from ops.cli import CONFIRM, JSON, TARGET, VAR, settings, task, variables
+
+FORCE = "end sessions that are at work on the database, on production all of them (default: no)"
+
+
+@task(help={"target": TARGET})
+def up(c: Context, target: str = "") -> None:
+    """Start the server: the embedded one, or the compose service."""
+    from ops.db import lifecycle
+
+    lifecycle.up(settings(c), target)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "wipe": "remove the data too (default: no)",
+        "confirm": "with --wipe: the database's name, which stands for typing it at the prompt",
+    }
+)
+def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") -> None:
+    """Stop the server that db.up has started."""
+    from ops.db import lifecycle
+
+    lifecycle.down(settings(c), target, wipe=wipe, confirm=confirm)
+
+
+@task(help={"target": TARGET, "json": JSON})
+def status(c: Context, target: str = "", json: bool = False) -> None:
+    """Show what runs where: version, tables, rows, sizes."""
+    from ops.db import lifecycle
+
+    lifecycle.show(settings(c), target, json=json)
+
+
+@task(help={"target": TARGET})
+def create(c: Context, target: str = "") -> None:
+    """Create the database if it is not there."""
+    from ops.console import say
+    from ops.db import place, swap
+
+    with place.opened(settings(c), target, "db.create", writes=True) as at:
+        made = swap.create(at)
+        say(f"created {at.name}" if made else f"{at.name} is there already: nothing to do")
+
+
+@task(help={"target": TARGET, "force": FORCE, "confirm": CONFIRM})
+def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
+    """Drop the database; db.undo brings it back."""
+    from ops.console import say
+    from ops.db import place, swap
+
+    with place.opened(settings(c), target, "db.drop", writes=True) as at:
+        place.confirm(at, "drop", confirm)
+        dropped = swap.drop(at, force=force)
+        kept = f"dropped {at.name}; it is kept as {at.name}{swap.PREV} until the next drop or setup (inv db.undo)"
+        say(kept if dropped else f"there is no {at.name}: nothing to do")
+
+
+@task(help={"target": TARGET, "force": FORCE, "confirm": CONFIRM})
+def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
+    """Bring the previous database back, after a setup or drop."""
+    from ops.console import say
+    from ops.db import place, swap
+
+    with place.opened(settings(c), target, "db.undo", writes=True) as at:
+        place.confirm(at, "undo", confirm)
+        swap.undo(at, force=force)
+        say(f"{at.name} is the previous one again")
+
+
+@task(help={"target": TARGET, "file": "the SQL file, - for standard input (default: paths.schema)", "var": VAR, "confirm": CONFIRM}, iterable=["var"])
+def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | None = None, confirm: str = "") -> None:
+    """Load the schema into the existing database, all or nothing."""
+    from ops.db import build
+
+    build.schema_load(settings(c), target, file, variables(var), confirm)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "file": "the SQL file, - for standard input (default: paths.seed)",
+        "var": VAR,
+        "again": "apply a seed that was applied before (default: no)",
+        "confirm": CONFIRM,
+    },
+    iterable=["var"],
+)
+def seed(c: Context, target: str = "", file: str = "", var: list[str] | None = None, again: bool = False, confirm: str = "") -> None:
+    """Load seed rows, once for each content of the file."""
+    from ops.db import build
+
+    build.seed_load(settings(c), target, file, variables(var), confirm, again=again)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "schema": "the schema file (default: paths.schema)",
+        "seed": "the seed file (default: paths.seed)",
+        "var": VAR,
+        "force": FORCE,
+        "no-seed": "leave the tables empty (default: seed them)",
+        "confirm": CONFIRM,
+    },
+    iterable=["var"],
+)
+def setup(
+    c: Context,
+    target: str = "",
+    schema: str = "",
+    seed: str = "",
+    var: list[str] | None = None,
+    force: bool = False,
+    no_seed: bool = False,
+    confirm: str = "",
+) -> None:
+    """Build the database beside the live one, then swap it in."""
+    from ops.db import build
+
+    build.setup(settings(c), target, schema, "" if no_seed else seed or build.DEFAULT, variables(var), confirm, force=force)
+
+
+@task(help={"target": TARGET, "write": "on production: allow writes (default: read-only there)"})
+def connect(c: Context, target: str = "", write: bool = False) -> None:
+    """Open psql or pgcli on the database."""
+    from ops import process
+    from ops.console import interactive
+    from ops.db import client, place
+
+    with place.opened(settings(c), target, "db.connect", writes=True) as at:
+        tool = client.choose(interactive=interactive(), tls=bool(at.conn.pgconn.ssl_in_use))
+        argv, env = client.command(tool, at.target, prod=bool(at.prod), read_only=bool(at.prod) and not write)
+    process.replace(argv, env)
+
+
+@task(help={"target": TARGET, "json": JSON})
+def sessions(c: Context, target: str = "", json: bool = False) -> None:
+    """List who is connected to the server."""
+    from ops import console
+    from ops.db import place
+    from ops.db import sessions as all_sessions
+
+    with place.opened(settings(c), target, "db.sessions") as at:
+        rows = all_sessions.listed(at)
+    if json:
+        console.as_json(rows)
+    else:
+        console.table(all_sessions.COLUMNS, rows)
+
+
+@task(help={"target": TARGET, "confirm": CONFIRM})
+def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
+    """End all other sessions on the database."""
+    from ops.console import say
+    from ops.db import place
+    from ops.db import sessions as all_sessions
+
+    with place.opened(settings(c), target, "db.kill-sessions", writes=True) as at:
+        place.confirm(at, "kill-sessions", confirm)
+        rows = all_sessions.in_the_way(at.conn, [at.name])
+        all_sessions.end(at.conn, rows)
+        for row in rows:
+            say(f"ended {all_sessions.describe(row)}")
+        say(f"{len(rows)} sessions ended on {at.name}")
+
+
+@task(help={"target": TARGET, "show-password": "print the password too (default: masked)"})
+def url(c: Context, target: str = "", show_password: bool = False) -> None:
+    """Print the database's URL."""
+    from ops.console import result
+    from ops.db import place
+
+    result(place.resolved(settings(c), target).url(show_password=show_password))
+
+
+@task(help={"target": TARGET, "timeout": "seconds to wait (default: 30)"})
+def wait(c: Context, target: str = "", timeout: str = "30") -> None:
+    """Wait until the database answers."""
+    from ops.db import lifecycle
+
+    lifecycle.wait(settings(c), target, timeout)

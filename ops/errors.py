@@ -1,0 +1,62 @@
+"""What can go wrong in a way that the user can act on.
+
+Each message is one line, worded as the next step. Anything that is not a
+`Problem` and reaches the user as a traceback is a bug in the suite.
+"""
+
+
+class Problem(Exception):
+    """The operation failed (exit 1).
+
+    `detail` holds further lines where one is not enough, such as the line of
+    SQL with a caret under the fault.
+    """
+
+    code = 1
+
+    def __init__(self, message: str, *detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.args[0]), *self.detail])
+
+
+class Misconfigured(Problem):
+    """A variable, setting, argument or file is wrong (exit 2)."""
+
+    code = 2
+
+
+class Refused(Problem):
+    """A dangerous act was not confirmed (exit 2)."""
+
+    code = 2
+
+
+class InProgress(Problem):
+    """Not finished yet; run again to go on waiting (exit 3)."""
+
+    code = 3
+
+
+class Cancelled(Problem):
+    """The user said stop at a prompt (exit 130)."""
+
+    code = 130
+
+
+class NothingAnswers(Problem):
+    """No server listens at the target's address."""
+
+
+class Unreachable(Problem):
+    """The server was not reached in time, or its name is not known yet."""
+
+
+class LoginFailed(Problem):
+    """The server answers but does not let this user in."""
+
+
+class NoDatabase(Problem):
+    """The server answers, the database is not there."""

@@ -1,0 +1,144 @@
+"""The only place that opens a connection to Postgres."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import re
+import socket
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from config.targets import Target
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+READ_ONLY = "-c default_transaction_read_only=on"
+
+# libpq parameter -> the variable by which psql and pgcli take it
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "application_name": "PGAPPNAME",
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "options": "PGOPTIONS",
+}
+
+
+@functools.cache
+def whoami() -> str:
+    """Return user@host of this workspace, the face of our sessions and locks."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def application(task: str) -> str:
+    """Return the application name of a session, which Postgres cuts at 63 bytes."""
+    return f"inv {task} {whoami()}".encode()[:63].decode(errors="ignore")
+
+
+def environment(target: Target, *, task: str, read_only: bool = False) -> dict[str, str]:
+    """Return the libpq variables by which a child program reaches `target`.
+
+    The password travels here and never on a command line.
+    """
+    params = {**target.params, "application_name": application(task)}
+    if read_only:
+        params["options"] = f"{params.get('options', '')} {READ_ONLY}".strip()
+    unknown = [name for name in params if name not in _VARIABLES]
+    if unknown:
+        raise Misconfigured(f"{target.source}: psql cannot be given {', '.join(unknown)} here, leave it out of the URL")
+    return {_VARIABLES[name]: value for name, value in params.items() if value}
+
+
+def connect(
+    target: Target, *, task: str, dbname: str | None = None, timeout: int = 10
+) -> Connection[DictRow]:
+    """Open a connection in autocommit mode, rows as dictionaries.
+
+    `timeout` is in seconds. Raises `NothingAnswers`, `Unreachable`,
+    `LoginFailed` or `NoDatabase`, each worded as the next step.
+    """
+    import psycopg
+    from psycopg.rows import dict_row
+
+    params: dict[str, Any] = {
+        "connect_timeout": timeout,
+        "hostaddr": "",  # keeps PGHOSTADDR from leading elsewhere than the URL says
+        **target.params,
+        "dbname": dbname or target.dbname,
+        "application_name": application(task),
+        "client_encoding": "UTF8",
+    }
+    try:
+        return psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
+    except psycopg.Error as error:
+        raise refusal(target.on(dbname=params["dbname"]), str(error)) from None
+    except (UnicodeError, ValueError):
+        raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
+
+
+def refusal(target: Target, text: str) -> Problem:
+    """Turn libpq's account of a failed connection into what to do next.
+
+    libpq gives no SQLSTATE for these, only text, which servers may translate;
+    what is not recognised is passed on, on one line.
+    """
+    at, who = target.address, f"{target.name} ({target.source})"
+    text = " ".join(text.split())
+    if "password authentication failed" in text or "no password supplied" in text:
+        return LoginFailed(f"{at}: wrong user or password: correct {target.source}")
+    if re.search(r'role ".*" does not exist', text):
+        return LoginFailed(f"{at}: the server has no such user: correct {target.source}")
+    if re.search(r'database ".*" does not exist', text):
+        return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
+    if "no encryption" in text or "no pg_hba.conf entry" in text:
+        return LoginFailed(f"{at}: the server refuses this user, address or lack of TLS: add ?sslmode=require to {target.source}")
+    if "does not support SSL" in text:
+        return LoginFailed(f"{at}: the server has no TLS: remove sslmode from {target.source}")
+    if "certificate" in text or "SSL error" in text:
+        return LoginFailed(f"{at}: TLS failed: {text.rpartition('failed: ')[2]}")
+    if re.search(r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated", text):
+        return Unreachable(f"{at}: the host name does not resolve: correct {target.source}, or wait until it does")
+    if "Connection refused" in text or "No such file or directory" in text:
+        if target.name == "local" and target.loopback:
+            return NothingAnswers(f"nothing answers at {at}: inv db.up starts a server with this login, inv db.up -t docker the compose one")
+        if target.name == "docker":
+            return NothingAnswers(f"nothing answers at {at}: inv db.up -t docker")
+        return NothingAnswers(f"nothing answers at {at}: is {who} running?")
+    if re.search(r"timeout|timed out|unreachable|No route", text):
+        what = "open the door for this address (inv rds.allow-my-ip)" if target.rds or target.name == "prod" else "check the host"
+        return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")
+    if "starting up" in text or "shutting down" in text or "recovery mode" in text:
+        return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
+    if "too many" in text or "remaining connection slots" in text:
+        return Problem(f"{at}: all connections are taken: inv db.sessions, inv db.kill-sessions")
+    return Problem(f"{at}: {text.rpartition('failed: ')[2] or text}")
+
+
+def fetch(conn: Connection[DictRow], query: LiteralString, *params: Any) -> list[DictRow]:
+    """Return all rows of a query."""
+    return conn.execute(query, params or None).fetchall()
+
+
+def row(conn: Connection[DictRow], query: LiteralString, *params: Any) -> DictRow:
+    """Return the single row of a query."""
+    found = conn.execute(query, params or None).fetchone()
+    assert found is not None
+    return found

@@ -1,0 +1,47 @@
+"""Other programs: arguments as a list, secrets in the environment only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, NoReturn
+
+# libpq's own variables would redirect or re-configure a child behind our back
+_INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
+
+
+def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment without libpq's variables, plus `extra`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k in _INHERITED}
+    return {**kept, **extra}
+
+
+def replace(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Become another program: it owns the terminal, signals and exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvpe(argv[0], list(argv), clean_environ(env))
+
+
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: IO[bytes] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run another program to its end and return what it printed."""
+    return subprocess.run(
+        list(argv),
+        env=clean_environ(env),
+        stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )

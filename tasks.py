@@ -1,0 +1,13 @@
+"""The namespaces of `inv`: wiring only, the work is in ops/."""
+
+import sys
+
+# invoke turns this off for its run; our modules need not be compiled anew each time
+sys.dont_write_bytecode = False
+
+from invoke.collection import Collection  # noqa: E402
+
+from ops.db import tasks as db  # noqa: E402
+
+ns = Collection()
+ns.add_collection(Collection.from_module(db, name="db"))

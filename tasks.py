@@ -8,6 +8,9 @@ sys.dont_write_bytecode = False
 from invoke.collection import Collection  # noqa: E402
 
 from ops.db import tasks as db  # noqa: E402
+from ops.env import tasks as env  # noqa: E402
+from ops.workspace import tasks as workspace  # noqa: E402
 
-ns = Collection()
+ns = Collection.from_module(workspace)
 ns.add_collection(Collection.from_module(db, name="db"))
+ns.add_collection(Collection.from_module(env, name="env"))

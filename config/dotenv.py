@@ -26,9 +26,7 @@ def read(path: Path) -> dict[str, str]:
         try:
             for binding in parse_stream(stream):
                 if binding.error or (binding.key and binding.value is None):
-                    raise Misconfigured(
-                        f"{path}:{binding.original.line}: write NAME=VALUE on this line"
-                    )
+                    raise Misconfigured(f"{path}:{binding.original.line}: write NAME=VALUE on this line")
                 if binding.key:
                     values[binding.key] = binding.value or ""
         except UnicodeDecodeError as error:

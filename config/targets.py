@@ -86,9 +86,8 @@ class Target:
             host = f"[{host}]"
         port = f":{p['port']}" if p.get("port") else ""
         query = "&".join(f"{k}={quote(v, safe='/')}" for k, v in extra.items())
-        return (
-            f"postgresql://{user}{'@' if user else ''}{host}{port}/{quote(self.dbname, safe='')}"
-            + (f"?{query}" if query else "")
+        return f"postgresql://{user}{'@' if user else ''}{host}{port}/{quote(self.dbname, safe='')}" + (
+            f"?{query}" if query else ""
         )
 
 
@@ -203,9 +202,7 @@ def parse(url: str, source: str, name: str) -> Target:
                 "the port must be a number; special characters in the password are written "
                 "as %XX (@ is %40, / is %2F, : is %3A)"
             ) from None
-        raise wrong(
-            "libpq cannot read it: it must look like postgresql://user:password@host:5432/database"
-        ) from None
+        raise wrong("libpq cannot read it: it must look like postgresql://user:password@host:5432/database") from None
     except UnicodeDecodeError:
         raise wrong("a %XX in it is not UTF-8: write non-ASCII characters as they are") from None
     if not params.get("dbname"):

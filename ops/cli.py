@@ -65,11 +65,23 @@ def translate(error: Exception) -> Exit | None:
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
         return Exit(redact(f"{what}{error.strerror or error}"), code=1)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.Error):
         code = f" ({error.sqlstate})" if error.sqlstate else ""
         return Exit(redact(" ".join(str(error).split()) + code), code=1)
     return None
+
+
+def missing_package(error: ModuleNotFoundError) -> Exit | None:
+    """Return which requirements file brings a package, or None if it is one of our own modules."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("config", "ops", "bench", "backend", "functions"):
+        return None
+    dev = package in ("pytest", "mypy", "ruff", "coverage", "hypothesis", "testcontainers", "moto")
+    file = "requirements-dev.txt" if dev else "requirements.txt"
+    return Exit(f"the package {package} is not installed here: {sys.executable} -m pip install -r {file}", code=1)
 
 
 def silence_stdout() -> None:

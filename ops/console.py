@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from config.targets import MASK
+
 _secrets: set[str] = set()
 
 
@@ -21,8 +23,8 @@ def hide(secret: str) -> None:
 def redact(text: str) -> str:
     """Mask known secrets, and the password of anything that looks like a URL."""
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, "****")
-    return re.sub(r"(\w+://[^\s:/@]*):[^\s/]*@", r"\1:****@", text)
+        text = text.replace(secret, MASK)
+    return re.sub(r"(\w+://[^\s:/@]*):[^\s/]*@", rf"\1:{MASK}@", text)
 
 
 def result(text: str) -> None:
@@ -77,3 +79,18 @@ def ask(question: str) -> str:
     if not answer:
         raise Cancelled("cancelled")
     return answer.strip()
+
+
+def ask_secret(question: str) -> str:
+    """Read a value that nobody may see: a hidden prompt, or a line of standard input."""
+    from ops.errors import Cancelled
+
+    try:
+        if interactive():
+            import getpass
+
+            return getpass.getpass(f"{question} ")
+        value = sys.stdin.readline() if sys.stdin is not None else ""
+    except (KeyboardInterrupt, EOFError):
+        raise Cancelled("cancelled") from None
+    return value.rstrip("\r\n")

@@ -6,7 +6,7 @@ import functools
 import getpass
 import re
 import socket
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
@@ -14,6 +14,7 @@ from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, P
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+    from typing_extensions import LiteralString
 
 READ_ONLY = "-c default_transaction_read_only=on"
 
@@ -67,9 +68,7 @@ def environment(target: Target, *, task: str, read_only: bool = False) -> dict[s
     return {_VARIABLES[name]: value for name, value in params.items() if value}
 
 
-def connect(
-    target: Target, *, task: str, dbname: str | None = None, timeout: int = 10
-) -> Connection[DictRow]:
+def connect(target: Target, *, task: str, dbname: str | None = None, timeout: int = 10) -> Connection[DictRow]:
     """Open a connection in autocommit mode, rows as dictionaries.
 
     `timeout` is in seconds. Raises `NothingAnswers`, `Unreachable`,
@@ -109,21 +108,32 @@ def refusal(target: Target, text: str) -> Problem:
     if re.search(r'database ".*" does not exist', text):
         return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
     if "no encryption" in text or "no pg_hba.conf entry" in text:
-        return LoginFailed(f"{at}: the server refuses this user, address or lack of TLS: add ?sslmode=require to {target.source}")
+        return LoginFailed(
+            f"{at}: the server refuses this user, address or lack of TLS: add ?sslmode=require to {target.source}"
+        )
     if "does not support SSL" in text:
         return LoginFailed(f"{at}: the server has no TLS: remove sslmode from {target.source}")
     if "certificate" in text or "SSL error" in text:
         return LoginFailed(f"{at}: TLS failed: {text.rpartition('failed: ')[2]}")
-    if re.search(r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated", text):
+    if re.search(
+        r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated",
+        text,
+    ):
         return Unreachable(f"{at}: the host name does not resolve: correct {target.source}, or wait until it does")
     if "Connection refused" in text or "No such file or directory" in text:
         if target.name == "local" and target.loopback:
-            return NothingAnswers(f"nothing answers at {at}: inv db.up starts a server with this login, inv db.up -t docker the compose one")
+            return NothingAnswers(
+                f"nothing answers at {at}: inv db.up starts a server with this login, inv db.up -t docker the compose one"
+            )
         if target.name == "docker":
             return NothingAnswers(f"nothing answers at {at}: inv db.up -t docker")
         return NothingAnswers(f"nothing answers at {at}: is {who} running?")
     if re.search(r"timeout|timed out|unreachable|No route", text):
-        what = "open the door for this address (inv rds.allow-my-ip)" if target.rds or target.name == "prod" else "check the host"
+        what = (
+            "open the door for this address (inv rds.allow-my-ip)"
+            if target.rds or target.name == "prod"
+            else "check the host"
+        )
         return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")
     if "starting up" in text or "shutting down" in text or "recovery mode" in text:
         return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")

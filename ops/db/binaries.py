@@ -53,9 +53,7 @@ def major(folder: Path) -> int | None:
     import re
 
     try:
-        out = subprocess.run(
-            [folder / "postgres", "--version"], capture_output=True, text=True, check=True
-        ).stdout
+        out = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     found = re.search(r"\) (\d+)", out)
@@ -97,6 +95,7 @@ class Runner:
             ["/bin/sh", "-c", test, "sh", *map(str, paths)],
             cwd="/",
             capture_output=True,
+            check=False,
             **self.options(),
         )
         return bool(probe.returncode == 0)

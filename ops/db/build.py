@@ -73,7 +73,9 @@ def seed_load(
             digest = seed.digest(source, variables)
             same = next((s for s in known if s["digest"] == digest), None)
             if same and not again:
-                say(f"{source.name} was applied on {same['applied_at']:%Y-%m-%d %H:%M} UTC and has not changed: nothing to do (--again insists)")
+                say(
+                    f"{source.name} was applied on {same['applied_at']:%Y-%m-%d %H:%M} UTC and has not changed: nothing to do (--again insists)"
+                )
                 return
             if not same and any(s["name"] == Path(source.name).name for s in known):
                 say(f"{source.name} has changed since it was applied: applying it as it is now")

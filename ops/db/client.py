@@ -28,7 +28,9 @@ def choose(*, interactive: bool, tls: bool) -> str:
         return tool
     if found and not tls:
         return found[0]
-    raise Problem("there is no client for this: install the package postgresql-client (or run it at a terminal, for pgcli)")
+    raise Problem(
+        "there is no client for this: install the package postgresql-client (or run it at a terminal, for pgcli)"
+    )
 
 
 def command(client: str, target: Target, *, prod: bool, read_only: bool) -> tuple[list[str], dict[str, str]]:

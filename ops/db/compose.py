@@ -18,12 +18,13 @@ SERVICE = "db"
 @functools.cache
 def command() -> list[str]:
     """Return the compose command of this machine."""
-    if shutil.which("docker"):
-        if process.run(["docker", "compose", "version"], {}).returncode == 0:
-            return ["docker", "compose"]
+    if shutil.which("docker") and process.run(["docker", "compose", "version"], {}).returncode == 0:
+        return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    raise Problem("Docker's compose command is not here: install Docker, or leave -t docker out for the embedded server")
+    raise Problem(
+        "Docker's compose command is not here: install Docker, or leave -t docker out for the embedded server"
+    )
 
 
 def compose(root: Path, *arguments: str) -> str:
@@ -34,7 +35,11 @@ def compose(root: Path, *arguments: str) -> str:
         why = lines[-1] if lines else f"exit {done.returncode}"
         if "permission denied" in done.stderr.lower():
             why = "this user may not talk to Docker: add it to the group docker"
-        elif "connect to the Docker daemon" in done.stderr or "Connection aborted" in done.stderr or "Couldn't connect" in done.stderr:
+        elif (
+            "connect to the Docker daemon" in done.stderr
+            or "Connection aborted" in done.stderr
+            or "Couldn't connect" in done.stderr
+        ):
             why = "Docker does not run: start it, or leave -t docker out for the embedded server"
         raise Problem(f"{' '.join([*command(), *arguments])}: {why}")
     return done.stdout

@@ -61,7 +61,7 @@ def not_null(diag: Any, statement: str) -> str:
     """Return advice for an empty NOT NULL column: a look-up that found nobody, or a column left out."""
     column = diag.column_name or "this column"
     lookup = re.search(r"\(\s*select\b[^()]*\bfrom\s+[\w.\"]*users\b[^()]*?'([^']+)'[^()]*\)", statement, re.IGNORECASE)
-    if lookup and (column.endswith("user_uuid") or column.endswith("user_id")):
+    if lookup and column.endswith(("user_uuid", "user_id")):
         return f"no user {lookup[1]!r} is there to look up: seed that user first, or correct the handle"
     table = f" of {diag.table_name}" if diag.table_name else ""
     return f"{column}{table} is NOT NULL and this statement gives it nothing: name it with a value, or make it nullable in the schema"

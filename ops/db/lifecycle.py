@@ -91,11 +91,17 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         console.as_json(found)
         return
     console.result(f"{found['target']}: {found['address']} from {found['source']}")
-    console.result(f"PostgreSQL {found['version']}, TLS {'on' if found['tls'] else 'off'}" + (f", PRODUCTION: {found['prod']}" if found["prod"] else ""))
+    console.result(
+        f"PostgreSQL {found['version']}, TLS {'on' if found['tls'] else 'off'}"
+        + (f", PRODUCTION: {found['prod']}" if found["prod"] else "")
+    )
     if not found["exists"]:
         console.result(f"the database is not there yet: inv db.setup -t {found['target']}")
     else:
-        console.result(f"size {status.human(found['bytes'])}" + (f", previous one kept as {found['previous']}" if found["previous"] else ""))
+        console.result(
+            f"size {status.human(found['bytes'])}"
+            + (f", previous one kept as {found['previous']}" if found["previous"] else "")
+        )
     if found["tables"]:
         rows = [
             {"table": t["table"], "rows": f"{'' if t['exact'] else '~'}{t['rows']}", "size": status.human(t["bytes"])}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres
 from ops.console import say
-from ops.db import binaries, explain
+from ops.db import binaries, explain, faults, psql
 from ops.db.place import Place
 from ops.db.script import Found, Script, missing_variables, needs_psql
 from ops.errors import Misconfigured, Problem
@@ -28,7 +28,9 @@ _ALONE = re.compile(
 _OPENS = re.compile(r"(BEGIN|START TRANSACTION)\b")
 _CLOSES = re.compile(r"(COMMIT|END)\b")
 _UNDOES = re.compile(r"(ROLLBACK|ABORT)\b(?! (WORK |TRANSACTION )?TO\b)")
-_NAMES_DATABASE = re.compile(r"(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?(\S+)|(?:GRANT|REVOKE) .* ON DATABASE (.+)")
+_NAMES_DATABASE = re.compile(
+    r"(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?(\S+)|(?:GRANT|REVOKE) .* ON DATABASE (.+)"
+)
 _EXTENSION = re.compile(r"CREATE EXTENSION (?:IF NOT EXISTS )?(\S+)")
 
 
@@ -107,7 +109,9 @@ def check_extensions(place: Place, plans: Sequence[Plan]) -> None:
     have = {row["name"] for row in rows}
     for script, found in wanted:
         if found.text not in have:
-            raise Problem(f"{script.at(found.start)}: the server has no extension {found.text}: {explain.extension(found.text)}")
+            raise Problem(
+                f"{script.at(found.start)}: the server has no extension {found.text}: {explain.extension(found.text)}"
+            )
 
 
 def check_client(place: Place, plans: Sequence[Plan]) -> None:
@@ -122,10 +126,10 @@ def check_client(place: Place, plans: Sequence[Plan]) -> None:
                 f"{at}: a file that includes others cannot have its own transaction here: "
                 "remove it, the whole load is one transaction"
             )
-        psql = binaries.psql()
-        if psql is None:
+        client = binaries.psql()
+        if client is None:
             raise Problem(f"{line}: {what} needs psql: install the package postgresql-client")
-        if not psql[1] and place.conn.pgconn.ssl_in_use:
+        if not client[1] and place.conn.pgconn.ssl_in_use:
             raise Problem(
                 f"{line}: {what} needs psql, and the one of the embedded server has no TLS, "
                 f"which {place.target.host} uses: install the package postgresql-client"
@@ -146,14 +150,14 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "")
     psql goes there, with its own connection to the same database.
     """
     if plan.by_psql:
-        by_psql(place, conn.info.dbname, plan, after)
+        psql.run(place, conn.info.dbname, plan, after)
         return
     conn.add_notice_handler(tell)
     try:
         with conn.transaction():
             execute(conn, plan)
             if after:
-                conn.execute(after)  # type: ignore[arg-type]
+                conn.execute(after.encode())
     finally:
         conn.remove_notice_handler(tell)
 
@@ -187,7 +191,9 @@ def execute(conn: Connection[DictRow], plan: Plan) -> None:
                 error = errors.error_from_result(result, encoding="utf-8")
                 while pgconn.get_result() is not None:
                     pass
-                raise failure(plan, error, done)
+                raise faults.of_statement(
+                    plan.script, error.diag, done, skipping={f.start for f in plan.own_transaction}
+                )
             done += 1
     except KeyboardInterrupt:
         conn.cancel_safe()
@@ -196,144 +202,6 @@ def execute(conn: Connection[DictRow], plan: Plan) -> None:
         raise
     except OSError as error:
         raise Problem(f"the connection broke while {plan.script.name} was loading: nothing of it was kept") from error
-
-
-def failure(plan: Plan, error: Any, done: int) -> Problem:
-    """Return file, line, caret and advice for a failed script.
-
-    `done` is the number of statements that had succeeded.
-    """
-    script, diag = plan.script, error.diag
-    starts = [s for s in script.contents.statements if not any(t.start == s for t in plan.own_transaction)]
-    if diag.statement_position:
-        offset = script.offset(int(diag.statement_position))
-    elif done < len(starts):
-        offset = starts[done]
-    else:
-        offset = -1
-    statement = ""
-    if starts and done < len(starts):
-        end = starts[done + 1] if done + 1 < len(starts) else len(script.data)
-        statement = script.data[starts[done] : min(end, starts[done] + 4000)].decode(errors="replace")
-    return pointed(script, offset, diag, statement)
-
-
-def pointed(script: Script, offset: int, diag: Any, statement: str) -> Problem:
-    """Return the error of a script with its line and a caret under the place."""
-    message = diag.message_primary or "failed"
-    code = f" ({diag.sqlstate})" if diag.sqlstate else ""
-    lines = []
-    if offset >= 0:
-        lines = excerpt(script, offset)
-    for label, text in (("detail", diag.message_detail), ("hint", diag.message_hint), ("where", diag.context)):
-        if text:
-            lines.append(f"  {label}: {text.splitlines()[0]}")
-    if advice := explain.failure(diag, statement):
-        lines.append(f"  advice: {advice}")
-    at = script.at(offset) if offset >= 0 else script.name
-    return Problem(f"{at}: {message}{code}", *lines)
-
-
-def excerpt(script: Script, offset: int, width: int = 100) -> list[str]:
-    """Return the line of a place and a caret under it, cut to what fits a terminal."""
-    start = script.data.rfind(b"\n", 0, offset) + 1
-    newline = script.data.find(b"\n", offset)
-    line = script.data[start : newline if newline >= 0 else len(script.data)].decode(errors="replace")
-    column = len(script.data[start:offset].decode(errors="replace"))
-    line = "".join(" " if c in "\t\r" else c for c in line)
-    cut = max(0, min(column - width // 2, len(line) - width))
-    return [f"  {line[cut : cut + width].rstrip()}", f"  {' ' * (column - cut)}^"]
-
-
-def by_psql(place: Place, dbname: str, plan: Plan, after: str) -> None:
-    """Give a script to psql: one transaction, stop on the first error."""
-    import tempfile
-
-    from ops import process
-
-    found = binaries.psql()
-    assert found is not None  # check_client has seen it
-    argv = [found[0], "-X", "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
-    for name, value in plan.variables.items():
-        argv += ["-v", f"{name}={value}"]
-    with tempfile.TemporaryFile() as stdin:
-        if plan.script.path and not plan.own_transaction:
-            argv += ["-f", str(plan.script.path)]
-        else:
-            stdin.write(plan.text)
-            stdin.seek(0)
-            argv += ["-f", "-"]
-        if after:
-            argv += ["-c", after]
-        env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
-        env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
-        done = process.run(argv, env, stdin=stdin)
-    if done.stdout.strip():
-        say(done.stdout.rstrip())
-    if done.returncode != 0:
-        raise psql_failure(plan.script, done.stderr)
-    for line in done.stderr.splitlines():
-        if "NOTICE" in line and not line.endswith("skipping"):
-            say(line)
-
-
-def psql_failure(script: Script, stderr: str) -> Problem:
-    """Read psql's account of an error into file, line, caret and advice.
-
-    psql counts the line where a statement ends, and shows the line within it
-    under LINE n: that text is looked for above.
-    """
-    found = re.search(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?P<severity>[A-Z]+): +(?:(?P<state>\w{5}): )?(?P<message>.*)$", stderr, re.MULTILINE)
-    if not found:
-        fault = re.search(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (error: )?(?P<message>.*)$", stderr, re.MULTILINE)
-        if fault:
-            name = script.name if fault["file"] in ("<stdin>", str(script.path)) else fault["file"]
-            return Problem(f"{name}:{fault['line']}: {fault['message']}")
-        return Problem(f"{script.name}: psql: {' '.join(stderr.split()) or 'failed without a word'}")
-    rest = stderr[found.end() :]
-
-    class Diag:
-        message_primary = found["message"]
-        sqlstate = found["state"] or ""
-        message_detail = field(rest, "DETAIL")
-        message_hint = field(rest, "HINT")
-        context = field(rest, "CONTEXT")
-        table_name = field(rest, "TABLE NAME")
-        column_name = field(rest, "COLUMN NAME")
-        constraint_name = field(rest, "CONSTRAINT NAME")
-
-    if found["file"] not in ("<stdin>", str(script.path)):  # a file that was included
-        state = f" ({Diag.sqlstate})" if Diag.sqlstate else ""
-        lines = [f"  {line}" for line in rest.strip().splitlines() if not line.startswith("LOCATION")]
-        return Problem(f"{found['file']}:{found['line']}: {Diag.message_primary}{state}", *lines)
-    ends = [0, *(m.end() for m in re.finditer(rb"\n", script.data))]
-    last = min(int(found["line"]), len(ends)) - 1
-    begins = max((s for s in script.contents.statements if s < (ends[last + 1] if last + 1 < len(ends) else len(script.data) + 1)), default=0)
-    offset = begins
-    shown = re.search(r"^LINE (\d+): (.*)\n( *)\^", rest, re.MULTILINE)
-    if shown:
-        column = len(shown[3]) - len(f"LINE {shown[1]}: ")
-        text = shown[2].removesuffix("...")
-        lead = 3 if text.startswith("...") else 0
-        at = script.data.find(text[lead:].encode(), begins)
-        if at >= 0:
-            offset = at + len(text[lead:column].encode())
-    copied = re.search(r"COPY \w+, line (\d+)", Diag.context or "")
-    if copied:
-        for copy in script.contents.copies:
-            if copy.start == begins:
-                data = script.data.find(b"\n", copy.end) + 1
-                offset = data
-                for _ in range(int(copied[1]) - 1):
-                    offset = script.data.find(b"\n", offset) + 1
-    statement = script.data[begins : begins + 4000].decode(errors="replace")
-    return pointed(script, offset, Diag, statement)
-
-
-def field(text: str, name: str) -> str | None:
-    """Return one of the fields that psql prints with an error."""
-    found = re.search(rf"^{name}:\s+(.*)$", text, re.MULTILINE)
-    return found[1] if found else None
 
 
 def tell(diag: Any) -> None:

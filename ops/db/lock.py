@@ -31,11 +31,13 @@ def held(place: Place) -> Iterator[None]:
     import psycopg
 
     conn = place.conn
-    if not postgres.row(conn, "select pg_try_advisory_lock(hashtextextended('inv:' || %s, 0)) as got", place.name)["got"]:
+    if not postgres.row(conn, "select pg_try_advisory_lock(hashtextextended('inv:' || %s, 0)) as got", place.name)[
+        "got"
+    ]:
         who = holder(place)
         say(f"waiting for {who}")
         seconds = place.settings.lock_timeout
-        conn.execute(f"set lock_timeout = {round(seconds * 1000)}")  # type: ignore[arg-type]
+        conn.execute(f"set lock_timeout = {round(seconds * 1000)}")
         try:
             conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [place.name])
         except psycopg.errors.LockNotAvailable:

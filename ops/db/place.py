@@ -88,7 +88,7 @@ def facts(conn: Connection[DictRow], name: str) -> dict[str, Any]:
     except psycopg.errors.InsufficientPrivilege:
         # a service that keeps pg_control_system() to itself has no identity to compare
         query = FACTS.replace("(select system_identifier::text from pg_control_system())", "null::text")
-        return dict(conn.execute(query, [names]).fetchone() or {})  # type: ignore[arg-type]
+        return dict(conn.execute(query, [names]).fetchone() or {})
 
 
 @contextlib.contextmanager
@@ -258,7 +258,9 @@ def seen(root: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (ValueError, OSError):
-        raise Problem(f"{root / '.local' / 'prod.json'} is damaged: remove it, then run inv db.status -t prod") from None
+        raise Problem(
+            f"{root / '.local' / 'prod.json'} is damaged: remove it, then run inv db.status -t prod"
+        ) from None
 
 
 def remember(root: Path, place: Place) -> None:
@@ -312,4 +314,6 @@ def stamp(place: Place, suffix: str = "") -> None:
 def not_maintenance(target: Target) -> None:
     """Refuse the databases that belong to the server itself."""
     if target.dbname in MAINTENANCE:
-        raise Misconfigured(f"{target.source}: {target.dbname} belongs to the server itself: name a database of your own")
+        raise Misconfigured(
+            f"{target.source}: {target.dbname} belongs to the server itself: name a database of your own"
+        )

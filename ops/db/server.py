@@ -233,13 +233,13 @@ def make(server: Server) -> None:
     with open(fd, "w", encoding="utf-8") as file:
         file.write(server.passwords[0] + "\n")
     who.own(password)
-    argv = [bin / "initdb", "-D", "data.new", "-U", server.user, f"--pwfile={password.name}"]
+    argv = [str(bin / "initdb"), "-D", "data.new", "-U", server.user, f"--pwfile={password.name}"]
     argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     if (binaries.major(bin) or 0) >= 17:  # sorts by code point yet knows Unicode's upper and lower case
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     try:
         made = subprocess.run(
-            argv, cwd=server.home, capture_output=True, text=True, env=environ(), **user_options(who)
+            argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **user_options(who)
         )
     finally:
         password.unlink(missing_ok=True)
@@ -298,7 +298,9 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
                 return True
             if time.monotonic() > deadline:
                 process.returncode = 0
-                raise InProgress(f"the embedded server is still starting after {START_TIMEOUT:.0f} s: see {server.log}, run again")
+                raise InProgress(
+                    f"the embedded server is still starting after {START_TIMEOUT:.0f} s: see {server.log}, run again"
+                )
             time.sleep(0.005)
         with open(server.log, "rb") as log:
             log.seek(before)
@@ -344,7 +346,7 @@ def admit(server: Server, login: Login) -> Server:
             conn = postgres.connect(server.target("postgres", password), task="db.up")
             break
     if conn is None:
-        raise Problem(f"the embedded server does not know its own password: inv db.down --wipe starts anew")
+        raise Problem("the embedded server does not know its own password: inv db.down --wipe starts anew")
     with conn:
         own = login.user == server.user
         if own and login.password == server.passwords[0]:
@@ -353,9 +355,7 @@ def admit(server: Server, login: Login) -> Server:
             server = replace(server, passwords=(login.password, *server.passwords))
             server.save()
         known = conn.execute("select from pg_roles where rolname = %s", [login.user]).fetchone()
-        verifier = conn.pgconn.encrypt_password(
-            login.password.encode(), login.user.encode(), b"scram-sha-256"
-        ).decode()
+        verifier = conn.pgconn.encrypt_password(login.password.encode(), login.user.encode(), b"scram-sha-256").decode()
         verb = sql.SQL("alter role" if known is not None else "create role")
         conn.execute(
             sql.SQL("{} {} superuser login password {}").format(verb, sql.Identifier(login.user), sql.Literal(verifier))
@@ -436,16 +436,15 @@ def running(server: Server) -> int | None:
         return None
     home = Path(found["data"])
     if home == server.data or (home.exists() and home.samefile(server.data)):
-        return int(pid) if found["port"] == server.port else moved(server, pid)
+        if found["port"] == server.port:
+            return int(pid)
+        end(server, pid)  # our own, under another port than we remember
+        return None
     if home.exists():  # copied from there, and that server runs
         (server.data / "postmaster.pid").unlink(missing_ok=True)
         return None
-    return moved(server, pid)
-
-
-def moved(server: Server, pid: int) -> None:
-    """Stop our own server that runs under an earlier path or port."""
-    end(server, pid)
+    end(server, pid)  # our own, from before this folder was renamed
+    return None
 
 
 def alive(pid: int) -> bool:

@@ -60,9 +60,7 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
     On a local database idle ones are ended without a word; on production any
     session may be somebody's work.
     """
-    prepared = postgres.fetch(
-        place.conn, "select gid from pg_prepared_xacts where database = any(%s)", list(names)
-    )
+    prepared = postgres.fetch(place.conn, "select gid from pg_prepared_xacts where database = any(%s)", list(names))
     if prepared:
         raise Problem(
             f"the prepared transaction {prepared[0]['gid']} holds {place.name}: "
@@ -73,7 +71,9 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
     busy = [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
     if busy:
         more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
-        raise Refused(f"{place.name} is in use by {describe(busy[0])}{more}: nothing was done; --force ends these sessions")
+        raise Refused(
+            f"{place.name} is in use by {describe(busy[0])}{more}: nothing was done; --force ends these sessions"
+        )
 
 
 def end(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:

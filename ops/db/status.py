@@ -67,7 +67,9 @@ def tables(conn: Connection[DictRow]) -> list[dict[str, Any]]:
                 rows = counted["rows"] if counted else None
             except psycopg.errors.InsufficientPrivilege:
                 rows = None
-        found.append({"table": row["name"], "rows": rows, "exact": row["estimate"] < EXACT_BELOW, "bytes": row["bytes"]})
+        found.append(
+            {"table": row["name"], "rows": rows, "exact": row["estimate"] < EXACT_BELOW, "bytes": row["bytes"]}
+        )
     return found
 
 

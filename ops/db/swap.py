@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ops import postgres
-from ops.console import say
 from ops.db import load, lock, sessions
 from ops.db.place import Place, not_maintenance, stamp
 from ops.errors import Misconfigured, Problem, Refused
@@ -44,9 +43,13 @@ def check_name(place: Place) -> None:
     """Refuse a name that leaves no room for the databases beside it."""
     not_maintenance(place.target)
     if len(place.name.encode()) > LONGEST:
-        raise Misconfigured(f"{place.name}: longer than {LONGEST} bytes leaves no room for the name's suffix: shorten it")
+        raise Misconfigured(
+            f"{place.name}: longer than {LONGEST} bytes leaves no room for the name's suffix: shorten it"
+        )
     if place.name.endswith((NEXT, PREV, OLD)):
-        raise Misconfigured(f"{place.target.source}: {place.name} is a name that the suite gives itself: name the database without the suffix")
+        raise Misconfigured(
+            f"{place.target.source}: {place.name} is a name that the suite gives itself: name the database without the suffix"
+        )
 
 
 def create(place: Place) -> bool:
@@ -153,7 +156,9 @@ def make(place: Place, name: str, like: dict[str, Any] | None = None) -> None:
             f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
         ) from None
     except psycopg.errors.DiskFull:
-        raise Problem(f"the disk of {place.target.host} is full: nothing was changed; free some space, then run again") from None
+        raise Problem(
+            f"the disk of {place.target.host} is full: nothing was changed; free some space, then run again"
+        ) from None
     if like:
         carry(place, like, name)
 
@@ -170,7 +175,9 @@ def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
     if template is None or any(like.get(k) != template.get(k) for k in shape):
         provider = like.get("datlocprovider", "c")
         found.append(sql.SQL("template template0 encoding {}").format(sql.Literal(like["charset"])))
-        found.append(sql.SQL("lc_collate {} lc_ctype {}").format(sql.Literal(like["datcollate"]), sql.Literal(like["datctype"])))
+        found.append(
+            sql.SQL("lc_collate {} lc_ctype {}").format(sql.Literal(like["datcollate"]), sql.Literal(like["datctype"]))
+        )
         locale = like.get("datlocale") or like.get("daticulocale")
         if provider == "i":
             found.append(sql.SQL("locale_provider icu icu_locale {}").format(sql.Literal(locale)))
@@ -190,11 +197,12 @@ def carry(place: Place, like: dict[str, Any], name: str) -> None:
     to, todo = sql.Identifier(name), []
     for row in postgres.fetch(place.conn, SETTINGS, like["oid"]):
         key, _, value = row["setting"].partition("=")
-        who = sql.SQL("alter role {} in database {}").format(sql.Identifier(row["role"]), to)
-        whole = sql.SQL("alter database {}").format(to)
+        of = sql.SQL("alter database {}").format(to)
+        if row["role"]:
+            of = sql.SQL("alter role {} in database {}").format(sql.Identifier(row["role"]), to)
         shown = sql.SQL(value) if key in _LISTS and value else sql.Literal(value)
         parts = [sql.Identifier(part) for part in key.split(".")]
-        todo.append(sql.SQL("{} set {} to {}").format(who if row["role"] else whole, sql.SQL(".").join(parts), shown))
+        todo.append(sql.SQL("{} set {} to {}").format(of, sql.SQL(".").join(parts), shown))
     if like["datacl"]:
         todo.append(sql.SQL("revoke all on database {} from public").format(to))
         for row in postgres.fetch(place.conn, GRANTS, like["oid"]):
@@ -211,8 +219,13 @@ def sweep(place: Place) -> None:
     from psycopg import sql
 
     for suffix in (NEXT, OLD):
-        if place.conn.execute("select from pg_database where datname = %s", [place.name + suffix]).fetchone() is not None:
-            place.conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(place.name + suffix)))
+        if (
+            place.conn.execute("select from pg_database where datname = %s", [place.name + suffix]).fetchone()
+            is not None
+        ):
+            place.conn.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(place.name + suffix))
+            )
 
 
 def discard(place: Place) -> None:
@@ -237,7 +250,8 @@ def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> 
     sessions.end(conn, [s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force)])
     sessions.settle(conn, involved)
     statement = sql.SQL("; ").join(
-        sql.SQL("alter database {} rename to {}").format(sql.Identifier(old), sql.Identifier(new)) for old, new in renames
+        sql.SQL("alter database {} rename to {}").format(sql.Identifier(old), sql.Identifier(new))
+        for old, new in renames
     )
     failed: list[Exception] = []
 

@@ -75,7 +75,15 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
         say(f"{at.name} is the previous one again")
 
 
-@task(help={"target": TARGET, "file": "the SQL file, - for standard input (default: paths.schema)", "var": VAR, "confirm": CONFIRM}, iterable=["var"])
+@task(
+    help={
+        "target": TARGET,
+        "file": "the SQL file, - for standard input (default: paths.schema)",
+        "var": VAR,
+        "confirm": CONFIRM,
+    },
+    iterable=["var"],
+)
 def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | None = None, confirm: str = "") -> None:
     """Load the schema into the existing database, all or nothing."""
     from ops.db import build
@@ -93,7 +101,9 @@ def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | N
     },
     iterable=["var"],
 )
-def seed(c: Context, target: str = "", file: str = "", var: list[str] | None = None, again: bool = False, confirm: str = "") -> None:
+def seed(
+    c: Context, target: str = "", file: str = "", var: list[str] | None = None, again: bool = False, confirm: str = ""
+) -> None:
     """Load seed rows, once for each content of the file."""
     from ops.db import build
 
@@ -125,7 +135,9 @@ def setup(
     """Build the database beside the live one, then swap it in."""
     from ops.db import build
 
-    build.setup(settings(c), target, schema, "" if no_seed else seed or build.DEFAULT, variables(var), confirm, force=force)
+    build.setup(
+        settings(c), target, schema, "" if no_seed else seed or build.DEFAULT, variables(var), confirm, force=force
+    )
 
 
 @task(help={"target": TARGET, "write": "on production: allow writes (default: read-only there)"})

@@ -1,0 +1,40 @@
+"""Every variable that the suite reads: the table behind env.show, .env.example and the README."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable."""
+
+    name: str
+    meaning: str
+    secret: bool = False
+    """Whether the whole value is a secret."""
+
+    def holds_secret(self, value: str) -> bool:
+        """Whether this value belongs in no command line and no history.
+
+        The password of a server that only this machine reaches is none.
+        """
+        if not self.name.endswith("_URL"):
+            return self.secret
+        return "@" in value and not re.search(r"@(localhost|127\.[\d.]+|\[::1\]|db)[:/]", value)
+
+
+VARIABLES = (
+    Variable("CONNECTION_URL", "the local target; unset: the embedded server"),
+    Variable("CONNECTION_LOCAL_DOCKER_URL", "the docker target, as seen inside the compose network"),
+    Variable("PROD_CONNECTION_URL", "the prod target; unset: built from the next four"),
+    Variable("PROD_DB_ENDPOINT", "host name of the production server"),
+    Variable("POSTGRES_MASTER_USERNAME", "user on the production server"),
+    Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is", secret=True),
+    Variable("POSTGRES_PORT", "port of the production server (default: 5432)"),
+    Variable("PROD_DB_HOSTADDR", "address behind the host name, for a tunnel"),
+    Variable("PROD_DB_SSLMODE", "TLS on prod: disable, allow, prefer, require, verify-ca, verify-full"),
+    Variable("PROD_DB_SSLROOTCERT", "certificate file that prod's TLS is checked against"),
+    Variable("ENV_FILE", "the file that is read and written (default: .env)"),
+)

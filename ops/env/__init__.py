@@ -1,0 +1,1 @@
+"""Variables: where each comes from, and saving one."""

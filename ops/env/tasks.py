@@ -1,0 +1,33 @@
+"""Variables: where each came from, and saving one."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from ops.cli import JSON, settings, task
+
+
+@task(help={"json": JSON})
+def show(c: Context, json: bool = False) -> None:
+    """Show each variable, masked, and where it came from."""
+    from ops import console
+    from ops.env import variables
+
+    rows = variables.shown(settings(c))
+    if json:
+        console.as_json(rows)
+    else:
+        console.table(("variable", "value", "from", "meaning"), rows)
+
+
+@task(
+    help={
+        "pair": "NAME=VALUE; NAME alone asks for it (or reads standard input), as secrets must",
+        "share": "give a secret to gp env too, which takes it on its command line (default: no)",
+    }
+)
+def set(c: Context, pair: str, share: bool = False) -> None:
+    """Save a variable in the env file."""
+    from ops.env import variables
+
+    variables.save(settings(c), pair, share=share)

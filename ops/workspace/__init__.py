@@ -1,0 +1,1 @@
+"""The workspace itself: what is there, and the checks that CI runs."""

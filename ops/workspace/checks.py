@@ -1,0 +1,58 @@
+"""test, lint and bench: other programs, run from the repository's root."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from config.settings import Settings
+from ops.console import say
+from ops.errors import Misconfigured, Problem
+
+CODE = ("tasks.py", "config", "ops", "bench", "tests")
+
+
+def test(settings: Settings, only: str, *, coverage: bool) -> None:
+    """Run pytest, which names each skipped test and why."""
+    arguments = ["-m", "pytest"]
+    if only:
+        arguments += ["-k", only]
+    if coverage:
+        arguments += ["--cov", "--cov-report=term:skip-covered"]
+    python(settings, arguments, "pytest", "tests failed")
+
+
+def lint(settings: Settings, *, fix: bool) -> None:
+    """Run ruff and mypy; both are run even if the first has something to say."""
+    failed = []
+    for name, arguments in (
+        ("ruff check", ["-m", "ruff", "check", *(["--fix"] if fix else []), *CODE]),
+        ("ruff format", ["-m", "ruff", "format", *([] if fix else ["--check"]), *CODE]),
+        ("mypy", ["-m", "mypy"]),
+    ):
+        try:
+            python(settings, arguments, arguments[1], name)
+        except Problem as error:
+            failed.append(str(error))
+    if failed:
+        raise Problem(f"lint found something: {', '.join(failed)} (inv lint --fix repairs style)")
+    say("lint: nothing to say")
+
+
+def bench(settings: Settings, only: Sequence[str], runs: str, *, json: bool) -> None:
+    """Run the comparisons of bench/."""
+    if not (runs.isascii() and runs.isdigit() and 1 <= int(runs) <= 1000):
+        raise Misconfigured(f"--runs {runs}: give a number from 1 to 1000")
+    compare = importlib.import_module("bench.compare")
+    compare.main(settings, list(only), int(runs), json=json)
+
+
+def python(settings: Settings, arguments: Sequence[str], package: str, failure: str) -> None:
+    """Run a module of a development package; it owns the terminal meanwhile."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(name=package)
+    sys.stdout.flush()
+    if subprocess.run([sys.executable, *arguments], cwd=settings.root, check=False).returncode != 0:
+        raise Problem(failure)

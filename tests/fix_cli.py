@@ -1,0 +1,71 @@
+"""The command line as users meet it: a copy of the suite, run by `inv` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).parent.parent
+PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql", "requirements.txt", "docker-compose.yml")
+
+
+def copy_suite(to: Path) -> Path:
+    """Copy what a user drops into a repository."""
+    to.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        if (SUITE / part).is_dir():
+            shutil.copytree(SUITE / part, to / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(SUITE / part, to / part)
+    return to
+
+
+@dataclass
+class Cli:
+    """Runs `inv` in a clone."""
+
+    root: Path
+
+    def __call__(
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        stdin: str = "",
+        cwd: Path | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        inv = Path(sys.executable).parent / "inv"
+        return subprocess.run(
+            [inv, *args],
+            cwd=cwd or self.root,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def ok(self, *args: str, env: dict[str, str] | None = None, stdin: str = "") -> str:
+        """Run a task that must succeed, and return its stdout."""
+        done = self(*args, env=env, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the suite in a folder of its own."""
+    return copy_suite(tmp_path / "clone")
+
+
+@pytest.fixture
+def inv(clone: Path) -> Cli:
+    """`inv` in a clone without an embedded server."""
+    return Cli(clone)

@@ -1,0 +1,33 @@
+"""Nothing of the developer's own machine reaches a test: no PG*, AWS, .env or HOME."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+FOREIGN = ("PG", "AWS_", "INVOKE_", "POSTGRES_", "PROD_", "CONNECTION_", "GITPOD_", "DB_", "ENV_FILE")
+KEPT = ("POSTGRES_IMAGE",)
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) and name not in KEPT:
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder that stands for a repository, with the suite's own SQL in it."""
+    here = tmp_path / "repo"
+    (here / "sql").mkdir(parents=True)
+    source = Path(__file__).parent.parent / "sql"
+    for name in ("schema.sql", "seed.sql"):
+        (here / "sql" / name).write_bytes((source / name).read_bytes())
+    return here

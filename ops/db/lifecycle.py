@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from config.settings import Settings, target_name
-from config.targets import resolve
+from config.targets import Target, resolve
 from ops import console, postgres
 from ops.console import say
 from ops.db import compose, place, server, status
@@ -120,9 +120,10 @@ def wait(settings: Settings, name: str, timeout: str) -> None:
         raise Misconfigured(f"--timeout {timeout}: give a number of seconds")
     deadline = time.monotonic() + seconds
     told = False
+    target: Target | None = None
     while True:
         try:
-            target = place.resolved(settings, name)
+            target = target or place.resolved(settings, name)
             postgres.connect(target, task="db.wait", timeout=settings.connect_timeout).close()
         except (NothingAnswers, Unreachable) as error:
             if time.monotonic() >= deadline:
@@ -132,6 +133,7 @@ def wait(settings: Settings, name: str, timeout: str) -> None:
                 told = True
             time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
         except NoDatabase:
+            assert target is not None
             say(f"{target.address}: the server answers; the database is not there yet (inv db.setup -t {target.name})")
             return
         else:

@@ -68,7 +68,8 @@ def container() -> Iterator[servers.Server]:
             image, username="postgres", password="secret", dbname="postgres", driver=None
         ).start()
     except docker.errors.DockerException as error:
-        raise LookupError(f"Docker cannot give the image {image}: {error}") from None
+        reason = f"Docker cannot give the image {image} ({type(error).__name__}): name another by TEST_POSTGRES_IMAGE"
+        raise LookupError(reason) from None
     try:
         params = {k: str(v) for k, v in conninfo_to_dict(running.get_connection_url()).items() if v is not None}
         params.pop("dbname")

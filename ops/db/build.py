@@ -37,9 +37,10 @@ def setup(
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
         place.confirm(at, "setup", confirm)
         after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
-        replaced = swap.rebuild(at, plans, force=force, after=after)
-        with at.connect() as conn:
-            counts = ", ".join(f"{t['table']} {t['rows']} rows" for t in status.tables(conn))
+        with lock.held(at):  # while we count, our own session would be in the next run's way
+            replaced = swap.rebuild(at, plans, force=force, after=after)
+            with at.connect() as conn:
+                counts = ", ".join(f"{t['table']} {t['rows']} rows" for t in status.tables(conn))
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {counts or 'none'}")
         if replaced:

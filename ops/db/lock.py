@@ -14,8 +14,8 @@ from ops.errors import Problem
 # hold while ours is renamed, and the server drops them with the session.
 
 HOLDER = """
-select pid, application_name as application, coalesce(client_addr::text, 'local') as client,
-       to_char(backend_start, 'HH24:MI:SS TZ') as since
+select pid, application_name as application, coalesce(host(client_addr), 'local') as client,
+       to_char(backend_start, 'HH24:MI:SS TZ') as since, backend_type is null as hidden
 from pg_locks join pg_stat_activity using (pid)
 where locktype = 'advisory' and granted and objsubid = 1
   and (classid::bigint << 32 | objid::bigint) = hashtextextended('inv:' || %s, 0)
@@ -59,4 +59,5 @@ def holder(place: Place) -> str:
     if not rows:
         return "another run on this database"
     row = rows[0]
-    return f"{row['application'] or 'another run'} (pid {row['pid']}, from {row['client']}, since {row['since']})"
+    more = "" if row["hidden"] else f", from {row['client']}, since {row['since']}"
+    return f"{row['application'] or 'another run'} (pid {row['pid']}{more})"

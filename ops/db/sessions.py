@@ -16,24 +16,31 @@ if TYPE_CHECKING:
 
 COLUMNS = ("pid", "user", "database", "client", "application", "state", "age", "query")
 
+# A user who may not see another's session gets its pid, user, database and
+# application, and null for the rest, even for what kind of process it is.
 LIST = """
 select pid, usename as user, datname as database,
-       coalesce(host(client_addr), 'local') as client, application_name as application,
-       coalesce(state, 'hidden') as state, date_trunc('second', clock_timestamp() - backend_start)::text as age,
+       case when backend_type is null then 'hidden' else coalesce(host(client_addr), 'local') end as client,
+       application_name as application,
+       case when backend_type is null then 'hidden' else coalesce(state, 'starting') end as state,
+       date_trunc('second', clock_timestamp() - backend_start)::text as age,
        left(regexp_replace(query, '\\s+', ' ', 'g'), 200) as query
 from pg_stat_activity
-where backend_type = 'client backend' and pid <> pg_backend_pid()
+where coalesce(backend_type, 'client backend') = 'client backend' and usename is not null and pid <> pg_backend_pid()
 order by datname, backend_start
 """
 
-# Sessions on some databases; one whose state is hidden from us may be at work
+# Sessions on some databases; one that is hidden from us may be at work
 IN_THE_WAY = """
-select pid, usename as user, datname as database, coalesce(host(client_addr), 'local') as client,
-       application_name as application, coalesce(state, 'hidden') as state,
+select pid, usename as user, datname as database,
+       case when backend_type is null then 'hidden' else coalesce(host(client_addr), 'local') end as client,
+       application_name as application,
+       case when backend_type is null then 'hidden' else coalesce(state, 'starting') end as state,
        date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))::text as age,
-       coalesce(state, 'hidden') = 'idle' as idle
+       backend_type is not null and coalesce(state, 'starting') in ('idle', 'starting') as idle
 from pg_stat_activity
-where datname = any(%s) and pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')
+where datname = any(%s) and pid <> pg_backend_pid() and usename is not null
+  and coalesce(backend_type, 'client backend') in ('client backend', 'walsender')
 order by backend_start
 """
 
@@ -51,7 +58,10 @@ def in_the_way(conn: Connection[DictRow], names: Sequence[str]) -> list[DictRow]
 def describe(session: DictRow) -> str:
     """Return a session in words, for a message."""
     application = f" {session['application']}" if session["application"] else ""
-    return f"pid {session['pid']}{application} ({session['user']} from {session['client']}, {session['state']} for {session['age']})"
+    more = f"from {session['client']}, {session['state']} for {session['age']}"
+    if session["state"] == "hidden":
+        more = "what it does is hidden from this user"
+    return f"pid {session['pid']}{application} ({session['user']}, {more})"
 
 
 def check(place: Place, names: Sequence[str], *, force: bool) -> None:
@@ -68,7 +78,14 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
         )
     if force:
         return
-    busy = [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
+
+    def busy_ones() -> list[DictRow]:
+        return [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
+
+    if busy := busy_ones():
+        time.sleep(0.05)  # one that is just leaving, or whose query takes a moment, is not in the way
+        pids = {s["pid"] for s in busy}
+        busy = [s for s in busy_ones() if s["pid"] in pids]
     if busy:
         more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
         raise Refused(

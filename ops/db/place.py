@@ -274,10 +274,13 @@ def note(root: Path, system_id: str | None, target: Target) -> None:
     entries = seen(root)
     if entry in entries:
         return
-    fd, temporary = tempfile.mkstemp(dir=local_dir(root), prefix="prod.")
-    with open(fd, "w", encoding="utf-8") as file:
-        json.dump([*entries, entry], file, indent=2)
-    os.replace(temporary, root / ".local" / "prod.json")
+    try:
+        fd, temporary = tempfile.mkstemp(dir=local_dir(root), prefix="prod.")
+        with open(fd, "w", encoding="utf-8") as file:
+            json.dump([*entries, entry], file, indent=2)
+        os.replace(temporary, root / ".local" / "prod.json")
+    except OSError as error:  # looking at production must not need a disk to write to
+        say(f"note: production's identity is not remembered: {error.strerror}")
 
 
 def confirm(place: Place, act: str, given: str) -> None:

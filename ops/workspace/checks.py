@@ -16,7 +16,7 @@ CODE = ("tasks.py", "config", "ops", "bench", "tests")
 
 def test(settings: Settings, only: str, *, coverage: bool) -> None:
     """Run pytest, which names each skipped test and why."""
-    arguments = ["-m", "pytest"]
+    arguments = ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
     if only:
         arguments += ["-k", only]
     if coverage:

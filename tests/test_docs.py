@@ -1,0 +1,207 @@
+"""Every command in the documentation is run here, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.fix_cli import SUITE, Cli, copy_suite
+from tests.test_docker import missing
+
+DOCS = [SUITE / "README.md", *sorted((SUITE / "docs").glob("*.md")), SUITE / "CHANGELOG.md"]
+
+
+def blocks(kind: str) -> list[str]:
+    """Return the code blocks of all documents that are marked so."""
+    found = []
+    for path in DOCS:
+        found += re.findall(
+            rf"^```{re.escape(kind)}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+    return found
+
+
+QUICK_START = [b for b in blocks("sh") if "requirements" in b]
+RECIPES = [b for b in blocks("sh") if "requirements" not in b]
+
+
+def shell(root: Path, text: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a code block as a reader would paste it, with the environment activated."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=root,
+        env={**os.environ, "PATH": path, **environ},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
+    kinds = set()
+    for path in DOCS:
+        fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0, path
+        kinds |= set(fences[::2])
+    assert kinds == {"sh", "sh docker", "sh prod", "yaml"}
+    assert len(QUICK_START) == 2
+    assert len(RECIPES) >= 5
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One clone in which the recipes follow each other, as a reader goes through them."""
+    root = copy_suite(tmp_path_factory.mktemp("docs") / "clone")
+    yield root
+    subprocess.run([Path(sys.executable).parent / "inv", "db.down"], cwd=root, capture_output=True, check=False)
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_recipe(home: Path, number: int) -> None:
+    text = RECIPES[number]
+    if "psql " in text and not shutil.which("psql"):
+        pytest.skip("this recipe shows psql, which is not installed")
+    shell(home, "rm -f .env; inv db.setup")
+    if "5433" in text:
+        text = text.replace("5433", str(servers.free_port()))
+    done = shell(home, text)
+    assert done.returncode == 0, done.stderr
+    if "more.sql" in text:
+        assert "nothing to do" in done.stderr
+
+
+def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
+    [text] = blocks("sh prod")
+    server = {**postgres.params, "dbname": "cruddur"}
+    from config.targets import Target
+
+    url = Target("prod", "PROD_CONNECTION_URL", server).url(show_password=True)
+    done = shell(inv.root, text, stdin=url + "\n")
+    assert done.returncode == 0, done.stderr
+    assert "not confirmed" in done.stdout
+    assert "public.activities  9" in done.stdout
+    assert "carries the stamp" in shell(inv.root, "inv db.drop || true", CONNECTION_URL=url).stderr
+    shell(inv.root, "inv db.drop -t prod --confirm cruddur")
+
+
+@pytest.mark.slow
+def test_the_recipe_for_docker(inv: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := missing():
+        if os.environ.get("REQUIRE_DOCKER"):
+            pytest.fail(f"Docker is required here: {reason}")
+        pytest.skip(reason)
+    [text] = blocks("sh docker")
+    project = {"COMPOSE_PROJECT_NAME": f"docs{os.getpid()}", "DB_PORT": str(servers.free_port())}
+    done = shell(inv.root, text, **project)
+    assert done.returncode == 0, done.stderr
+    shell(inv.root, "inv db.down -t docker --wipe --confirm cruddur", **project)
+
+
+@pytest.mark.slow
+def test_the_quick_start_on_an_empty_home_as_an_ordinary_user() -> None:
+    """The first command of the README, in a fresh clone, with nothing else in the environment."""
+    folder = Path(tempfile.mkdtemp(prefix="fresh clone é ", dir="/tmp"))
+    who = {}
+    user = pwd.getpwuid(os.getuid())
+    if os.getuid() == 0:
+        user = pwd.getpwnam("nobody")
+        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    try:
+        files = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=SUITE, capture_output=True, text=True, check=False
+        ).stdout.split("\0")
+        names = [name for name in files if name] or pytest.skip("not a git checkout: no list of files to clone")
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SUITE / name, folder / name)
+        (folder / "home").mkdir()
+        subprocess.run(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", folder], check=True)
+        python = shutil.which("python3", path="/usr/bin:/bin") or pytest.skip("no python3 of the system to start from")
+        env = {"PATH": f"{Path(python).parent}:/usr/bin:/bin", "HOME": str(folder / "home")}
+        run = {"cwd": folder, "env": env, "capture_output": True, "text": True, "timeout": 300, **who}
+        probe = subprocess.run(
+            [python, "-m", "pip", "download", "-q", "--no-deps", "-d", folder / "home", "invoke"], **run
+        )  # type: ignore[call-overload]
+        if probe.returncode:
+            pytest.skip("no package index to install from")
+        for _ in range(2):
+            done = subprocess.run(["bash", "-euc", QUICK_START[0]], check=False, **run)  # type: ignore[call-overload]
+            assert done.returncode == 0, done.stderr
+        assert "public.activities 9 rows, public.users 5 rows" in done.stderr
+        assert (folder / ".local" / "postgres" / "data").stat().st_uid == user.pw_uid
+        done = subprocess.run([folder / ".venv/bin/inv", "doctor"], check=False, **run)  # type: ignore[call-overload]
+        assert done.returncode == 0, done.stdout
+    finally:
+        subprocess.run(
+            [folder / ".venv/bin/inv", "db.down"], cwd=folder, env={"PATH": "/usr/bin:/bin"}, check=False, **who
+        )  # type: ignore[call-overload]
+        shutil.rmtree(folder)
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    assert "README.md" in (SUITE / ".ci" / "run").read_text(encoding="utf-8")
+    first, second = (block.strip() for block in QUICK_START)
+    assert first == "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/inv db.setup"
+    assert second == ".venv/bin/pip install -r requirements-dev.txt && .venv/bin/inv test"
+
+
+def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
+    """As the README tells it, with the files that such a repository has: uuid-ossp, no final newline."""
+    root = tmp_path / "theirs"
+    sql = root / "backend-flask" / "db"
+    sql.mkdir(parents=True)
+    (sql / "schema.sql").write_text(
+        'CREATE EXTENSION IF NOT EXISTS "uuid-ossp";\n'
+        "DROP TABLE IF EXISTS public.users;\nDROP TABLE IF EXISTS public.activities;\n"
+        "CREATE TABLE public.users (\n  uuid UUID DEFAULT uuid_generate_v4() PRIMARY KEY,\n  display_name text NOT NULL,\n"
+        "  handle text NOT NULL,\n  email text NOT NULL,\n  cognito_user_id text NOT NULL,\n"
+        "  created_at TIMESTAMP default current_timestamp NOT NULL\n);\n"
+        "CREATE TABLE public.activities (\n  uuid UUID DEFAULT uuid_generate_v4() PRIMARY KEY,\n  user_uuid UUID NOT NULL,\n"
+        "  message text NOT NULL,\n  reply_to_activity_uuid integer,\n  expires_at TIMESTAMP,\n"
+        "  created_at TIMESTAMP default current_timestamp NOT NULL\n)"
+    )
+    (sql / "seed.sql").write_text(
+        "-- this file was manually created\nINSERT INTO public.users (display_name, email, handle, cognito_user_id)\nVALUES\n"
+        "  ('Andrew Brown', 'a@example.com', 'andrewbrown' ,'MOCK');\n"
+        "INSERT INTO public.activities (user_uuid, message, expires_at)\nVALUES\n  (\n"
+        "    (SELECT uuid from public.users WHERE users.handle = 'andrewbrown' LIMIT 1),\n"
+        "    'This was imported as seed data!',\n    current_timestamp + interval '10 day'\n  )"
+    )
+    for part in re.findall(r"`([\w./]+?)/?`", "`tasks.py`, `invoke.yaml`, `config/`, `ops/` `requirements.txt`"):
+        source = SUITE / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / part)
+    [yaml] = blocks("yaml")
+    settings = (root / "invoke.yaml").read_text()
+    ours = re.search(r"^paths:\n(?:  .*\n)+", settings, re.MULTILINE)
+    assert ours
+    (root / "invoke.yaml").write_text(settings.replace(ours[0], yaml))
+    try:
+        done = shell(root / "backend-flask", "inv db.setup && inv db.seed && inv db.status")
+        assert done.returncode == 0, done.stderr
+        assert "public.activities  1" in done.stdout
+        assert "nothing to do" in done.stderr
+        git = subprocess.run(["git", "init", "-q"], cwd=root, check=False)
+        if git.returncode == 0:
+            seen = subprocess.run(
+                ["git", "status", "--porcelain", "-uall"], cwd=root, capture_output=True, text=True, check=True
+            )
+            assert ".local" not in seen.stdout
+    finally:
+        shell(root, "inv db.down")

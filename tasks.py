@@ -7,10 +7,14 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
+from config.settings import DEFAULTS  # noqa: E402
+from ops.cli import explain_configuration  # noqa: E402
 from ops.db import tasks as db  # noqa: E402
 from ops.env import tasks as env  # noqa: E402
 from ops.workspace import tasks as workspace  # noqa: E402
 
+explain_configuration()
 ns = Collection.from_module(workspace)
+ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(db, name="db"))
 ns.add_collection(Collection.from_module(env, name="env"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ops.errors import Misconfigured
@@ -42,8 +43,12 @@ def write(path: Path, name: str, value: str) -> None:
     from dotenv import set_key
 
     read(path)  # a file we cannot understand is not ours to rewrite
+    exported = False
     if path.exists():
         path.chmod(0o600)  # before the rename: the new file takes over this mode
+        exported = (
+            re.search(rf"^\s*export\s+{name}\s*=", path.read_text(encoding="utf-8-sig"), re.MULTILINE) is not None
+        )
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-    set_key(path, name, value, follow_symlinks=True)
+    set_key(path, name, value, export=exported, follow_symlinks=True)

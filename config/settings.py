@@ -49,10 +49,13 @@ class Variables:
     env_file: Path
 
     def find(self, name: str) -> Value | None:
-        if text := self.environ.get(name, ""):
-            return Value(text, "environment")
-        if text := self.saved.get(name, ""):
-            return Value(text, self.env_file.name)
+        for values, origin in ((self.environ, "environment"), (self.saved, self.env_file.name)):
+            if text := values.get(name, ""):
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise Misconfigured(f"{name} is not UTF-8: write it anew") from None
+                return Value(text, origin)
         return None
 
     def get(self, name: str, default: str = "") -> str:
@@ -86,26 +89,32 @@ def load(
     config: Mapping[str, Any],
     environ: Mapping[str, str] | None = None,
     root: Path = ROOT,
+    *,
+    may_make_env_file: bool = False,
 ) -> Settings:
     """Return the settings of one command.
 
     `config` is invoke's merged configuration (invoke.yaml, INVOKE_*, -f).
-    Raises `Misconfigured` for an unknown key or a value that does not parse.
+    Raises `Misconfigured` for an unknown key, a value that does not parse, and
+    an ENV_FILE that is not there: without it another database would be meant.
     """
     environ = os.environ if environ is None else environ
     check_keys(config)
-    env_file = root / environ.get("ENV_FILE", "").strip() if environ.get("ENV_FILE") else root / ".env"
+    named = environ.get("ENV_FILE", "").strip()
+    env_file = root / (named or ".env")
+    if named and not may_make_env_file and not env_file.exists():
+        raise Misconfigured(f"ENV_FILE names {env_file}, which is not there: correct or unset ENV_FILE")
 
     def text(key: str) -> str:
         section, _, name = key.rpartition(".")
         mine: Any = config.get(section, {}) if section else config
         fallback = DEFAULTS[section][name] if section else DEFAULTS[name]
         value = mine.get(name, fallback)
-        if isinstance(value, (bool, Mapping, list)) or value is None:
+        if not isinstance(value, str):  # YAML reads 010 as 8 and no as false; INVOKE_* would follow that type
             raise Misconfigured(f'{key} in invoke.yaml: write it as a quoted string, like "{fallback}"')
-        if not str(value).strip():
-            raise Misconfigured(f'{key} in invoke.yaml is empty: give it a value, like "{fallback}"')
-        return str(value).strip()
+        if not value.strip():
+            raise Misconfigured(f'{key} (invoke.yaml, {variable(key)}) is empty: give it a value, like "{fallback}"')
+        return value.strip()
 
     def number(key: str) -> float:
         try:
@@ -113,13 +122,13 @@ def load(
         except ValueError:
             value = -1.0
         if not 0 < value < 1e6:
-            raise Misconfigured(f"{key}={text(key)}: give a number of seconds above 0")
+            raise Misconfigured(f"{key} (invoke.yaml, {variable(key)}): {text(key)} is not a number of seconds above 0")
         return value
 
     return Settings(
         root=root,
         vars=Variables(environ, dotenv.read(env_file), env_file),
-        target=target_name(text("target"), "the setting target"),
+        target=target_name(text("target"), "target (invoke.yaml, INVOKE_TARGET)"),
         schema=root / text("paths.schema"),
         seed=root / text("paths.seed"),
         queries=root / text("paths.queries"),
@@ -127,6 +136,11 @@ def load(
         lock_timeout=number("db.lock_timeout"),
         connect_timeout=max(1, round(number("db.connect_timeout"))),
     )
+
+
+def variable(key: str) -> str:
+    """Return the environment variable by which invoke overrides a setting."""
+    return f"INVOKE_{key.replace('.', '_').upper()}"
 
 
 def target_name(text: str, source: str = "--target") -> str:
@@ -147,7 +161,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
             known = DEFAULTS[key]
             if isinstance(known, dict):
                 if not isinstance(value, Mapping):
-                    raise Misconfigured(f"{key} in invoke.yaml: write a section with {', '.join(known)}")
+                    raise Misconfigured(f"{key} in invoke.yaml: write it as a section with {', '.join(known)}")
                 for name in value:
                     if name not in known:
                         raise Misconfigured(

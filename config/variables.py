@@ -12,29 +12,37 @@ class Variable:
 
     name: str
     meaning: str
-    secret: bool = False
-    """Whether the whole value is a secret."""
+    example: str = ""
+    """What .env.example shows as its value."""
 
-    def holds_secret(self, value: str) -> bool:
-        """Whether this value belongs in no command line and no history.
 
-        The password of a server that only this machine reaches is none.
-        """
-        if not self.name.endswith("_URL"):
-            return self.secret
-        return "@" in value and not re.search(r"@(localhost|127\.[\d.]+|\[::1\]|db)[:/]", value)
+def holds_secret(name: str, value: str) -> bool:
+    """Whether this value belongs in no command line and no history.
 
+    The password of a server that only this machine reaches is none. A name
+    that is not in the table is judged by its words: AWS_SECRET_ACCESS_KEY.
+    """
+    if "://" in value or name.endswith("_URL"):
+        return ("@" in value or "password" in value) and not re.fullmatch(
+            r"\w+://[^@?]*@(localhost|127\.[\d.]+|\[::1\]|db)[:/][^@?]*", value
+        )
+    return re.search(r"PASSWORD|PASSWD|SECRET|TOKEN|(API|PRIVATE|ACCESS)_?KEY$", name.upper()) is not None
+
+
+LOCAL = "postgresql://postgres:password@{}:5432/cruddur"
 
 VARIABLES = (
-    Variable("CONNECTION_URL", "the local target; unset: the embedded server"),
-    Variable("CONNECTION_LOCAL_DOCKER_URL", "the docker target, as seen inside the compose network"),
+    Variable("CONNECTION_URL", "the local target; unset: the embedded server", LOCAL.format("localhost")),
+    Variable(
+        "CONNECTION_LOCAL_DOCKER_URL", "the docker target, as seen inside the compose network", LOCAL.format("db")
+    ),
     Variable("PROD_CONNECTION_URL", "the prod target; unset: built from the next four"),
     Variable("PROD_DB_ENDPOINT", "host name of the production server"),
     Variable("POSTGRES_MASTER_USERNAME", "user on the production server"),
-    Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is", secret=True),
-    Variable("POSTGRES_PORT", "port of the production server (default: 5432)"),
+    Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is"),
+    Variable("POSTGRES_PORT", "port of the production server (default: 5432)", "5432"),
     Variable("PROD_DB_HOSTADDR", "address behind the host name, for a tunnel"),
     Variable("PROD_DB_SSLMODE", "TLS on prod: disable, allow, prefer, require, verify-ca, verify-full"),
     Variable("PROD_DB_SSLROOTCERT", "certificate file that prod's TLS is checked against"),
-    Variable("ENV_FILE", "the file that is read and written (default: .env)"),
+    Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from invoke.context import Context
@@ -19,6 +21,7 @@ from invoke.tasks import task as invoke_task
 if TYPE_CHECKING:
     from config.settings import Settings
 
+HERE = Path(__file__).resolve().parent.parent
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,7 +40,10 @@ def task(
         @functools.wraps(body)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                return body(*args, **kwargs)
+                done = body(*args, **kwargs)
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
+                return done
             except KeyboardInterrupt:
                 raise Exit("cancelled", code=130) from None
             except BrokenPipeError:
@@ -45,6 +51,8 @@ def task(
                 raise Exit(code=0) from None
             except Exception as error:
                 exit = translate(error)
+                if isinstance(error, OSError):
+                    silence_stdout()
                 if exit is None:
                     raise
                 raise exit from error
@@ -91,9 +99,10 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def settings(c: Context) -> Settings:
+def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     """Load the settings of this command from invoke's configuration."""
     from config.settings import load
+    from ops import process
     from ops.errors import Misconfigured
 
     config = cast(Any, c.config)
@@ -102,7 +111,34 @@ def settings(c: Context) -> Settings:
         raise Misconfigured(f"-f {config._runtime_path}: no such file")
     if config.run.dry:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
-    return load(config)
+    process.forget_libpq()
+    return load(config, may_make_env_file=may_make_env_file)
+
+
+def explain_configuration() -> None:
+    """Make one line of what invoke cannot read in a configuration file.
+
+    It reads and merges them outside any task, where a typing error would end in
+    a traceback. Only an error that comes from there, past none of our code, is
+    taken for one.
+    """
+    usual = sys.excepthook
+
+    def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        import traceback
+
+        files = [Path(frame.filename) for frame in traceback.extract_tb(trace)]
+        reading = any(file.match("invoke/config.py") or file.match("invoke/env.py") for file in files)
+        if not reading or any(file.is_relative_to(HERE / part) for file in files for part in ("config", "ops")):
+            usual(kind, error, trace)
+            return
+        print(
+            f"invoke cannot read its configuration (invoke.yaml, ~/.invoke.yaml or -f): {' '.join(str(error).split())}",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+    sys.excepthook = explain
 
 
 def variables(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from config.targets import MASK
 
+# Masking these would make nonsense of "wrong user or password", and they protect nothing
+WELL_KNOWN = ("password", "postgres")
 _secrets: set[str] = set()
 
 
@@ -16,7 +18,7 @@ def hide(secret: str) -> None:
     """Mask this text in everything that is printed from now on."""
     from urllib.parse import quote
 
-    if len(secret) > 2:  # shorter ones would mask half of every sentence
+    if len(secret) > 2 and secret not in WELL_KNOWN:  # shorter ones would mask half of every sentence
         _secrets.update({secret, quote(secret, safe=""), quote(secret)})
 
 
@@ -29,12 +31,17 @@ def redact(text: str) -> str:
 
 def result(text: str) -> None:
     """Print a result: the only thing that goes to stdout."""
+    from ops.errors import Problem
+
+    if sys.stdout is None:
+        raise Problem("there is no standard output to print the result to")
     print(text)
 
 
 def say(text: str) -> None:
     """Tell the user what happens, on stderr."""
-    print(redact(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print() would take stdout instead
+        print(redact(text), file=sys.stderr, flush=True)
 
 
 def as_json(value: Any) -> None:
@@ -44,7 +51,7 @@ def as_json(value: Any) -> None:
     def plain(item: Any) -> Any:
         return item.isoformat() if hasattr(item, "isoformat") else str(item)
 
-    print(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
+    result(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -59,7 +66,10 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         grid.add_row(*(Text("" if row[c] is None else str(row[c])) for c in columns))
     width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False).print(grid)
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:  # rich would end the process when the reader has gone
+        console.print(grid)
+    result("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def interactive() -> bool:
@@ -82,15 +92,18 @@ def ask(question: str) -> str:
 
 
 def ask_secret(question: str) -> str:
-    """Read a value that nobody may see: a hidden prompt, or a line of standard input."""
-    from ops.errors import Cancelled
+    """Read a value that nobody may see: a hidden prompt, or all of standard input."""
+    from ops.errors import Cancelled, Misconfigured
 
+    if sys.stdin is None:
+        return ""
     try:
-        if interactive():
+        if sys.stdin.isatty():
             import getpass
 
             return getpass.getpass(f"{question} ")
-        value = sys.stdin.readline() if sys.stdin is not None else ""
+        return sys.stdin.buffer.read().decode().rstrip("\r\n")
     except (KeyboardInterrupt, EOFError):
         raise Cancelled("cancelled") from None
-    return value.rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Misconfigured("what came in by standard input is not UTF-8") from None

@@ -36,6 +36,11 @@ _VARIABLES = {
     "gssencmode": "PGGSSENCMODE",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "options": "PGOPTIONS",
+    "client_encoding": "PGCLIENTENCODING",
+    "require_auth": "PGREQUIREAUTH",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "passfile": "PGPASSFILE",
 }
 
 
@@ -139,6 +144,8 @@ def refusal(target: Target, text: str) -> Problem:
         return NothingAnswers(f"{at} takes the connection and closes it: the server is starting, or it is not Postgres")
     if "starting up" in text or "shutting down" in text or "recovery mode" in text:
         return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
+    if re.search("server closed the connection|expected authentication request|invalid response to SSL", text):
+        return Problem(f"{at}: what answers there is no Postgres, or one that is just stopping: check host and port")
     if "too many" in text or "remaining connection slots" in text:
         return Problem(f"{at}: all connections are taken: inv db.sessions, inv db.kill-sessions")
     return Problem(f"{at}: {text.rpartition('failed: ')[2] or text}")

@@ -19,6 +19,12 @@ def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **extra}
 
 
+def forget_libpq() -> None:
+    """Drop libpq's variables here too: a PGSSLMODE or PGSERVICE meant for psql is none of ours."""
+    for name in set(os.environ) - set(clean_environ({})):
+        del os.environ[name]
+
+
 def replace(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     """Become another program: it owns the terminal, signals and exit code."""
     sys.stdout.flush()
@@ -32,6 +38,7 @@ def run(
     *,
     stdin: IO[bytes] | None = None,
     cwd: Path | None = None,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end and return what it printed."""
     return subprocess.run(
@@ -44,4 +51,5 @@ def run(
         encoding="utf-8",
         errors="replace",
         check=False,
+        timeout=timeout,
     )

@@ -49,5 +49,5 @@ def command(client: str, target: Target, *, prod: bool, read_only: bool) -> tupl
 
 
 def target_url(target: Target) -> str:
-    """Return the URL without its password, for pgcli's command line."""
-    return target.on(password="").url()
+    """Return the URL for pgcli's command line: no password, and no options, which would hide PGOPTIONS."""
+    return target.on(password="", options="").url()

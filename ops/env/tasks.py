@@ -30,4 +30,4 @@ def set(c: Context, pair: str, share: bool = False) -> None:
     """Save a variable in the env file."""
     from ops.env import variables
 
-    variables.save(settings(c), pair, share=share)
+    variables.save(settings(c, may_make_env_file=True), pair, share=share)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from typing import Any
 
 from config import dotenv
 from config.settings import Settings
-from config.targets import MASK
-from config.variables import VARIABLES
-from ops.console import ask_secret, say
+from config.targets import MASK, parse
+from config.variables import VARIABLES, holds_secret
+from ops import process
+from ops.console import ask_secret, hide, say
 from ops.errors import Misconfigured, Problem
 
+URLS = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL")
 
-def shown(settings: Settings, *, show_unset: bool = True) -> list[dict[str, Any]]:
+
+def shown(settings: Settings) -> list[dict[str, Any]]:
     """Return each variable with its value, masked, and its origin."""
     rows = []
     for variable in VARIABLES:
         value = settings.vars.find(variable.name)
-        if value is None and not show_unset:
-            continue
         origin = value.origin if value else "not set"
         if settings.vars.hides(variable.name):
             origin += f" (hides another value in {settings.vars.env_file.name})"
         rows.append(
             {
                 "variable": variable.name,
-                "value": masked(value.text, secret=variable.secret) if value else None,
+                "value": masked(variable.name, value.text) if value else None,
                 "from": origin,
                 "meaning": variable.meaning,
             }
@@ -36,15 +36,18 @@ def shown(settings: Settings, *, show_unset: bool = True) -> list[dict[str, Any]
     return rows
 
 
-def masked(text: str, *, secret: bool) -> str:
+def masked(name: str, text: str) -> str:
     """Return a value as it may be shown: secrets not at all, URLs without their password.
 
-    Everything between the scheme and the last `@` but the user goes: a password
-    with a raw `@` or `/` in it must not leak because the URL is wrong.
+    A URL is shown as it was understood. Of one that cannot be, nothing is
+    shown but why: no pattern tells where its password ends.
     """
-    if secret:
-        return MASK
-    return re.sub(r"^(\w[\w+.-]*://[^:@/]*):.*@", rf"\1:{MASK}@", text, flags=re.DOTALL)
+    if name in URLS:
+        try:
+            return parse(text, name, "local").url()
+        except Misconfigured as error:
+            return f"{MASK} ({error})"
+    return MASK if holds_secret(name, text) else text
 
 
 def save(settings: Settings, pair: str, *, share: bool) -> None:
@@ -55,41 +58,39 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
     name, given, value = pair.partition("=")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise Misconfigured("give NAME=VALUE, or NAME alone for a secret; the name in letters, digits and _")
-    known = next((v for v in VARIABLES if v.name == name), None)
-    secret = known is not None and known.holds_secret(value)
-    if given and secret:
+    if name == "ENV_FILE":
+        raise Misconfigured("ENV_FILE says which file is read, so it cannot stand in that file: export it instead")
+    if given and holds_secret(name, value):
         raise Misconfigured(
             f"{name} holds a secret, and a command line is kept in the shell's history: "
             f"inv env.set {name} asks for it (or pipe it in)"
         )
     if not given:
         value = ask_secret(f"{name}:")
-    if not value:
+    if not value.strip():
         raise Misconfigured(
             f"{name}: the value is empty; to unset it, remove the line from {settings.vars.env_file.name}"
         )
-    if "\0" in value or "\n" in value:
+    if re.search(r"[\0\r\n]", value):
         raise Misconfigured(f"{name}: a value is one line of text")
-    check(name, value)
+    if name in URLS:
+        parse(value, name, "local")  # one that would not work is not saved
     dotenv.write(settings.vars.env_file, name, value)
     say(f"saved {name} in {settings.vars.env_file.name}")
     if settings.vars.environ.get(name, value) != value:
         say(f"note: {name} of the environment hides it in this shell: unset {name}")
     if shutil.which("gp"):
-        if (known is not None and known.holds_secret(value)) and not share:
+        share_by_gp(name, value, share=share)
+
+
+def share_by_gp(name: str, value: str, *, share: bool) -> None:
+    """Give a variable to Gitpod, for the next workspace; secrets only when told to."""
+    if holds_secret(name, value):
+        hide(value)
+        if not share:
             say("not given to gp env, which takes values on its command line: --share does it all the same")
             return
-        done = subprocess.run(
-            ["gp", "env", f"{name}={value}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
-        if done.returncode != 0:
-            raise Problem(f"saved, but gp env {name} failed: {done.stderr.decode(errors='replace').strip()}")
-        say(f"saved {name} by gp env for the next workspace")
-
-
-def check(name: str, value: str) -> None:
-    """Refuse a URL that would not work, before it is saved."""
-    from config.targets import parse
-
-    if name in ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL"):
-        parse(value, name, "local")
+    done = process.run(["gp", "env", f"{name}={value}"], {})
+    if done.returncode != 0:
+        raise Problem(f"saved, but gp env {name} failed: {' '.join(done.stderr.split())}")
+    say(f"saved {name} by gp env for the next workspace")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,11 @@ from importlib import metadata
 
 from config.settings import TARGETS, Settings
 from config.targets import resolve
-from ops import console, postgres
-from ops.errors import Problem
+from ops import console, postgres, process
+from ops.errors import NoDatabase, Problem
 
+SECONDS = 4
+"""What one look may wait for Docker, or for a server."""
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
@@ -30,7 +34,7 @@ class Fact:
 
 def report(settings: Settings, *, json: bool) -> None:
     """Print all facts; raise `Problem` if one keeps db.* from working."""
-    found = [fact for look in LOOKS for fact in look(settings)]
+    found = [fact for look in LOOKS for fact in looked(look, settings)]
     if json:
         console.as_json([asdict(fact) for fact in found])
     else:
@@ -38,6 +42,17 @@ def report(settings: Settings, *, json: bool) -> None:
             console.result(console.redact(f"{MARKS[fact.state]} {fact.about}: {fact.found}"))
     if bad := [fact.about for fact in found if fact.state == "bad"]:
         raise Problem(f"to be mended: {', '.join(bad)}")
+
+
+def looked(look: Look, settings: Settings) -> Iterator[Fact]:
+    """Go on with the next look where one stumbles: the first missing package must not hide the rest."""
+    about = look.__name__
+    try:
+        yield from look(settings)
+    except ModuleNotFoundError as error:
+        yield Fact(about, "bad", f"cannot look: the package {error.name} is missing")
+    except Problem as error:
+        yield Fact(about, "bad", str(error))
 
 
 def python(settings: Settings) -> Iterator[Fact]:
@@ -53,20 +68,27 @@ def packages(settings: Settings) -> Iterator[Fact]:
     if not file.exists():
         return
     for line in file.read_text(encoding="utf-8").splitlines():
-        found = re.match(r"([\w-]+)", line)
+        found = re.match(r"([\w-]+)(?:\[.*\])?(?:>=([\d.]+))?(;)?", line)
         if not found:
             continue
         try:
-            metadata.version(found[1])
+            if numbers(metadata.version(found[1])) < numbers(found[2] or "0"):
+                missing.append(f"{found[1]}>={found[2]}")
             have += 1
         except metadata.PackageNotFoundError:
-            missing.append(found[1])
+            if not found[3]:  # one with a marker has no wheel everywhere; the next look tells
+                missing.append(found[1])
     if missing:
         yield Fact(
             "packages", "bad", f"{', '.join(missing)} missing: {sys.executable} -m pip install -r requirements.txt"
         )
     else:
         yield Fact("packages", "ok", f"all {have} of requirements.txt")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to compare."""
+    return tuple(int(n) for n in re.findall(r"\d+", version))
 
 
 def embedded(settings: Settings) -> Iterator[Fact]:
@@ -106,14 +128,21 @@ def clients(settings: Settings) -> Iterator[Fact]:
     yield Fact("pgcli", "ok" if pgcli else "note", pgcli or "not here: pip install -r requirements.txt")
 
 
+@functools.cache
+def docker_answers() -> bool:
+    try:
+        return process.run(["docker", "info"], {}, timeout=SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def docker(settings: Settings) -> Iterator[Fact]:
-    from ops import process
     from ops.db import compose
 
     if not shutil.which("docker"):
         yield Fact("Docker", "note", "not here: only -t docker needs it")
         return
-    if process.run(["docker", "info"], {}).returncode != 0:
+    if not docker_answers():
         yield Fact("Docker", "note", "does not answer: start it (or let this user talk to it) for -t docker")
         return
     try:
@@ -162,13 +191,17 @@ def reachable(settings: Settings, name: str) -> Fact:
             target = made.target(settings.database)
         console.hide(target.password)
         if name == "docker":
+            if shutil.which("docker") and not docker_answers():
+                return Fact(about, "note", "Docker does not answer")
             target = compose.outside(settings.root, target)
-        with postgres.connect(target, task="doctor", timeout=4) as conn:
+        with postgres.connect(target, task="doctor", timeout=SECONDS) as conn:
             version = postgres.row(conn, "select split_part(current_setting('server_version'), ' ', 1) as v")["v"]
         return Fact(about, "ok", f"{target.address} answers (PostgreSQL {version})")
+    except NoDatabase as error:
+        return Fact(about, "ok", str(error))
     except Problem as error:
-        broken = name == settings.target and settings.vars.find("CONNECTION_URL") is not None
-        return Fact(about, "bad" if broken else "note", str(error))
+        return Fact(about, "bad" if name == settings.target else "note", str(error))
 
 
-LOOKS: tuple[Callable[[Settings], Iterator[Fact]], ...] = (python, packages, embedded, clients, docker, aws, targets)
+Look = Callable[[Settings], Iterator[Fact]]
+LOOKS: tuple[Look, ...] = (python, packages, embedded, clients, docker, aws, targets)

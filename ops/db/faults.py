@@ -16,7 +16,7 @@ _GONE = ("57P01", "57P02", "57P03", "57P05", "08")
 
 def disconnected(script: Script, why: str) -> Problem:
     """Return the fault of a load whose connection broke."""
-    first = why.strip().splitlines()[0].rpartition("FATAL:")[2].strip()
+    first = (why.strip().splitlines() or ["the server is gone"])[0].rpartition(": ")[2].strip()
     return Problem(f"{script.name}: the connection broke while it was loading, nothing of it was kept: {first}")
 
 
@@ -39,7 +39,7 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
 
 def pointed(script: Script, offset: int, diag: Any, statement: str) -> Problem:
     """Return the error of a script with its line and a caret under the place."""
-    message = diag.message_primary or "failed"
+    message = " ".join((diag.message_primary or "failed").split())  # it quotes the SQL, line breaks and all
     code = f" ({diag.sqlstate})" if diag.sqlstate else ""
     shown = excerpt(script, offset) if offset >= 0 else []
     at = script.at(offset) if offset >= 0 else script.name

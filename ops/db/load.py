@@ -132,7 +132,8 @@ def refuse(script: Script, found: Found, rebuilds: str) -> None:
 
 def short(words: str) -> str:
     """Return the words that name a statement."""
-    return " ".join(words.split()[:3])
+    named = re.match(r"\w+(?: \w+){0,2}", words)
+    return named[0] if named else words
 
 
 def check_extensions(place: Place, plans: Sequence[Plan]) -> None:

@@ -103,7 +103,7 @@ def failure(script: Script, stderr: str) -> Problem:
         lines = faults.notes(diag, sent)
         return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)
     begins = beginning(inside, int(found["line"]), sent)
-    offset = pointer(inside, begins, fields)
+    offset = pointer(inside, begins, sent, fields)
     if copied := re.match(r'COPY .*, line (\d+)(?:, column [^:]+: "(.*)")?', diag.context):
         offset = in_copy(inside, begins, int(copied[1]), copied[2] or "")
     statement = inside.data[begins : begins + 4000].decode(errors="replace")
@@ -135,26 +135,32 @@ def beginning(script: Script, line: int, sent: str) -> int:
     return (same or begun or [0])[-1]
 
 
-def pointer(script: Script, begins: int, fields: dict[str, str]) -> int:
-    """Return the offset at which psql's caret points, or the statement's."""
+def pointer(script: Script, begins: int, sent: str, fields: dict[str, str]) -> int:
+    """Return the offset at which psql's caret points, or the statement's.
+
+    psql leaves out empty lines, so its line is looked for by what is in it.
+    """
     label = next((name for name in fields if name.startswith("LINE ")), None)
     if label is None or "QUERY" in fields:  # the line of a function's query is not in the file
         return begins
-    line = begins
-    for _ in range(int(label.removeprefix("LINE ")) - 1):
-        line = script.data.find(b"\n", line) + 1
-    newline = script.data.find(b"\n", line)
-    raw = script.data[line : newline if newline >= 0 else len(script.data)].decode(errors="replace")
+    rows, number = sent.split("\n"), int(label.removeprefix("LINE "))
+    if number > len(rows):
+        return begins
+    row, line = rows[number - 1], begins
+    if number > 1:
+        for _ in range(rows[1:number].count(row)):
+            line = script.data.find(f"\n{row}".encode(), line) + 1
+            if line == 0:  # a variable stood in this line
+                return begins
     shown, _, caret = fields[label].partition("\n")
     before = caret.index("^") - len(f"{label}: ") if "^" in caret else 0
     text = shown.removesuffix("...")
     if text.startswith("..."):
         text, before = text[3:], before - 3
-    at = faults.plain(raw).find(faults.plain(text))
-    if at < 0:  # a variable stood in this line
-        return line
+    at = max(0, faults.plain(row).find(faults.plain(text)))
     length = next((n for n in range(len(text)) if faults.columns(text[:n]) >= before), len(text))
-    return line + len(raw[: at + length].encode())
+    found = line + len(row[: at + length].encode())
+    return found if script.data.startswith(row[: at + length].encode(), line) else begins
 
 
 def in_copy(script: Script, begins: int, line: int, value: str) -> int:

@@ -60,6 +60,8 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    if sys.stdout is None:
+        result("")
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")

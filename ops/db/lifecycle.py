@@ -124,7 +124,8 @@ def wait(settings: Settings, name: str, timeout: str) -> None:
     while True:
         try:
             target = target or place.resolved(settings, name)
-            postgres.connect(target, task="db.wait", timeout=settings.connect_timeout).close()
+            left = max(1, round(deadline - time.monotonic()))  # one that stays silent must not hold us longer
+            postgres.connect(target, task="db.wait", timeout=min(settings.connect_timeout, left)).close()
         except (NothingAnswers, Unreachable) as error:
             if time.monotonic() >= deadline:
                 raise Problem(f"waited {seconds:.0f} s: {error}") from None

@@ -112,6 +112,7 @@ def drop(place: Place, *, force: bool) -> bool:
     check_name(place)
     with lock.held(place):
         if not place.database():
+            sweep(place)
             return False
         sessions.check(place, [place.name, place.name + PREV], force=force)
         sweep(place)

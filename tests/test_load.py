@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from psycopg import Connection
 
 from ops.db import binaries, build, psql
@@ -19,6 +25,7 @@ from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
 from ops.process import clean_environ
 from tests import servers
+from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, made
 
 # Whatever a file can make, as text, in the schemas that are not Postgres' own
@@ -524,3 +531,61 @@ def test_copy_needs_a_psql_that_reaches_the_server(database: Database, monkeypat
     else:
         load(copy, text)
         assert copy.scalar("select a from t") == 1
+
+
+FRAGMENTS = [
+    "insert into log values ({n});", "insert into log select {n} where 'a;''b' <> E'\\';';\n", "/* it's; */ insert into log -- ;'\n values ({n});",
+    "do $a$ begin insert into log values ({n}); end $a$;", "begin; insert into log values ({n}); commit;", "savepoint s;",
+    "insert into log select ('{{{n}}}'::int[])[1:1][1];", "insert into log values ({n}) \\g\n", "\\echo it's {n}\n", "\\set x {n}\ninsert into log values (:x);\n",
+    "\ncopy log from stdin;\n{n}\n\\.\n", "create rule r{n} as on insert to other do also (insert into log values ({n}); select 1);",
+    "create function f{n}() returns int begin atomic select 1; select {n}; end;", "insert into log values ({n});;\n", "nonsense {n};", "insert into log values ('x{n}');",
+]  # fmt: skip
+
+
+@hypothesis.settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=8), st.sampled_from(["", "\n", "select 1", "-- it's"])
+)
+def test_files_of_all_sorts_of_fragments_end_as_by_psql(pair: Pair, parts: list[str], end: str) -> None:
+    """Ours holds all of it or nothing."""
+    pair.clean()
+    text = "begin; commit; create table log (a int); create table other (a int);\n"
+    text += "".join(part.format(n=n) for n, part in enumerate(parts)) + end
+    file = pair.ours.sql(text)
+    expected = pair.by_psql(file)
+    problem = pair.by_us(file)
+    if expected or "savepoint" not in text:  # outside a transaction psql has no savepoints
+        assert (problem is None) == expected, problem
+    with pair.ours.connect() as ours, pair.theirs.connect() as theirs:
+        if expected:
+            assert state(ours) == state(theirs)
+        elif problem:
+            assert not any("table log" in line or "log.a" in line for line in state(ours))
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_ctrl_c_leaves_nothing_behind(one: Database, inv: Cli, head: str) -> None:
+    """Also on the server, where the signal reaches only the task."""
+    database = create(one, "_a")
+    (inv.root / "x.sql").write_text(f"{head}create table t (a int);\nselect pg_sleep(60);\n", encoding="utf-8")
+    argv = [str(Path(sys.executable).parent / "inv"), "db.schema-load", "--file", "x.sql"]
+    env = {**os.environ, "CONNECTION_URL": database.url}
+    at_work = "select 1 from pg_stat_activity where query like '%pg_sleep(60)%' and pid <> pg_backend_pid()"
+    with (
+        database.connect("postgres") as conn,
+        subprocess.Popen(argv, cwd=inv.root, env=env, stderr=subprocess.PIPE, text=True) as task,
+    ):
+        deadline = time.monotonic() + 30
+        while not conn.execute(at_work).fetchone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        task.send_signal(signal.SIGINT)
+        told = task.communicate(timeout=30)[1]
+        assert task.returncode == 130
+        assert told.splitlines()[-1] == "cancelled"
+        assert conn.execute("select 1 from pg_stat_activity where datname = %s", [database.name]).fetchone() is None
+    assert database.scalar("select to_regclass('t')") is None

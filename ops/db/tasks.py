@@ -11,7 +11,7 @@ FORCE = "end sessions that are at work on the database, on production all of the
 
 @task(help={"target": TARGET})
 def up(c: Context, target: str = "") -> None:
-    """Start the server: the embedded one, or the compose service."""
+    """Start the server: embedded, or the compose service."""
     from ops.db import lifecycle
 
     lifecycle.up(settings(c), target)
@@ -21,7 +21,7 @@ def up(c: Context, target: str = "") -> None:
     help={
         "target": TARGET,
         "wipe": "remove the data too (default: no)",
-        "confirm": "with --wipe: the database's name, which stands for typing it at the prompt",
+        "confirm": "with --wipe: the database's name, which stands for typing it (default: ask)",
     }
 )
 def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") -> None:
@@ -85,7 +85,7 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     iterable=["var"],
 )
 def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | None = None, confirm: str = "") -> None:
-    """Load the schema into the existing database, all or nothing."""
+    """Load the schema into the database, all or nothing."""
     from ops.db import build
 
     build.schema_load(settings(c), target, file, variables(var), confirm)

@@ -104,8 +104,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         )
     if found["tables"]:
         rows = [
-            {"table": t["table"], "rows": f"{'' if t['exact'] else '~'}{t['rows']}", "size": status.human(t["bytes"])}
-            for t in found["tables"]
+            {"table": t["table"], "rows": status.count(t), "size": status.human(t["bytes"])} for t in found["tables"]
         ]
         console.table(("table", "rows", "size"), rows)
 

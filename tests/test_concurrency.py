@@ -135,6 +135,7 @@ def test_a_killed_holder_holds_up_nobody(one: Database, inv: Cli) -> None:
 ENDED = ("just been dropped or renamed", "terminating connection", "closed the connection unexpectedly")
 
 
+@pytest.mark.slow
 def test_clients_that_reconnect_in_a_tight_loop(one: Database) -> None:
     """They are never locked out for long, and setup gets through or refuses cleanly."""
     setup(one)
@@ -175,6 +176,7 @@ def test_clients_that_reconnect_in_a_tight_loop(one: Database) -> None:
     assert one.scalar("select count(*) from users") == 5
 
 
+@pytest.mark.slow
 def test_a_drop_in_the_way_of_a_session_answers_at_once(one: Database, inv: Cli) -> None:
     setup(one)
 

@@ -62,9 +62,9 @@ class Clone:
     cwd: Path | None = None
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        inv, who = [str(Path(sys.executable).parent / "inv")], {}
+        inv, who = [sys.executable, "-m", "invoke"], {}
         if self.user:
-            inv, who = [self.user.python, "-m", "invoke"], self.user.options
+            inv[0], who = self.user.python, self.user.options
             env = {"PYTHONPATH": PACKAGES, "HOME": str(self.root), **env}
         return subprocess.Popen(
             [*inv, *args],
@@ -301,6 +301,7 @@ def stat_mode(path: Path) -> int:
 
 
 @needs_root
+@pytest.mark.slow
 def test_a_closed_clone_that_is_made_again_copied_and_moved_meets_no_other(closed: Clone, clones: Clones) -> None:
     closed.ok("db.setup")
     first = closed.home
@@ -399,7 +400,7 @@ def test_a_user_id_without_a_name(clones: Clones, somebody: User) -> None:
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_a_bare_environment(clones: Clones, umask: int) -> None:
     """No HOME, no USER, a PATH without a single Postgres program."""
-    clone = clones(umask=umask, env={"PATH": "/nowhere"})
+    clone = clones(umask=umask, env={"PATH": "/nowhere", "PYTHONPATH": PACKAGES})
     clone.ok("db.setup")
     assert clone.users() == 5
     clone.ok("db.setup", HOME="/nowhere")
@@ -576,11 +577,12 @@ def test_copied_while_it_runs(one: Clone) -> None:
 @pytest.mark.parametrize("task", ["db.status", "db.setup", "db.down", "db.url"])
 def test_renamed_while_it_runs(one: Clone, task: str) -> None:
     one.ok("db.setup")
+    before = one.pid
     moved = Clone(one.root.rename(one.root.parent / "moved"))
     moved.ok(task)
     assert moved.users() == 5
     assert psutil.Process(moved.pid).cmdline()[2] == str(moved.folder / "data"), "restarted at its new place"
-    assert {p.pid if p.ppid() != moved.pid else moved.pid for p in servers_in(moved.root)} == {moved.pid}
+    assert gone(before)
 
 
 def test_what_a_killed_initdb_leaves(one: Clone) -> None:
@@ -593,6 +595,7 @@ def test_what_a_killed_initdb_leaves(one: Clone) -> None:
     assert sorted(p.name for p in one.folder.iterdir()) == ["data", "lock", "log", "server.json"]
 
 
+@pytest.mark.slow
 def test_killed_while_the_server_is_made_and_started(one: Clone) -> None:
     """The run alone is killed: initdb and the server that it has started go on."""
     for delay in (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7):
@@ -711,12 +714,15 @@ def test_a_disk_too_small_for_the_server(one: Clone, size: str) -> None:
     with small_disk(one.root / ".local", size) as remount:
         line = one.fails(1, "db.setup")
         assert "No space left on device" in line
+        assert str(one.folder) in line
+        assert " UTC [" not in line, "the log's prefix is noise"
         remount("size=300m")
         one.ok("db.setup")
         assert one.users() == 5
 
 
 @needs_root
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_load_leaves_the_live_database(one: Clone) -> None:
     with small_disk(one.root / ".local", "300m") as remount:
         one.ok("db.setup")
@@ -725,6 +731,7 @@ def test_a_disk_that_fills_up_during_a_load_leaves_the_live_database(one: Clone)
         line = one.fails(1, "db.setup", "--schema", "big.sql", "--no-seed")
         assert "No space left on device" in line or "disk" in line or "connection" in line
         remount("size=600m")
+        one.ok("db.wait")  # it may be recovering still
         assert one.users() == 5
         one.ok("db.setup")
         assert one.users() == 5
@@ -784,6 +791,7 @@ def test_up_starts_what_the_url_asks_for(one: Clone, user: str, password: str) -
     assert one.users() == 5, "without the variable too"
 
 
+@pytest.mark.slow
 def test_the_login_of_the_url_changes_and_goes_away(one: Clone) -> None:
     one.ok("db.setup")
     first, second = servers.free_port(), servers.free_port()

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -81,12 +82,16 @@ class Server:
         }
         path = folder(self.root)
         fd, temporary = tempfile.mkstemp(dir=path, prefix="server.")
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-            file.flush()
-            os.fsync(fd)  # without its password the data is lost: a power cut must not empty it
-        binaries.hand_over(Path(temporary))
-        os.replace(temporary, path / "server.json")
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)
+                file.flush()
+                os.fsync(fd)  # without its password the data is lost: a power cut must not empty it
+            binaries.hand_over(Path(temporary))
+            os.replace(temporary, path / "server.json")
+        except OSError as error:
+            Path(temporary).unlink()
+            raise Problem(f"the embedded server cannot write to {path}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,8 @@ def locked(root: Path) -> Iterator[None]:
         fd = os.open(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
     except PermissionError:
         raise Problem(f"{path} belongs to another user: run inv as that user") from None
+    except OSError as error:
+        raise Problem(f"the embedded server cannot write to {path}: {error.strerror}") from None
     with open(fd, "w", encoding="utf-8") as file:
         for made in (path.parent, path.parent / ".gitignore", path, path / "lock"):
             binaries.hand_over(made)
@@ -589,7 +596,8 @@ def last_words(text: str) -> str:
     """Return the line in which a program says why it failed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if "FATAL" in line or "error" in line.lower() or "No space" in line]
-    return (fatal or lines or ["it gave no reason"])[0]
+    reason = re.sub(r"^.*?(FATAL|PANIC|error): +", "", (fatal or lines or ["it gave no reason"])[0])
+    return reason + (": free some space, then run again" if "No space left" in reason else "")
 
 
 def answers(root: Path, port: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from psycopg import Connection
 
 from ops.db import binaries, build, psql
 from ops.db.faults import columns
-from ops.db.load import plan
+from ops.db.load import blocks, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
@@ -162,6 +163,7 @@ SAME = {
     "commit and chain": "begin; create table t (a int); commit and chain; insert into t values (1); commit;",
     "transaction with comments": "begin /* größe */\n; create table t (a int); end -- x\n transaction;",
     "savepoints": "begin; create table t (a int); savepoint s; insert into t values (1); rollback to savepoint s; insert into t values (2); release s; savepoint x; rollback work to x; commit;",
+    "transaction with settings": "create table t (a int); begin; set transaction isolation level serializable; insert into t values (1); commit; begin; set transaction read write; commit;",
     "settings": "set search_path = ''; set standard_conforming_strings = on; create table public.t (a int); reset search_path; create table u (a int);",
     "old strings": "set standard_conforming_strings = off;\nset escape_string_warning = off; create table t (a text); insert into t values ('it\\'s; a\\\\b');",
     "role": "set role postgres; create table t (a int); set session authorization default;",
@@ -343,6 +345,18 @@ def test_a_file_longer_than_a_block_is_all_or_nothing(one: Database) -> None:
     assert database.scalar("select count(*) from t") == 12000
 
 
+def test_blocks_are_whole_statements_of_about_a_megabyte() -> None:
+    size = 3 << 20
+    assert list(blocks([5], size)) == [(0, size)]
+    assert list(blocks([], size)) == []
+    starts = range(0, size, 1000)
+    parts = list(blocks(starts, size))
+    assert len(parts) == 3
+    assert parts[0][0] == 0
+    assert parts[-1][1] == size
+    assert all(one[1] == other[0] and other[0] in starts for one, other in itertools.pairwise(parts))
+
+
 ALONE = [
     "vacuum", "VACUUM (analyze) t", "/* a ; */ vacuum -- x\n full t", "create database x", 'drop database if exists "x"',
     "create unique /* here */ index\n-- it's\nconcurrently on t (a)", "create index concurrently i on t (a)",
@@ -427,6 +441,7 @@ def fault(database: Database, text: str | bytes, **variables: str) -> str:
         ("create table t (a int);" + "\ninsert into t values (1);" * 899 + "\ninsert into t values (1, 2);", 901, 26, "2);", "INSERT has more expressions than target columns"),
         ("create function f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;", 3, 3, "retrun", 'syntax error at or near "retrun"'),
         ("do $$ begin raise exception 'no' using detail = 'why', hint = 'how'; end $$", 1, 1, "do $$", "no (P0001)"),
+        ("begin /* größe\n */; create table t (a intt); commit;", 2, 24, "intt", 'type "intt" does not exist'),
         ("select 1;\nselect 2 2;", 2, 10, "2;", 'syntax error at or near "2"'),
     ],
 )  # fmt: skip

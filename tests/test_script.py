@@ -41,6 +41,7 @@ STATEMENTS = [
     "insert into t values (1, 'x'), (2, 'E'), (3, e'\\n');",
     "create function f() returns int begin atomic select 1; select case when 1 > 2 then 3 end; end;",
     "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC /* end; */ SELECT 'end'; -- end\n SELECT 2; END;",
+    "create function f(a int default case when true then 1 end) returns int begin atomic select 1; select 2; end;",
     "create function begin_it() returns int language sql return 1;",
     "create rule r as on insert to t do also (select 1; select '('; select 2);",
     "do $x$ begin perform 1; end $x$;",

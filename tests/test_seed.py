@@ -142,9 +142,10 @@ def test_what_a_seed_sets_does_not_reach_the_ledger(one: Database, text: str) ->
     role = f"{one.name}_role"
     make(one, f"create role {role}; {SCHEMA} grant all on t to {role};")
     try:
-        for _ in range(2):
-            apply(one, f"{text} set search_path = ''; set role {role};")
-        assert rows(one) == 1
+        for become in ("role", "session authorization"):
+            for _ in range(2):
+                apply(one, f"{text} set search_path = ''; set {become} {role};")
+        assert rows(one) == 2
     finally:
         with one.connect() as conn:
             conn.execute(f"drop owned by {role}; drop role {role}".encode())

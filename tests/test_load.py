@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from ops.db import binaries, build, psql
-from ops.db.faults import columns
+from ops.db.faults import columns, of_statement
 from ops.db.load import blocks, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
@@ -604,3 +605,20 @@ def test_ctrl_c_leaves_nothing_behind(one: Database, inv: Cli, head: str) -> Non
         assert told.splitlines()[-1] == "cancelled"
         assert conn.execute("select 1 from pg_stat_activity where datname = %s", [database.name]).fetchone() is None
     assert database.scalar("select to_regclass('t')") is None
+
+
+def test_a_server_that_says_goodbye_first_is_one_line_too() -> None:
+    """The message may come before the connection is seen to be closed."""
+    diag = SimpleNamespace(sqlstate="57P01", message_primary="terminating connection due to administrator command")
+    told = str(of_statement(Script("x.sql", b"select 1"), diag, [0], 0))
+    assert told.startswith("x.sql: the connection broke while it was loading, nothing of it was kept: terminating")
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_a_setup_that_fails_leaves_the_live_database(one: Database, head: str) -> None:
+    build.setup(one.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+    seed = one.sql(f"{head}insert into users (handle) values ('x');", "seed.sql")
+    with pytest.raises(Problem, match=r"seed\.sql:\d:1: null value in column"):
+        build.setup(one.settings(), "local", "", str(seed), {}, "", force=False)
+    assert one.names() == {""}
+    assert one.scalar("select count(*) from users") == 5

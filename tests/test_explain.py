@@ -33,6 +33,7 @@ FAULTS = [
     ("create table x (mail citext);", "42704", 'CREATE EXTENSION "citext" above'),
     ("set no_such_setting = 1;", "42704", "this server does not know the setting"),
     ("do $$ begin commit; end $$;", "2D000", "take COMMIT and ROLLBACK out"),
+    ("create table p (a int primary key, b int references p deferrable initially deferred); insert into p values (1, 1); alter table p add c int;", "55006", "SET CONSTRAINTS ALL IMMEDIATE"),
     ("create type nope.m as enum ('a');", "3F000", "the schema (namespace) is not there: write CREATE SCHEMA above"),
     ("insert into users values (gen_random_uuid(), :handle, 'x');", "42601", "a psql variable stands here: give it with --var NAME=VALUE"),
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from psycopg import Connection
 
 from ops.db import binaries, build, psql
 from ops.db.faults import columns, of_statement
-from ops.db.load import blocks, plan
+from ops.db.load import blocks, execute, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
@@ -622,3 +622,27 @@ def test_a_setup_that_fails_leaves_the_live_database(one: Database, head: str) -
         build.setup(one.settings(), "local", "", str(seed), {}, "", force=False)
     assert one.names() == {""}
     assert one.scalar("select count(*) from users") == 5
+
+
+def test_a_shell_line_at_the_top_is_said() -> None:
+    with pytest.raises(Misconfigured, match=r"^x\.sql:1:1: a #! line is not SQL"):
+        plan(Script("x.sql", b"#!/usr/bin/psql\nselect 1;"), {})
+
+
+def test_without_any_psql_it_is_said_what_to_install(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = create(one, "_a")
+    monkeypatch.setattr(binaries, "wheel_bin", lambda: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "test.sql:2:1: \\echo needs psql: install the package postgresql-client" in fault(
+        database, "select 1;\n\\echo x"
+    )
+
+
+@pytest.mark.parametrize("copy", ["copy t from stdin", "copy t to stdout"])
+def test_a_copy_that_was_not_seen_does_not_hang(one: Database, copy: str) -> None:
+    database = create(one, "_a")
+    with database.connect() as conn:
+        with pytest.raises(Problem, match="nothing was loaded"), conn.transaction():
+            execute(conn, Script("x.sql", f"create table t (a int); {copy};".encode()), [])
+        assert conn.closed
+    assert database.scalar("select to_regclass('t')") is None

@@ -40,10 +40,11 @@ def task(
         @functools.wraps(body)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                done = body(*args, **kwargs)
-                if sys.stdout is not None:
-                    sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
-                return done
+                try:
+                    return body(*args, **kwargs)
+                finally:
+                    if sys.stdout is not None:
+                        sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
             except KeyboardInterrupt:
                 raise Exit("cancelled", code=130) from None
             except BrokenPipeError:

@@ -243,10 +243,11 @@ def test_the_table_holds_every_task_of_the_database() -> None:
 
 def shell(live: Database, script: str) -> subprocess.CompletedProcess[str]:
     """Run a line of shell in the clone, with `$inv` for the command."""
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}  # as it is for users
     return subprocess.run(
         ["bash", "-c", script],
         cwd=live.root,
-        env={**os.environ, LOCAL: live.url, "inv": INV},
+        env={**buffered, LOCAL: live.url, "inv": INV},
         capture_output=True,
         text=True,
         check=False,
@@ -273,6 +274,12 @@ def test_a_result_that_cannot_be_written_is_an_error(live: Database, task: str) 
         assert message in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error_where_something_is_bad_either(live: Database) -> None:
+    done = shell(live, 'CONNECTION_URL=x "$inv" doctor | true')
+    assert "Exception ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_closed_standard_input_and_error(live: Database) -> None:

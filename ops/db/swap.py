@@ -76,8 +76,8 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         involved = [place.name, place.name + PREV]
         sessions.check(place, involved, force=force)
         sweep(place)
-        make(place, place.name + NEXT, like=live)
         try:
+            make(place, place.name + NEXT, like=live)
             fill(place, plans, after)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]

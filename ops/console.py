@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,10 +69,9 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         grid.add_row(*(Text("" if row[c] is None else str(row[c])) for c in columns))
     width = None if sys.stdout.isatty() else 10_000
-    console = Console(width=width, highlight=False)
-    with console.capture() as captured:  # rich would end the process when the reader has gone
-        console.print(grid)
-    result("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    drawn = io.StringIO()  # rich would end the process when the reader of stdout has gone
+    Console(file=drawn, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
+    result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
 
 
 def interactive() -> bool:

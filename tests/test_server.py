@@ -127,9 +127,15 @@ def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def homes(root: Path) -> list[Path]:
+    """Return what was made under /var/lib for the clones in a folder."""
+    markers = binaries.SHARED_HOME.glob(f"data-*/{server.MARKER}")
+    return [m.parent for m in markers if Path(m.read_text(encoding="utf-8")).is_relative_to(root)]
+
+
 def servers_in(root: Path) -> list[psutil.Process]:
     """Return what runs in a folder, or in what was made for it under /var/lib."""
-    folders = [root, *server.homes(root)]
+    folders = [root, *homes(root)]
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -150,11 +156,13 @@ def gone(pid: int) -> bool:
 
 
 def remove(root: Path) -> None:
-    """Leave nothing of a clone behind, whatever state it is in."""
-    for process in servers_in(root):
+    """Leave nothing of the clones in a folder behind, whatever state they are in."""
+    left = servers_in(root)
+    for process in left:
         with contextlib.suppress(psutil.Error):
-            process.kill()
-    for home in server.homes(root):
+            process.send_signal(signal.SIGQUIT)  # at once, and yet its shared memory goes
+    kill(*psutil.wait_procs(left, 5)[1])
+    for home in homes(root):
         shutil.rmtree(home)
     with contextlib.suppress(OSError):
         binaries.SHARED_HOME.rmdir()
@@ -173,24 +181,19 @@ def quick_disk() -> str:
 @pytest.fixture
 def clones() -> Iterator[Clones]:
     """Make clones in a folder that every user can pass, or in a closed one."""
-    made: list[Path] = []
     base = Path(tempfile.mkdtemp(prefix="inv-", dir=quick_disk())).resolve()
     base.chmod(0o755)
 
     def make(name: str = "clone", *, user: User | None = None, **more: Any) -> Clone:
         root = base / name
         copy_suite(root)
-        made.append(root)
         if user:
             for path in [root, *root.rglob("*")]:
                 os.chown(path, user.uid, user.uid)
         return Clone(root, user, **more)
 
     yield make
-    for path in [*made, *base.iterdir()]:
-        if path.exists():
-            remove(path)
-    shutil.rmtree(base)
+    remove(base)
 
 
 @pytest.fixture
@@ -226,7 +229,7 @@ def somebody() -> Iterator[User]:
             pytest.skip(f"an ordinary user does not reach {sys.executable}, nor its packages by another Python")
         yield user
     finally:
-        subprocess.run(["userdel", name], check=True, capture_output=True)
+        subprocess.run(["userdel", "--force", name], check=True, capture_output=True)
 
 
 # --- from nothing, and again -----------------------------------------------------------

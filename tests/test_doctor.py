@@ -19,6 +19,7 @@ import pytest
 
 from config.settings import Settings, load
 from ops.db import binaries, client, compose, server
+from ops.db import state as embedded
 from ops.errors import Problem
 from ops.workspace import doctor
 from tests.fix_cli import Cli
@@ -79,13 +80,13 @@ def test_the_embedded_server_in_each_state(root: Path, monkeypatch: pytest.Monke
         found = facts(doctor.embedded, settings(root))
         assert found["embedded server"] == ("ok", "not made yet: inv db.setup makes it")
         assert found[f"port {port}"] == ("note", "taken by another program: the embedded server will use another")
-    made = server.Server(root, server.folder(root), port, "postgres", ("hushhush",))
-    server.folder(root).mkdir(parents=True)
+    made = embedded.Server(root, embedded.folder(root), port, "postgres", ("hushhush",))
+    embedded.folder(root).mkdir(parents=True)
     made.save()
     assert facts(doctor.embedded, settings(root))["embedded server"][1] == "stopped: the next db task starts it"
     monkeypatch.setattr(server, "running", lambda _: 42)
     assert f"runs at 127.0.0.1:{port}" in facts(doctor.embedded, settings(root))["embedded server"][1]
-    (server.folder(root) / "server.json").write_text("{", encoding="utf-8")
+    (embedded.folder(root) / "server.json").write_text("{", encoding="utf-8")
     state, remedy = facts(doctor.embedded, settings(root))["embedded"]
     assert state == "bad"
     assert "server.json is damaged" in remedy

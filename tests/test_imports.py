@@ -19,7 +19,7 @@ HEAVY = {"boto3", "botocore", "psycopg", "psycopg_pool", "rich", "psutil", "dote
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
 """A file named on the command line is looked for where the user stands."""
-SEES_INVOKE = {"tasks.py", "ops/cli.py", *(name for name in FILES if name.endswith("/tasks.py"))}
+SEES_INVOKE = {"tasks.py", "ops/cli.py", *(name for name in FILES if name.endswith("/commands.py"))}
 
 
 def tree(name: str) -> ast.Module:
@@ -66,7 +66,7 @@ def calls(name: str) -> Iterator[str]:
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {"tasks.py", "config/settings.py", "ops/db/tasks.py", "ops/postgres.py"} <= set(FILES)
+    assert {"tasks.py", "config/settings.py", "ops/db/commands.py", "ops/postgres.py"} <= set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -89,14 +89,18 @@ def test_each_layer_imports_from_below_only(name: str) -> None:
     elif name in {"ops/postgres.py", "ops/aws.py", "ops/console.py", "ops/process.py"}:
         allowed = ("config.", "ops.errors")
     elif name == "tasks.py":
-        allowed = ("config.settings.DEFAULTS", "ops.cli", *(f"ops.{d.name}.tasks" for d in (SUITE / "ops").iterdir()))
+        allowed = (
+            "config.settings.DEFAULTS",
+            "ops.cli",
+            *(f"ops.{d.name}.commands" for d in (SUITE / "ops").iterdir()),
+        )
         wiring = {module for module in ours if not module.startswith("ops.cli")}
         assert all(module.startswith(allowed) for module in wiring)
         return
     else:
         allowed = ("config.", "ops.")
         if name not in SEES_INVOKE:
-            assert not {module for module in ours if module.startswith("ops.cli") or ".tasks" in module}
+            assert not {module for module in ours if module.startswith("ops.cli") or ".commands" in module}
     stray = {module for module in ours if not f"{module}.".startswith(allowed)}
     assert not stray or name == "ops/workspace/checks.py"  # which runs bench by its name
 

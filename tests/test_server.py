@@ -27,7 +27,7 @@ import pytest
 
 from config.targets import parse
 from ops import postgres as connections
-from ops.db import binaries, server
+from ops.db import binaries, server, state
 from ops.errors import Problem
 from tests import servers
 from tests.fix_cli import copy_suite
@@ -129,7 +129,7 @@ def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]
 
 def homes(root: Path) -> list[Path]:
     """Return what was made under /var/lib for the clones in a folder."""
-    markers = binaries.SHARED_HOME.glob(f"data-*/{server.MARKER}")
+    markers = binaries.SHARED_HOME.glob(f"data-*/{state.MARKER}")
     return [m.parent for m in markers if Path(m.read_text(encoding="utf-8")).is_relative_to(root)]
 
 
@@ -629,11 +629,11 @@ def test_killed_while_the_server_is_made_and_started(one: Clone) -> None:
     ],
 )
 def test_a_damaged_state_file(tmp_path: Path, text: str) -> None:
-    folder = server.folder(tmp_path)
+    folder = state.folder(tmp_path)
     folder.mkdir(parents=True)
     (folder / "server.json").write_text(text, errors="surrogateescape")
     with pytest.raises(Problem, match=r"server\.json is damaged.*inv db\.down --wipe"):
-        server.load(tmp_path)
+        state.load(tmp_path)
 
 
 @pytest.mark.parametrize("accident", ["damaged", "lost"])
@@ -859,9 +859,9 @@ def test_cut_at_any_step_of_a_new_login_nobody_is_locked_out(
         if steps == at:
             raise Cut
 
-    save, execute = server.Server.save, psycopg.Connection.execute
+    save, execute = state.Server.save, psycopg.Connection.execute
 
-    def cut_save(self: server.Server) -> None:
+    def cut_save(self: state.Server) -> None:
         step()
         save(self)
         step()
@@ -876,7 +876,7 @@ def test_cut_at_any_step_of_a_new_login_nobody_is_locked_out(
         steps, at = 0, at + 1
         login = server.Login(made.port, user, f"new {at}")
         with monkeypatch.context() as patch, contextlib.suppress(Cut):
-            patch.setattr(server.Server, "save", cut_save)
+            patch.setattr(state.Server, "save", cut_save)
             patch.setattr(psycopg.Connection, "execute", cut_execute)
             server.start(one.root, login)
         if at % 2:  # either way first

@@ -233,6 +233,8 @@ def test_bad_input_is_one_line_and_changes_nothing(
 
 def test_the_table_holds_every_task_of_the_database() -> None:
 
+    from ops.db import commands
+
     names = {name.replace("_", "-") for name, task in vars(commands).items() if hasattr(task, "body")}
     assert {f"db.{name}" for name in names} <= {word for row in BAD for word in row[0].split()}
 

@@ -142,7 +142,7 @@ def refusal(target: Target, text: str) -> Problem:
         return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")
     if "closed the connection unexpectedly" in text or "Connection reset" in text:
         return NothingAnswers(f"{at} takes the connection and closes it: the server is starting, or it is not Postgres")
-    if "starting up" in text or "shutting down" in text or "recovery mode" in text:
+    if re.search("starting up|shutting down|recovery mode|not yet accepting connections", text):
         return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
     if re.search("server closed the connection|expected authentication request|invalid response to SSL", text):
         return Problem(f"{at}: what answers there is no Postgres, or one that is just stopping: check host and port")

@@ -113,15 +113,13 @@ def test_a_host_that_resolves_is_taken_as_it_is(root: Path) -> None:
         assert compose.outside(root, target) is target
 
 
-def test_the_service_that_does_not_run_is_named(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_service_that_does_not_run_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path, "docker-compose", "exit 0")
     fake(tmp_path, "docker", "exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     compose.command.cache_clear()
     target = Target("docker", "CONNECTION_LOCAL_DOCKER_URL", {"host": "db", "port": "5432", "dbname": "d"})
-    with pytest.raises(NothingAnswers, match="inv db.up -t docker"):
+    with pytest.raises(NothingAnswers, match=r"inv db\.up -t docker"):
         compose.outside(root, target)
     compose.command.cache_clear()
 

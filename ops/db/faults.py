@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from ops.db import explain
 from ops.db.script import Script
 from ops.errors import Problem
 
+# States of a server that goes away: shutdown, crash, and lost connections
+_GONE = ("57P01", "57P02", "57P03", "57P05", "08")
 
-def of_statement(script: Script, diag: Any, done: int, skipping: Container[int]) -> Problem:
-    """Return the fault of a script that was sent as one query.
 
-    `diag` has psycopg's diagnostic fields; `done` is the number of statements
-    that had succeeded, those that start at `skipping` not counted. A fault
-    without a position (a constraint) points to the start of its statement.
+def disconnected(script: Script, why: str) -> Problem:
+    """Return the fault of a load whose connection broke."""
+    first = (why.strip().splitlines() or ["the server is gone"])[0].rpartition(": ")[2].strip()
+    return Problem(f"{script.name}: the connection broke while it was loading, nothing of it was kept: {first}")
+
+
+def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> Problem:
+    """Return the fault of a script that was sent as it is.
+
+    `diag` has psycopg's diagnostic fields; `spans` is where the statement and
+    the one after it start; positions count from `base`. A fault without a
+    position (a constraint) points to the start of its statement.
     """
-    starts = [start for start in script.contents.statements if start not in skipping]
-    offset, statement = -1, ""
-    if done < len(starts):
-        offset = starts[done]
-        end = starts[done + 1] if done + 1 < len(starts) else len(script.data)
-        statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace")
+    if (diag.sqlstate or "").startswith(_GONE):
+        return disconnected(script, diag.message_primary or "")
+    offset = spans[0] if spans else -1
+    end = spans[1] if len(spans) > 1 else len(script.data)
+    statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace") if spans else ""
     if diag.statement_position:
-        offset = script.offset(int(diag.statement_position))
+        offset = script.offset(int(diag.statement_position), base)
     return pointed(script, offset, diag, statement)
 
 
 def pointed(script: Script, offset: int, diag: Any, statement: str) -> Problem:
     """Return the error of a script with its line and a caret under the place."""
-    message = diag.message_primary or "failed"
+    message = " ".join((diag.message_primary or "failed").split())  # it quotes the SQL, line breaks and all
     code = f" ({diag.sqlstate})" if diag.sqlstate else ""
+    shown = excerpt(script, offset) if offset >= 0 else []
+    at = script.at(offset) if offset >= 0 else script.name
+    return Problem(f"{at}: {message}{code}", *shown, *notes(diag, statement))
+
+
+def notes(diag: Any, statement: str) -> list[str]:
+    """Return what else the server says of an error, and what to do."""
     lines = []
-    if offset >= 0:
-        lines = excerpt(script, offset)
     for label, text in (("detail", diag.message_detail), ("hint", diag.message_hint), ("where", diag.context)):
-        if text:
-            lines.append(f"  {label}: {text.splitlines()[0]}")
+        for number, line in enumerate((text or "").splitlines()[:5]):
+            lines.append(f"  {' ' * len(label)}  {line}" if number else f"  {label}: {line}")
     if advice := explain.failure(diag, statement):
         lines.append(f"  advice: {advice}")
-    at = script.at(offset) if offset >= 0 else script.name
-    return Problem(f"{at}: {message}{code}", *lines)
+    return lines
 
 
 def excerpt(script: Script, offset: int, width: int = 100) -> list[str]:
     """Return the line of a place and a caret under it, cut to what fits a terminal."""
-    start = script.data.rfind(b"\n", 0, offset) + 1
+    reach = 4 * width  # bytes
+    start = max(script.data.rfind(b"\n", 0, offset) + 1, offset - reach)
     newline = script.data.find(b"\n", offset)
-    line = script.data[start : newline if newline >= 0 else len(script.data)].decode(errors="replace")
-    column = len(script.data[start:offset].decode(errors="replace"))
-    line = "".join(" " if c in "\t\r" else c for c in line)
-    cut = max(0, min(column - width // 2, len(line) - width))
-    return [f"  {line[cut : cut + width].rstrip()}", f"  {' ' * (column - cut)}^"]
+    end = min(newline if newline >= 0 else len(script.data), offset + reach)
+    before = plain(script.data[start:offset].decode(errors="ignore"))
+    after = plain(script.data[offset:end].decode(errors="ignore"))
+    before = before[max(0, len(before) - max(width // 2, width - len(after))) :]
+    line = (before + after[: width - len(before)]).rstrip()
+    return [f"  {line}", f"  {' ' * columns(before)}^"]
+
+
+def plain(text: str) -> str:
+    """Return a line in which each control character is one space, as psql shows it."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
 from ops.console import say
-from ops.db import binaries, explain, faults, psql
+from ops.db import explain, faults, psql
 from ops.db.place import Place
-from ops.db.script import Found, Script, missing_variables, needs_psql
+from ops.db.script import INCLUDE, Found, Script, family, missing_variables, needs_psql
 from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.pq.abc import PGconn
     from psycopg.rows import DictRow
 
 # First words of statements that Postgres refuses inside a transaction
 _ALONE = re.compile(
-    r"VACUUM|ALTER SYSTEM|(CREATE|DROP) (DATABASE|TABLESPACE)|REINDEX (DATABASE|SYSTEM)"
-    r"|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY|REINDEX .*CONCURRENTLY|CREATE SUBSCRIPTION"
-    r"|CLUSTER$|PREPARE TRANSACTION|(COMMIT|ROLLBACK) PREPARED"
+    r"VACUUM|ALTER SYSTEM|DISCARD ALL|CLUSTER( VERBOSE)?$|PREPARE TRANSACTION|(COMMIT|ROLLBACK) PREPARED"
+    r"|(CREATE|DROP) (DATABASE|TABLESPACE)|ALTER DATABASE .* SET TABLESPACE|CREATE SUBSCRIPTION"
+    r"|REINDEX (\( [^)]*\) )?(SCHEMA|DATABASE|SYSTEM)|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY"
+    r"|REINDEX .*(?<!\")CONCURRENTLY|ALTER TABLE .* DETACH PARTITION .*(?<!\")CONCURRENTLY"
 )
 _OPENS = re.compile(r"(BEGIN|START TRANSACTION)\b")
 _CLOSES = re.compile(r"(COMMIT|END)\b")
 _UNDOES = re.compile(r"(ROLLBACK|ABORT)\b(?! (WORK |TRANSACTION )?TO\b)")
+_NAME = r'"(?:[^"]|"")*"|[^\s"]+'
 _NAMES_DATABASE = re.compile(
-    r"(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?(\S+)|(?:GRANT|REVOKE) .* ON DATABASE (.+)"
+    rf"(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?({_NAME})|(?:GRANT|REVOKE) .*? ON DATABASE (.+)"
 )
-_EXTENSION = re.compile(r"CREATE EXTENSION (?:IF NOT EXISTS )?(\S+)")
+_EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
+# pg_dump 17 and newer write it; its 0 is what an older server does anyway
+_NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,66 +47,98 @@ class Plan:
     script: Script
     variables: Mapping[str, str]
     by_psql: Found | None
-    """What in it only psql understands; None: it goes as one query."""
+    """What in it only psql understands; None: it is sent as it is."""
     own_transaction: list[Found]
-    """Its own BEGIN and COMMIT, which are blanked out: one transaction holds it all."""
-    extensions: list[Found]
+    """Its own BEGIN and COMMIT: one transaction holds it all without them."""
+    pointless: list[Found]
+    """What the server need not see: pg_dump's \\restrict, where psql has no part in it."""
+    newer: list[Found]
+    """Settings that servers before 17 do not know, at their default."""
+    extensions: list[tuple[Script, Found]]
 
-    @property
-    def text(self) -> bytes:
-        """The script with its own BEGIN and COMMIT replaced by spaces, so that positions stay."""
-        text = self.script.data
-        for found in self.own_transaction:
-            text = text[: found.start] + b" " * (found.end - found.start) + text[found.end :]
-        return text
+    def blanks(self, server_version: int) -> list[Found]:
+        """Return what is replaced by spaces, so that positions stay."""
+        newer = self.newer if server_version < 170000 else []
+        return sorted([*self.own_transaction, *self.pointless, *newer], key=lambda found: found.start)
+
+
+def text(script: Script, blanks: Sequence[Found], start: int = 0, end: int | None = None) -> bytes:
+    """Return a part of a script, as long as it was in lines and characters."""
+    parts, at = [], start
+    end = len(script.data) if end is None else end
+    for found in blanks:
+        if start <= found.start < end:
+            blank = re.sub(r"[^\n]", " ", script.data[found.start : found.end].decode())
+            parts += [script.data[at : found.start], blank.encode()]
+            at = found.end
+    return b"".join([*parts, script.data[at:end]]) if parts else script.data[start:end]
 
 
 def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") -> Plan:
-    """Check a script before anything is changed.
+    """Check a script, and what it includes, before anything is changed.
 
     `rebuilds` is the name of the database that the script is loaded beside of:
     a script that names it would reach the live one. Raises `Misconfigured`.
     """
-    for use in missing_variables(script, variables):
-        raise Misconfigured(f"{script.at(use.start)}: the variable {use.text} is not given: add --var {use.text}=…")
-    own, extensions = [], []
-    for found in script.contents.remarkable:
-        at, words = script.at(found.start), found.text
-        if _ALONE.match(words):
-            advice = "leave CONCURRENTLY out" if "CONCURRENTLY" in words else "run it by inv db.connect --write"
-            raise Misconfigured(f"{at}: {short(words)} cannot run in one transaction with the rest: {advice}")
-        if _UNDOES.match(words):
-            raise Misconfigured(f"{at}: {short(words)} would undo what the file loads: remove it")
-        if rebuilds and (named := _NAMES_DATABASE.match(words)):
-            names = [name.strip().strip('"') for name in (named[1] or named[2]).split(",")]
-            if rebuilds.lower() in (name.partition(" ")[0].lower() for name in names):
+    own: list[Found] = []
+    extensions = []
+    for member in family(script):
+        for use in missing_variables(member, variables):
+            if member is script:
                 raise Misconfigured(
-                    f"{at}: names the database {rebuilds} itself, and would change the live one "
-                    "while the new one is built: remove it (settings and grants are carried over)"
+                    f"{script.at(use.start)}: the variable {use.text} is not given: add --var {use.text}=…"
                 )
-        if _OPENS.match(words) or _CLOSES.match(words):
-            own.append(found)
-        if extension := _EXTENSION.match(words):
-            name = extension[1].strip('"') if extension[1].startswith('"') else extension[1].lower()
-            extensions.append(Found(found.start, found.end, name))
-    for found in script.contents.commands:
-        if re.match(r"\\(c|connect)\b", found.text):
+        if member.data.startswith(b"#!"):
+            raise Misconfigured(f"{member.at(0)}: a #! line is not SQL: remove it")
+        for found in member.contents.remarkable:
+            refuse(member, found, rebuilds)
+            if _OPENS.match(found.text) or _CLOSES.match(found.text):
+                own.append(found)
+                if any(INCLUDE.match(c.text) for c in script.contents.commands):
+                    raise Misconfigured(
+                        f"{member.at(found.start)}: a file that includes others cannot have its own transaction here: "
+                        "remove it, the whole load is one transaction"
+                    )
+            if extension := _EXTENSION.match(found.text):
+                name = extension[1].strip('"') if extension[1].startswith('"') else extension[1].lower()
+                extensions.append((member, Found(found.start, found.end, name)))
+        for found in member.contents.commands:
+            if re.match(r"\\(c|connect)\b", found.text):
+                raise Misconfigured(
+                    f"{member.at(found.start)}: {found.text.split()[0]} would leave the target's database: remove it"
+                )
+    by_psql = needs_psql(script, variables)
+    pointless = [] if by_psql else script.contents.commands
+    newer = [found for found in script.contents.remarkable if _NEWER.match(found.text)]
+    return Plan(script, variables, by_psql, own, pointless, newer, extensions)
+
+
+def refuse(script: Script, found: Found, rebuilds: str) -> None:
+    """Raise `Misconfigured` for a statement that cannot be part of a load."""
+    at, words = script.at(found.start), found.text
+    if _ALONE.match(words):
+        advice = "leave CONCURRENTLY out" if "CONCURRENTLY" in words else "run it by inv db.connect --write"
+        raise Misconfigured(f"{at}: {short(words)} cannot run in one transaction with the rest: {advice}")
+    if _UNDOES.match(words):
+        raise Misconfigured(f"{at}: {short(words)} would undo what the file loads: remove it")
+    if rebuilds and (named := _NAMES_DATABASE.match(words)):
+        names = [name.strip('"').replace('""', '"').lower() for name in re.findall(_NAME, named[1] or named[2])]
+        if rebuilds.lower() in names:
             raise Misconfigured(
-                f"{script.at(found.start)}: {found.text.split()[0]} would leave the target's database: remove it"
+                f"{at}: names the database {rebuilds} itself, and would change the live one "
+                "while the new one is built: remove it (settings and grants are carried over)"
             )
-    if script.data.startswith(b"#!"):
-        raise Misconfigured(f"{script.at(0)}: a #! line is not SQL: remove it")
-    return Plan(script, variables, needs_psql(script, variables), own, extensions)
 
 
 def short(words: str) -> str:
     """Return the words that name a statement."""
-    return " ".join(words.split()[:3])
+    named = re.match(r"\w+(?: \w+){0,2}", words)
+    return named[0] if named else words
 
 
 def check_extensions(place: Place, plans: Sequence[Plan]) -> None:
     """Name an extension that the server cannot give, before anything is changed."""
-    wanted = [(p.script, found) for p in plans for found in p.extensions]
+    wanted = [each for p in plans for each in p.extensions]
     if not wanted:
         return
     rows = postgres.fetch(
@@ -120,27 +158,22 @@ def check_client(place: Place, plans: Sequence[Plan]) -> None:
         if not p.by_psql:
             continue
         line, what = p.script.at(p.by_psql.start), describe(p.by_psql)
-        if p.own_transaction and any(re.match(r"\\i", c.text) for c in p.script.contents.commands):
-            at = p.script.at(p.own_transaction[0].start)
-            raise Misconfigured(
-                f"{at}: a file that includes others cannot have its own transaction here: "
-                "remove it, the whole load is one transaction"
-            )
-        client = binaries.psql()
-        if client is None:
-            raise Problem(f"{line}: {what} needs psql: install the package postgresql-client")
-        if not client[1] and place.conn.pgconn.ssl_in_use:
+        tls = bool(place.conn.pgconn.ssl_in_use)
+        if psql.program(tls=tls):
+            continue
+        if tls and psql.program(tls=False):
             raise Problem(
                 f"{line}: {what} needs psql, and the one of the embedded server has no TLS, "
                 f"which {place.target.host} uses: install the package postgresql-client"
             )
+        raise Problem(f"{line}: {what} needs psql: install the package postgresql-client")
 
 
 def describe(found: Found) -> str:
     """Return what it is in a script that needs psql."""
     if found.text.startswith("\\"):
         return found.text.split()[0]
-    return "COPY … FROM stdin" if found.text.startswith("COPY") else f"the variable {found.text}"
+    return found.text if found.text.startswith(("COPY ", "SET ")) else f"the variable {found.text}"
 
 
 def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "") -> None:
@@ -149,59 +182,100 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "")
     `after` is SQL that belongs to the same transaction. A script that needs
     psql goes there, with its own connection to the same database.
     """
+    blanks = plan.blanks(conn.info.server_version)
     if plan.by_psql:
-        psql.run(place, conn.info.dbname, plan, after)
+        whole = text(plan.script, blanks) if blanks or plan.script.path is None else None
+        psql.run(place, conn.info.dbname, plan, whole, after)
         return
     conn.add_notice_handler(tell)
     try:
         with conn.transaction():
-            execute(conn, plan)
+            execute(conn, plan.script, blanks)
+            checked(conn, plan.script)
             if after:
+                conn.execute("reset role")
                 conn.execute(after.encode())
     finally:
         conn.remove_notice_handler(tell)
 
 
-def execute(conn: Connection[DictRow], plan: Plan) -> None:
-    """Send a script as one query, and say where it fails.
+def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) -> None:
+    """Send a script, and say where it fails.
 
-    Results are taken one by one and dropped: a failure without a position
-    (a constraint) is then known by its statement.
+    It goes as one query; a long one in blocks of whole statements, because
+    the server takes some twenty times its size in memory. Results are dropped
+    one by one: a failure without a position (a constraint) is then known by its statement.
     """
-    from psycopg import errors, pq
+    import psycopg
 
-    pgconn = conn.pgconn
-    text = plan.text
-    if not plan.script.contents.statements:
-        return
-    pgconn.send_query(text)
+    skip = {found.start for found in blanks}
+    starts = [start for start in script.contents.statements if start not in skip]
     done = 0
     try:
-        while pgconn.flush():
-            select.select([pgconn.socket], [pgconn.socket], [])
-            pgconn.consume_input()
-        while True:
-            while pgconn.is_busy():
-                select.select([pgconn.socket], [], [])
-                pgconn.consume_input()
-            result = pgconn.get_result()
-            if result is None:
-                return
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                error = errors.error_from_result(result, encoding="utf-8")
-                while pgconn.get_result() is not None:
-                    pass
-                raise faults.of_statement(
-                    plan.script, error.diag, done, skipping={f.start for f in plan.own_transaction}
-                )
-            done += 1
+        for begin, end in blocks(starts, len(script.data)):
+            conn.pgconn.send_query(text(script, blanks, begin, end))
+            for error in results(conn.pgconn):
+                if error:
+                    raise faults.of_statement(script, error, starts[done : done + 2], begin)
+                done += 1
     except KeyboardInterrupt:
         conn.cancel_safe()
-        while pgconn.get_result() is not None:
+        while conn.pgconn.get_result() is not None:
             pass
         raise
-    except OSError as error:
-        raise Problem(f"the connection broke while {plan.script.name} was loading: nothing of it was kept") from error
+    except psycopg.OperationalError as error:
+        raise faults.disconnected(script, str(error)) from None
+
+
+def checked(conn: Connection[DictRow], script: Script) -> None:
+    """Have the constraints looked at that wait for the end of the transaction."""
+    import psycopg
+
+    try:
+        with conn.transaction(force_rollback=True):  # the next file finds them deferred again
+            conn.execute("set constraints all immediate")
+    except psycopg.errors.IntegrityError as error:
+        raise faults.pointed(script, -1, error.diag, "") from None
+
+
+def blocks(starts: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+    """Yield where each part of a script begins and ends that is sent at once."""
+    begin = 0
+    for start in starts:
+        if start - begin > _BLOCK:
+            yield begin, start
+            begin = start
+    if starts:
+        yield begin, size
+
+
+def results(pgconn: PGconn) -> Iterator[Any]:
+    """Yield None for each statement that was done, and the diagnostics of the one that failed."""
+    from psycopg import errors, pq
+
+    while pgconn.flush():
+        select.select([pgconn.socket], [pgconn.socket], [])
+        pgconn.consume_input()
+    failed = None
+    while True:
+        while pgconn.is_busy():
+            select.select([pgconn.socket], [], [])
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            break
+        match result.status:
+            case pq.ExecStatus.FATAL_ERROR:
+                failed = errors.error_from_result(result, encoding="utf-8").diag
+            case pq.ExecStatus.COPY_IN | pq.ExecStatus.COPY_OUT:
+                pgconn.finish()
+                raise Problem("a COPY from or to the client stands where it was not seen: nothing was loaded")
+            case pq.ExecStatus.EMPTY_QUERY:
+                pass
+            case _:
+                yield None
+    if failed:
+        yield failed
 
 
 def tell(diag: Any) -> None:

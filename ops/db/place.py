@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from config.targets import MAINTENANCE, Target, prod, resolve
 from ops import postgres
 from ops.console import ask, hide, interactive, say
 from ops.db import server
-from ops.errors import Misconfigured, NoDatabase, Problem, Refused
+from ops.errors import Misconfigured, NoDatabase, NothingAnswers, Problem, Refused
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -164,7 +165,14 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
             raise
     # away, or another program has taken its port in the meantime
     target = server.start(settings.root).target(target.dbname)
-    return target, maintenance(settings, target, task)
+    deadline = time.monotonic() + server.START_TIMEOUT
+    while True:
+        try:
+            return target, maintenance(settings, target, task)
+        except NothingAnswers:  # it runs, and recovers from a crash
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def at_home(settings: Settings, known: dict[str, Any]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -11,103 +13,164 @@ from ops import postgres, process
 from ops.console import say
 from ops.db import binaries, faults
 from ops.db.place import Place
-from ops.db.script import Script
+from ops.db.script import Script, family
 from ops.errors import Problem
 
 if TYPE_CHECKING:
     from ops.db.load import Plan
 
+# An account begins with "psql:FILE:LINE: SEVERITY:  STATE: message"; the
+# severity may be in the server's language, the state tells notices from errors
+_ACCOUNT = re.compile(
+    r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?P<severity>[^\n:]+): +(?P<state>\w{5}): ", re.MULTILINE
+)
+_PLAINLY = re.compile(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?:error: )?(?P<message>.*)$", re.MULTILINE)
+_LABEL = re.compile(r"^(LINE \d+|DETAIL|HINT|QUERY|CONTEXT|[A-Z]+ NAME|LOCATION): ", re.MULTILINE)
+_LOST = 2  # psql's exit code for a connection that broke, or never was
 
-def run(place: Place, dbname: str, plan: Plan, after: str) -> None:
-    """Give a script to psql: one transaction, stop on the first error."""
-    found = binaries.psql()
-    assert found is not None  # check_client has seen it
-    argv = [found[0], "-X", "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
+
+def program(*, tls: bool) -> str | None:
+    """Return the psql to use.
+
+    The embedded server's comes first, because an old one fails on newer dumps
+    and servers (\\restrict, COPY in CSV); but it has no TLS.
+    """
+    folder = binaries.wheel_bin()
+    if folder and not tls and (folder / "psql").exists():
+        return str(folder / "psql")
+    return shutil.which("psql")
+
+
+def run(place: Place, dbname: str, plan: Plan, whole: bytes | None, after: str) -> None:
+    """Give a script to psql: one transaction, stop on the first error.
+
+    `whole` is what to send in place of the file, if it differs.
+    """
+    client = program(tls=bool(place.conn.pgconn.ssl_in_use))
+    assert client is not None  # check_client has seen it
+    argv = [client, "-X", "-q", "-b", "--single-transaction"]
     for name, value in plan.variables.items():
         argv += ["-v", f"{name}={value}"]
+    argv += ["-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
     with tempfile.TemporaryFile() as stdin:
-        if plan.script.path and not plan.own_transaction:
+        if whole is None:
             argv += ["-f", str(plan.script.path)]
         else:
-            stdin.write(plan.text)
+            stdin.write(whole)
             stdin.seek(0)
             argv += ["-f", "-"]
-        if after:
-            argv += ["-c", after]
+        # Also tells a transaction that failed while the file had ON_ERROR_STOP off
+        argv += ["-c", f"reset role; {after}"]
         env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
+        env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
         env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
         done = process.run(argv, env, stdin=stdin)
     if done.stdout.strip():
         say(done.stdout.rstrip())
+    if done.returncode == _LOST:
+        raise faults.disconnected(plan.script, done.stderr)
     if done.returncode != 0:
         raise failure(plan.script, done.stderr)
-    for line in done.stderr.splitlines():
-        if "NOTICE" in line and not line.endswith("skipping"):
-            say(line)
+    for account in _ACCOUNT.finditer(done.stderr):
+        message = done.stderr[account.end() :].partition("\n")[0]
+        if not message.endswith("skipping"):
+            say(f"{account['severity']}: {message}")
 
 
 def failure(script: Script, stderr: str) -> Problem:
-    """Read psql's account of an error into file, line, caret and advice.
-
-    psql counts the line where a statement ends, and shows the line within it
-    under LINE n: that text is looked for above.
-    """
-    found = re.search(
-        r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?P<severity>[A-Z]+): +(?:(?P<state>\w{5}): )?(?P<message>.*)$",
-        stderr,
-        re.MULTILINE,
-    )
-    if not found:
-        fault = re.search(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (error: )?(?P<message>.*)$", stderr, re.MULTILINE)
-        if fault:
-            name = script.name if fault["file"] in ("<stdin>", str(script.path)) else fault["file"]
-            return Problem(f"{name}:{fault['line']}: {fault['message']}")
+    """Read psql's account of an error into file, line, caret and advice."""
+    found = next((a for a in _ACCOUNT.finditer(stderr) if not a["state"].startswith(("00", "01"))), None)
+    plainly = found or _PLAINLY.search(stderr)
+    if not plainly:
         return Problem(f"{script.name}: psql: {' '.join(stderr.split()) or 'failed without a word'}")
-    rest = stderr[found.end() :]
-
+    inside = named(script, plainly["file"])
+    if not found:
+        name = inside.name if inside else plainly["file"]
+        return Problem(f"{name}:{plainly['line']}: {plainly['message']}")
+    account, _, sent = stderr[found.end() :].partition(f"psql:{found['file']}:{found['line']}: STATEMENT:  ")
+    message, *rest = _LABEL.split(account)
+    fields = dict(zip(rest[::2], rest[1::2], strict=True))
     diag = SimpleNamespace(
-        message_primary=found["message"],
-        sqlstate=found["state"] or "",
-        message_detail=field(rest, "DETAIL"),
-        message_hint=field(rest, "HINT"),
-        context=field(rest, "CONTEXT"),
-        table_name=field(rest, "TABLE NAME"),
-        column_name=field(rest, "COLUMN NAME"),
+        message_primary=" ".join(message.split()),
+        sqlstate=found["state"],
+        message_detail=fields.get("DETAIL", "").strip(),
+        message_hint=fields.get("HINT", "").strip(),
+        context=fields.get("CONTEXT", "").strip(),
+        table_name=fields.get("TABLE NAME", "").strip(),
+        column_name=fields.get("COLUMN NAME", "").strip(),
     )
-    if found["file"] not in ("<stdin>", str(script.path)):  # a file that was included
-        state = f" ({diag.sqlstate})" if diag.sqlstate else ""
-        lines = [f"  {line}" for line in rest.strip().splitlines() if not line.startswith("LOCATION")]
-        return Problem(f"{found['file']}:{found['line']}: {diag.message_primary}{state}", *lines)
-    ends = [0, *(m.end() for m in re.finditer(rb"\n", script.data))]
-    last = min(int(found["line"]), len(ends)) - 1
-    begins = max(
-        (
-            s
-            for s in script.contents.statements
-            if s < (ends[last + 1] if last + 1 < len(ends) else len(script.data) + 1)
-        ),
-        default=0,
-    )
-    offset = begins
-    if shown := re.search(r"^LINE (\d+): (.*)\n( *)\^", rest, re.MULTILINE):
-        column = len(shown[3]) - len(f"LINE {shown[1]}: ")
-        text = shown[2].removesuffix("...")
-        lead = 3 if text.startswith("...") else 0
-        at = script.data.find(text[lead:].encode(), begins)
-        if at >= 0:
-            offset = at + len(text[lead:column].encode())
-    if copied := re.search(r"COPY \w+, line (\d+)", diag.context or ""):
-        for copy in script.contents.copies:
-            if copy.start == begins:
-                data = script.data.find(b"\n", copy.end) + 1
-                offset = data
-                for _ in range(int(copied[1]) - 1):
-                    offset = script.data.find(b"\n", offset) + 1
-    statement = script.data[begins : begins + 4000].decode(errors="replace")
-    return faults.pointed(script, offset, diag, statement)
+    if inside is None:
+        lines = faults.notes(diag, sent)
+        return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)
+    begins = beginning(inside, int(found["line"]), sent)
+    offset = pointer(inside, begins, sent, fields)
+    if copied := re.match(r'COPY .*, line (\d+)(?:, column [^:]+: "(.*)")?', diag.context):
+        offset = in_copy(inside, begins, int(copied[1]), copied[2] or "")
+    statement = inside.data[begins : begins + 4000].decode(errors="replace")
+    return faults.pointed(inside, offset, diag, statement)
 
 
-def field(text: str, name: str) -> str | None:
-    """Return one of the fields that psql prints with an error."""
-    found = re.search(rf"^{name}:\s+(.*)$", text, re.MULTILINE)
-    return found[1] if found else None
+def named(script: Script, file: str) -> Script | None:
+    """Return which of the files it was, by the name that psql has for it."""
+    if file == "<stdin>":
+        return script
+    path = Path(file).resolve()
+    return next((m for m in family(script) if m.path and m.path.resolve() == path), None)
+
+
+def beginning(script: Script, line: int, sent: str) -> int:
+    """Return where the statement begins that psql sent when it had read up to a line.
+
+    Several may stand on that line: the text that psql sent tells which.
+    """
+    end = -1
+    for _ in range(line):
+        end = script.data.find(b"\n", end + 1)
+        if end < 0:
+            end = len(script.data)
+            break
+    begun = [start for start in script.contents.statements if start <= end]
+    text = sent[:200].rstrip().encode()
+    same = [start for start in begun[-100:] if script.data.startswith(text, start)]
+    return (same or begun or [0])[-1]
+
+
+def pointer(script: Script, begins: int, sent: str, fields: dict[str, str]) -> int:
+    """Return the offset at which psql's caret points, or the statement's.
+
+    psql leaves out empty lines, so its line is looked for by what is in it.
+    """
+    label = next((name for name in fields if name.startswith("LINE ")), None)
+    if label is None or "QUERY" in fields:  # the line of a function's query is not in the file
+        return begins
+    rows, number = sent.split("\n"), int(label.removeprefix("LINE "))
+    if number > len(rows):
+        return begins
+    row, line = rows[number - 1], begins
+    if number > 1:
+        for _ in range(rows[1:number].count(row)):
+            line = script.data.find(f"\n{row}".encode(), line) + 1
+            if line == 0:  # a variable stood in this line
+                return begins
+    shown, _, caret = fields[label].partition("\n")
+    before = caret.index("^") - len(f"{label}: ") if "^" in caret else 0
+    text = shown.removesuffix("...")
+    if text.startswith("..."):
+        text, before = text[3:], before - 3
+    at = max(0, faults.plain(row).find(faults.plain(text)))
+    length = next((n for n in range(len(text)) if faults.columns(text[:n]) >= before), len(text))
+    found = line + len(row[: at + length].encode())
+    return found if script.data.startswith(row[: at + length].encode(), line) else begins
+
+
+def in_copy(script: Script, begins: int, line: int, value: str) -> int:
+    """Return the offset of a value in a line of the COPY data that follows a statement."""
+    copy = next((copy for copy in script.contents.copies if copy.start == begins), None)
+    if copy is None:
+        return begins
+    start = copy.end - 1
+    for _ in range(line):
+        start = script.data.find(b"\n", start) + 1
+    newline = script.data.find(b"\n", start)
+    raw = script.data[start : newline if newline >= 0 else len(script.data)]
+    return start + max(0, raw.find(value.removesuffix("...").encode()))

@@ -7,6 +7,7 @@ character. Nothing is ever split for execution; the scan only says where things 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import sys
@@ -19,22 +20,30 @@ from pathlib import Path
 from ops.errors import Misconfigured
 
 _WORD = rb"A-Za-z0-9_$\x80-\xff"
-# A stretch in which nothing happens: plain text, finished strings, casts
+# A stretch in which nothing happens: plain text, finished strings, casts. Its
+# length is bounded: the expression keeps a record of each step it took.
 _QUIET = re.compile(
-    rb"(?:[^'\"$\\;:\-/eE]+"
-    rb"|(?<![" + _WORD + rb"])[eE]'(?:[^'\\]|\\.|'')*'"
-    rb"|[eE]|'[^']*'|\"[^\"]*\"|-(?!-)|/(?!\*)|::|:=){1,200}",
-    re.DOTALL,
+    rb"(?:[^'\"$\\;:\-/eE]+|[eE](?!')|(?<=[" + _WORD + rb"])[eE]"
+    rb"|'[^']*'|\"[^\"]*\"|-(?!-)|/(?!\*)|::|:=){1,200}"
 )
+_ESCAPED = re.compile(rb"(?:[^'\\]+|\\.|''){1,200}", re.DOTALL)
+_CONTINUES = re.compile(rb"\s*\n\s*'")
 _BLANK = re.compile(rb"(?:\s|--[^\n]*(?:\n|\Z))+")
 _DOLLAR = re.compile(rb"(?<![" + _WORD + rb"])\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
-_VARIABLE = re.compile(rb":(?:'(\w+)'|\"(\w+)\"|\{\?(\w+)\}|([A-Za-z_]\w*))")
+_NAME = rb"[A-Za-z0-9_\x80-\xff]+"
+_VARIABLE = re.compile(rb":(?:'(%b)'|\"(%b)\"|\{\?(%b)\}|((?![0-9])%b))" % (_NAME, _NAME, _NAME, _NAME))
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 _END_OF_COPY = re.compile(rb"^\\\.\r?$", re.MULTILINE)
-_TOKEN = re.compile(r'"(?:[^"]|"")*"|[\w$]+|\S')
-_LINE_COMMENTS = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_PLAIN = re.compile(rb"(?:insert|select|update|delete|set|with|values)\b", re.IGNORECASE)
+_BY_CLIENT = re.compile(rb"\b(?:(from)|to)\s+std(?:in|out)\b", re.IGNORECASE)
+_TOKEN = re.compile(rb"\"(?:[^\"]|\"\")*\"|'[^']*'|[\w$\x80-\xff]+|.", re.DOTALL)
+_NOISE = re.compile(rb"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_PLAIN = re.compile(rb"(?:insert|select|update|delete|with|values)\b", re.IGNORECASE)
 _BLOCK_WORD = re.compile(rb"(?<![" + _WORD + rb"])(begin|case|end)(?![" + _WORD + rb"])", re.IGNORECASE)
+# Backslash commands that end the statement before them
+_SENDS = re.compile(r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|r|reset)\b")
+INCLUDE = re.compile(r"\\(i|ir|include|include_relative)\b")
+_INCLUDES = re.compile(r"\\(i|ir|include|include_relative)\s+(?:'([^':`]+)'|([^\s':`]+))\s*$")
+_BLOCK = 1 << 20
 
 # Variables that psql sets by itself
 _PSQL_SETS = {
@@ -84,8 +93,11 @@ class Script:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content, by which applied seeds are remembered."""
-        return hashlib.sha256(self.data).hexdigest()
+        """SHA-256 of the content, with what it includes, by which applied seeds are remembered."""
+        content = hashlib.sha256(self.data)
+        for included in family(self)[1:]:
+            content.update(included.data)
+        return content.hexdigest()
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column, both from 1, of a byte offset."""
@@ -93,11 +105,10 @@ class Script:
         column = len(self.data[start:offset].decode(errors="replace")) + 1
         return self.data.count(b"\n", 0, offset) + 1, column
 
-    def offset(self, position: int) -> int:
-        """Return the byte offset of a character position from 1, as the server gives it."""
-        if self.data.isascii():
-            return position - 1
-        return len(self.data.decode(errors="replace")[: position - 1].encode())
+    def offset(self, position: int, base: int = 0) -> int:
+        """Return the byte offset of a character position from 1, counted from `base`, as the server gives it."""
+        longest = self.data[base : base + 4 * (position - 1)]
+        return base + len(longest.decode(errors="ignore")[: position - 1].encode())
 
     def at(self, offset: int) -> str:
         """Return file:line:column of a byte offset."""
@@ -131,12 +142,17 @@ def checked(script: Script) -> Script:
     """Refuse what the protocol would silently cut short or the server cannot read."""
     if script.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise Misconfigured(f"{script.name} is UTF-16: save it as UTF-8")
+    if script.data.startswith(b"PGDMP"):
+        raise Misconfigured(f"{script.name} is a pg_dump archive: make SQL of it by pg_restore -f FILE.sql")
     if (zero := script.data.find(b"\0")) >= 0:
         raise Misconfigured(f"{script.at(zero)}: holds a zero byte: this is not SQL text")
-    try:
-        script.data.decode()
-    except UnicodeDecodeError as error:
-        raise Misconfigured(f"{script.at(error.start)}: is not UTF-8 here: save the file as UTF-8") from None
+    decoder, size = codecs.getincrementaldecoder("utf-8")(), len(script.data)
+    for at in (*range(0, size, _BLOCK), size):
+        try:
+            decoder.decode(script.data[at : at + _BLOCK], final=at == size)
+        except UnicodeDecodeError as error:
+            wrong = script.at(at + error.start - len(decoder.getstate()[0]))
+            raise Misconfigured(f"{wrong}: is not UTF-8 here: save the file as UTF-8") from None
     return script
 
 
@@ -186,8 +202,8 @@ def statement(data: bytes, start: int, found: Contents) -> int:
         return command(data, start, found)
     end = len(data)
     head = opening(data, start)
-    body = head and re.match(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE)\b", head)
-    rule = head and re.match(r"CREATE( OR REPLACE)? RULE\b", head)
+    body = re.match(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE)\b", head)
+    rule = re.match(r"CREATE( OR REPLACE)? RULE\b", head)
     found.statements.append(start)
     position = start
     while position < end:
@@ -196,18 +212,24 @@ def statement(data: bytes, start: int, found: Contents) -> int:
             continue
         match data[position : position + 1]:
             case b";":
-                inside = (body or rule) and data[start:position]
-                if inside and (in_block(inside) if body else inside.count(b"(") > inside.count(b")")):
-                    position += 1
-                    continue
-                return finish(data, start, position + 1, head, found)
+                position += 1
+                if not (body or rule) or not unfinished(data[start:position]):
+                    return finish(data, start, position, head, found)
             case b"\\":
+                if data[position + 1 : position + 2] in (b";", b":"):  # psql's way to send just that
+                    found.commands.append(Found(position, position + 2, data[position : position + 2].decode()))
+                    position += 2
+                    continue
                 position = command(data, position, found)
+                if _SENDS.match(found.commands[-1].text):
+                    return finish(data, start, position, head, found)
             case b"$":
                 position = after_dollar(data, position)
+            case b"e" | b"E":
+                position = after_escaped(data, position + 2)
             case b":":
                 if variable := _VARIABLE.match(data, position):
-                    name = next(filter(None, variable.groups())).decode()
+                    name = next(filter(None, variable.groups())).decode(errors="replace")
                     found.variables.append(Found(position, variable.end(), name))
                     position = variable.end()
                 else:
@@ -224,15 +246,15 @@ def statement(data: bytes, start: int, found: Contents) -> int:
 
 def finish(data: bytes, start: int, end: int, head: str, found: Contents) -> int:
     """Note what kind of statement this was; return where the next one may begin."""
-    word = head.partition(" ")[0]
-    if word == "COPY":
-        if re.search(rb"(?i)\bfrom\s+(?:stdin|pstdin)\b", data[start:end]):
-            found.copies.append(Found(start, end, head))
+    if not head.startswith("COPY "):
+        if head:
+            found.remarkable.append(Found(start, end, head))
+    elif by_client := _BY_CLIENT.search(_NOISE.sub(b" ", data[start:end])):
+        found.copies.append(Found(start, end, "COPY … FROM stdin" if by_client[1] else "COPY … TO stdout"))
+        if by_client[1]:
             line = data.find(b"\n", end)
             over = _END_OF_COPY.search(data, line + 1) if line >= 0 else None
             return over.end() if over else len(data)
-    elif word:
-        found.remarkable.append(Found(start, end, head))
     return end
 
 
@@ -253,6 +275,17 @@ def after_dollar(data: bytes, position: int) -> int:
     return len(data) if close < 0 else close + len(tag[0])
 
 
+def after_escaped(data: bytes, position: int) -> int:
+    """Return the offset behind an E'' string, from behind its first quote."""
+    while True:
+        if piece := _ESCAPED.match(data, position):
+            position = piece.end()
+        elif more := _CONTINUES.match(data, position + 1):  # the same string, on the next line
+            position = more.end()
+        else:
+            return position + 1
+
+
 def opening(data: bytes, start: int) -> str:
     """Return the first words of a statement in capitals, quoted names as written.
 
@@ -261,38 +294,68 @@ def opening(data: bytes, start: int) -> str:
     """
     if _PLAIN.match(data, start):
         return ""
-    text = _LINE_COMMENTS.sub(b" ", data[start : start + 400]).decode(errors="replace")
-    words = _TOKEN.findall(text.partition(";")[0])[:12]
-    return " ".join(word if word.startswith('"') else word.upper() for word in words)
+    words: list[str] = []
+    position, end = start, len(data)
+    while position < end and len(words) < 40:
+        token = _TOKEN.match(data, position)
+        if token is None or token[0] in (b";", b"\\", b"$"):
+            break
+        word = token[0][:200].decode(errors="replace")
+        words.append(word if word[0] in "\"'" else word.upper())
+        position = skip_blank(data, token.end())
+    return " ".join(words)
 
 
-def in_block(text: bytes) -> bool:
-    """Whether a CREATE FUNCTION ends inside a BEGIN ATOMIC … END body."""
+def unfinished(text: bytes) -> bool:
+    """Whether a CREATE ends inside a BEGIN ATOMIC … END body or the brackets of a rule."""
+    text = _NOISE.sub(b" ", text)
     depth = 0
-    for word in _BLOCK_WORD.findall(re.sub(rb"'[^']*'|\"[^\"]*\"|--[^\n]*", b"", text)):
+    for word in _BLOCK_WORD.findall(text):
         if word.lower() == b"end":
-            depth -= 1
+            depth -= depth > 0
         elif word.lower() == b"begin" or depth:
             depth += 1
-    return depth > 0
+    return depth > 0 or text.count(b"(") > text.count(b")")
+
+
+def family(script: Script) -> list[Script]:
+    """Return a script and the files that it includes under their plain names, each once."""
+    members = [script]
+    for member in members:  # grows while it is walked
+        for found in member.contents.commands:
+            if include := _INCLUDES.match(found.text):
+                beside = "r" in include[1] and member.path is not None
+                path = (member.path.parent if beside and member.path else Path.cwd()) / (include[2] or include[3])
+                if path.is_file() and path.resolve() not in [m.path.resolve() for m in members if m.path]:
+                    members.append(read(path))
+    return members
 
 
 def needs_psql(script: Script, variables: Mapping[str, str]) -> Found | None:
     """Return the first thing in the script that only psql understands."""
     contents = script.contents
     uses = [v for v in contents.variables if v.text in variables or v.text in _PSQL_SETS]
-    if contents.commands:  # \set and \gset may define any of them
+    commands = contents.commands
+    if all(found.text.startswith(("\\restrict", "\\unrestrict")) for found in commands):
+        commands = []  # pg_dump's guard against backslash commands, of which there are none
+    if commands:  # \set and \gset may define any of them
         uses = contents.variables
-    return min([*contents.commands, *contents.copies, *uses], key=lambda f: f.start, default=None)
+    # The server reads a query's strings by the setting at its start, psql at each line
+    old = [
+        r
+        for r in contents.remarkable
+        if re.match(r"SET STANDARD_CONFORMING_STRINGS (=|TO) '?(OFF|FALSE|0)", r.text, re.IGNORECASE)
+    ]
+    return min([*commands, *contents.copies, *uses, *old], key=lambda f: f.start, default=None)
 
 
 def missing_variables(script: Script, variables: Mapping[str, str]) -> Iterator[Found]:
     """Yield uses of variables that nobody gives: psql would send them as they stand.
 
-    An unquoted :name may be a slice of an array, so it counts only where no
-    value can stand before it.
+    An unquoted :name may be a slice of an array, so only quoted ones count.
     """
-    defines = any(re.match(r"\\(set|gset|prompt|getenv)\b", c.text) for c in script.contents.commands)
+    sets = r"\\(set|gset|prompt|getenv|i|ir|include|include_relative)\b"
+    defines = any(re.match(sets, c.text) for c in script.contents.commands)
     for use in script.contents.variables:
         quoted = script.data[use.start + 1 : use.start + 2] in (b"'", b'"')
         if quoted and not defines and use.text not in variables and use.text not in _PSQL_SETS:

@@ -33,6 +33,7 @@ from ops.errors import InProgress, LoginFailed, Misconfigured, Problem
 START_TIMEOUT = 60.0
 """Seconds to wait for a start; crash recovery of a large database takes longer."""
 DEFAULT_PORT = 5432
+OWNER = "postgres"
 LOG_LIMIT = 10_000_000
 MARKER = "repository"
 """The file in a folder under /var/lib that says which clone it belongs to."""
@@ -198,9 +199,9 @@ def new(root: Path, login: Login | None) -> Server:
         home.chmod(0o755)
         (home / MARKER).write_text(str(root), encoding="utf-8")
         say(f"{root} is closed to the user that runs Postgres: its data goes to {home}")
-    user = login.user if login else "postgres"
-    password = login.password if login else secrets.token_urlsafe(18)
-    server = Server(root, home, login.port if login else DEFAULT_PORT, user, (password,))
+    # another user is made by `admit`: initdb does not take every name
+    password = login.password if login and login.user == OWNER else secrets.token_urlsafe(18)
+    server = Server(root, home, login.port if login else DEFAULT_PORT, OWNER, (password,))
     server.save()
     return server
 
@@ -508,8 +509,10 @@ def as_remembered(server: Server, login: Login | None = None) -> bool:
     ran, or when another port is wanted.
     """
     found = status(server)
-    if not found or not found["port"]:  # none, or it has only just begun to start
-        return bool(found)
+    if not found or not alive(found["pid"]):
+        return False
+    if not found["port"]:  # it has only just begun to start
+        return True
     where = (found["data"], found["port"])
     return where == (str(server.data), str(login.port if login else server.port)) and found["status"] != "stopping"
 

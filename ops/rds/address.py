@@ -22,6 +22,11 @@ TIMEOUT = 4.0
 LONGEST = 64
 """Bytes of an answer that can still be an address and a line end."""
 SHARED = ipaddress.ip_network("100.64.0.0/10")  # carrier-grade NAT, RFC 6598
+UNICAST6 = ipaddress.ip_network("2000::/3")  # all that is given out as global unicast
+# Not all of these are known to the Pythons we run on
+NOBODYS = tuple(
+    ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "2001:db8::/32", "2002::/16", "3fff::/20")
+)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -30,7 +35,9 @@ def parse(text: str, source: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise Misconfigured(f"{source}: {shown(text)} is not an address: give one like 203.0.113.7, without /32") from None
+        raise Misconfigured(
+            f"{source}: {shown(text)} is not an address: give one like 203.0.113.7, without /32"
+        ) from None
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id:
             raise Misconfigured(f"{source}: {address} is local to a link: give the public address")
@@ -54,10 +61,10 @@ def not_public(address: Address) -> str:
         return "local to a link"
     if address.version == 4 and address in SHARED:
         return "shared by a provider's customers (carrier-grade NAT)"
-    if address.is_reserved:
-        return "reserved"
-    if not address.is_global:
+    if not address.is_global or any(address in known for known in NOBODYS if known.version == address.version):
         return "private or for documentation"
+    if address.is_reserved or (address.version == 6 and address not in UNICAST6):
+        return "reserved"
     return ""
 
 
@@ -82,6 +89,7 @@ def find(given: str | None, variable: str, services: Sequence[str]) -> Address:
         return parse(given, "--ip")
     if variable:
         return parse(variable, "GITPOD_IP")
+    services = list(dict.fromkeys(services))  # one that is listed twice does not agree with itself
     for service in services:
         checked(service)
     for version in (4, 6):
@@ -98,7 +106,7 @@ def ask_all(services: Sequence[str], version: int) -> dict[str, Address]:
     """Return what each service that answers says, all over the same family."""
     told: dict[str, Address] = {}
     for service in services:
-        host = urlsplit(service).hostname or ""
+        host = urlsplit(service).netloc
         try:
             text = ask(service, version)
         except (OSError, ValueError) as error:
@@ -113,47 +121,66 @@ def ask_all(services: Sequence[str], version: int) -> dict[str, Address]:
 
 def checked(service: str) -> None:
     """Refuse a service that anyone on the way could answer for."""
-    url = urlsplit(service)
-    if url.scheme != "https" or not url.hostname:
-        raise Misconfigured(f"door.echo: {service} must be an https:// URL")
+    try:
+        url = urlsplit(service)
+        good = url.scheme == "https" and url.hostname and url.port != 0 and "@" not in url.netloc
+    except ValueError:  # a port or a bracket that is none
+        good = False
+    if not good:
+        raise Misconfigured(f"door.echo (INVOKE_DOOR_ECHO): {shown(service)} must be an https:// URL")
+
+
+def trust() -> ssl.SSLContext:
+    """Return what certificates are checked against: the system's (SSL_CERT_FILE), else botocore's own list.
+
+    The Python of python.org comes without any on macOS.
+    """
+    context = ssl.create_default_context()
+    known = ssl.get_default_verify_paths()
+    if not known.cafile and not known.capath:
+        from botocore.httpsession import where
+
+        context.load_verify_locations(where())
+    return context
 
 
 def ask(service: str, version: int) -> str:
     """Return a service's answer; raise OSError or ValueError if it is none.
 
     The connection is made over one family, the certificate checked against the
-    service's name. Redirects are not followed.
+    service's name. Redirects are not followed: the next one could be plain HTTP.
     """
     import urllib3
     from urllib3.exceptions import HTTPError
 
     url = urlsplit(service)
-    assert url.hostname is not None
-    port = url.port or 443
-    found = socket.getaddrinfo(url.hostname, port, FAMILIES[version], socket.SOCK_STREAM)
+    host, port = url.hostname or "", url.port or 443
+    found = socket.getaddrinfo(host, port, FAMILIES[version], socket.SOCK_STREAM)
     pool = urllib3.HTTPSConnectionPool(
         str(found[0][4][0]),
         port,
-        server_hostname=url.hostname,
-        assert_hostname=url.hostname,
-        ssl_context=ssl.create_default_context(),
+        server_hostname=host,
+        assert_hostname=host,
+        ssl_context=trust(),
         timeout=TIMEOUT,
         retries=False,
     )
     try:
         answer = pool.request(
-            "GET", url.path or "/", headers={"Host": url.netloc}, redirect=False, preload_content=False
+            "GET",
+            url.path or "/",
+            headers={"Host": url.netloc, "Accept-Encoding": "identity"},
+            redirect=False,
+            preload_content=False,
         )
-        try:
-            body = answer.read(LONGEST + 1)
-        finally:
-            answer.release_conn()
+        body = answer.read(LONGEST + 1)
+        answer.close()
     except HTTPError as error:
-        raise OSError(str(error).splitlines()[0]) from error
+        raise OSError(type(error).__name__) from error
     finally:
         pool.close()
     if answer.status != 200:
         raise ValueError(f"status {answer.status}")
     if len(body) > LONGEST:
-        raise Misconfigured(f"{url.hostname} answers something else than an address: give yours by --ip")
+        raise Misconfigured(f"{url.netloc} answers something else than an address: give yours by --ip")
     return body.decode("ascii", errors="replace").removesuffix("\n").removesuffix("\r")

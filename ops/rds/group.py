@@ -82,7 +82,7 @@ def namesake(ec2: Any, rds: Rds, vpc_id: str) -> str:
     filters = [{"Name": "group-name", "Values": [name(rds)]}, {"Name": "vpc-id", "Values": [vpc_id]}]
     for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
         its = tags.from_aws(group.get("Tags"))
-        if tags.ours(its) and its.get(tags.INSTANCE) == rds.identifier.lower():
+        if its.get("ManagedBy") == tags.MANAGED_BY and its.get(tags.INSTANCE) == rds.identifier.lower():
             return str(group["GroupId"])
         raise Problem(
             f"the security group {group['GroupId']} is called {name(rds)} and is not ours: "

@@ -32,6 +32,7 @@ class Aws:
         self.settings = settings
         self._session = session
         self._clients: dict[str, Any] = {}
+        self._said: set[str] = set()
 
     @property
     def session(self) -> Session:
@@ -48,7 +49,7 @@ class Aws:
         return str(region)
 
     def client(self, service: str) -> Any:
-        """Return the client of a service; an endpoint that is not AWS is said once."""
+        """Return the client of a service; an endpoint that is not AWS is said, once."""
         if service not in self._clients:
             from botocore.config import Config
 
@@ -59,10 +60,9 @@ class Aws:
                 config=Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=60),
             )
             url = client.meta.endpoint_url
-            if not foreign(url):
-                return client
-            said = f"{service} goes to {url}, which is not AWS (AWS_ENDPOINT_URL)"
-            say(said)
+            if foreign(url) and url not in self._said:
+                self._said.add(url)
+                say(f"note: {service} is asked at {url}, which is not AWS (AWS_ENDPOINT_URL)")
         return self._clients[service]
 
 
@@ -128,34 +128,110 @@ def explain(error: Any) -> Problem:
 
     text = " ".join(str(error).split())
     match error:
-        case e.NoCredentialsError() | e.PartialCredentialsError():
-            return Misconfigured("no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        case e.NoCredentialsError() | e.PartialCredentialsError() | e.CredentialRetrievalError():
+            return Misconfigured(NO_LOGIN)
         case e.NoRegionError():
-            return Misconfigured("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
-        case e.UnauthorizedSSOTokenError() | e.SSOTokenLoadError() | e.TokenRetrievalError():
-            return Misconfigured("the AWS login has expired: aws sso login")
+            return Misconfigured(NO_REGION)
+        case e.UnauthorizedSSOTokenError() | e.SSOTokenLoadError() | e.TokenRetrievalError() | e.LoginRefreshRequired():
+            return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
+        case e.ProfileNotFound():
+            return Misconfigured(f"AWS login: {text}: correct AWS_PROFILE")
+        case e.InvalidRegionError():
+            return Misconfigured(f"{text}: correct AWS_DEFAULT_REGION")
         case e.ResponseParserError():
-            return Misconfigured("the endpoint does not speak this service of AWS: unset AWS_ENDPOINT_URL (or set it for the one service, like AWS_ENDPOINT_URL_DYNAMODB)")
-        case e.EndpointConnectionError() | e.ConnectTimeoutError() | e.ReadTimeoutError() | e.ConnectionClosedError() | e.ProxyConnectionError() | e.SSLError():
+            return Misconfigured(OTHER_SERVICE.format("this service of AWS"))
+        case e.HTTPClientError():
             return Problem(f"AWS was not reached: {text}: check the network, the region and AWS_ENDPOINT_URL")
+        case e.ParamValidationError():
+            return Misconfigured(f"AWS: {text}")
         case e.ClientError():
             return refusal(error)
-    return Problem(f"AWS: {text}")
+    return (
+        Misconfigured(f"AWS: {text}: check AWS_ENDPOINT_URL")
+        if isinstance(error, ValueError)
+        else Problem(f"AWS: {text}")
+    )
 
 
 def refusal(error: Any) -> Problem:
     """Return what a refusal of AWS means, by its code."""
     details = error.response.get("Error", {})
     said, what = code(error), " ".join(str(details.get("Message", "")).split())
-    if said in ("ExpiredToken", "ExpiredTokenException", "RequestExpired"):
-        return Misconfigured("the AWS login has expired: log in again, then run this again: it goes on where it was")
-    if said in ("InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch", "InvalidAccessKeyId", "MissingAuthenticationToken"):
-        return Misconfigured(f"AWS does not know this login ({said}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if said in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
-        return Problem(f"AWS does not permit {error.operation_name}: ask for the rights in config/policies ({what})")
-    if said in ("Throttling", "ThrottlingException", "RequestLimitExceeded"):
-        return Problem(f"AWS is asked too often just now ({error.operation_name}): run this again in a minute, it goes on where it was")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if said in ("UnknownOperationException", "InvalidAction", "404", "501") or (status == 404 and not what):
-        return Misconfigured(f"the endpoint does not know {error.operation_name}: unset AWS_ENDPOINT_URL, which is for another service")
-    return Problem(f"{error.operation_name}: {what or 'refused'} ({said})")
+    if said in EXPIRED:
+        return Misconfigured("the AWS login has expired: log in again, then run this again: it goes on where it was")
+    if said in UNKNOWN_LOGIN:
+        return Misconfigured(
+            f"AWS does not know this login ({said}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if said in DENIED:
+        return Problem(f"AWS does not permit {error.operation_name}: ask for the rights in config/policies ({what})")
+    if said in THROTTLED:
+        return Problem(
+            f"AWS is asked too often just now ({error.operation_name}): run this again in a minute, it goes on where it was"
+        )
+    if said in ("UnknownOperationException", "InvalidAction", "UnsupportedOperation", "404", "405", "501") or (
+        status == 404 and not what
+    ):
+        return Misconfigured(OTHER_SERVICE.format(error.operation_name))
+    if status >= 500 or said in ("InternalFailure", "InternalError", "ServiceUnavailable"):
+        return Problem(f"AWS failed at {error.operation_name} ({said}): run this again, it goes on where it was")
+    advice = ADVICE.get(said, "")
+    text = f"{error.operation_name}: {what or 'refused'} ({said})" + (f": {advice}" if advice else "")
+    return Misconfigured(text) if said.startswith("InvalidParameter") else Problem(text)
+
+
+def transient(error: Any) -> bool:
+    """Whether the same call may well succeed in a minute."""
+    from botocore.exceptions import ClientError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        return code(error) in THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    return isinstance(error, HTTPClientError)
+
+
+NO_LOGIN = "no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
+OTHER_SERVICE = (
+    "what answers at AWS_ENDPOINT_URL does not know {}: unset it, or set it for the one service it is "
+    "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
+)
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+UNKNOWN_LOGIN = (
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "MissingAuthenticationToken",
+    "IncompleteSignature",
+)
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "OptInRequired")
+THROTTLED = (
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "SlowDown",
+)
+
+ADVICE = {
+    "InstanceQuotaExceeded": "delete an instance you no longer need, or ask AWS for a higher quota (Service Quotas)",
+    "StorageQuotaExceeded": "delete instances or snapshots, or ask AWS for a higher quota (Service Quotas)",
+    "SnapshotQuotaExceeded": "delete old snapshots, or ask AWS for a higher quota (Service Quotas)",
+    "InsufficientDBInstanceCapacity": "AWS has no room for this class there: set another rds.zone or rds.instance_class",
+    "StorageTypeNotSupported": "set another rds.storage_type, or rds.instance_class",
+    "ProvisionedIopsNotAvailableInAZFault": "set another rds.zone, or rds.storage_type gp3",
+    "DBSubnetGroupNotFoundFault": "correct rds.subnet_group, or unset it to take the default VPC",
+    "DBSubnetGroupDoesNotCoverEnoughAZs": "the VPC needs subnets in two zones: aws ec2 create-default-subnet, or set rds.subnet_group",
+    "InvalidSubnet": "correct rds.subnet_group",
+    "InvalidVPCNetworkStateFault": "a public instance needs an internet gateway in its VPC and DNS names switched on: mend the VPC, set rds.subnet_group, or set rds.public to no",
+    "VpcEncryptionControlViolationException": "the VPC demands encryption that this class does not give: set another rds.instance_class",
+    "KMSKeyNotAccessibleFault": "the encryption key cannot be used: see that it is enabled and that you may use it",
+    "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
+    "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
+    "DBInstanceNotFound": "inv rds.create makes it; rds.identifier and AWS_DEFAULT_REGION say which one is meant",
+    "InvalidParameterCombination": "inv rds.create --dry-run shows the request",
+    "InvalidParameterValue": "inv rds.create --dry-run shows the request",
+}

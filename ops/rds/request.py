@@ -225,5 +225,7 @@ def differing(settings: Settings, region: str, row: Mapping[str, Any]) -> list[s
 
 def plain(value: Any) -> str:
     """Return a value as invoke.yaml writes it."""
-    words = {True: "yes", False: "no", **{text: "yes" if on else "no" for on, text in EXTENDED_SUPPORT.items()}}
-    return words[value] if isinstance(value, (bool, str)) and value in words else str(value)
+    for on, text in EXTENDED_SUPPORT.items():
+        if value is on or value == text:
+            return "yes" if on else "no"
+    return str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from config.settings import Settings
@@ -28,19 +28,25 @@ def owner(settings: Settings) -> str:
     return rules.owner_name(workspace or whoami())
 
 
-def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str = "") -> Door:
+def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str | None = None) -> Door:
     """Return the door at an entrance, with this workspace before it."""
-    lifetime = rules.lifetime(expires or settings.door.expires, "--expires" if expires else "door.expires")
-    return Door(aws.client("ec2"), at.group, at.port, owner(settings), now(), lifetime, at.named_rule)
+    return Door(aws.client("ec2"), at.group, at.port, owner(settings), now(), stays(settings, expires), at.named_rule)
 
 
-def allow(aws: Aws, settings: Settings, ip: str | None, expires: str) -> None:
+def stays(settings: Settings, expires: str | None) -> timedelta:
+    """Return how long the rule stays: --expires, else the setting."""
+    if expires is None:
+        return rules.lifetime(settings.door.expires, "door.expires (INVOKE_DOOR_EXPIRES)")
+    return rules.lifetime(expires, "--expires")
+
+
+def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> None:
     """Let this workspace in, then try the port.
 
     What can be wrong about the input is found before AWS is asked for anything;
     echo services are asked last, so that a missing login is one line.
     """
-    rules.lifetime(expires or settings.door.expires, "--expires" if expires else "door.expires")
+    stays(settings, expires)
     entrance.ids(settings)
     given = settings.vars.get("GITPOD_IP")
     known = address.find(ip, given, ()) if ip is not None or given else None

@@ -8,10 +8,10 @@ from typing import Any
 
 from config.settings import Settings
 from config.targets import is_port
-from ops.aws import Aws, code, speaking
+from ops.aws import Aws, speaking
 from ops.console import say
 from ops.errors import Misconfigured, Problem
-from ops.rds import tags
+from ops.rds import instance, tags
 
 
 @dataclass(frozen=True)
@@ -48,39 +48,28 @@ def find(aws: Aws, settings: Settings) -> Entrance:
     saved = settings.vars.get("POSTGRES_PORT", "5432")
     if not is_port(saved):
         raise Misconfigured("POSTGRES_PORT: the port must be a number from 1 to 65535")
-    instance = described(aws, identifier, needed=not group)
-    port = int(((instance or {}).get("Endpoint") or {}).get("Port") or saved)
-    its = [g["VpcSecurityGroupId"] for g in (instance or {}).get("VpcSecurityGroups", [])]
+    row = described(aws, settings, needed=not group)
+    port = int(((row or {}).get("Endpoint") or {}).get("Port") or saved)
+    its = [g["VpcSecurityGroupId"] for g in (row or {}).get("VpcSecurityGroups", [])]
     if not group:
         group = chosen(aws, identifier, its)
-    elif instance and group not in its:
+    elif row and group not in its:
         say(f"note: DB_SG_ID {group} is no group of {identifier} ({', '.join(its)}): a rule in it opens nothing there")
-    return Entrance(group, port, instance, rule)
+    return Entrance(group, port, row, rule)
 
 
-def described(aws: Aws, identifier: str, *, needed: bool) -> dict[str, Any] | None:
-    """Return the instance, or None where it is not there and not needed either."""
-    rds = aws.client("rds")
+def described(aws: Aws, settings: Settings, *, needed: bool) -> dict[str, Any] | None:
+    """Return the instance, or None where it cannot be had and is not needed either."""
     try:
         with speaking():
-            try:
-                found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
-            except rds.exceptions.ClientError as error:
-                if code(error) not in ("DBInstanceNotFound", "DBInstanceNotFoundFault"):
-                    raise
-                found = []
+            return instance.required(aws, settings.rds) if needed else instance.find(aws, settings.rds.identifier)
     except Misconfigured:
         raise
     except Problem as error:
         if needed:
             raise
-        say(f"note: {identifier} was not looked up ({error}): going on with DB_SG_ID")
+        say(f"note: {settings.rds.identifier} was not looked up ({error}): going on with DB_SG_ID")
         return None
-    if not found and needed:
-        raise Problem(
-            f"there is no instance {identifier} in {aws.region}: inv rds.create, or name its group in DB_SG_ID"
-        )
-    return dict(found[0]) if found else None
 
 
 def chosen(aws: Aws, identifier: str, groups: list[str]) -> str:

@@ -182,3 +182,17 @@ def facts(settings: Settings, aws: Aws, row: Row) -> dict[str, Any]:
         "pending": pending or None,
         "differs": request.differing(settings, aws.region, row) or None,
     }
+
+
+def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the facts as lines of a table; a list takes one line for each of its items."""
+    words = {True: "yes", False: "no"}
+    lines = []
+    for about, value in facts.items():
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, Mapping):
+            items = [f"{name} becomes {new}" for name, new in value.items()]
+        for item in items:
+            shown = words[item] if isinstance(item, bool) else item
+            lines.append({"about": about, "value": shown})
+    return lines

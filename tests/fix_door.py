@@ -60,8 +60,19 @@ class Instance:
         return self.add(cidr, mark.description, **mark.tags)
 
 
+_CLIENTS: dict[str, Any] = {}
+
+
+def quick(aws: Aws) -> Aws:
+    """Let all tests of this process share two clients: making one costs more than most tests."""
+    if not _CLIENTS:
+        _CLIENTS.update({service: aws.client(service) for service in ("ec2", "rds")})
+    aws._clients.update(_CLIENTS)
+    return aws
+
+
 def make_instance(cloud: Front, settings: Settings, **more: Any) -> Instance:
-    aws = Aws(settings)
+    aws = quick(Aws(settings))
     ec2, rds = aws.client("ec2"), aws.client("rds")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     made = group.ensure(aws, settings.rds, vpc)

@@ -53,12 +53,16 @@ class Aws:
         if service not in self._clients:
             from botocore.config import Config
 
-            self._clients[service] = client = self.session.client(
-                service,
-                region_name=self.region,
-                endpoint_url=endpoint(self.settings, service),
-                config=Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=60),
-            )
+            try:
+                client = self.session.client(
+                    service,
+                    region_name=self.region,
+                    endpoint_url=endpoint(self.settings, service),
+                    config=Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=60),
+                )
+            except ValueError as error:  # an endpoint that is no URL
+                raise Misconfigured(f"{error}: correct AWS_ENDPOINT_URL") from error
+            self._clients[service] = client
             url = client.meta.endpoint_url
             if foreign(url) and url not in self._said:
                 self._said.add(url)
@@ -114,43 +118,47 @@ def code(error: Exception) -> str:
 @contextlib.contextmanager
 def speaking() -> Iterator[None]:
     """Turn what botocore raises into a `Problem` that says what to do next."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except errors() as error:
         raise explain(error) from error
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return everything that a call of botocore's raises."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ClientError, ResponseParserError
 
 
 def explain(error: Any) -> Problem:
     """Return what an error of botocore means for the user."""
     from botocore import exceptions as e
+    from botocore.parsers import ResponseParserError
 
     text = " ".join(str(error).split())
+    expired = (e.SSOError, e.TokenRetrievalError, getattr(e, "LoginError", e.SSOError))
     match error:
+        case e.ClientError():
+            return refusal(error)
+        case ResponseParserError():
+            return Misconfigured(OTHER_SERVICE.format("this service of AWS"))
         case e.NoCredentialsError() | e.PartialCredentialsError() | e.CredentialRetrievalError():
             return Misconfigured(NO_LOGIN)
         case e.NoRegionError():
             return Misconfigured(NO_REGION)
-        case e.UnauthorizedSSOTokenError() | e.SSOTokenLoadError() | e.TokenRetrievalError() | e.LoginRefreshRequired():
-            return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
         case e.ProfileNotFound():
             return Misconfigured(f"AWS login: {text}: correct AWS_PROFILE")
         case e.InvalidRegionError():
             return Misconfigured(f"{text}: correct AWS_DEFAULT_REGION")
-        case e.ResponseParserError():
-            return Misconfigured(OTHER_SERVICE.format("this service of AWS"))
-        case e.HTTPClientError():
-            return Problem(f"AWS was not reached: {text}: check the network, the region and AWS_ENDPOINT_URL")
         case e.ParamValidationError():
             return Misconfigured(f"AWS: {text}")
-        case e.ClientError():
-            return refusal(error)
-    return (
-        Misconfigured(f"AWS: {text}: check AWS_ENDPOINT_URL")
-        if isinstance(error, ValueError)
-        else Problem(f"AWS: {text}")
-    )
+        case e.HTTPClientError():
+            return Problem(f"AWS was not reached: {text}: check the network, the region and AWS_ENDPOINT_URL")
+    if isinstance(error, expired):
+        return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
+    return Problem(f"AWS: {text}")
 
 
 def refusal(error: Any) -> Problem:

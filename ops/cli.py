@@ -79,12 +79,12 @@ def translate(error: Exception) -> Exit | None:
     if psycopg is not None and isinstance(error, psycopg.Error):
         code = f" ({error.sqlstate})" if error.sqlstate else ""
         return Exit(redact(" ".join(str(error).split()) + code), code=1)
-    botocore = sys.modules.get("botocore.exceptions")
-    if botocore is not None and isinstance(error, (botocore.BotoCoreError, botocore.ClientError)):
-        from ops.aws import explain
+    if "botocore" in sys.modules:
+        from ops import aws
 
-        problem = explain(error)
-        return Exit(redact(str(problem)), code=problem.code)
+        if isinstance(error, aws.errors()):
+            problem = aws.explain(error)
+            return Exit(redact(str(problem)), code=problem.code)
     return None
 
 

@@ -40,7 +40,8 @@ def look(aws: Aws, rds: Rds) -> Found:
 
 def optional(what: str, step: Step, aws: Aws, rds: Rds, found: Found) -> None:
     """Run a look-up that one can do without."""
-    from botocore.exceptions import ClientError, ResponseParserError
+    from botocore.exceptions import ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         step(aws, rds, found)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from config.settings import Settings
 from config.targets import Target, reached
-from ops.aws import Aws, explain
+from ops.aws import Aws, errors, explain
 from ops.console import hide, say
-from ops.errors import LoginFailed, Misconfigured
+from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, secret
 from ops.rds.waiting import Row
 
 
 def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     """Return the target that the instance of the settings is; `why` says what the variables lack."""
-    from botocore.exceptions import BotoCoreError
-
     aws = aws or Aws(settings)
+    failures = (Problem, *errors())
     try:
         row = instance.find(aws, settings.rds.identifier)
-    except (BotoCoreError, Misconfigured) as error:
-        told = error if isinstance(error, Misconfigured) else explain(error)
+    except failures as error:
+        told = error if isinstance(error, Problem) else explain(error)
         raise Misconfigured(f"{why}; RDS was not asked: {told}") from error
     if row is None:
         raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")

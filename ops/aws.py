@@ -154,7 +154,7 @@ def explain(error: Any) -> Problem:
             return Misconfigured(f"{text}: correct AWS_DEFAULT_REGION")
         case e.ParamValidationError():
             return Misconfigured(f"AWS: {text}")
-        case e.HTTPClientError():
+        case e.HTTPClientError() | e.ConnectionError():
             return Problem(f"AWS was not reached: {text}: check the network, the region and AWS_ENDPOINT_URL")
     if isinstance(error, expired):
         return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
@@ -191,11 +191,11 @@ def refusal(error: Any) -> Problem:
 
 def transient(error: Any) -> bool:
     """Whether the same call may well succeed in a minute."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore import exceptions as e
 
-    if isinstance(error, ClientError):
+    if isinstance(error, e.ClientError):
         return code(error) in THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-    return isinstance(error, HTTPClientError)
+    return isinstance(error, (e.HTTPClientError, e.ConnectionError))
 
 
 NO_LOGIN = "no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -68,30 +68,37 @@ def download(url: str) -> str:
 
 
 def checked(text: str, source: str, now: float | None = None) -> list[str]:
-    """Return the certificates of a bundle; each must be a CA and in date."""
+    """Return the certificates of a bundle, each a CA and in date.
+
+    What is no CA makes the whole bundle suspect. One that has expired is left
+    out: roots of single regions do expire, and must not lock the others out.
+    """
     found = CERTIFICATE.findall(text)
     if not found:
         raise Problem(f"{source} holds no certificate: correct rds.ca_url")
-    now = time.time() if now is None else now
+    now, kept = time.time() if now is None else now, []
     for number, pem in enumerate(found, 1):
-        if why := unfit(pem, now):
-            raise Problem(f"{source}: certificate {number} of {len(found)} {why}: nothing was changed")
-    return [str(pem) for pem in found]
+        dates = validity(pem)
+        if isinstance(dates, str):
+            raise Problem(f"{source}: certificate {number} of {len(found)} {dates}: nothing was changed")
+        if dates[0] <= now < dates[1]:
+            kept.append(str(pem))
+    if not kept:
+        raise Problem(f"{source}: none of its {len(found)} certificates is in date: correct rds.ca_url, or this clock")
+    if len(kept) < len(found):
+        say(f"left out {len(found) - len(kept)} certificates that are not in date")
+    return kept
 
 
-def unfit(pem: str, now: float) -> str:
-    """Return why a certificate cannot vouch for a server, or nothing."""
+def validity(pem: str) -> tuple[int, int] | str:
+    """Return from when to when a CA's certificate holds, or what it is instead."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=pem)
     except ssl.SSLError:
         return "cannot be read"
-    certificates: list[Any] = context.get_ca_certs()  # leaves out what is no CA
-    if not certificates:
+    authorities: list[Any] = context.get_ca_certs()  # leaves out what is no CA
+    if not authorities:
         return "is no CA"
-    [certificate] = certificates
-    if not ssl.cert_time_to_seconds(certificate["notBefore"]) <= now:
-        return f"holds only from {certificate['notBefore']}"
-    if not now < ssl.cert_time_to_seconds(certificate["notAfter"]):
-        return f"has expired on {certificate['notAfter']}"
-    return ""
+    [authority] = authorities
+    return ssl.cert_time_to_seconds(authority["notBefore"]), ssl.cert_time_to_seconds(authority["notAfter"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -41,7 +43,7 @@ class Instance:
         """Return what is let in, and whose it is."""
         return {(rule.owner, rule.source, rule.ports) for rule in self.rules()}
 
-    def add(self, cidr: str, description: str = "office", port: int = 5432, **tags: str) -> str:
+    def add(self, cidr: str, description: str = "office", port: int = 5432, tags: dict[str, str] | None = None) -> str:
         """Add a rule as somebody else would, by hand."""
         field, key = ("Ipv6Ranges", "CidrIpv6") if ":" in cidr else ("IpRanges", "CidrIp")
         permission: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port}
@@ -57,7 +59,7 @@ class Instance:
         """Add a rule as the task does, some hours after noon."""
         since = NOON + timedelta(hours=created)
         mark = rules.Mark(owner, since, since + timedelta(hours=lifetime))
-        return self.add(cidr, mark.description, **mark.tags)
+        return self.add(cidr, mark.description, tags=mark.tags)
 
 
 _CLIENTS: dict[str, Any] = {}
@@ -66,7 +68,8 @@ _CLIENTS: dict[str, Any] = {}
 def quick(aws: Aws) -> Aws:
     """Let all tests of this process share two clients: making one costs more than most tests."""
     if not _CLIENTS:
-        _CLIENTS.update({service: aws.client(service) for service in ("ec2", "rds")})
+        with contextlib.redirect_stderr(io.StringIO()):
+            _CLIENTS.update({service: aws.client(service) for service in ("ec2", "rds")})
     aws._clients.update(_CLIENTS)
     return aws
 

@@ -15,6 +15,7 @@ import pytest
 
 from ops.errors import Misconfigured, Problem
 from ops.rds import door, rules
+from ops.rds.address import Address
 from tests.fix_aws import Answer, Call, error
 from tests.fix_door import ME, NOON, Instance
 
@@ -99,7 +100,7 @@ def test_another_port_of_the_instance_changes_the_rule_too(at: Instance) -> None
     ("old", "new", "source"), [("8.8.4.4/32", SIX, "2600:1f18::1/128"), ("2600:1f18::1/128", ONE, "8.8.4.4/32")]
 )
 def test_another_family_is_let_in_before_the_old_one_is_shut_out(
-    at: Instance, old: str, new: door.Address, source: str
+    at: Instance, old: str, new: Address, source: str
 ) -> None:
     """AWS cannot change a rule's family; moto says yes and does nothing."""
     at.ours(old)
@@ -372,8 +373,8 @@ def test_prune_takes_only_what_is_ours_and_expired(at: Instance) -> None:
     at.ours("1.0.0.1/32", owner="bob@there", created=-11.9)
     at.ours("8.8.4.4/32", created=-30)
     at.add("5.5.5.5/32", "inv rds.allow-my-ip: bob@there")
-    at.add("6.6.6.6/32", "office", Owner="bob", **{"inv:expires": "2020-01-01T00:00:00Z"})
-    at.add("7.7.7.7/32", "office", ManagedBy="inv", **{"inv:owner": "bob@there", "inv:expires": "soon"})
+    at.add("6.6.6.6/32", "office", tags={"Owner": "bob", "inv:expires": "2020-01-01T00:00:00Z"})
+    at.add("7.7.7.7/32", "office", tags={"ManagedBy": "inv", "inv:owner": "bob@there", "inv:expires": "soon"})
     at.add("4.4.4.4/32", rules.Mark("bob@there", NOON - timedelta(days=3), NOON - timedelta(days=2)).full_description)
     assert {rule.source for rule in door.prune(at.door())} == {"1.1.1.1/32", "8.8.4.4/32"}
     assert {s for _, s, _ in at.facts()} == {"1.0.0.1/32", "4.4.4.4/32", "5.5.5.5/32", "6.6.6.6/32", "7.7.7.7/32"}
@@ -382,7 +383,7 @@ def test_prune_takes_only_what_is_ours_and_expired(at: Instance) -> None:
 # --- cut off at any point -------------------------------------------------------------------
 
 # the new address, my rules before and since when, the rule that DB_SG_RULE_ID names
-SCENES: dict[str, tuple[door.Address, dict[str, float], str]] = {
+SCENES: dict[str, tuple[Address, dict[str, float], str]] = {
     "first": (ONE, {}, ""),
     "moved": (TWO, {"8.8.4.4/32": -1}, ""),
     "renewed": (ONE, {"8.8.4.4/32": -9}, ""),

@@ -123,6 +123,8 @@ def faults(settings: Settings, region: str | None) -> list[str]:
     found += list(login_faults(settings))
     if not region:
         found.append("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
+    elif not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
+        found.append(f"AWS_DEFAULT_REGION {region!r} is no region: write it like ca-central-1")
     return found
 
 

@@ -94,7 +94,9 @@ def make_session(settings: Settings) -> Session:
     from botocore.exceptions import BotoCoreError
 
     get = settings.vars.get
-    own = {argument: get(name) for name, argument in _CREDENTIALS.items()}
+    # a login comes from one place as a whole: the shell's key with the file's session would be nobody's
+    values = settings.vars.environ if settings.vars.environ.get("AWS_ACCESS_KEY_ID") else settings.vars.saved
+    own = {argument: values.get(name, "") for name, argument in _CREDENTIALS.items()}
     chosen: dict[str, Any] = {}
     if own["aws_access_key_id"] and own["aws_secret_access_key"]:
         chosen = {argument: value for argument, value in own.items() if value}

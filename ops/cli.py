@@ -51,7 +51,7 @@ def task(
                 raise Exit(code=0) from None
             except Exception as error:
                 exit = translate(error)
-                if isinstance(error, OSError):
+                if type(error).__module__ == "builtins" and isinstance(error, OSError):
                     silence_stdout()
                 if exit is None:
                     raise
@@ -70,6 +70,12 @@ def translate(error: Exception) -> Exit | None:
 
     if isinstance(error, Problem):
         return Exit(redact(str(error)), code=error.code)
+    if "botocore" in sys.modules:
+        from ops import aws  # first: botocore's timeouts are OSErrors, too
+
+        if isinstance(error, aws.errors()):
+            problem = aws.explain(error)
+            return Exit(redact(str(problem)), code=problem.code)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
         return Exit(redact(f"{what}{error.strerror or error}"), code=1)
@@ -79,12 +85,6 @@ def translate(error: Exception) -> Exit | None:
     if psycopg is not None and isinstance(error, psycopg.Error):
         code = f" ({error.sqlstate})" if error.sqlstate else ""
         return Exit(redact(" ".join(str(error).split()) + code), code=1)
-    if "botocore" in sys.modules:
-        from ops import aws
-
-        if isinstance(error, aws.errors()):
-            problem = aws.explain(error)
-            return Exit(redact(str(problem)), code=problem.code)
     return None
 
 

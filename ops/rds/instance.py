@@ -27,7 +27,9 @@ def find(aws: Aws, identifier: str) -> dict[str, Any] | None:
         if code(error) == "DBInstanceNotFound":
             return None
         raise
-    if not rows:  # RDS has either one or an error; this is some other service that speaks XML too
+    except KeyError:  # botocore's, on XML that is none of RDS's
+        rows = None
+    if not rows:  # RDS has either one or an error
         raise Misconfigured(OTHER_SERVICE.format("RDS"))
     row: dict[str, Any] = rows[0]
     return row

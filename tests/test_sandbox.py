@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from ops.db import server
+from ops.errors import Problem
 from ops.sandbox import certificates, front, lifecycle, shell, standin
 from tests.fix_cli import SUITE, Cli, copy_suite
 
@@ -225,7 +226,7 @@ def test_without_the_packages_of_the_stand_in_the_file_that_brings_them_is_named
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lifecycle, "NEEDED", ("moto", "no_such_package"))
-    with pytest.raises(lifecycle.Problem, match=r"needs no_such_package: .* -r requirements-dev\.txt"):
+    with pytest.raises(Problem, match=r"needs no_such_package: .* -r requirements-dev\.txt"):
         lifecycle.needs()
 
 

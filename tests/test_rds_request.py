@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -59,11 +60,15 @@ def test_week4_sends_what_the_hand_typed_command_sent(cloud: Front, inv: Cli) ->
     assert len(added) == 5
 
 
+def settings_in(file: str) -> dict[str, Any]:
+    yaml: Any = importlib.import_module("invoke.vendor.yaml")
+    read: dict[str, Any] = yaml.safe_load((SUITE / file).read_text())
+    return read
+
+
 def test_week4_names_every_setting_it_changes() -> None:
     """A key that is missing there would take today's default unnoticed."""
-    import yaml  # type: ignore[import-untyped]
-
-    week4 = yaml.safe_load((SUITE / "config" / "week4.yaml").read_text())["rds"]
+    week4 = settings_in("config/week4.yaml")["rds"]
     inherited = set(RDS_DEFAULTS) - set(week4)
     assert inherited == {
         *("master_username", "iops", "throughput", "subnet_group", "project", "wait_minutes", "ca_url"),
@@ -71,9 +76,7 @@ def test_week4_names_every_setting_it_changes() -> None:
 
 
 def test_the_defaults_are_said_in_invoke_yaml() -> None:
-    import yaml
-
-    said = yaml.safe_load((SUITE / "invoke.yaml").read_text())
+    said = settings_in("invoke.yaml")
     assert said["rds"] == RDS_DEFAULTS
     assert said["door"] == DEFAULTS["door"]
 

@@ -58,5 +58,7 @@ VARIABLES = (
     Variable("DB_SG_ID", "security group that rds.allow-my-ip opens (default: found from the instance)"),
     Variable("DB_SG_RULE_ID", "rule of it that rds.allow-my-ip changes (default: one that it makes)"),
     Variable("GITPOD_IP", "this workspace's public address (default: asked from two services)"),
+    Variable("GITPOD_WORKSPACE_ID", "name of this workspace, whose the rule is (default: user@host)"),
+    Variable("CODESPACE_NAME", "the same on Codespaces"),
     Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )

@@ -161,6 +161,21 @@ def test_a_colleague_who_is_quicker_is_no_failure(at: Instance) -> None:
     assert at.facts() == {("bob@there", "8.8.4.4/32", PORT)}
 
 
+def test_an_answer_that_was_lost_and_asked_for_again_is_no_failure(at: Instance) -> None:
+    """The SDK repeats what ended in a 5xx: the second time AWS finds the first one's rule."""
+
+    def before(call: Call) -> Answer | None:
+        if call.action != AUTHORIZE:
+            return None
+        at.cloud.before = lambda _: None
+        at.ours("8.8.4.4/32")
+        return error("InvalidPermission.Duplicate")
+
+    at.cloud.before = before
+    assert "in already" in door.allow(at.door(), ONE)
+    assert at.facts() == {(ME, "8.8.4.4/32", PORT)}
+
+
 def test_a_duplicate_found_on_changing_a_rule_is_no_failure_either(at: Instance) -> None:
     """moto would make the same rule twice."""
     at.ours("9.9.9.9/32")

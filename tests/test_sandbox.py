@@ -310,6 +310,27 @@ def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, in
 
 
 @pytest.mark.xdist_group("sandbox")
+def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) -> None:
+    """More than the buffers of either side hold."""
+    data = server.load(lifecycle.folder(box.root))
+    assert data
+    with psycopg.connect(
+        host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",
+        hostaddr="127.0.0.1",
+        port=ports["port"],
+        user=data.user,
+        password=data.passwords[0],
+        dbname="postgres",
+        sslmode="verify-full",
+        sslrootcert=str(lifecycle.folder(box.root) / "ca.pem"),
+    ) as conn:
+        sent = os.urandom(15_000_000)
+        row = conn.execute("select %s::bytea || %s::bytea", [sent, b"!"], binary=True).fetchone()
+    assert row
+    assert row[0] == sent + b"!"
+
+
+@pytest.mark.xdist_group("sandbox")
 @pytest.mark.parametrize(
     ("host", "words"),
     [("evil.example", "does not match host name"), ("a.b.aaaaaaaaaa.ca-central-1.rds.amazonaws.com", "does not match")],

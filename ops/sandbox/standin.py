@@ -40,11 +40,13 @@ class Recorder:
             seen.append(status)
             return start_response(status, *rest)
 
-        answer = self.app(environ, note)
-        status = seen[0].partition(" ")[0] if seen else "?"
-        if name := call(environ, form):
-            with self.calls.open("a", encoding="utf-8") as log:
-                log.write(f"{name} {status}\n")
+        try:
+            answer = self.app(environ, note)
+        finally:  # what moto stumbles over was asked for all the same
+            status = seen[0].partition(" ")[0] if seen else "500"
+            if name := call(environ, form):
+                with self.calls.open("a", encoding="utf-8") as log:
+                    log.write(f"{name} {status}\n")
         if status == "200" and form.get("Action") in ("CreateDBInstance", "ModifyDBInstance"):
             follow_up(self.server, form)
         return answer

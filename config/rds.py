@@ -141,10 +141,6 @@ class Section:
             value = float(self.fault(key, f"{self.text(key)} is not a number of minutes"))
         return value
 
-    def done(self) -> None:
-        """Raise `Misconfigured` with all faults, one a line."""
-        refuse("invoke.yaml", self.faults)
-
 
 def refuse(about: str, faults: list[str]) -> None:
     """Raise `Misconfigured` if there are faults: one as one line, several as a list."""
@@ -154,8 +150,8 @@ def refuse(about: str, faults: list[str]) -> None:
         raise Misconfigured(f"{about}: {len(faults)} faults, nothing was done", *(f"- {fault}" for fault in faults))
 
 
-def rds(config: Mapping[str, Any]) -> Rds:
-    """Read the rds: section; raise `Misconfigured` naming each value that cannot be read."""
+def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
+    """Read the rds: section; what cannot be read is a fault, and its default stands in for it."""
     s = Section("rds", config, RDS_DEFAULTS)
     read = Rds(
         identifier=s.text("identifier").lower(),
@@ -184,13 +180,12 @@ def rds(config: Mapping[str, Any]) -> Rds:
         wait_minutes=s.minutes("wait_minutes"),
         ca_url=s.text("ca_url"),
     )
-    s.done()
-    return read
+    return read, s.faults
 
 
 def door(config: Mapping[str, Any]) -> Door:
     """Read the door: section."""
     s = Section("door", config, DOOR_DEFAULTS)
     read = Door(expires=s.text("expires"), echo=tuple(s.text("echo").split()))
-    s.done()
+    refuse("invoke.yaml", s.faults)
     return read

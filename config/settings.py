@@ -11,7 +11,7 @@ from typing import Any
 
 from config import dotenv
 from config.paths import ROOT
-from config.rds import DOOR_DEFAULTS, RDS_DEFAULTS, Door, Rds, door, rds
+from config.rds import DOOR_DEFAULTS, RDS_DEFAULTS, Door, Rds, door, rds, refuse
 from ops.errors import Misconfigured
 
 TARGETS = ("local", "docker", "prod")
@@ -91,9 +91,16 @@ class Settings:
     """invoke's configuration, for the sections that only some tasks read."""
 
     @functools.cached_property
-    def rds(self) -> Rds:
-        """The instance; read on first use, so that db.* does not stumble over it."""
+    def rds_read(self) -> tuple[Rds, list[str]]:
+        """The instance, and what of it cannot be read; on first use, so that db.* does not stumble over it."""
         return rds(self.config.get("rds", {}))
+
+    @property
+    def rds(self) -> Rds:
+        """The instance; raises `Misconfigured` naming each value that cannot be read."""
+        found, faults = self.rds_read
+        refuse("invoke.yaml", faults)
+        return found
 
     @functools.cached_property
     def door(self) -> Door:

@@ -412,6 +412,15 @@ def test_the_limit_is_exit_3_and_says_how_to_go_on(cloud: Front, configure: Conf
     assert 120 <= sum(hands.slept) <= 121
 
 
+def test_what_only_aws_knows_is_listed_with_the_rest(cloud: Front, configure: Configure, hands: Hands) -> None:
+    settings = configure({"storage_gb": "5", "zone": "q", "multi_az": "maybe"}, POSTGRES_PORT="80")
+    with pytest.raises(Misconfigured, match="4 faults") as caught:
+        make(cloud, settings, hands)
+    assert "your account has ca-central-1a" in str(caught.value)
+    assert "maybe is none of yes, no" in str(caught.value)
+    assert cloud.writes == []
+
+
 def test_every_fault_is_listed_at_once_and_nothing_asked(
     cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

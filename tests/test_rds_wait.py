@@ -230,7 +230,7 @@ def test_stop_tells_the_date_that_aws_gives(stubbed: tuple[Aws, Stubber], hands:
     ready(stub, "stopping")
     quiet(stub)
     ready(stub, "stopped", AutomaticRestartTime=datetime(2026, 11, 29, 10, 30, tzinfo=timezone.utc))
-    told = instance.stop(aws, settings_of.rds({}), hands.clock)
+    told = instance.stop(aws, settings_of.rds({})[0], hands.clock)
     assert "AWS starts it by itself on 2026-11-29 10:30 UTC" in told
     assert "still billed" in told
 
@@ -247,7 +247,7 @@ def test_start_waits_for_a_stop_that_is_under_way(stubbed: tuple[Aws, Stubber], 
     ready(stub, "starting")
     quiet(stub)
     ready(stub, "available")
-    assert instance.start(aws, settings_of.rds({}), hands.clock) == "cruddur-db-instance is available"
+    assert instance.start(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
 
 
 def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
@@ -257,7 +257,7 @@ def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aw
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [{**making, "Status": "available"}]})
-    assert instance.snapshot(aws, settings_of.rds({}), "", hands.clock) == "s1"
+    assert instance.snapshot(aws, settings_of.rds({})[0], "", hands.clock) == "s1"
 
 
 OURS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]

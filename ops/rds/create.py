@@ -6,10 +6,12 @@ anywhere and the next one goes on from there.
 
 from __future__ import annotations
 
+import contextlib
+
 from config.rds import refuse
 from config.settings import Settings
 from ops import console
-from ops.aws import NO_LOGIN, Aws, code
+from ops.aws import NO_LOGIN, Aws, code, errors
 from ops.console import hide, say
 from ops.errors import Problem
 from ops.rds import ca, group, instance, lookups, request, saved, tags
@@ -19,17 +21,24 @@ GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
 GROUP_TO_BE = "(the group that rds.create makes)"
 
 
-def preflight(settings: Settings, aws: Aws, *, login: bool) -> None:
-    """Raise `Misconfigured` with everything that is wrong in settings, variables and login."""
+def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
+    """Raise `Misconfigured` with everything that is wrong in settings, variables and login.
+
+    Where something is, AWS is asked for the rest of it, so that one run lists all;
+    where nothing is, that is left to the moment before the instance is made.
+    """
     found = request.faults(settings, aws.session.region_name)
-    if login and aws.session.get_credentials() is None:
+    if ask and aws.session.get_credentials() is None:
         found.append(NO_LOGIN)
+    elif ask and found and not any("region" in fault for fault in found):
+        with contextlib.suppress(Problem, *errors()):
+            found = lookups.look(aws, settings.rds_read[0], found).faults
     refuse("rds.create", found)
 
 
 def show(settings: Settings, aws: Aws) -> None:
     """Print the request as JSON, its password masked; nothing is sent."""
-    preflight(settings, aws, login=False)
+    preflight(settings, aws, ask=False)
     console.as_json(request.masked(request.build(settings, aws.region, [GROUP_TO_BE])))
     say("nothing was sent; AWS's own minor version and limits are looked up by rds.create itself")
 
@@ -37,7 +46,7 @@ def show(settings: Settings, aws: Aws) -> None:
 def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Row:
     """Make the instance or go on with ours, wait for it, save how to reach it."""
     hide(request.master(settings).password)
-    preflight(settings, aws, login=True)
+    preflight(settings, aws, ask=True)
     row: Row | None = instance.find(aws, settings.rds.identifier)
     if row is None:
         row = made(settings, aws)

@@ -34,8 +34,11 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
     confirmed(rds.identifier, confirm)
     host = instance.host(row) if row else settings.vars.saved.get(saved.ENDPOINT, "")
     if row is not None:
-        ended(settings, aws, row, snapshot=snapshot)
+        last = ended(settings, aws, row, snapshot=snapshot)
         instance.wait_for(aws, rds, GOAL, clock)
+        if last:
+            instance.await_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
+            say(f"its data is in the snapshot {last}")
     group.remove(aws, rds, sleep=clock.sleep)
     if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
         saved.clear(settings, host)
@@ -44,12 +47,15 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
     )
 
 
-def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> None:
-    """Lift the protection and ask AWS to delete the instance, unless it is at that already."""
+def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
+    """Lift the protection and ask AWS to delete the instance, unless it is at that already.
+
+    Return the name of the final snapshot that this run asked for.
+    """
     rds, client = settings.rds, aws.client("rds")
     if row["DBInstanceStatus"] == "deleting":
         say(f"{rds.identifier} is being deleted already")
-        return
+        return ""
     if row.get("DeletionProtection"):
         client.modify_db_instance(DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True)
         say("lifted the deletion protection")
@@ -59,17 +65,15 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> None:
         client.delete_db_instance(DBInstanceIdentifier=rds.identifier, **last)
     except client.exceptions.ClientError as error:
         if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):
-            return  # the answer to our own request was lost on the way
+            return ""  # the answer to our own request was lost on the way
         if code(error) == "InvalidDBInstanceState" and snapshot:
             raise Problem(
                 f"{rds.identifier} is {row['DBInstanceStatus']} and cannot be saved in a snapshot now: wait until it is "
                 "available, or inv rds.delete --no-snapshot"
             ) from error
         raise
-    say(
-        f"asked AWS to delete {rds.identifier}; "
-        + (f"its data stays in the snapshot {name}" if snapshot else "its data goes with it")
-    )
+    say(f"asked AWS to delete {rds.identifier}" + ("" if snapshot else "; its data goes with it"))
+    return name if snapshot else ""
 
 
 def being_deleted(aws: Aws, settings: Settings) -> bool:

@@ -6,6 +6,7 @@ said, and create goes on: then AWS itself has the last word.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,13 +25,17 @@ class Found:
     vpc: str = ""
     faults: list[str] = field(default_factory=list)
 
+    def knows(self, *settings: str) -> bool:
+        """Whether one of these settings is known to be wrong already."""
+        return any(re.match(rf"rds\.{setting}\b", fault) for fault in self.faults for setting in settings)
+
 
 Step = Callable[[Aws, Rds, Found], None]
 
 
-def look(aws: Aws, rds: Rds) -> Found:
-    """Ask AWS for everything that the request depends on."""
-    found = Found()
+def look(aws: Aws, rds: Rds, known: list[str] | None = None) -> Found:
+    """Ask AWS for everything that the request depends on, but for settings that are known to be wrong."""
+    found = Found(faults=list(known or ()))
     optional("the engine version", version, aws, rds, found)
     optional("the instance class", orderable, aws, rds, found)
     optional("the availability zone", zone, aws, rds, found)
@@ -55,6 +60,8 @@ def optional(what: str, step: Step, aws: Aws, rds: Rds, found: Found) -> None:
 
 def version(aws: Aws, rds: Rds, found: Found) -> None:
     """Find the minor version behind a major one, or see that an exact one is still offered."""
+    if found.knows("engine_version"):
+        return
     client, wanted = aws.client("rds"), rds.engine_version
     exact = "." in wanted
     asked = {"Engine": "postgres", "EngineVersion": wanted, **({} if exact else {"DefaultOnly": True})}
@@ -82,7 +89,7 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
 
     Where the version could not be looked up, an empty answer means nothing.
     """
-    if not found.version:
+    if not found.version or found.knows("instance_class", "storage_type", "zone"):
         return
     pages = (
         aws.client("rds")
@@ -119,7 +126,7 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
 
 def zone(aws: Aws, rds: Rds, found: Found) -> None:
     """See that the zone is there at all."""
-    if not rds.zone or any(fault.startswith("rds.zone") for fault in found.faults):
+    if not rds.zone or found.knows("zone"):
         return
     rows = aws.client("ec2").describe_availability_zones()["AvailabilityZones"]
     names = sorted(str(row["ZoneName"]) for row in rows)

@@ -65,7 +65,7 @@ def master(settings: Settings) -> Master:
     """Return the login, from the variables that prod's URL is built from."""
     get = settings.vars.get
     return Master(
-        user=get("POSTGRES_MASTER_USERNAME") or settings.rds.master_username,
+        user=get("POSTGRES_MASTER_USERNAME") or settings.rds_read[0].master_username,
         password=get("POSTGRES_MASTER_PASSWORD"),
         port=get("POSTGRES_PORT", "5432"),
     )
@@ -118,9 +118,9 @@ def masked(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def faults(settings: Settings, region: str | None) -> list[str]:
     """Return everything in the settings and variables that AWS would refuse, without asking it."""
-    rds = settings.rds
-    found = [f"rds.{fault}" for check in CHECKS for fault in check(rds)]
-    found += list(login_faults(settings))
+    rds, found = settings.rds_read[0], list(settings.rds_read[1])
+    found += [f"rds.{fault}" for check in CHECKS for fault in check(rds)]
+    found += login_faults(settings)
     if not region:
         found.append("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
     elif not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):

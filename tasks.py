@@ -9,11 +9,11 @@ from invoke.collection import Collection  # noqa: E402
 
 from config.settings import DEFAULTS  # noqa: E402
 from ops.cli import explain_configuration  # noqa: E402
-from ops.db import tasks as db  # noqa: E402
-from ops.env import tasks as env  # noqa: E402
-from ops.rds import tasks as rds  # noqa: E402
-from ops.sandbox import tasks as sandbox  # noqa: E402
-from ops.workspace import tasks as workspace  # noqa: E402
+from ops.db import commands as db  # noqa: E402
+from ops.env import commands as env  # noqa: E402
+from ops.rds import commands as rds  # noqa: E402
+from ops.sandbox import commands as sandbox  # noqa: E402
+from ops.workspace import commands as workspace  # noqa: E402
 
 explain_configuration()
 ns = Collection.from_module(workspace)

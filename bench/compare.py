@@ -68,12 +68,12 @@ def listing(settings: Settings, folder: Path) -> Comparison:
 
 def setup(settings: Settings, folder: Path) -> Comparison:
     """`inv db.setup` beside four calls of psql that drop, create, load and seed, on one server."""
-    from ops.db import server
+    from ops.db import state
 
     if not shutil.which("psql"):
         raise LookupError("no psql on the PATH to compare with: install postgresql-client")
     Command([INV, "db.setup"], folder)()
-    made = server.load(folder)
+    made = state.load(folder)
     assert made is not None
     env = {"PGHOST": "127.0.0.1", "PGPORT": str(made.port), "PGUSER": made.user, "PGPASSWORD": made.passwords[0]}
     beside = {"bash, 4 × psql": Command(["bash", "-c", BASH], folder, env)}

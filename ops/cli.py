@@ -26,8 +26,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TARGET = "local, docker or prod (default: the setting target, which is local)"
-CONFIRM = "on production: the database's name, which stands for typing it at the prompt"
-VAR = "a psql variable for the file, NAME=VALUE (repeatable)"
+CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
+VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
 JSON = "print JSON instead of a table (default: no)"
 
 
@@ -40,10 +40,11 @@ def task(
         @functools.wraps(body)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                done = body(*args, **kwargs)
-                if sys.stdout is not None:
-                    sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
-                return done
+                try:
+                    return body(*args, **kwargs)
+                finally:
+                    if sys.stdout is not None:
+                        sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
             except KeyboardInterrupt:
                 raise Exit("cancelled", code=130) from None
             except BrokenPipeError:
@@ -133,15 +134,15 @@ def explain_configuration() -> None:
     def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         import traceback
 
+        from ops.console import say
+
         files = [Path(frame.filename) for frame in traceback.extract_tb(trace)]
         reading = any(file.match("invoke/config.py") or file.match("invoke/env.py") for file in files)
         if not reading or any(file.is_relative_to(HERE / part) for file in files for part in ("config", "ops")):
             usual(kind, error, trace)
             return
-        print(
-            f"invoke cannot read its configuration (invoke.yaml, ~/.invoke.yaml or -f): {' '.join(str(error).split())}",
-            file=sys.stderr,
-        )
+        what = " ".join(str(error).split())
+        say(f"invoke cannot read its configuration (invoke.yaml, ~/.invoke.yaml or -f): {what}")
         raise SystemExit(2)
 
     sys.excepthook = explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,6 +66,8 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
+    if sys.stdout is None:
+        result("")
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")
@@ -72,10 +75,9 @@ def table(
         cells = (Text("" if row[c] is None else str(row[c])) for c in columns)
         grid.add_row(*cells, style="bold red" if red(row) else None)
     width = None if sys.stdout.isatty() else 10_000
-    console = Console(width=width, highlight=False)
-    with console.capture() as captured:  # rich would end the process when the reader has gone
-        console.print(grid)
-    result("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    drawn = io.StringIO()  # rich would end the process when the reader of stdout has gone
+    Console(file=drawn, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
+    result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
 
 
 @contextlib.contextmanager

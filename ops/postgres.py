@@ -93,7 +93,7 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     try:
         return psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
     except psycopg.Error as error:
-        raise refusal(target.on(dbname=params["dbname"]), str(error)) from None
+        raise refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
 
@@ -150,8 +150,8 @@ def refusal(target: Target, text: str) -> Problem:
         return NothingAnswers(f"{at} takes the connection and closes it: the server is starting, or it is not Postgres")
     if re.search("starting up|shutting down|recovery mode|not yet accepting connections", text):
         return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
-    if re.search("server closed the connection|expected authentication request|invalid response to SSL", text):
-        return Problem(f"{at}: what answers there is no Postgres, or one that is just stopping: check host and port")
+    if re.search("expected authentication request|invalid response to SSL", text):
+        return Problem(f"{at}: what answers there is not Postgres: check host and port in {target.source}")
     if "too many" in text or "remaining connection slots" in text:
         return Problem(f"{at}: all connections are taken: inv db.sessions, inv db.kill-sessions")
     return Problem(f"{at}: {text.rpartition('failed: ')[2] or text}")

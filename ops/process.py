@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,9 @@ from typing import IO, NoReturn
 
 # libpq's own variables would redirect or re-configure a child behind our back
 _INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
+
+PATIENCE = 5.0
+"""Seconds that an interrupted program has to put its things in order."""
 
 
 def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
@@ -41,15 +46,25 @@ def run(
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end and return what it printed."""
-    return subprocess.run(
+    with subprocess.Popen(
         list(argv),
         env=clean_environ(env),
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=cwd,
-        capture_output=True,
         text=True,
         encoding="utf-8",
         errors="replace",
-        check=False,
-        timeout=timeout,
-    )
+    ) as child:
+        try:
+            out, err = child.communicate(timeout=timeout)
+        except BaseException as stopped:
+            if isinstance(stopped, KeyboardInterrupt):
+                # A signal to us alone has not reached it; psql ends its query on the server by this one
+                child.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.communicate(timeout=PATIENCE)
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(list(argv), child.returncode, out, err)

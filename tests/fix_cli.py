@@ -6,10 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from ops.db import server
 
 SUITE = Path(__file__).parent.parent
 PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql", "requirements.txt", "docker-compose.yml")
@@ -60,9 +63,11 @@ class Cli:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the suite in a folder of its own."""
-    return copy_suite(tmp_path / "clone")
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the suite in a folder of its own; a server that was started there is wiped after."""
+    root = copy_suite(tmp_path / "clone")
+    yield root
+    server.wipe(root)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.db import server
 from tests import servers
 from tests.fix_cli import SUITE, Cli, copy_suite
 from tests.test_docker import missing
@@ -66,7 +67,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One clone in which the recipes follow each other, as a reader goes through them."""
     root = copy_suite(tmp_path_factory.mktemp("docs") / "clone")
     yield root
-    subprocess.run([Path(sys.executable).parent / "inv", "db.down"], cwd=root, capture_output=True, check=False)
+    server.wipe(root)
 
 
 @pytest.mark.xdist_group("docs")
@@ -220,4 +221,4 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
             )
             assert ".local" not in seen.stdout
     finally:
-        shell(root, "inv db.down")
+        server.wipe(root)

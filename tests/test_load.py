@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from psycopg import Connection
 
 from ops.db import binaries, build, psql
-from ops.db.faults import columns
-from ops.db.load import plan
+from ops.db.faults import columns, of_statement
+from ops.db.load import blocks, execute, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
 from ops.process import clean_environ
 from tests import servers
+from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, made
 
 # Whatever a file can make, as text, in the schemas that are not Postgres' own
@@ -155,6 +164,7 @@ SAME = {
     "commit and chain": "begin; create table t (a int); commit and chain; insert into t values (1); commit;",
     "transaction with comments": "begin /* größe */\n; create table t (a int); end -- x\n transaction;",
     "savepoints": "begin; create table t (a int); savepoint s; insert into t values (1); rollback to savepoint s; insert into t values (2); release s; savepoint x; rollback work to x; commit;",
+    "transaction with settings": "create table t (a int); begin; set transaction isolation level serializable; insert into t values (1); commit; begin; set transaction read write; commit;",
     "settings": "set search_path = ''; set standard_conforming_strings = on; create table public.t (a int); reset search_path; create table u (a int);",
     "old strings": "set standard_conforming_strings = off;\nset escape_string_warning = off; create table t (a text); insert into t values ('it\\'s; a\\\\b');",
     "role": "set role postgres; create table t (a int); set session authorization default;",
@@ -336,6 +346,18 @@ def test_a_file_longer_than_a_block_is_all_or_nothing(one: Database) -> None:
     assert database.scalar("select count(*) from t") == 12000
 
 
+def test_blocks_are_whole_statements_of_about_a_megabyte() -> None:
+    size = 3 << 20
+    assert list(blocks([5], size)) == [(0, size)]
+    assert list(blocks([], size)) == []
+    starts = range(0, size, 1000)
+    parts = list(blocks(starts, size))
+    assert len(parts) == 3
+    assert parts[0][0] == 0
+    assert parts[-1][1] == size
+    assert all(one[1] == other[0] and other[0] in starts for one, other in itertools.pairwise(parts))
+
+
 ALONE = [
     "vacuum", "VACUUM (analyze) t", "/* a ; */ vacuum -- x\n full t", "create database x", 'drop database if exists "x"',
     "create unique /* here */ index\n-- it's\nconcurrently on t (a)", "create index concurrently i on t (a)",
@@ -420,6 +442,7 @@ def fault(database: Database, text: str | bytes, **variables: str) -> str:
         ("create table t (a int);" + "\ninsert into t values (1);" * 899 + "\ninsert into t values (1, 2);", 901, 26, "2);", "INSERT has more expressions than target columns"),
         ("create function f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;", 3, 3, "retrun", 'syntax error at or near "retrun"'),
         ("do $$ begin raise exception 'no' using detail = 'why', hint = 'how'; end $$", 1, 1, "do $$", "no (P0001)"),
+        ("begin /* größe\n */; create table t (a intt); commit;", 2, 24, "intt", 'type "intt" does not exist'),
         ("select 1;\nselect 2 2;", 2, 10, "2;", 'syntax error at or near "2"'),
     ],
 )  # fmt: skip
@@ -524,3 +547,102 @@ def test_copy_needs_a_psql_that_reaches_the_server(database: Database, monkeypat
     else:
         load(copy, text)
         assert copy.scalar("select a from t") == 1
+
+
+FRAGMENTS = [
+    "insert into log values ({n});", "insert into log select {n} where 'a;''b' <> E'\\';';\n", "/* it's; */ insert into log -- ;'\n values ({n});",
+    "do $a$ begin insert into log values ({n}); end $a$;", "begin; insert into log values ({n}); commit;", "savepoint s;",
+    "insert into log select ('{{{n}}}'::int[])[1:1][1];", "insert into log values ({n}) \\g\n", "\\echo it's {n}\n", "\\set x {n}\ninsert into log values (:x);\n",
+    "\ncopy log from stdin;\n{n}\n\\.\n", "create rule r{n} as on insert to other do also (insert into log values ({n}); select 1);",
+    "create function f{n}() returns int begin atomic select 1; select {n}; end;", "insert into log values ({n});;\n", "nonsense {n};", "insert into log values ('x{n}');",
+]  # fmt: skip
+
+
+@hypothesis.settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=8), st.sampled_from(["", "\n", "select 1", "-- it's"])
+)
+def test_files_of_all_sorts_of_fragments_end_as_by_psql(pair: Pair, parts: list[str], end: str) -> None:
+    """Ours holds all of it or nothing."""
+    pair.clean()
+    text = "begin; commit; create table log (a int); create table other (a int);\n"
+    text += "".join(part.format(n=n) for n, part in enumerate(parts)) + end
+    file = pair.ours.sql(text)
+    expected = pair.by_psql(file)
+    problem = pair.by_us(file)
+    if expected or "savepoint" not in text:  # outside a transaction psql has no savepoints
+        assert (problem is None) == expected, problem
+    with pair.ours.connect() as ours, pair.theirs.connect() as theirs:
+        if expected:
+            assert state(ours) == state(theirs)
+        elif problem:
+            assert not any("table log" in line or "log.a" in line for line in state(ours))
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_ctrl_c_leaves_nothing_behind(one: Database, inv: Cli, head: str) -> None:
+    """Also on the server, where the signal reaches only the task."""
+    database = create(one, "_a")
+    (inv.root / "x.sql").write_text(f"{head}create table t (a int);\nselect pg_sleep(60);\n", encoding="utf-8")
+    argv = [str(Path(sys.executable).parent / "inv"), "db.schema-load", "--file", "x.sql"]
+    env = {**os.environ, "CONNECTION_URL": database.url}
+    at_work = "select 1 from pg_stat_activity where query like '%pg_sleep(60)%' and pid <> pg_backend_pid()"
+    with (
+        database.connect("postgres") as conn,
+        subprocess.Popen(argv, cwd=inv.root, env=env, stderr=subprocess.PIPE, text=True) as task,
+    ):
+        deadline = time.monotonic() + 30
+        while not conn.execute(at_work).fetchone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        task.send_signal(signal.SIGINT)
+        told = task.communicate(timeout=30)[1]
+        assert task.returncode == 130
+        assert told.splitlines()[-1] == "cancelled"
+        assert conn.execute("select 1 from pg_stat_activity where datname = %s", [database.name]).fetchone() is None
+    assert database.scalar("select to_regclass('t')") is None
+
+
+def test_a_server_that_says_goodbye_first_is_one_line_too() -> None:
+    """The message may come before the connection is seen to be closed."""
+    diag = SimpleNamespace(sqlstate="57P01", message_primary="terminating connection due to administrator command")
+    told = str(of_statement(Script("x.sql", b"select 1"), diag, [0], 0))
+    assert told.startswith("x.sql: the connection broke while it was loading, nothing of it was kept: terminating")
+
+
+@pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
+def test_a_setup_that_fails_leaves_the_live_database(one: Database, head: str) -> None:
+    build.setup(one.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+    seed = one.sql(f"{head}insert into users (handle) values ('x');", "seed.sql")
+    with pytest.raises(Problem, match=r"seed\.sql:\d:1: null value in column"):
+        build.setup(one.settings(), "local", "", str(seed), {}, "", force=False)
+    assert one.names() == {""}
+    assert one.scalar("select count(*) from users") == 5
+
+
+def test_a_shell_line_at_the_top_is_said() -> None:
+    with pytest.raises(Misconfigured, match=r"^x\.sql:1:1: a #! line is not SQL"):
+        plan(Script("x.sql", b"#!/usr/bin/psql\nselect 1;"), {})
+
+
+def test_without_any_psql_it_is_said_what_to_install(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = create(one, "_a")
+    monkeypatch.setattr(binaries, "wheel_bin", lambda: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "test.sql:2:1: \\echo needs psql: install the package postgresql-client" in fault(
+        database, "select 1;\n\\echo x"
+    )
+
+
+@pytest.mark.parametrize("copy", ["copy t from stdin", "copy t to stdout"])
+def test_a_copy_that_was_not_seen_does_not_hang(one: Database, copy: str) -> None:
+    database = create(one, "_a")
+    with database.connect() as conn:
+        with pytest.raises(Problem, match="nothing was loaded"), conn.transaction():
+            execute(conn, Script("x.sql", f"create table t (a int); {copy};".encode()), [])
+        assert conn.closed
+    assert database.scalar("select to_regclass('t')") is None

@@ -16,7 +16,7 @@ from invoke.program import Program
 from config.settings import DEFAULTS
 from ops import aws as ops_aws
 from ops.rds import doorman, reach, rules
-from ops.rds import tasks as rds_tasks
+from ops.rds import commands as rds_commands
 from tests.fix_aws import Front, error
 from tests.fix_cli import SUITE
 from tests.fix_door import Instance, quick
@@ -60,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             monkeypatch.setenv(name, value)
         ns = Collection()
         ns.configure(DEFAULTS)
-        ns.add_collection(Collection.from_module(rds_tasks, name="rds"))
+        ns.add_collection(Collection.from_module(rds_commands, name="rds"))
         capsys.readouterr()
         code = 0
         try:

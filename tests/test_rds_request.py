@@ -153,12 +153,12 @@ class Ours(Config):
 @pytest.fixture
 def in_process(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run `inv ...` in this process, as the whole program but for its start."""
-    from ops.rds import tasks
+    from ops.rds import commands
 
     def run(*words: str) -> tuple[int, str, str]:
         namespace = Collection()
         namespace.configure(DEFAULTS)
-        namespace.add_collection(Collection.from_module(tasks, name="rds"))
+        namespace.add_collection(Collection.from_module(commands, name="rds"))
         program = Program(namespace=namespace, config_class=Ours)
         try:
             program.run(["inv", *words], exit=True)

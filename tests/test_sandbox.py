@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.db import server
+from ops.db import server, state
 from ops.errors import Problem
 from ops.sandbox import certificates, front, lifecycle, shell, standin
 from tests.fix_cli import SUITE, Cli, copy_suite
@@ -312,7 +312,7 @@ def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, in
 @pytest.mark.xdist_group("sandbox")
 def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) -> None:
     """More than the buffers of either side hold."""
-    data = server.load(lifecycle.folder(box.root))
+    data = state.load(lifecycle.folder(box.root))
     assert data
     with psycopg.connect(
         host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",

@@ -30,7 +30,7 @@ def test_invoke_yaml_says_the_defaults() -> None:
     """Two places hold them: the code for a repository with another invoke.yaml, the file for readers."""
     from invoke.config import Config
 
-    config = Config(project_location=str(SUITE))
+    config = Config(project_location=SUITE)
     config.load_project()
     assert {key: config[key] for key in DEFAULTS} == DEFAULTS
 

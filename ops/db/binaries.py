@@ -126,7 +126,7 @@ def runner(data: Path) -> Runner:
     try:
         entry = pwd.getpwnam(SERVICE_USER)
     except KeyError:
-        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        path = os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
         make = [
             ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/sh", SERVICE_USER],
             ["adduser", "-S", "-D", "-H", SERVICE_USER],  # busybox

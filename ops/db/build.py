@@ -20,7 +20,12 @@ def script(given: str, default: Path) -> Script:
     """Read the file of an option: relative to the working directory, - for standard input."""
     if given == "-":
         return read_stdin()
-    return read(default) if given in ("", DEFAULT) else read(Path.cwd() / Path(given).expanduser(), given)
+    if given in ("", DEFAULT):
+        return read(default)
+    try:
+        return read(Path.cwd() / Path(given).expanduser(), given)
+    except RuntimeError:
+        raise Misconfigured(f"{given}: there is no such user whose home that would be: write the path out") from None
 
 
 def setup(

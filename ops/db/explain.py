@@ -5,6 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
+# Types and functions whose extension a schema forgot
+_BRINGS = {
+    "citext": "citext",
+    "hstore": "hstore",
+    "vector": "vector",
+    "geometry": "postgis",
+    "geography": "postgis",
+    "uuid_generate_v4": "uuid-ossp",
+    "uuid_generate_v1": "uuid-ossp",
+    "crypt": "pgcrypto",
+    "gen_salt": "pgcrypto",
+    "digest": "pgcrypto",
+}
+
 # Extensions that the embedded server lacks, and what does the same
 _INSTEAD = {
     "uuid-ossp": "use gen_random_uuid(), built in since PostgreSQL 13, and remove this line",
@@ -31,10 +45,24 @@ def failure(diag: Any, statement: str) -> str:
             return "the schema has no such column: add it to the schema (then inv db.setup), or take it out of this statement"
         case "42P01":  # undefined_table
             return "the table is not there: load the schema first (inv db.schema-load), or correct the name"
+        case "3F000":  # invalid_schema_name
+            return "the schema (namespace) is not there: write CREATE SCHEMA above"
         case "42704" if "role" in message:  # undefined_object
             if "rds_" in message:
                 return "this role exists on RDS only: keep the line out of the schema, or guard it with a DO block that looks into pg_roles"
             return "roles belong to the server, not the database: create it there first, or remove the line"
+        case "42704" if "configuration parameter" in message:
+            return "this server does not know the setting (a newer pg_dump writes such lines): remove the line"
+        case "42704" | "42883" if found := re.search(r'(?:type|function) "?([a-z_0-9]+)', message):
+            name = _BRINGS.get(found[1], "")
+            instead = f", or {_INSTEAD[name]}" if name == "uuid-ossp" else ""
+            return f'it comes with an extension: write CREATE EXTENSION "{name}" above{instead}' if name else ""
+        case "55P04":  # unsafe_new_enum_value_usage
+            return "a value that ALTER TYPE adds can be used after the load only: put the rows into the seed, or the value into CREATE TYPE"
+        case "55006" if "pending trigger events" in message:  # object_in_use
+            return "constraints wait for the end of the load: write SET CONSTRAINTS ALL IMMEDIATE above this line"
+        case "2D000" if "transaction termination" in message:
+            return "the file is one transaction: take COMMIT and ROLLBACK out of the procedure or DO block"
         case "23505":  # unique_violation
             return "such a row is there already: inv db.setup starts afresh, or write ON CONFLICT DO NOTHING"
         case "23503":  # foreign_key_violation

@@ -8,7 +8,7 @@ from config.settings import Settings, target_name
 from config.targets import Target, resolve
 from ops import console, postgres
 from ops.console import say
-from ops.db import compose, place, server, status
+from ops.db import compose, place, postmaster, server, state, status
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Refused, Unreachable
 
 
@@ -78,8 +78,8 @@ def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
 def show(settings: Settings, name: str, *, json: bool) -> None:
     """Print what runs where; a server that is away is a fact, not an error."""
     name = target_name(name) if name else settings.target
-    made = server.load(settings.root)
-    if name == "local" and resolve(settings, name) is None and not (made and server.running(made)):
+    made = state.load(settings.root)
+    if name == "local" and resolve(settings, name) is None and not (made and postmaster.running(made)):
         if json:
             console.as_json({"target": name, "source": "the embedded server", "running": False})
         else:
@@ -104,8 +104,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         )
     if found["tables"]:
         rows = [
-            {"table": t["table"], "rows": f"{'' if t['exact'] else '~'}{t['rows']}", "size": status.human(t["bytes"])}
-            for t in found["tables"]
+            {"table": t["table"], "rows": status.count(t), "size": status.human(t["bytes"])} for t in found["tables"]
         ]
         console.table(("table", "rows", "size"), rows)
 
@@ -124,7 +123,8 @@ def wait(settings: Settings, name: str, timeout: str) -> None:
     while True:
         try:
             target = target or place.resolved(settings, name)
-            postgres.connect(target, task="db.wait", timeout=settings.connect_timeout).close()
+            left = max(1, round(deadline - time.monotonic()))  # one that stays silent must not hold us longer
+            postgres.connect(target, task="db.wait", timeout=min(settings.connect_timeout, left)).close()
         except (NothingAnswers, Unreachable) as error:
             if time.monotonic() >= deadline:
                 raise Problem(f"waited {seconds:.0f} s: {error}") from None

@@ -27,7 +27,7 @@ _ALONE = re.compile(
     r"|REINDEX (\( [^)]*\) )?(SCHEMA|DATABASE|SYSTEM)|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY"
     r"|REINDEX .*(?<!\")CONCURRENTLY|ALTER TABLE .* DETACH PARTITION .*(?<!\")CONCURRENTLY"
 )
-_OPENS = re.compile(r"(BEGIN|START TRANSACTION)\b")
+_OPENS = re.compile(r"(BEGIN|(START|SET) TRANSACTION)\b")
 _CLOSES = re.compile(r"(COMMIT|END)\b")
 _UNDOES = re.compile(r"(ROLLBACK|ABORT)\b(?! (WORK |TRANSACTION )?TO\b)")
 _NAME = r'"(?:[^"]|"")*"|[^\s"]+'
@@ -38,6 +38,9 @@ _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway
 _NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
 _BLOCK = 1 << 20
+
+RESET = "reset session authorization; reset role"
+"""Makes us again who we are, whoever a file wanted to be."""
 
 
 @dataclass(frozen=True)
@@ -185,15 +188,15 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "")
     blanks = plan.blanks(conn.info.server_version)
     if plan.by_psql:
         whole = text(plan.script, blanks) if blanks or plan.script.path is None else None
-        psql.run(place, conn.info.dbname, plan, whole, after)
+        psql.run(place, conn.info.dbname, plan, whole, f"{RESET}; {after}")
         return
     conn.add_notice_handler(tell)
     try:
         with conn.transaction():
             execute(conn, plan.script, blanks)
             checked(conn, plan.script)
+            conn.execute(RESET)
             if after:
-                conn.execute("reset role")
                 conn.execute(after.encode())
     finally:
         conn.remove_notice_handler(tell)

@@ -18,7 +18,7 @@ from config.settings import Settings, target_name
 from config.targets import MAINTENANCE, Target, prod, resolve
 from ops import postgres
 from ops.console import ask, hide, interactive, say
-from ops.db import server
+from ops.db import postmaster, server, state
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotConfigured, NothingAnswers, Problem, Refused
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def resolved(settings: Settings, name: str) -> Target:
         if target and target.source == variable and settings.vars.hides(variable):
             say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
     if target is None:
-        made = server.load(settings.root)
-        if made is None or not server.as_remembered(made):
+        made = state.load(settings.root)
+        if made is None or not postmaster.as_remembered(made):
             made = server.start(settings.root)
         target = made.target(settings.database)
     elif name == "docker":
@@ -183,7 +183,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
             raise
     # away, or another program has taken its port in the meantime
     target = server.start(settings.root).target(target.dbname)
-    deadline = time.monotonic() + server.START_TIMEOUT
+    deadline = time.monotonic() + postmaster.TIMEOUT
     while True:
         try:
             return target, maintenance(settings, target, task)
@@ -195,7 +195,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
 
 def at_home(settings: Settings, known: dict[str, Any]) -> bool:
     """Whether the server that answered is the one in our own folder."""
-    made = server.load(settings.root)
+    made = state.load(settings.root)
     if not made or not known["data_directory"]:
         return False
     path = Path(known["data_directory"])

@@ -44,7 +44,7 @@ def program(*, tls: bool) -> str | None:
 def run(place: Place, dbname: str, plan: Plan, whole: bytes | None, after: str) -> None:
     """Give a script to psql: one transaction, stop on the first error.
 
-    `whole` is what to send in place of the file, if it differs.
+    `whole` is what to send in place of the file, if it differs; `after` is SQL for the end.
     """
     client = program(tls=bool(place.conn.pgconn.ssl_in_use))
     assert client is not None  # check_client has seen it
@@ -60,7 +60,7 @@ def run(place: Place, dbname: str, plan: Plan, whole: bytes | None, after: str) 
             stdin.seek(0)
             argv += ["-f", "-"]
         # Also tells a transaction that failed while the file had ON_ERROR_STOP off
-        argv += ["-c", f"reset role; {after}"]
+        argv += ["-c", after]
         env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
         env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
         env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}

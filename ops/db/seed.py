@@ -38,7 +38,7 @@ order by applied_at desc
 NOTE = """
 insert into inv.seeds (name, digest, tables, applied_by)
 select {}, {}, coalesce(array_agg(relid) filter (where n_tup_ins > 0), '{{}}'), {}
-from pg_stat_xact_user_tables where schemaname <> 'inv'
+from pg_stat_xact_user_tables where schemaname <> 'inv' and schemaname !~ '^pg_temp'
 """
 
 

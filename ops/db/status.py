@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
@@ -28,6 +29,8 @@ order by 1
 
 def report(place: Place) -> dict[str, Any]:
     """Return the facts of a target, as db.status --json prints them; sizes in bytes."""
+    import psycopg
+
     live, kept = place.database(), place.database("__prev")
     found: dict[str, Any] = {
         "target": place.target.name,
@@ -47,7 +50,8 @@ def report(place: Place) -> dict[str, Any]:
             with place.connect() as conn:
                 found["bytes"] = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
                 found["tables"] = tables(conn)
-                found["seeds"] = seed.applied(conn)
+                with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                    found["seeds"] = seed.applied(conn)
         except NoDatabase:  # dropped between the two looks
             found["exists"] = False
     return found
@@ -71,6 +75,11 @@ def tables(conn: Connection[DictRow]) -> list[dict[str, Any]]:
             {"table": row["name"], "rows": rows, "exact": row["estimate"] < EXACT_BELOW, "bytes": row["bytes"]}
         )
     return found
+
+
+def count(table: dict[str, Any]) -> str:
+    """Return a table's rows as people read them: ~ for an estimate, nothing where we may not look."""
+    return "" if table["rows"] is None else f"{'' if table['exact'] else '~'}{table['rows']}"
 
 
 def human(size: int | None) -> str:

@@ -14,29 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ops import postgres
-from ops.db import load, lock, sessions
+from ops.db import load, lock, making, sessions
 from ops.db.place import Place, not_maintenance, stamp
 from ops.errors import Misconfigured, Problem, Refused
 
 NEXT, PREV, OLD = "__next", "__prev", "__old"
 LONGEST = 63 - len(NEXT)
 SWAP_SECONDS = 15.0
-
-# Settings whose value is a list of names, quoted already
-_LISTS = (
-    "local_preload_libraries", "search_path", "session_preload_libraries",
-    "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories",
-)  # fmt: skip
-
-SETTINGS = """
-select pg_get_userbyid(nullif(setrole, 0)) as role, unnest(setconfig) as setting
-from pg_db_role_setting where setdatabase = %s
-"""
-GRANTS = """
-select case when grantee = 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as grantee,
-       privilege_type as privilege, is_grantable as grantable
-from pg_database, aclexplode(datacl) where oid = %s
-"""
 
 
 def check_name(place: Place) -> None:
@@ -58,7 +42,7 @@ def create(place: Place) -> bool:
     with lock.held(place):
         if place.database():
             return False
-        make(place, place.name)
+        making.database(place, place.name)
         return True
 
 
@@ -76,8 +60,8 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         involved = [place.name, place.name + PREV]
         sessions.check(place, involved, force=force)
         sweep(place)
-        make(place, place.name + NEXT, like=live)
         try:
+            making.database(place, place.name + NEXT, like=live)
             fill(place, plans, after)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
@@ -112,6 +96,7 @@ def drop(place: Place, *, force: bool) -> bool:
     check_name(place)
     with lock.held(place):
         if not place.database():
+            sweep(place)
             return False
         sessions.check(place, [place.name, place.name + PREV], force=force)
         sweep(place)
@@ -138,80 +123,6 @@ def undo(place: Place, *, force: bool) -> None:
         rename(place, renames, force=force)
         place.look_again()
         stamp(place)
-
-
-def make(place: Place, name: str, like: dict[str, Any] | None = None) -> None:
-    """Create a database, with owner, encoding, settings and grants of another one."""
-    import psycopg
-    from psycopg import sql
-
-    statement = [sql.SQL("create database {}").format(sql.Identifier(name))]
-    if like:
-        statement += options(like, place.facts["databases"].get("template1"))
-    try:
-        place.conn.execute(sql.SQL(" ").join(statement))
-    except psycopg.errors.InsufficientPrivilege:
-        raise Problem(
-            f"{place.target.params.get('user', 'this user')} may not create databases on {place.target.host}: "
-            f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
-        ) from None
-    except psycopg.errors.DiskFull:
-        raise Problem(
-            f"the disk of {place.target.host} is full: nothing was changed; free some space, then run again"
-        ) from None
-    if like:
-        carry(place, like, name)
-
-
-def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
-    """Return the CREATE DATABASE options that make one like another.
-
-    `like` is pg_database's row; its columns differ from one version to the next.
-    """
-    from psycopg import sql
-
-    shape = ("encoding", "datlocprovider", "datcollate", "datctype", "datlocale", "daticulocale")
-    found = [sql.SQL("owner {}").format(sql.Identifier(like["owner"]))]
-    if template is None or any(like.get(k) != template.get(k) for k in shape):
-        provider = like.get("datlocprovider", "c")
-        found.append(sql.SQL("template template0 encoding {}").format(sql.Literal(like["charset"])))
-        found.append(
-            sql.SQL("lc_collate {} lc_ctype {}").format(sql.Literal(like["datcollate"]), sql.Literal(like["datctype"]))
-        )
-        locale = like.get("datlocale") or like.get("daticulocale")
-        if provider == "i":
-            found.append(sql.SQL("locale_provider icu icu_locale {}").format(sql.Literal(locale)))
-        elif provider == "b":
-            found.append(sql.SQL("locale_provider builtin builtin_locale {}").format(sql.Literal(locale)))
-    if like["datconnlimit"] >= 0:
-        found.append(sql.SQL("connection limit {}").format(sql.Literal(like["datconnlimit"])))
-    if like["space"] != "pg_default":
-        found.append(sql.SQL("tablespace {}").format(sql.Identifier(like["space"])))
-    return found
-
-
-def carry(place: Place, like: dict[str, Any], name: str) -> None:
-    """Give a new database the settings, grants and comment of another one."""
-    from psycopg import sql
-
-    to, todo = sql.Identifier(name), []
-    for row in postgres.fetch(place.conn, SETTINGS, like["oid"]):
-        key, _, value = row["setting"].partition("=")
-        of = sql.SQL("alter database {}").format(to)
-        if row["role"]:
-            of = sql.SQL("alter role {} in database {}").format(sql.Identifier(row["role"]), to)
-        shown = sql.SQL(value) if key in _LISTS and value else sql.Literal(value)
-        parts = [sql.Identifier(part) for part in key.split(".")]
-        todo.append(sql.SQL("{} set {} to {}").format(of, sql.SQL(".").join(parts), shown))
-    if like["datacl"]:
-        todo.append(sql.SQL("revoke all on database {} from public").format(to))
-        for row in postgres.fetch(place.conn, GRANTS, like["oid"]):
-            option = " with grant option" if row["grantable"] and row["grantee"] != "public" else ""
-            todo.append(sql.SQL(f"grant {row['privilege']} on database {{}} to {row['grantee']}{option}").format(to))
-    if like["comment"]:
-        todo.append(sql.SQL("comment on database {} is {}").format(to, sql.Literal(like["comment"])))
-    if todo:
-        place.conn.execute(sql.SQL("; ").join(todo))
 
 
 def sweep(place: Place) -> None:

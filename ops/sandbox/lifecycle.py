@@ -20,7 +20,8 @@ from config.paths import local_dir
 from config.settings import Settings
 from ops import console
 from ops.console import say
-from ops.db import server
+from ops.db import launch, postmaster, server
+from ops.db import state as kept
 from ops.errors import Problem
 from ops.sandbox import certificates, shell
 
@@ -91,10 +92,10 @@ def turns(home: Path) -> Iterator[None]:
         yield
 
 
-def data_up(home: Path) -> server.Server:
+def data_up(home: Path) -> kept.Server:
     """Start the Postgres that stands behind every endpoint of the sandbox."""
-    if server.load(home) is None:
-        return server.start(home, server.Login(server.free_port(), OWNER, secrets.token_urlsafe(18)))
+    if kept.load(home) is None:
+        return server.start(home, server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18)))
     return server.start(home)
 
 
@@ -129,7 +130,7 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
     try:
         while not (state := serving(home)):
             if process.poll() or time.monotonic() > deadline:
-                raise Problem(f"the sandbox does not start: {server.last_words(words(home))} (see {home / 'log'})")
+                raise Problem(f"the sandbox does not start: {launch.last_words(words(home))} (see {home / 'log'})")
             time.sleep(0.02)
     finally:
         if process.returncode is None:
@@ -151,8 +152,8 @@ def words(home: Path) -> str:
 def status(settings: Settings) -> None:
     """Print what runs where; raise `Problem` if it does not."""
     home = folder(settings.root)
-    state, data = serving(home), server.load(home) if home.is_dir() else None
-    if not state or not data or not server.running(data):
+    state, data = serving(home), kept.load(home) if home.is_dir() else None
+    if not state or not data or not postmaster.running(data):
         raise Problem('the sandbox does not run: eval "$(inv sandbox.up)"')
     mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == f"http://127.0.0.1:{state['aws_port']}"
     console.table(

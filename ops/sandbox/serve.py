@@ -33,12 +33,12 @@ def main(folder: Path) -> None:
 
 async def serve(folder: Path) -> None:
     """Listen on both ports, write them to state.json, and wait for the end."""
-    from ops.db import server
+    from ops.db import state
 
     before: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):  # the shells that were in the sandbox know its ports
         before = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
-    data = server.load(folder)
+    data = state.load(folder)
     assert data is not None
     aws = moto(
         before.get("aws_port", 0), standin.Recorder(application(), data.target("postgres"), folder / "calls.log")
@@ -70,7 +70,7 @@ def moto(port: int, app: Any) -> Any:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from ops.db.server import free
+    from ops.db.postmaster import free
 
     return make_server(
         "127.0.0.1", port if port and free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler

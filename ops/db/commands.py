@@ -11,7 +11,7 @@ FORCE = "end sessions that are at work on the database, on production all of the
 
 @task(help={"target": TARGET})
 def up(c: Context, target: str = "") -> None:
-    """Start the server: the embedded one, or the compose service."""
+    """Start the server: embedded, or the compose service."""
     from ops.db import lifecycle
 
     lifecycle.up(settings(c), target)
@@ -21,7 +21,7 @@ def up(c: Context, target: str = "") -> None:
     help={
         "target": TARGET,
         "wipe": "remove the data too (default: no)",
-        "confirm": "with --wipe: the database's name, which stands for typing it at the prompt",
+        "confirm": "with --wipe: the database's name, which stands for typing it (default: ask)",
     }
 )
 def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") -> None:
@@ -85,7 +85,7 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     iterable=["var"],
 )
 def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | None = None, confirm: str = "") -> None:
-    """Load the schema into the existing database, all or nothing."""
+    """Load the schema into the database, all or nothing."""
     from ops.db import build
 
     build.schema_load(settings(c), target, file, variables(var), confirm)
@@ -146,8 +146,11 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     from ops import process
     from ops.console import interactive
     from ops.db import client, place
+    from ops.errors import NoDatabase
 
     with place.opened(settings(c), target, "db.connect", writes=True) as at:
+        if at.database() is None:
+            raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
         tool = client.choose(interactive=interactive(), tls=bool(at.conn.pgconn.ssl_in_use))
         argv, env = client.command(tool, at.target, prod=bool(at.prod), read_only=bool(at.prod) and not write)
     process.replace(argv, env)

@@ -9,7 +9,7 @@ from ops.cli import JSON, settings, task
 
 @task(help={"json": JSON})
 def doctor(c: Context, json: bool = False) -> None:
-    """Check this machine, one line per fact and what to do about it."""
+    """Check this machine: a line for each fact, and the remedy."""
     from ops.workspace import doctor
 
     doctor.report(settings(c), json=json)

@@ -1,0 +1,110 @@
+"""What .local/postgres says of the embedded server: where its data lies, its port and password."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.targets import Target
+from ops.console import hide
+from ops.db import binaries
+from ops.errors import Problem
+
+MARKER = "repository"
+"""The file in a folder under /var/lib that says which clone it belongs to."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What .local/postgres/server.json says of the embedded server."""
+
+    root: Path
+    home: Path
+    """Where data and log lie: .local/postgres, or under /var/lib for root."""
+    port: int
+    user: str
+    passwords: tuple[str, ...] = field(repr=False)
+    """The password, and the one before while it is being changed."""
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    def target(self, database: str, password: str | None = None) -> Target:
+        params = {
+            "host": "127.0.0.1",
+            "port": str(self.port),
+            "user": self.user,
+            "password": password or self.passwords[0],
+            "dbname": database,
+        }
+        hide(params["password"])
+        return Target("local", "the embedded server", params, embedded=True)
+
+    def save(self) -> None:
+        """Write the state file by a rename, readable by its owner alone."""
+        content = {
+            "home": str(self.home) if self.home != folder(self.root) else None,
+            "port": self.port,
+            "user": self.user,
+            "passwords": self.passwords,
+        }
+        path = folder(self.root)
+        fd, temporary = tempfile.mkstemp(dir=path, prefix="server.")
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)
+                file.flush()
+                os.fsync(fd)  # without its password the data is lost: a power cut must not empty it
+            binaries.hand_over(Path(temporary))
+            os.replace(temporary, path / "server.json")
+        except OSError as error:
+            Path(temporary).unlink()
+            raise Problem(f"the embedded server cannot write to {path}: {error.strerror}") from None
+
+
+def folder(root: Path) -> Path:
+    """Return the folder that names the embedded server of this repository."""
+    return root / ".local" / "postgres"
+
+
+def load(root: Path) -> Server | None:
+    """Return the embedded server of this repository, running or not."""
+    path = folder(root) / "server.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        home = Path(content["home"]) if content["home"] else folder(root)
+        first, *others = map(str, content["passwords"])
+        server = Server(root, home, int(content["port"]), str(content["user"]), (first, *others))
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise Problem(f"{path} belongs to another user: run inv as that user") from None
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{path} is damaged: put it right, or inv db.down --wipe starts anew without the data") from None
+    return server if home.is_dir() and not elsewhere(server) else None
+
+
+def elsewhere(server: Server) -> bool:
+    """Whether the data under /var/lib is that of the clone of which this one is a copy."""
+    try:
+        other = Path((server.home / MARKER).read_text(encoding="utf-8"))
+        if other == server.root or folder(other).samefile(folder(server.root)):
+            return False
+        state = json.loads((folder(other) / "server.json").read_text(encoding="utf-8"))
+        return bool(state["home"] == str(server.home))
+    except (OSError, ValueError, KeyError, TypeError):  # no home of that kind, or its clone is gone: moved to here
+        return False
+
+
+def homes(root: Path) -> list[Path]:
+    """Return the folders under /var/lib that were made for a clone at this path."""
+    markers = binaries.SHARED_HOME.glob(f"data-*/{MARKER}")
+    return [m.parent for m in markers if os.access(m, os.R_OK) and m.read_text(encoding="utf-8") == str(root)]

@@ -1,0 +1,154 @@
+"""Who may import what: the rules that keep the layers apart and `inv --list` light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).parent.parent
+FILES = sorted(
+    str(path.relative_to(SUITE))
+    for path in [SUITE / "tasks.py", *SUITE.glob("config/**/*.py"), *SUITE.glob("ops/**/*.py")]
+)
+HEAVY = {"boto3", "botocore", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli"}
+OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
+FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
+"""A file named on the command line is looked for where the user stands."""
+SEES_INVOKE = {"tasks.py", "ops/cli.py", *(name for name in FILES if name.endswith("/commands.py"))}
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse((SUITE / name).read_text(encoding="utf-8"))
+
+
+def modules(node: ast.AST) -> list[str]:
+    """Return what an import statement imports, with the names that may be modules."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def imported(name: str) -> set[str]:
+    """Return everything that a file imports, anywhere in it."""
+    return {module for node in ast.walk(tree(name)) for module in modules(node)}
+
+
+def at_import_time(nodes: list[ast.stmt]) -> Iterator[str]:
+    """Yield what is imported when the module is: not in functions, not for types only."""
+    for node in nodes:
+        yield from modules(node)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from at_import_time(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for field in ("body", "orelse", "handlers", "finalbody"):
+                yield from at_import_time(getattr(node, field, []))
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def calls(name: str) -> Iterator[str]:
+    """Yield the source of each call's function and of each attribute."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        elif isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"tasks.py", "config/settings.py", "ops/db/commands.py", "ops/postgres.py"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_the_task_layer_knows_invoke(name: str) -> None:
+    assert name in SEES_INVOKE or "invoke" not in {top(module) for module in imported(name)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_heavy_libraries_are_imported_where_they_are_used(name: str) -> None:
+    assert not HEAVY & {top(module) for module in at_import_time(tree(name).body)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_layer_imports_from_below_only(name: str) -> None:
+    ours = {module for module in imported(name) if top(module) in OURS}
+    if name.startswith("config/"):
+        allowed: tuple[str, ...] = ("config.", "ops.errors")
+    elif name == "ops/errors.py":
+        allowed = ()
+    elif name in {"ops/postgres.py", "ops/aws.py", "ops/console.py", "ops/process.py"}:
+        allowed = ("config.", "ops.errors")
+    elif name == "tasks.py":
+        allowed = (
+            "config.settings.DEFAULTS",
+            "ops.cli",
+            *(f"ops.{d.name}.commands" for d in (SUITE / "ops").iterdir()),
+        )
+        wiring = {module for module in ours if not module.startswith("ops.cli")}
+        assert all(module.startswith(allowed) for module in wiring)
+        return
+    else:
+        allowed = ("config.", "ops.")
+        if name not in SEES_INVOKE:
+            assert not {module for module in ours if module.startswith("ops.cli") or ".commands" in module}
+    stray = {module for module in ours if not f"{module}.".startswith(allowed)}
+    assert not stray or name == "ops/workspace/checks.py"  # which runs bench by its name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_place_opens_connections(name: str) -> None:
+    opening = {
+        call for call in calls(name) if call.endswith(".connect") and ("psycopg" in call or "Connection" in call)
+    }
+    assert name == "ops/postgres.py" or not opening
+
+
+def test_that_place_is_found_by_the_rule() -> None:
+    assert any(call.endswith("Connection[Any].connect") for call in calls("ops/postgres.py"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_place_makes_clients_of_aws(name: str) -> None:
+    assert name == "ops/aws.py" or not [call for call in calls(name) if call in {"boto3.client", "boto3.resource"}]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_place_prints(name: str) -> None:
+    assert name == "ops/console.py" or not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls(name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_place_reads_the_environment(name: str) -> None:
+    reads = {"os.environ", "os.getenv", "os.putenv", "os.environb"} & set(calls(name))
+    assert name in {"config/settings.py", "ops/process.py"} or not reads
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
+    here = {"os.getcwd", "Path.cwd", "os.chdir"} & set(calls(name))
+    assert not here or (here == {"Path.cwd"} and name in FOLLOW_THE_USER)
+    texts = [node.value for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)]
+    assert not [text for text in texts if isinstance(text, str) and text.startswith("/proc")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_but_the_wrapper_ends_the_process(name: str) -> None:
+    ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & set(calls(name))
+    assert name == "ops/cli.py" or not ends
+
+
+def test_listing_the_tasks_loads_no_heavy_library() -> None:
+    code = "import sys; import tasks; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=SUITE, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+    assert "invoke" in done.stdout.split()

@@ -1,0 +1,149 @@
+"""db.status: what runs where, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import load
+from ops.db import build, lifecycle, status
+from tests.fix_suppliers import Database
+
+
+def setup(database: Database) -> None:
+    build.setup(database.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+
+
+def run(database: Database, sql: str) -> None:
+    with database.connect() as conn:
+        conn.execute(sql.encode())
+
+
+def shown(database: Database, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    lifecycle.show(database.settings(), "local", json=False)
+    return capsys.readouterr().out
+
+
+def reported(database: Database, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    lifecycle.show(database.settings(), "local", json=True)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_database_that_is_missing_is_a_fact(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    found = reported(database, capsys)
+    assert (found["exists"], found["tables"], found["bytes"], found["previous"]) == (False, [], None, None)
+    assert found["running"] is True
+    assert "the database is not there yet: inv db.setup -t local" in shown(database, capsys)
+
+
+def test_a_database_that_is_set_up_shows_its_tables(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(database)
+    found = reported(database, capsys)
+    assert {table["table"]: table["rows"] for table in found["tables"]} == {"public.activities": 9, "public.users": 5}
+    assert all(table["exact"] and table["bytes"] > 0 for table in found["tables"])
+    assert (found["target"], found["source"], found["address"]) == (
+        "local",
+        "CONNECTION_URL",
+        database.target().address,
+    )
+    assert found["tls"] is (database.server.label == "celerp")
+    assert found["prod"] is None
+    assert found["bytes"] > 5_000_000
+    assert len(found["seeds"]) == 1
+    lines = shown(database, capsys).splitlines()
+    assert lines[0] == f"local: {database.target().address} from CONNECTION_URL"
+    assert lines[1] == f"PostgreSQL {found['version']}, TLS {'on' if found['tls'] else 'off'}"
+    assert ["public.activities", "9"] in [line.split()[:2] for line in lines]
+
+
+def test_names_the_previous_database(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(database)
+    setup(database)
+    assert reported(database, capsys)["previous"] == f"{database.name}__prev"
+    assert f"previous one kept as {database.name}__prev" in shown(database, capsys)
+
+
+def test_counts_odd_tables_and_hides_the_suites_own(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(one)
+    run(
+        one,
+        """create schema "a b"; create table "a b"."T%s" (x int); insert into "a b"."T%s" values (1), (2);
+        create table parted (x int) partition by list (x); create table part1 partition of parted for values in (1);
+        insert into parted values (1); create view v as select 1;""",
+    )
+    rows = {table["table"]: table["rows"] for table in reported(one, capsys)["tables"]}
+    assert rows == {
+        '"a b"."T%s"': 2,
+        "public.activities": 9,
+        "public.part1": 1,
+        "public.parted": 1,
+        "public.users": 5,
+    }
+
+
+def test_a_large_table_is_estimated(
+    one: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup(one)
+    run(one, "analyze users")
+    monkeypatch.setattr(status, "EXACT_BELOW", 3)
+    found = {table["table"]: table for table in reported(one, capsys)["tables"]}
+    assert (found["public.users"]["exact"], found["public.users"]["rows"]) == (False, 5)
+    assert "~5" in shown(one, capsys)
+
+
+def test_a_table_that_may_not_be_read_is_shown_without_its_rows(
+    one: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup(one)
+    role = f"{one.name}_reader"
+    run(one, f"create role {role} login password 'x'; grant select on users to {role}")
+    admin = dict(one.server.params)
+    try:
+        one.server.params.update(user=role, password="x")
+        found = reported(one, capsys)
+        text = shown(one, capsys)
+    finally:
+        one.server.params.update(admin)
+        run(one, f"drop owned by {role}; drop role {role}")
+    assert {table["table"]: table["rows"] for table in found["tables"]} == {
+        "public.activities": None,
+        "public.users": 5,
+    }
+    assert "None" not in text
+
+
+def test_an_embedded_server_that_does_not_run_is_not_started(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load({}, {}, root)
+    lifecycle.show(settings, "", json=False)
+    assert capsys.readouterr().out == "local: the embedded server does not run: inv db.up, or inv db.setup\n"
+    lifecycle.show(settings, "local", json=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "target": "local",
+        "source": "the embedded server",
+        "running": False,
+    }
+    assert not (root / ".local").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 kB"),
+        (8192, "8.0 kB"),
+        (1024**2, "1.0 MB"),
+        (1024**3 * 3 // 2, "1.5 GB"),
+        (1024**4 * 2, "2048.0 GB"),
+    ],
+)
+def test_sizes_are_for_people(size: int | None, text: str) -> None:
+    assert status.human(size) == text

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
@@ -25,11 +24,15 @@ class Aws:
     """Clients of one session, made on first use.
 
     Credentials, region, profile and endpoint are boto3's own; those saved in
-    the env file are handed to it where the environment has none.
+    the env file are handed to it where the environment has none. `tell` is told
+    of an endpoint that is not AWS.
     """
 
-    def __init__(self, settings: Settings, session: Session | None = None) -> None:
+    def __init__(
+        self, settings: Settings, session: Session | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
         self.settings = settings
+        self._tell = tell
         self._session = session
         self._clients: dict[str, Any] = {}
         self._said: set[str] = set()
@@ -64,9 +67,9 @@ class Aws:
                 raise Misconfigured(f"{error}: correct AWS_ENDPOINT_URL") from error
             self._clients[service] = client
             url = client.meta.endpoint_url
-            if foreign(url) and url not in self._said:
+            if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
-                say(f"note: {service} is asked at {url}, which is not AWS (AWS_ENDPOINT_URL)")
+                self._tell(f"note: {service} is asked at {url}, which is not AWS (AWS_ENDPOINT_URL)")
         return self._clients[service]
 
 
@@ -100,7 +103,6 @@ def make_session(settings: Settings) -> Session:
     chosen: dict[str, Any] = {}
     if own["aws_access_key_id"] and own["aws_secret_access_key"]:
         chosen = {argument: value for argument, value in own.items() if value}
-        hide(own["aws_secret_access_key"])
     elif profile := get("AWS_PROFILE"):
         chosen["profile_name"] = profile
     if region := get("AWS_REGION") or get("AWS_DEFAULT_REGION"):

@@ -19,6 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from config.settings import Settings, load
 from ops.aws import Aws
+from ops.console import say
 from ops.rds.waiting import Clock
 
 READS = ("Describe", "Get", "List")
@@ -85,9 +86,9 @@ class Front:
         start(*begun)
         return sent
 
-    def aws(self, settings: Settings) -> Aws:
+    def aws(self, settings: Settings, **_: object) -> Aws:
         """Return an `Aws` with clients that all tests share."""
-        aws = Aws(settings)
+        aws = Aws(settings, tell=say)
         aws._clients = self.clients
         return aws
 

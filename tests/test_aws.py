@@ -12,6 +12,7 @@ from config.settings import load
 from ops import aws
 from ops.aws import Aws, explain
 from ops.cli import translate
+from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import instance
 from tests.fix_aws import Answer, Configure, Front
@@ -99,7 +100,7 @@ def test_what_a_retry_does_not_heal_is_not_transient(code: str) -> None:
 
 def saved(root: Path, text: str) -> Aws:
     (root / ".env").write_text(text)
-    return Aws(load({}, {}, root))
+    return Aws(load({}, {}, root), tell=say)
 
 
 def test_a_login_saved_in_the_env_file_is_handed_to_boto3(root: Path) -> None:

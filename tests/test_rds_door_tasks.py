@@ -15,8 +15,8 @@ from invoke.program import Program
 
 from config.settings import DEFAULTS
 from ops import aws as ops_aws
-from ops.rds import doorman, reach, rules
 from ops.rds import commands as rds_commands
+from ops.rds import doorman, reach, rules
 from tests.fix_aws import Front, error
 from tests.fix_cli import SUITE
 from tests.fix_door import Instance, quick
@@ -48,8 +48,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("ENV_FILE", str(env_file))
     made = ops_aws.Aws.__init__
 
-    def with_quick_clients(self: ops_aws.Aws, *args: Any) -> None:
-        made(self, *args)
+    def with_quick_clients(self: ops_aws.Aws, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
         if self.settings.vars.get("AWS_ENDPOINT_URL"):
             quick(self)
 

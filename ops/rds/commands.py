@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, settings, task
+from ops.cli import JSON, aws, settings, task
 
 
 @task(
@@ -15,28 +15,26 @@ from ops.cli import JSON, settings, task
 )
 def create(c: Context, dry_run: bool = False, adopt: bool = False) -> None:
     """Make the instance, or go on waiting for it."""
-    from ops.aws import Aws
     from ops.console import result
     from ops.rds import create, instance
     from ops.rds.waiting import Clock
 
     found = settings(c, may_make_env_file=True)
     if dry_run:
-        create.show(found, Aws(found))
+        create.show(found, aws(found))
     else:
-        result(instance.host(create.run(found, Aws(found), Clock(), adopt=adopt)))
+        result(instance.host(create.run(found, aws(found), Clock(), adopt=adopt)))
 
 
 @task(help={"json": JSON})
 def status(c: Context, json: bool = False) -> None:
     """Show the instance as AWS knows it, and where it differs."""
     from ops import console
-    from ops.aws import Aws
     from ops.rds import instance
 
     found = settings(c)
-    aws = Aws(found)
-    facts = instance.facts(found, aws, instance.required(aws, found.rds))
+    cloud = aws(found)
+    facts = instance.facts(found, cloud, instance.required(cloud, found.rds))
     if json:
         console.as_json(facts)
     else:
@@ -46,12 +44,11 @@ def status(c: Context, json: bool = False) -> None:
 @task(help={"save": "save it in the env file, whatever stands there (default: no)"})
 def endpoint(c: Context, save: bool = False) -> None:
     """Print the host name of the instance."""
-    from ops.aws import Aws
     from ops.console import result
     from ops.rds import instance, saved
 
     found = settings(c, may_make_env_file=save)
-    row = instance.required(Aws(found), found.rds)
+    row = instance.required(aws(found), found.rds)
     result(instance.endpoint(row))
     if save:
         saved.save(found, row, force=True)
@@ -60,37 +57,34 @@ def endpoint(c: Context, save: bool = False) -> None:
 @task()
 def start(c: Context) -> None:
     """Start the stopped instance, and wait for it."""
-    from ops.aws import Aws
     from ops.console import say
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
     found = settings(c)
-    say(instance.start(Aws(found), found.rds, Clock()))
+    say(instance.start(aws(found), found.rds, Clock()))
 
 
 @task()
 def stop(c: Context) -> None:
     """Stop the instance; AWS starts it again after 7 days."""
-    from ops.aws import Aws
     from ops.console import say
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
     found = settings(c)
-    say(instance.stop(Aws(found), found.rds, Clock()))
+    say(instance.stop(aws(found), found.rds, Clock()))
 
 
 @task(help={"name": "the snapshot's name (default: the instance's, with the time)"})
 def snapshot(c: Context, name: str = "") -> None:
     """Make a snapshot of the instance, and wait for it."""
-    from ops.aws import Aws
     from ops.console import result
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
     found = settings(c)
-    result(instance.snapshot(Aws(found), found.rds, name, Clock()))
+    result(instance.snapshot(aws(found), found.rds, name, Clock()))
 
 
 @task(
@@ -101,25 +95,23 @@ def snapshot(c: Context, name: str = "") -> None:
 )
 def delete(c: Context, confirm: str = "", no_snapshot: bool = False) -> None:
     """Delete the instance and its group; a final snapshot stays."""
-    from ops.aws import Aws
     from ops.console import say
     from ops.rds import delete
     from ops.rds.waiting import Clock
 
     found = settings(c)
-    say(delete.run(found, Aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
+    say(delete.run(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
 
 
 @task()
 def rotate_password(c: Context) -> None:
     """Give the master user a new password."""
-    from ops.aws import Aws
     from ops.console import say
     from ops.rds import rotate
     from ops.rds.waiting import Clock
 
     found = settings(c)
-    say(rotate.run(found, Aws(found), Clock()))
+    say(rotate.run(found, aws(found), Clock()))
 
 
 @task()
@@ -138,39 +130,35 @@ def ca(c: Context) -> None:
     }
 )
 def allow_my_ip(c: Context, ip: str | None = None, expires: str | None = None) -> None:
-    """Let this workspace's address in at the instance, and no other."""
-    from ops.aws import Aws
+    """Let this workspace's address in, and no other."""
     from ops.rds import doorman
 
     found = settings(c)
-    doorman.allow(Aws(found), found, ip, expires)
+    doorman.allow(aws(found), found, ip, expires)
 
 
 @task(help={"json": JSON})
 def rules(c: Context, json: bool = False) -> None:
-    """List who is let in at the instance, since when, until when."""
-    from ops.aws import Aws
+    """List who is let in, since when and until when."""
     from ops.rds import doorman
 
     found = settings(c)
-    doorman.show(Aws(found), found, json=json)
+    doorman.show(aws(found), found, json=json)
 
 
 @task()
 def revoke_my_ip(c: Context) -> None:
     """Take this workspace's rule away."""
-    from ops.aws import Aws
     from ops.rds import doorman
 
     found = settings(c)
-    doorman.revoke(Aws(found), found)
+    doorman.revoke(aws(found), found)
 
 
 @task()
 def prune_rules(c: Context) -> None:
     """Take expired rules away, those with our tags only."""
-    from ops.aws import Aws
     from ops.rds import doorman
 
     found = settings(c)
-    doorman.prune(Aws(found), found)
+    doorman.prune(aws(found), found)

@@ -13,7 +13,7 @@ from ops.rds.waiting import Row
 
 def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     """Return the target that the instance of the settings is; `why` says what the variables lack."""
-    aws = aws or Aws(settings)
+    aws = aws or Aws(settings, tell=say)
     failures: tuple[type[Exception], ...] = (Problem, *errors())
     try:
         row = instance.find(aws, settings.rds.identifier)

@@ -23,6 +23,7 @@ from ops.console import say
 from ops.db import launch, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
+from ops.process import clean_environ
 from ops.sandbox import certificates, shell
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
@@ -120,7 +121,7 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.sandbox.serve", str(home)],
             cwd=root,
-            env=child_environ(os.environ),
+            env=child_environ(clean_environ({})),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ops import process
 from ops.sandbox import front, standin
 from ops.sandbox.certificates import write
 
@@ -43,7 +44,7 @@ async def serve(folder: Path) -> None:
     aws = moto(
         before.get("aws_port", 0), standin.Recorder(application(), data.target("postgres"), folder / "calls.log")
     )
-    os.environ["MOTO_PORT"] = str(aws.server_port)
+    process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     doors = await front.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}

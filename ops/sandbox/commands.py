@@ -28,7 +28,7 @@ def status(c: Context) -> None:
 
 @task()
 def down(c: Context) -> None:
-    """Stop the sandbox, remove it, and print the lines to leave it."""
+    """Remove the sandbox and print the lines to leave it."""
     from ops.console import result
     from ops.sandbox import lifecycle
 

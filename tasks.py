@@ -11,6 +11,8 @@ from config.settings import DEFAULTS  # noqa: E402
 from ops.cli import explain_configuration  # noqa: E402
 from ops.db import commands as db  # noqa: E402
 from ops.env import commands as env  # noqa: E402
+from ops.rds import commands as rds  # noqa: E402
+from ops.sandbox import commands as sandbox  # noqa: E402
 from ops.workspace import commands as workspace  # noqa: E402
 
 explain_configuration()
@@ -18,3 +20,5 @@ ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(db, name="db"))
 ns.add_collection(Collection.from_module(env, name="env"))
+ns.add_collection(Collection.from_module(rds, name="rds"))
+ns.add_collection(Collection.from_module(sandbox, name="sandbox"))

@@ -52,3 +52,12 @@ def write(path: Path, name: str, value: str) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
     set_key(path, name, value, export=exported, follow_symlinks=True)
+
+
+def remove(path: Path, name: str) -> None:
+    """Take one variable out, keeping order and comments; the write is a rename."""
+    from dotenv import unset_key
+
+    if name in read(path):
+        path.chmod(0o600)
+        unset_key(path, name, follow_symlinks=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 from config import dotenv
 from config.paths import ROOT
+from config.rds import DOOR_DEFAULTS, RDS_DEFAULTS, Door, Rds, door, rds, refuse
 from ops.errors import Misconfigured
 
 TARGETS = ("local", "docker", "prod")
@@ -27,6 +29,8 @@ DEFAULTS: dict[str, Any] = {
         "lock_timeout": "60",
         "connect_timeout": "10",
     },
+    "rds": RDS_DEFAULTS,
+    "door": DOOR_DEFAULTS,
 }
 
 INVOKES_OWN = ("run", "runners", "sudo", "tasks", "timeouts")
@@ -83,6 +87,25 @@ class Settings:
     """Seconds to wait for another run on the same database."""
     connect_timeout: int
     """Seconds to wait for a server that is not on this machine."""
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """invoke's configuration, for the sections that only some tasks read."""
+
+    @functools.cached_property
+    def rds_read(self) -> tuple[Rds, list[str]]:
+        """The instance, and what of it cannot be read; on first use, so that db.* does not stumble over it."""
+        return rds(self.config.get("rds", {}))
+
+    @property
+    def rds(self) -> Rds:
+        """The instance; raises `Misconfigured` naming each value that cannot be read."""
+        found, faults = self.rds_read
+        refuse("invoke.yaml", faults)
+        return found
+
+    @functools.cached_property
+    def door(self) -> Door:
+        """The door to the instance."""
+        return door(self.config.get("door", {}))
 
 
 def load(
@@ -135,6 +158,7 @@ def load(
         database=text("db.name"),
         lock_timeout=number("db.lock_timeout"),
         connect_timeout=max(1, round(number("db.connect_timeout"))),
+        config=config,
     )
 
 

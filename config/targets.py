@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import quote
 
 from config.settings import Settings
-from ops.errors import Misconfigured
+from ops.errors import Misconfigured, NotConfigured
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MASK = "****"
 MAINTENANCE = ("postgres", "template0", "template1", "rdsadmin")
+RDS_HOST = ".rds.amazonaws.com"
 DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
 
 # Parameters that make up the address part of a URL; all others follow the `?`.
@@ -59,7 +61,7 @@ class Target:
 
     @property
     def rds(self) -> bool:
-        return self.host.lower().rstrip(".").endswith(".rds.amazonaws.com")
+        return is_rds(self.host)
 
     @property
     def address(self) -> str:
@@ -102,14 +104,41 @@ def resolve(settings: Settings, name: str) -> Target | None:
     if name == "docker":
         variable = "CONNECTION_LOCAL_DOCKER_URL"
         value = settings.vars.find(variable)
-        return parse(value.text if value else DOCKER_URL, variable, name)
+        return verified(parse(value.text if value else DOCKER_URL, variable, name), settings.root)
     if value := settings.vars.find("CONNECTION_URL"):
-        return parse(value.text, "CONNECTION_URL", name)
+        return verified(parse(value.text, "CONNECTION_URL", name), settings.root)
     return None
 
 
+def is_rds(host: str) -> bool:
+    """Whether a host name is one that RDS gives."""
+    return host.lower().rstrip(".").endswith(RDS_HOST)
+
+
+def ca_bundle(root: Path) -> Path:
+    """Return where the certificates lie that RDS servers are checked against."""
+    return root / ".local" / "rds-ca.pem"
+
+
+def verified(target: Target, root: Path) -> Target:
+    """Return an RDS target with TLS verified in full, unless it says otherwise itself.
+
+    libpq's own default would fall back to plain text, and `require` would trust
+    anyone in between. RDS's roots are in no system's store.
+    """
+    if not target.rds:
+        return target
+    target = target.on(sslmode=target.params.get("sslmode") or "verify-full")
+    if target.params["sslmode"].startswith("verify") and not target.params.get("sslrootcert"):
+        target = target.on(sslrootcert=str(ca_bundle(root)))
+    return target
+
+
 def prod(settings: Settings) -> Target:
-    """Return production: PROD_CONNECTION_URL, or built from its parts."""
+    """Return production: PROD_CONNECTION_URL, or built from its parts.
+
+    Raises `NotConfigured` where RDS may be asked for the rest (ops/rds/prod.py).
+    """
     get = settings.vars.get
     if url := get("PROD_CONNECTION_URL"):
         target = parse(url, "PROD_CONNECTION_URL", "prod")
@@ -118,7 +147,8 @@ def prod(settings: Settings) -> Target:
             raise Misconfigured("PROD_DB_ENDPOINT: give the host name alone; the port is POSTGRES_PORT")
         missing = [n for n in ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD") if not get(n)]
         if missing:
-            raise Misconfigured(f"prod needs {' and '.join(missing)} beside PROD_DB_ENDPOINT: set it in .env")
+            error = NotConfigured if is_rds(host) else Misconfigured
+            raise error(f"prod needs {' and '.join(missing)} beside PROD_DB_ENDPOINT: set it in .env")
         if not is_port(port := get("POSTGRES_PORT", "5432")):
             raise Misconfigured("POSTGRES_PORT: the port must be a number from 1 to 65535")
         params = {
@@ -130,10 +160,16 @@ def prod(settings: Settings) -> Target:
         }
         target = Target("prod", "PROD_DB_ENDPOINT", params)
     else:
-        raise Misconfigured(
+        raise NotConfigured(
             "prod is not configured: set PROD_CONNECTION_URL (or PROD_DB_ENDPOINT and "
             "POSTGRES_MASTER_USERNAME, POSTGRES_MASTER_PASSWORD) in .env"
         )
+    return reached(settings, target)
+
+
+def reached(settings: Settings, target: Target) -> Target:
+    """Return a prod target with the address and the TLS that the variables give."""
+    get = settings.vars.get
     extra = {
         "hostaddr": get("PROD_DB_HOSTADDR"),
         "sslmode": get("PROD_DB_SSLMODE"),
@@ -143,9 +179,7 @@ def prod(settings: Settings) -> Target:
         raise Misconfigured("PROD_DB_HOSTADDR: the address behind the host name must be numeric, like 127.0.0.1")
     if extra["sslmode"] and extra["sslmode"] not in SSLMODES:
         raise Misconfigured(f"PROD_DB_SSLMODE: use one of {', '.join(SSLMODES)}")
-    if target.rds and "sslmode" not in target.params and not extra["sslmode"]:
-        extra["sslmode"] = "require"  # libpq's default would fall back to plain text
-    return target.on(**{k: v for k, v in extra.items() if v})
+    return verified(target.on(**{k: v for k, v in extra.items() if v}), settings.root)
 
 
 SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

@@ -36,13 +36,29 @@ VARIABLES = (
     Variable(
         "CONNECTION_LOCAL_DOCKER_URL", "the docker target, as seen inside the compose network", LOCAL.format("db")
     ),
-    Variable("PROD_CONNECTION_URL", "the prod target; unset: built from the next four"),
+    Variable("PROD_CONNECTION_URL", "the prod target; unset: built from the next four, or asked from RDS"),
     Variable("PROD_DB_ENDPOINT", "host name of the production server"),
     Variable("POSTGRES_MASTER_USERNAME", "user on the production server"),
     Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is"),
     Variable("POSTGRES_PORT", "port of the production server (default: 5432)", "5432"),
     Variable("PROD_DB_HOSTADDR", "address behind the host name, for a tunnel"),
-    Variable("PROD_DB_SSLMODE", "TLS on prod: disable, allow, prefer, require, verify-ca, verify-full"),
-    Variable("PROD_DB_SSLROOTCERT", "certificate file that prod's TLS is checked against"),
+    Variable(
+        "PROD_DB_SSLMODE",
+        "TLS on prod: disable, allow, prefer, require, verify-ca, verify-full (default on RDS: verify-full)",
+    ),
+    Variable(
+        "PROD_DB_SSLROOTCERT", "certificates that prod's TLS is checked against (default on RDS: its own, fetched)"
+    ),
+    Variable("AWS_DEFAULT_REGION", "region of the instance", "ca-central-1"),
+    Variable("AWS_PROFILE", "login to AWS: a profile of aws configure or aws sso login"),
+    Variable("AWS_ACCESS_KEY_ID", "login to AWS: a key, where there is no profile"),
+    Variable("AWS_SECRET_ACCESS_KEY", "its secret"),
+    Variable("AWS_SESSION_TOKEN", "its session, where the key is temporary"),
+    Variable("AWS_ENDPOINT_URL", "another service than AWS, for all of it; AWS_ENDPOINT_URL_DYNAMODB for one"),
+    Variable("DB_SG_ID", "security group that rds.allow-my-ip opens (default: found from the instance)"),
+    Variable("DB_SG_RULE_ID", "rule of it that rds.allow-my-ip changes (default: one that it makes)"),
+    Variable("GITPOD_IP", "this workspace's public address (default: asked from two services)"),
+    Variable("GITPOD_WORKSPACE_ID", "name of this workspace, whose the rule is (default: user@host)"),
+    Variable("CODESPACE_NAME", "the same on Codespaces"),
     Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )

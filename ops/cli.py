@@ -20,6 +20,7 @@ from invoke.tasks import task as invoke_task
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from ops.aws import Aws
 
 HERE = Path(__file__).resolve().parent.parent
 P = ParamSpec("P")
@@ -52,7 +53,7 @@ def task(
                 raise Exit(code=0) from None
             except Exception as error:
                 exit = translate(error)
-                if isinstance(error, OSError):
+                if type(error).__module__ == "builtins" and isinstance(error, OSError):
                     silence_stdout()
                 if exit is None:
                     raise
@@ -71,6 +72,12 @@ def translate(error: Exception) -> Exit | None:
 
     if isinstance(error, Problem):
         return Exit(redact(str(error)), code=error.code)
+    if "botocore" in sys.modules:
+        from ops.aws import errors, explain  # first: botocore's timeouts are OSErrors, too
+
+        if isinstance(error, errors()):
+            problem = explain(error)
+            return Exit(redact(str(problem)), code=problem.code)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
         return Exit(redact(f"{what}{error.strerror or error}"), code=1)
@@ -114,6 +121,15 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
     process.forget_libpq()
     return load(config, may_make_env_file=may_make_env_file)
+
+
+def aws(settings: Settings) -> Aws:
+    """Return AWS as a task meets it: what is not AWS is said, and the key's secret masked."""
+    from ops.aws import Aws
+    from ops.console import hide, say
+
+    hide(settings.vars.get("AWS_SECRET_ACCESS_KEY"))
+    return Aws(settings, tell=say)
 
 
 def explain_configuration() -> None:

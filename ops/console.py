@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from config.targets import MASK
@@ -55,8 +56,12 @@ def as_json(value: Any) -> None:
     result(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print a result as a table, as wide as its content where stdout is no terminal."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    red: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+) -> None:
+    """Print a result as a table, as wide as its content where stdout is no terminal; `red` picks rows to warn of."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -67,11 +72,45 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text("" if row[c] is None else str(row[c])) for c in columns))
+        cells = (Text("" if row[c] is None else str(row[c])) for c in columns)
+        grid.add_row(*cells, style="bold red" if red(row) else None)
     width = None if sys.stdout.isatty() else 10_000
     drawn = io.StringIO()  # rich would end the process when the reader of stdout has gone
     Console(file=drawn, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
     result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+
+
+@contextlib.contextmanager
+def progress(limit: float) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function to show a state and the seconds elapsed, while something is waited for.
+
+    On a terminal it is a bar that fills up to the limit; elsewhere each new
+    state is one line, so that a log stays readable.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        last = ""
+
+        def line(state: str, elapsed: float) -> None:
+            nonlocal last
+            if state != last:
+                last = state
+                say(f"{minutes(elapsed)} {state}")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    shown = f"of at most {minutes(limit)}"
+    with Progress(*columns, TextColumn(shown), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=limit or None)
+        yield lambda state, elapsed: bars.update(task, description=state, completed=elapsed)
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def interactive() -> bool:

@@ -28,6 +28,10 @@ class Misconfigured(Problem):
     code = 2
 
 
+class NotConfigured(Misconfigured):
+    """The variables do not name all of production; RDS may know the rest."""
+
+
 class Refused(Problem):
     """A dangerous act was not confirmed (exit 2)."""
 

@@ -118,6 +118,12 @@ def refusal(target: Target, text: str) -> Problem:
         )
     if "does not support SSL" in text:
         return LoginFailed(f"{at}: the server has no TLS: remove sslmode from {target.source}")
+    if "root certificate file" in text:
+        return LoginFailed(f"{at}: the certificates to check it against are not there: inv rds.ca fetches RDS's own")
+    if target.rds and "certificate verify failed" in text:
+        return LoginFailed(
+            f"{at}: its certificate is not by RDS: inv rds.ca fetches the roots anew; else do not trust it"
+        )
     if "certificate" in text or "SSL error" in text:
         return LoginFailed(f"{at}: TLS failed: {text.rpartition('failed: ')[2]}")
     if re.search(

@@ -30,6 +30,11 @@ def forget_libpq() -> None:
         del os.environ[name]
 
 
+def export(name: str, value: str) -> None:
+    """Set a variable of this process, for a library that looks there."""
+    os.environ[name] = value
+
+
 def replace(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     """Become another program: it owns the terminal, signals and exit code."""
     sys.stdout.flush()

@@ -1,3 +1,10 @@
 """Fixtures by topic; warnings are errors (pyproject.toml)."""
 
-pytest_plugins = ["tests.fix_isolation", "tests.fix_suppliers", "tests.fix_cli"]
+pytest_plugins = [
+    "tests.fix_isolation",
+    "tests.fix_suppliers",
+    "tests.fix_cli",
+    "tests.fix_echo",
+    "tests.fix_aws",
+    "tests.fix_door",
+]

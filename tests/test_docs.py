@@ -57,7 +57,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) % 2 == 0, path
         kinds |= set(fences[::2])
-    assert kinds == {"sh", "sh docker", "sh prod", "yaml"}
+    assert kinds == {"sh", "sh docker", "sh prod", "sh sandbox", "yaml"}
     assert len(QUICK_START) == 2
     assert len(RECIPES) >= 5
 
@@ -97,6 +97,22 @@ def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     assert "public.activities  9" in done.stdout
     assert "carries the stamp" in shell(inv.root, "inv db.drop || true", CONNECTION_URL=url).stderr
     shell(inv.root, "inv db.drop -t prod --confirm cruddur")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone whose sandbox runs."""
+    pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
+    root = copy_suite(tmp_path_factory.mktemp("docs-sandbox") / "clone")
+    yield root
+    shell(root, "inv sandbox.down")
+
+
+@pytest.mark.xdist_group("docs-sandbox")
+@pytest.mark.parametrize("number", range(len(blocks("sh sandbox"))))
+def test_recipe_in_the_sandbox(sandbox: Path, number: int) -> None:
+    done = shell(sandbox, 'eval "$(inv sandbox.up)"\n' + blocks("sh sandbox")[number])
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

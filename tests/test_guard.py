@@ -225,7 +225,7 @@ def test_a_prod_that_is_away_does_not_hold_up_a_local_act(one: Database) -> None
 
 def test_an_rds_host_is_prod_whatever_the_variable(one: Database) -> None:
     host = "cruddur.abc123.ca-central-1.rds.amazonaws.com"
-    params = {"host": host, "hostaddr": "127.0.0.1"}
+    params = {"host": host, "hostaddr": "127.0.0.1", "sslmode": "disable"}
     url = one.target(**params).url(show_password=True)
     setup(one.settings(), "local", "")
     with pytest.raises(Refused, match="RDS host"):

@@ -284,7 +284,7 @@ def test_the_address_and_tls_are_printed_as_parameters(root: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "mode", "expected"),
     [
-        ("postgresql://u@x.rds.amazonaws.com/db", "", "require"),
+        ("postgresql://u@x.rds.amazonaws.com/db", "", "verify-full"),
         ("postgresql://u@x.rds.amazonaws.com/db?sslmode=verify-ca", "", "verify-ca"),
         ("postgresql://u@x.rds.amazonaws.com/db", "prefer", "prefer"),
         ("postgresql://u@h/db", "", None),

@@ -19,7 +19,7 @@ from config.targets import MAINTENANCE, Target, prod, resolve
 from ops import postgres
 from ops.console import ask, hide, interactive, say
 from ops.db import postmaster, server, state
-from ops.errors import Misconfigured, NoDatabase, NothingAnswers, Problem, Refused
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotConfigured, NothingAnswers, Problem, Refused
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -113,6 +113,8 @@ def opened(settings: Settings, name: str, task: str, *, writes: bool = False) ->
         place = Place(settings, target, task, conn, known, reason)
         if reason:
             remember(settings.root, place)
+        if target.name == "prod" and target.rds:
+            stamp_new(place)
         say(
             f"{target.name}: {target.address} (PostgreSQL {known['version']})"
             + (f", PRODUCTION: {reason}" if reason else "")
@@ -126,7 +128,12 @@ def opened(settings: Settings, name: str, task: str, *, writes: bool = False) ->
 def resolved(settings: Settings, name: str) -> Target:
     """Return the target called `name` (or the setting's), the embedded server started if it is that."""
     name = target_name(name) if name else settings.target
-    target = resolve(settings, name)
+    try:
+        target = resolve(settings, name)
+    except NotConfigured as error:
+        from ops.rds import prod as by_rds
+
+        target = by_rds.asked(settings, why=str(error))
     for variable in ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL"):
         if target and target.source == variable and settings.vars.hides(variable):
             say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
@@ -142,6 +149,10 @@ def resolved(settings: Settings, name: str) -> Target:
     if len(target.dbname.encode()) > 63:
         raise Misconfigured(f"{target.source}: the database name is longer than the 63 bytes that Postgres keeps")
     hide(target.password)
+    if target.rds:
+        from ops.rds import prod as by_rds
+
+        by_rds.certificates(settings, target)
     return target
 
 
@@ -159,6 +170,13 @@ def maintenance(settings: Settings, target: Target, task: str) -> Connection[Dic
 def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connection[DictRow]]:
     """Connect to the target's server; the embedded one is started when it is away."""
     try:
+        return target, maintenance(settings, target, task)
+    except LoginFailed as error:
+        if not target.rds:
+            raise
+        from ops.rds import prod as by_rds
+
+        target = by_rds.again(settings, target, error)
         return target, maintenance(settings, target, task)
     except Problem:
         if not target.embedded:
@@ -320,6 +338,20 @@ def stamp(place: Place, suffix: str = "") -> None:
                 sql.Identifier(place.name + suffix), sql.Literal(f"{comment} {STAMP}".strip())
             )
         )
+
+
+def stamp_new(place: Place) -> None:
+    """Mark an RDS instance's database on the first connection to it, so that any clone knows it.
+
+    It needs no confirmation: it changes a comment, and guards all later acts.
+    """
+    import psycopg
+
+    row = place.database()
+    if row is not None and STAMP not in (row["comment"] or ""):
+        with contextlib.suppress(psycopg.Error):  # a replica, or a user who is not the owner
+            stamp(place)
+            place.look_again()
 
 
 def not_maintenance(target: Target) -> None:

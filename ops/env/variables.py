@@ -75,12 +75,25 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         raise Misconfigured(f"{name}: a value is one line of text")
     if name in URLS:
         parse(value, name, "local")  # one that would not work is not saved
+    store(settings, name, value, share=share)
+
+
+def store(settings: Settings, name: str, value: str, *, share: bool = False) -> None:
+    """Write one variable to the env file, and to `gp env` where that command exists."""
     dotenv.write(settings.vars.env_file, name, value)
     say(f"saved {name} in {settings.vars.env_file.name}")
     if settings.vars.environ.get(name, value) != value:
         say(f"note: {name} of the environment hides it in this shell: unset {name}")
     if shutil.which("gp"):
         share_by_gp(name, value, share=share)
+
+
+def forget(settings: Settings, name: str) -> None:
+    """Take one variable out of the env file, and out of `gp env`."""
+    dotenv.remove(settings.vars.env_file, name)
+    say(f"removed {name} from {settings.vars.env_file.name}")
+    if shutil.which("gp"):
+        process.run(["gp", "env", "-u", name], {})
 
 
 def share_by_gp(name: str, value: str, *, share: bool) -> None:

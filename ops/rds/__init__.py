@@ -1,0 +1,1 @@
+"""The RDS instance, and the door to it for this workspace only."""

@@ -1,0 +1,104 @@
+"""The certificates that RDS servers are checked against, fetched into .local.
+
+They are RDS's own roots, which no system's store holds. Python's ssl reads
+them, so that no further package is needed: OpenSSL itself tells whether a
+certificate is a CA, as it will when libpq uses the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from config.paths import local_dir
+from config.settings import Settings
+from config.targets import ca_bundle
+from ops.console import say
+from ops.errors import Problem
+
+TIMEOUT = 20.0
+LONGEST = 4_000_000
+"""Bytes; the bundle of all regions has some 160,000."""
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def bundle(settings: Settings) -> Path:
+    return ca_bundle(settings.root)
+
+
+def fetch(settings: Settings) -> Path:
+    """Fetch the bundle, check it, and put it in place by a rename."""
+    url = settings.rds.ca_url
+    pem = checked(download(url), url)
+    path = bundle(settings)
+    fd, temporary = tempfile.mkstemp(dir=local_dir(settings.root), prefix="rds-ca.")
+    with open(fd, "w", encoding="ascii") as file:
+        file.write("\n".join(pem) + "\n")
+    os.replace(temporary, path)
+    say(f"fetched {len(pem)} RDS certificates into {path.relative_to(settings.root)}")
+    return path
+
+
+def download(url: str) -> str:
+    """Return what a URL holds, over HTTPS from end to end."""
+    import urllib3
+    from urllib3.exceptions import HTTPError
+
+    if not url.startswith("https://"):
+        raise Problem(f"{url} (rds.ca_url) must be an https:// URL")
+    context = ssl.create_default_context()
+    try:
+        with urllib3.PoolManager(ssl_context=context, timeout=TIMEOUT, retries=False) as pool:
+            answer = pool.request("GET", url, redirect=False, preload_content=False)
+            body = answer.read(LONGEST + 1)
+            answer.release_conn()
+    except HTTPError as error:
+        reason = " ".join(str(error).split())
+        raise Problem(
+            f"the RDS certificates were not fetched from {url} ({reason}): set rds.ca_url, or PROD_DB_SSLROOTCERT to a file"
+        ) from error
+    if answer.status != 200 or len(body) > LONGEST:
+        raise Problem(f"{url} answers {answer.status} with {len(body)} bytes, not a bundle: correct rds.ca_url")
+    return body.decode("ascii", errors="replace")
+
+
+def checked(text: str, source: str, now: float | None = None) -> list[str]:
+    """Return the certificates of a bundle, each a CA and in date.
+
+    What is no CA makes the whole bundle suspect. One that has expired is left
+    out: roots of single regions do expire, and must not lock the others out.
+    """
+    found = CERTIFICATE.findall(text)
+    if not found:
+        raise Problem(f"{source} holds no certificate: correct rds.ca_url")
+    now, kept = time.time() if now is None else now, []
+    for number, pem in enumerate(found, 1):
+        dates = validity(pem)
+        if isinstance(dates, str):
+            raise Problem(f"{source}: certificate {number} of {len(found)} {dates}: nothing was changed")
+        if dates[0] <= now < dates[1]:
+            kept.append(str(pem))
+    if not kept:
+        raise Problem(f"{source}: none of its {len(found)} certificates is in date: correct rds.ca_url, or this clock")
+    if len(kept) < len(found):
+        say(f"left out {len(found) - len(kept)} certificates that are not in date")
+    return kept
+
+
+def validity(pem: str) -> tuple[int, int] | str:
+    """Return from when to when a CA's certificate holds, or what it is instead."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem)
+    except ssl.SSLError:
+        return "cannot be read"
+    authorities: list[Any] = context.get_ca_certs()  # leaves out what is no CA
+    if not authorities:
+        return "is no CA"
+    [authority] = authorities
+    return ssl.cert_time_to_seconds(authority["notBefore"]), ssl.cert_time_to_seconds(authority["notAfter"])

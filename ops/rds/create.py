@@ -1,0 +1,120 @@
+"""rds.create: makes the instance, or takes up its own where an earlier run was cut off.
+
+There is no state but the tags in AWS: each step looks first, so a run may end
+anywhere and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from config.rds import refuse
+from config.settings import Settings
+from ops import console
+from ops.aws import NO_LOGIN, Aws, code, errors
+from ops.console import hide, say
+from ops.errors import Problem
+from ops.rds import ca, group, instance, lookups, request, saved, tags
+from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
+
+GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
+GROUP_TO_BE = "(the group that rds.create makes)"
+
+
+def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
+    """Raise `Misconfigured` with everything that is wrong in settings, variables and login.
+
+    Where something is, AWS is asked for the rest of it, so that one run lists all;
+    where nothing is, that is left to the moment before the instance is made.
+    """
+    found = request.faults(settings, aws.session.region_name)
+    if ask and aws.session.get_credentials() is None:
+        found.append(NO_LOGIN)
+    elif ask and found and not any("region" in fault for fault in found):
+        with contextlib.suppress(Problem, *errors()):
+            found = lookups.look(aws, settings.rds_read[0], found).faults
+    refuse("rds.create", found)
+
+
+def show(settings: Settings, aws: Aws) -> None:
+    """Print the request as JSON, its password masked; nothing is sent."""
+    preflight(settings, aws, ask=False)
+    console.as_json(request.masked(request.build(settings, aws.region, [GROUP_TO_BE])))
+    say("nothing was sent; AWS's own minor version and limits are looked up by rds.create itself")
+
+
+def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Row:
+    """Make the instance or go on with ours, wait for it, save how to reach it."""
+    hide(request.master(settings).password)
+    preflight(settings, aws, ask=True)
+    row: Row | None = instance.find(aws, settings.rds.identifier)
+    if row is None:
+        row = made(settings, aws)
+    if row is not None:
+        taken(settings, aws, row, adopt=adopt)
+    row = instance.wait_for(aws, settings.rds, GOAL, clock)
+    assert row is not None
+    finish(settings, row)
+    return row
+
+
+def made(settings: Settings, aws: Aws) -> Row | None:
+    """Ask AWS for the instance; return the row of one that is suddenly there."""
+    rds, client = settings.rds, aws.client("rds")
+    found = lookups.look(aws, rds)
+    refuse("rds.create", found.faults)
+    wanted = request.build(settings, aws.region, [group.ensure(aws, rds, found.vpc)], found.version)
+    try:
+        client.create_db_instance(**wanted)
+    except client.exceptions.ClientError as error:
+        # another run was first, or the answer to our own request was lost on the way
+        if code(error) == "DBInstanceAlreadyExists" and (row := instance.find(aws, rds.identifier)):
+            return row
+        raise
+    kept = (
+        "your POSTGRES_MASTER_PASSWORD"
+        if request.master(settings).password
+        else "made and kept by RDS, new every 7 days"
+    )
+    say(
+        f"asked AWS for {rds.identifier}: PostgreSQL {wanted['EngineVersion']} on {rds.instance_class}, "
+        f"password {kept}; this takes 5 to 15 minutes, Ctrl-C is safe"
+    )
+    return None
+
+
+def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
+    """Go on with an instance that is there: ours, or one that the user hands over by --adopt."""
+    rds = settings.rds
+    if not instance.mine(row, rds):
+        have = tags.from_aws(row.get("TagList"))
+        if tags.ours(have) and have.get("Project") not in (None, rds.project):
+            raise Problem(
+                f"{rds.identifier} belongs to the project {have['Project']}: choose another rds.identifier (or correct rds.project)"
+            )
+        if not adopt:
+            raise Problem(
+                f"{rds.identifier} is there already, and not made by inv: choose another rds.identifier; "
+                "if it is yours, inv rds.create --adopt tags it"
+            )
+        aws.client("rds").add_tags_to_resource(
+            ResourceName=row["DBInstanceArn"], Tags=tags.to_aws(tags.of_project(rds.project))
+        )
+        say(f"adopted {rds.identifier}: tagged, otherwise unchanged")
+    say(f"{rds.identifier} is there already ({row['DBInstanceStatus']}): nothing is made")
+    for difference in request.differing(settings, aws.region, row):
+        say(f"differs: {difference}")
+    if request.master(settings).password and row.get("MasterUserSecret"):
+        say("differs: RDS keeps the password of this instance, POSTGRES_MASTER_PASSWORD is not used")
+
+
+def finish(settings: Settings, row: Row) -> None:
+    """Save the endpoint and fetch the certificates: all that the first connection needs here."""
+    saved.save(settings, row, force=False)
+    if not saved.resolves(settings, instance.host(row)):
+        say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
+    if not settings.vars.get("PROD_DB_SSLROOTCERT") and not ca.bundle(settings).exists():
+        try:
+            ca.fetch(settings)
+        except Problem as error:  # the instance is there; the first connection tries again
+            say(f"note: {error}")

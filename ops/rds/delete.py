@@ -1,0 +1,81 @@
+"""rds.delete: the instance, its group and what was saved about it; the data stays in a final snapshot."""
+
+from __future__ import annotations
+
+from config.settings import Settings
+from ops import console
+from ops.aws import Aws, code
+from ops.console import say
+from ops.errors import Problem, Refused
+from ops.rds import group, instance, saved
+from ops.rds.waiting import Clock, Goal, Row, gone
+
+GOAL = Goal("rds.delete", gone, {})
+
+
+def confirmed(name: str, given: str) -> None:
+    """Ask for the instance's name; no terminal and no option means no."""
+    if given and given.lower() != name:
+        raise Refused(f"--confirm {given} is not this instance, which is {name}: nothing was done")
+    if given:
+        return
+    if not console.interactive():
+        raise Refused(f"delete {name}: nothing was done; if a person has decided to, add --confirm {name}")
+    if console.ask(f"delete the instance {name}. Type its name to go on:").lower() != name:
+        raise Refused("the name does not match: nothing was done")
+
+
+def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
+    """Delete the instance and all that belongs to it; return what to tell."""
+    rds = settings.rds
+    row = instance.find(aws, rds.identifier)
+    if row is not None and not instance.mine(row, rds):
+        raise Problem(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
+    confirmed(rds.identifier, confirm)
+    host = instance.host(row) if row else settings.vars.saved.get(saved.ENDPOINT, "")
+    if row is not None:
+        last = ended(settings, aws, row, snapshot=snapshot)
+        instance.wait_for(aws, rds, GOAL, clock)
+        if last:
+            instance.await_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
+            say(f"its data is in the snapshot {last}")
+    group.remove(aws, rds, sleep=clock.sleep)
+    if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
+        saved.clear(settings, host)
+    return (
+        f"{rds.identifier} is deleted" if row else f"there is no instance {rds.identifier}: what was left of it is gone"
+    )
+
+
+def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
+    """Lift the protection and ask AWS to delete the instance, unless it is at that already.
+
+    Return the name of the final snapshot that this run asked for.
+    """
+    rds, client = settings.rds, aws.client("rds")
+    if row["DBInstanceStatus"] == "deleting":
+        say(f"{rds.identifier} is being deleted already")
+        return ""
+    if row.get("DeletionProtection"):
+        client.modify_db_instance(DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True)
+        say("lifted the deletion protection")
+    name = instance.snapshot_name(rds, "final")
+    last = {"FinalDBSnapshotIdentifier": name} if snapshot else {"SkipFinalSnapshot": True}
+    try:
+        client.delete_db_instance(DBInstanceIdentifier=rds.identifier, **last)
+    except client.exceptions.ClientError as error:
+        if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):
+            return ""  # the answer to our own request was lost on the way
+        if code(error) == "InvalidDBInstanceState" and snapshot:
+            raise Problem(
+                f"{rds.identifier} is {row['DBInstanceStatus']} and cannot be saved in a snapshot now: wait until it is "
+                "available, or inv rds.delete --no-snapshot"
+            ) from error
+        raise
+    say(f"asked AWS to delete {rds.identifier}" + ("" if snapshot else "; its data goes with it"))
+    return name if snapshot else ""
+
+
+def being_deleted(aws: Aws, settings: Settings) -> bool:
+    row = instance.find(aws, settings.rds.identifier)
+    return row is None or row["DBInstanceStatus"] == "deleting"

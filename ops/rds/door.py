@@ -1,0 +1,268 @@
+"""One rule for this workspace's address: made, moved, renewed, removed.
+
+A new address never locks anyone out: the rule is changed in place, or the new
+one is there before the old one goes. The rules of others are never touched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ops.aws import code, speaking
+from ops.console import say
+from ops.errors import Misconfigured, Problem
+from ops.rds import rules, tags
+from ops.rds.address import Address, network
+from ops.rds.rules import Mark, Rule
+
+TRIES = 4
+"""Looks at the group when its rules change under our hands."""
+GONE = ("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound")
+REFUSED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
+
+
+class Changed(Exception):
+    """The group is not as it was when we looked: look again."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """A group and a port, and who stands before it."""
+
+    ec2: Any
+    group: str
+    port: int
+    owner: str
+    now: datetime
+    lifetime: timedelta
+    named: str = ""
+    """DB_SG_RULE_ID: the user's own rule, changed in place and then tagged."""
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.owner, self.now, self.now + self.lifetime)
+
+    def listed(self) -> list[Rule]:
+        with speaking():
+            try:
+                return rules.listed(self.ec2, self.group)
+            except self.ec2.exceptions.ClientError as error:
+                raise self.lost(error) from error
+
+    def lost(self, error: Exception) -> Exception:
+        """Return what a refusal means that is about the group itself."""
+        if code(error) in ("InvalidGroup.NotFound", "InvalidGroupId.Malformed", "InvalidGroupId.NotFound"):
+            return Misconfigured(f"the security group {self.group} is not there: correct or unset DB_SG_ID")
+        return error
+
+
+Offer = Callable[[list[Rule]], bool]
+"""Asks whether expired rules may go to make room."""
+
+
+def allow(door: Door, address: Address, offer: Offer = lambda _: False) -> str:
+    """Make one rule of ours exist for exactly this address, and say in words what was done."""
+    for _ in range(TRIES):
+        try:
+            with speaking():
+                return once(door, ipaddress.ip_network(network(address)), offer)
+        except Changed:
+            continue
+    raise Problem(f"the rules of {door.group} keep changing: run this again in a moment")
+
+
+def once(door: Door, wanted: rules.Network, offer: Offer) -> str:
+    """Do what the rules, as they are now, call for."""
+    every = door.listed()
+    named = named_rule(door, every)
+    mine = [rule for rule in every if is_mine(door, rule)]
+    candidates = [*([named] if named else []), *(rule for rule in mine if rule != named)]
+    kept = next((rule for rule in candidates if rule.is_exactly(wanted, door.port)), None)
+    done = ""
+    if kept:
+        done = renew(door, kept)
+    elif theirs := next((rule for rule in every if rule.is_exactly(wanted, door.port)), None):
+        # AWS keeps one rule for an address and port, whoever asks: it is not ours to adopt or to revoke
+        candidates = mine if named not in mine else [rule for rule in mine if rule != named]
+        done = f"{wanted} is let in already by {whose(theirs)}: ask for it to stay, nothing was added"
+        if named:
+            say(f"note: {named.id} (DB_SG_RULE_ID) stays as it is, for {named.source}")
+    else:
+        same = (rule for rule in candidates if rule.network and rule.network.version == wanted.version)
+        if kept := next(same, None):
+            change(door, kept, wanted)
+            done = f"{kept.id} lets {wanted} in now, instead of {kept.source}"
+        else:
+            made = authorize(door, wanted, every, offer)
+            done = f"{made} lets {wanted} in"
+            if door.named:
+                say(f"note: {made} takes the place of {door.named}: inv env.set DB_SG_RULE_ID={made}")
+    for rule in every:
+        if (
+            rule not in candidates
+            and rule != kept
+            and rule.lets_in(wanted, door.port)
+            and not rule.is_exactly(wanted, door.port)
+        ):
+            say(
+                f"note: {whose(rule)} lets {rule.source} in, which covers it too"
+                + (": that is wide open" if rule.wide_open else "")
+            )
+    for rule in candidates:
+        if rule != kept:
+            remove(door, rule)
+    return f"{done} (port {door.port}, {door.group}, {door.owner})"
+
+
+def named_rule(door: Door, every: list[Rule]) -> Rule | None:
+    """Return the rule of DB_SG_RULE_ID, if it is there and one that can hold an address."""
+    if not door.named:
+        return None
+    found = next((rule for rule in every if rule.id == door.named), None)
+    if found is None:
+        say(f"note: {door.group} has no rule {door.named} that lets something in (DB_SG_RULE_ID): going by tags")
+    elif found.network is None:
+        raise Misconfigured(
+            f"DB_SG_RULE_ID: {door.named} lets {found.source} in, which is no address: name another rule"
+        )
+    return found
+
+
+def is_mine(door: Door, rule: Rule) -> bool:
+    """Whether a rule is this workspace's."""
+    return rule.ours and rule.owner == door.owner and rule.network is not None
+
+
+def whose(rule: Rule) -> str:
+    """Return a rule and whose it is, in words."""
+    return f"{rule.id} ({rule.owner or rule.description or 'no description'})"
+
+
+def renew(door: Door, rule: Rule) -> str:
+    """Push the expiry out, only when less than half of it is left: most runs write nothing."""
+    if not is_mine(door, rule):
+        label(door, rule, door.mark)
+        return f"{rule.id} lets {rule.source} in already; it is marked as yours now"
+    if rule.expires is None or rule.expires - door.now < door.lifetime / 2:
+        label(door, rule, Mark(door.owner, rule.created or door.now, door.mark.expires))
+        return f"{rule.id} lets {rule.source} in already; it expires {rules.stamp(door.mark.expires)} now"
+    return f"{rule.id} lets {rule.source} in already, until {rules.stamp(rule.expires)}"
+
+
+def label(door: Door, rule: Rule, mark: Mark) -> None:
+    """Tag a rule; where tags are refused, its description says the same."""
+    try:
+        door.ec2.create_tags(Resources=[rule.id], Tags=tags.to_aws(mark.tags))
+    except door.ec2.exceptions.ClientError as error:
+        if code(error) in GONE:
+            raise Changed from error
+        if code(error) not in REFUSED:
+            raise
+        say("note: AWS does not permit ec2:CreateTags here: owner and expiry go into the description")
+        assert rule.network is not None
+        replace(door, rule, rule.network, mark.full_description)
+
+
+def change(door: Door, rule: Rule, wanted: rules.Network) -> None:
+    """Give a rule another address, in one step."""
+    replace(door, rule, wanted, door.mark.description)
+    label(door, Rule(rule.id, rule.group, wanted, str(wanted), "tcp", (door.port, door.port), ""), door.mark)
+
+
+def replace(door: Door, rule: Rule, wanted: rules.Network, description: str) -> None:
+    """Write a rule anew under its id: AWS takes all of it, the description too."""
+    body = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port, "Description": description}
+    body[f"CidrIpv{wanted.version}"] = str(wanted)
+    try:
+        door.ec2.modify_security_group_rules(
+            GroupId=door.group, SecurityGroupRules=[{"SecurityGroupRuleId": rule.id, "SecurityGroupRule": body}]
+        )
+    except door.ec2.exceptions.ClientError as error:
+        if code(error) in (*GONE, "InvalidPermission.Duplicate"):
+            raise Changed from error
+        raise door.lost(error) from error
+
+
+def authorize(door: Door, wanted: rules.Network, every: list[Rule], offer: Offer) -> str:
+    """Add a rule and return its id; a full group may be cleared of expired rules once."""
+    tagged = [{"ResourceType": "security-group-rule", "Tags": tags.to_aws(door.mark.tags)}]
+    try:
+        try:
+            return send(door, wanted, door.mark.description, TagSpecifications=tagged)
+        except door.ec2.exceptions.ClientError as error:
+            if code(error) not in REFUSED:
+                raise
+            # with or without the tags? AWS does not say in a form to rely on
+            made = send(door, wanted, door.mark.full_description)
+            say("note: AWS does not permit ec2:CreateTags here: owner and expiry went into the description")
+            return made
+    except door.ec2.exceptions.ClientError as error:
+        if code(error) == "InvalidPermission.Duplicate":
+            raise Changed from error
+        if code(error) != "RulesPerSecurityGroupLimitExceeded":
+            raise door.lost(error) from error
+    make_room(door, every, offer)
+    raise Changed
+
+
+def send(door: Door, wanted: rules.Network, description: str, **more: Any) -> str:
+    """Authorize one rule and return its id."""
+    field, key = ("IpRanges", "CidrIp") if wanted.version == 4 else ("Ipv6Ranges", "CidrIpv6")
+    permission = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port}
+    permission[field] = [{key: str(wanted), "Description": description}]
+    made = door.ec2.authorize_security_group_ingress(GroupId=door.group, IpPermissions=[permission], **more)
+    return str(made["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+
+
+def make_room(door: Door, every: list[Rule], offer: Offer) -> None:
+    """Remove expired rules of ours from a full group, if the user agrees."""
+    expired = [rule for rule in every if is_expired(rule, door.now)]
+    if not expired:
+        raise Problem(
+            f"{door.group} is full, and none of its rules is an expired one of ours: "
+            "see inv rds.rules for what may go, or ask AWS for a higher limit"
+        )
+    if not offer(expired):
+        raise Problem(
+            f"{door.group} is full: {len(expired)} of its rules are ours and expired, inv rds.prune-rules removes them"
+        )
+    for rule in expired:
+        remove(door, rule)
+
+
+def is_expired(rule: Rule, now: datetime) -> bool:
+    """Whether a rule carries our tags and its time is over."""
+    return rule.tagged and rule.expires is not None and rule.expires <= now
+
+
+def revoke(door: Door) -> list[Rule]:
+    """Remove this workspace's rules and return them."""
+    gone = [rule for rule in door.listed() if is_mine(door, rule)]
+    with speaking():
+        for rule in gone:
+            remove(door, rule)
+    return gone
+
+
+def prune(door: Door) -> list[Rule]:
+    """Remove the expired rules that carry our tags, whoever's they are, and return them."""
+    gone = [rule for rule in door.listed() if is_expired(rule, door.now)]
+    with speaking():
+        for rule in gone:
+            remove(door, rule)
+    return gone
+
+
+def remove(door: Door, rule: Rule) -> None:
+    """Revoke one rule; one that is gone already is well."""
+    try:
+        door.ec2.revoke_security_group_ingress(GroupId=door.group, SecurityGroupRuleIds=[rule.id])
+    except door.ec2.exceptions.ClientError as error:
+        if code(error) not in GONE:
+            raise door.lost(error) from error
+        return
+    say(f"revoked {rule.id}: {rule.source} of {rule.owner or rule.description or 'nobody'}")

@@ -1,0 +1,152 @@
+"""What the door tasks do: from settings to the group, and a word about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from config.settings import Settings
+from ops import console
+from ops.aws import Aws
+from ops.rds import address, door, entrance, reach, rules
+from ops.rds.door import Door
+from ops.rds.rules import Rule
+
+COLUMNS = ("who", "address", "port", "age", "expires", "rule", "group", "note")
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def owner(settings: Settings) -> str:
+    """Return who stands before the door: the workspace where it has a name, else user@host."""
+    from ops.postgres import whoami
+
+    workspace = settings.vars.get("GITPOD_WORKSPACE_ID") or settings.vars.get("CODESPACE_NAME")
+    return rules.owner_name(workspace or whoami())
+
+
+def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str | None = None) -> Door:
+    """Return the door at an entrance, with this workspace before it."""
+    return Door(aws.client("ec2"), at.group, at.port, owner(settings), now(), stays(settings, expires), at.named_rule)
+
+
+def stays(settings: Settings, expires: str | None) -> timedelta:
+    """Return how long the rule stays: --expires, else the setting."""
+    if expires is None:
+        return rules.lifetime(settings.door.expires, "door.expires (INVOKE_DOOR_EXPIRES)")
+    return rules.lifetime(expires, "--expires")
+
+
+def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> None:
+    """Let this workspace in, then try the port.
+
+    What can be wrong about the input is found before AWS is asked for anything;
+    echo services are asked last, so that a missing login is one line.
+    """
+    stays(settings, expires)
+    entrance.ids(settings)
+    given = settings.vars.get("GITPOD_IP")
+    known = address.find(ip, given, ()) if ip is not None or given else None
+    for service in settings.door.echo:
+        address.checked(service)
+    at = entrance.find(aws, settings)
+    found = known or address.find(None, "", settings.door.echo)
+    console.say(door.allow(door_of(aws, settings, at, expires), found, offer))
+    get = settings.vars.get
+    console.say(reach.outcome(aws, at.instance, get("PROD_DB_ENDPOINT"), get("PROD_DB_HOSTADDR"), at.port))
+
+
+def offer(expired: Sequence[Rule]) -> bool:
+    """Ask whether expired rules may go; nobody there to ask means no."""
+    names = ", ".join(f"{rule.source} of {rule.owner}" for rule in expired[:5])
+    question = f"the group is full; revoke {len(expired)} expired rules ({names})? [y/N]"
+    return console.interactive() and console.ask(question).lower() in ("y", "yes")
+
+
+def show(aws: Aws, settings: Settings, *, json: bool) -> None:
+    """List who is let in, by every group of the instance."""
+    at = entrance.find(aws, settings)
+    groups = [g["VpcSecurityGroupId"] for g in (at.instance or {}).get("VpcSecurityGroups", [])]
+    mine = door_of(aws, settings, at)
+    every = [
+        rule
+        for group in dict.fromkeys([at.group, *groups])
+        for rule in Door(mine.ec2, group, at.port, mine.owner, mine.now, mine.lifetime).listed()
+    ]
+    if json:
+        console.as_json([as_data(rule, mine) for rule in every])
+        return
+    console.table(COLUMNS, [as_row(rule, mine) for rule in every], red=lambda row: row["note"] == "WIDE OPEN")
+    if wide := [rule.id for rule in every if rule.wide_open]:
+        console.say(f"note: {', '.join(wide)} lets anyone in: remove it once the addresses that need it have rules")
+
+
+def as_data(rule: Rule, mine: Door) -> dict[str, Any]:
+    """Return a rule for JSON: times are absolute."""
+    return {
+        "rule": rule.id,
+        "group": rule.group,
+        "owner": rule.owner or None,
+        "address": rule.source,
+        "protocol": rule.protocol,
+        "from_port": rule.ports[0],
+        "to_port": rule.ports[1],
+        "created": rule.created,
+        "expires": rule.expires,
+        "expired": door.is_expired(rule, mine.now),
+        "ours": rule.ours,
+        "mine": door.is_mine(mine, rule),
+        "wide_open": rule.wide_open,
+        "description": rule.description,
+    }
+
+
+def as_row(rule: Rule, mine: Door) -> dict[str, Any]:
+    """Return a rule for people: times are told from now."""
+    low, high = rule.ports
+    note = "WIDE OPEN" if rule.wide_open else "you" if door.is_mine(mine, rule) else "" if rule.ours else "not ours"
+    return {
+        "who": rule.owner or rule.description,
+        "address": rule.source,
+        "port": "all" if rule.protocol == "-1" else f"{low}" if low == high else f"{low}-{high}",
+        "age": span((mine.now - rule.created).total_seconds()) if rule.created else "",
+        "expires": ""
+        if rule.expires is None
+        else "expired"
+        if rule.expires <= mine.now
+        else f"in {span((rule.expires - mine.now).total_seconds())}",
+        "rule": rule.id,
+        "group": rule.group,
+        "note": note,
+    }
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def revoke(aws: Aws, settings: Settings) -> None:
+    """Take this workspace's rule away."""
+    at = entrance.find(aws, settings)
+    if not door.revoke(door_of(aws, settings, at)):
+        console.say(f"{at.group} has no rule of {owner(settings)}: nothing to do")
+
+
+def prune(aws: Aws, settings: Settings) -> None:
+    """Take expired rules away, those with our tags only."""
+    at = entrance.find(aws, settings)
+    here = door_of(aws, settings, at)
+    if not door.prune(here):
+        console.say(f"{at.group} has no expired rule of ours: nothing to do")
+    untagged = [r for r in here.listed() if r.ours and not r.tagged and r.expires and r.expires <= here.now]
+    for rule in untagged:
+        console.say(
+            f"note: {rule.id} of {rule.owner} has expired too, by its description alone: inv rds.revoke-my-ip there"
+        )

@@ -1,0 +1,112 @@
+"""The instance's own security group: nothing comes in at birth, the door opens it later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from config.rds import Rds
+from ops.aws import Aws, code, speaking
+from ops.console import say
+from ops.errors import InProgress, Problem
+from ops.rds import tags
+
+TRIES = 20
+PAUSE = 15.0
+"""Seconds between tries to remove a group that the instance's interface still holds."""
+
+
+def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
+    """Return the id of the instance's group in this VPC, made if it is not there.
+
+    Its tags come with its birth, so a run that was cut off right after it finds
+    it again. Raises `Problem` if somebody else's group has the name.
+    """
+    ec2 = aws.client("ec2")
+    with speaking():
+        for group in found(ec2, rds, vpc_id):
+            return str(group["GroupId"])
+        try:
+            made = ec2.create_security_group(
+                GroupName=name(rds),
+                Description=f"Door of the RDS instance {rds.identifier} (inv rds.allow-my-ip)",
+                VpcId=vpc_id,
+                TagSpecifications=[{"ResourceType": "security-group", "Tags": tags.to_aws(tags_of(rds))}],
+            )
+        except ec2.exceptions.ClientError as error:
+            if code(error) != "InvalidGroup.Duplicate":
+                raise
+            return namesake(ec2, rds, vpc_id)
+    group_id = str(made["GroupId"])
+    say(f"made the security group {group_id} ({name(rds)}): no address may enter yet")
+    return group_id
+
+
+def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -> list[str]:
+    """Remove the instance's group and return the ids of what was removed; none there is well too.
+
+    AWS lets a group go only when the network interface of the deleted instance
+    is gone: that is waited for, and ends in `InProgress` if it takes too long.
+    """
+    ec2, removed = aws.client("ec2"), []
+    with speaking():
+        for group in found(ec2, rds):
+            delete(ec2, str(group["GroupId"]), sleep)
+            removed.append(str(group["GroupId"]))
+    return removed
+
+
+def name(rds: Rds) -> str:
+    """Return the group's name, unique within a VPC for AWS; one that begins with sg- it would refuse."""
+    return f"rds-{rds.identifier.lower()}"
+
+
+def tags_of(rds: Rds) -> dict[str, str]:
+    """Return the tags that make a group this instance's."""
+    return {**tags.of_project(rds.project), tags.INSTANCE: rds.identifier.lower()}
+
+
+def found(ec2: Any, rds: Rds, vpc_id: str = "") -> list[dict[str, Any]]:
+    """Return this instance's groups by their tags; the project's name may have changed since."""
+    wanted = {"tag:ManagedBy": tags.MANAGED_BY, f"tag:{tags.INSTANCE}": rds.identifier.lower()}
+    if vpc_id:
+        wanted["vpc-id"] = vpc_id
+    filters = [{"Name": key, "Values": [value]} for key, value in wanted.items()]
+    pages = ec2.get_paginator("describe_security_groups").paginate(Filters=filters)
+    return [group for page in pages for group in page["SecurityGroups"]]
+
+
+def namesake(ec2: Any, rds: Rds, vpc_id: str) -> str:
+    """Return the group of our name if it is ours: a search by tags may lag behind its birth."""
+    filters = [{"Name": "group-name", "Values": [name(rds)]}, {"Name": "vpc-id", "Values": [vpc_id]}]
+    for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
+        its = tags.from_aws(group.get("Tags"))
+        if its.get("ManagedBy") == tags.MANAGED_BY and its.get(tags.INSTANCE) == rds.identifier.lower():
+            return str(group["GroupId"])
+        raise Problem(
+            f"the security group {group['GroupId']} is called {name(rds)} and is not ours: "
+            f"remove it, or tag it ManagedBy={tags.MANAGED_BY} and {tags.INSTANCE}={rds.identifier.lower()}"
+        )
+    raise InProgress(f"the security group {name(rds)} is just being made by another run: run this again")
+
+
+def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
+    """Delete one group, waiting while something still holds it."""
+    for left in reversed(range(TRIES)):
+        try:
+            ec2.delete_security_group(GroupId=group_id)
+        except ec2.exceptions.ClientError as error:
+            if code(error) == "InvalidGroup.NotFound":
+                return
+            if code(error) != "DependencyViolation":
+                raise
+            if not left:
+                break
+            if left == TRIES - 1:
+                say(f"{group_id} is still held by a network interface: waiting for it to go")
+            sleep(PAUSE)
+        else:
+            say(f"removed the security group {group_id}")
+            return
+    raise InProgress(f"the security group {group_id} is still in use: run this again in some minutes")

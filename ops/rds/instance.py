@@ -1,0 +1,200 @@
+"""The instance as AWS knows it: found by name, known as ours by its tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from config.rds import Rds
+from config.settings import Settings
+from ops.aws import OTHER_SERVICE, Aws, code
+from ops.console import say
+from ops.errors import InProgress, Misconfigured, Problem
+from ops.rds import request, tags
+from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, Clock, Events, Goal, Row, stopped, usable, wait
+
+STOP_DAYS = 7
+"""After which AWS starts a stopped instance by itself."""
+
+
+def find(aws: Aws, identifier: str) -> dict[str, Any] | None:
+    """Return DescribeDBInstances' row of an instance, or None."""
+    client = aws.client("rds")
+    try:
+        rows = client.describe_db_instances(DBInstanceIdentifier=identifier).get("DBInstances")
+    except client.exceptions.ClientError as error:
+        if code(error) == "DBInstanceNotFound":
+            return None
+        raise
+    except KeyError:  # botocore's, on XML that is none of RDS's
+        rows = None
+    if not rows:  # RDS has either one or an error
+        raise Misconfigured(OTHER_SERVICE.format("RDS"))
+    row: dict[str, Any] = rows[0]
+    return row
+
+
+def required(aws: Aws, rds: Rds) -> dict[str, Any]:
+    """Return the row of an instance that must be there, ours or not."""
+    row = find(aws, rds.identifier)
+    if row is None:
+        raise Problem(
+            f"there is no instance {rds.identifier} in {aws.region}: inv rds.create makes it "
+            "(or correct rds.identifier, AWS_DEFAULT_REGION)"
+        )
+    return row
+
+
+def mine(row: Row, rds: Rds) -> bool:
+    """Whether the suite made this instance for this project, or adopted it."""
+    have = tags.from_aws(row.get("TagList"))
+    return tags.ours(have) and have.get("Project") == rds.project
+
+
+def host(row: Row) -> str:
+    """Return the name of the endpoint, or nothing while AWS does not know it."""
+    return str(row.get("Endpoint", {}).get("Address") or "")
+
+
+def port(row: Row) -> int:
+    return int(row.get("Endpoint", {}).get("Port") or 5432)
+
+
+def endpoint(row: Row) -> str:
+    """Return the name of the endpoint; raise `InProgress` while AWS does not know it."""
+    if not host(row):
+        raise InProgress(
+            f"{row['DBInstanceIdentifier']} is {row['DBInstanceStatus']}, its address is not known yet: "
+            "inv rds.create goes on waiting"
+        )
+    return host(row)
+
+
+def wait_for(aws: Aws, rds: Rds, goal: Goal, clock: Clock) -> Row | None:
+    """Wait with the settings' limit, showing state and events."""
+    events = Events(aws.client("rds"), rds.identifier, clock)
+    return wait(lambda: find(aws, rds.identifier), goal, events, rds.wait_minutes, clock)
+
+
+def start(aws: Aws, rds: Rds, clock: Clock) -> str:
+    """Start a stopped instance, and return what to tell."""
+    row = required(aws, rds)
+    if usable(row):
+        return f"{rds.identifier} is available already: nothing to do"
+    if row["DBInstanceStatus"] == "stopping":
+        wait_for(aws, rds, Goal("rds.start", stopped, HOPELESS), clock)
+    if row["DBInstanceStatus"] in ("stopped", "stopping", "inaccessible-encryption-credentials-recoverable"):
+        aws.client("rds").start_db_instance(DBInstanceIdentifier=rds.identifier)
+    # the state may lag behind the call, so stopped is no fault here
+    wait_for(aws, rds, Goal("rds.start", usable, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
+    return f"{rds.identifier} is available"
+
+
+def stop(aws: Aws, rds: Rds, clock: Clock) -> str:
+    """Stop an instance, and return what to tell: AWS starts it again by itself."""
+    row: Row | None = required(aws, rds)
+    assert row is not None
+    already = stopped(row)
+    if not already and row["DBInstanceStatus"] != "stopping":
+        aws.client("rds").stop_db_instance(DBInstanceIdentifier=rds.identifier)
+    row = wait_for(aws, rds, Goal("rds.stop", stopped, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
+    assert row is not None
+    return f"{rds.identifier} is stopped{' already' if already else ''}; {restarts(row)}; storage and backups are still billed"
+
+
+def restarts(row: Row) -> str:
+    """Say when AWS starts a stopped instance: told by AWS, else seven days from now at most."""
+    told = row.get("AutomaticRestartTime")
+    if told:
+        return f"AWS starts it by itself on {told:%Y-%m-%d %H:%M} UTC"
+    latest = datetime.now(timezone.utc) + timedelta(days=STOP_DAYS)
+    return f"AWS starts it by itself after {STOP_DAYS} days, on {latest:%Y-%m-%d} at the latest"
+
+
+def snapshot_name(rds: Rds, kind: str) -> str:
+    """Return a name for a snapshot, with the time in it."""
+    return f"{rds.identifier}-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+
+
+def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
+    """Make a snapshot and wait for it; one that is just being made is waited for instead."""
+    client = aws.client("rds")
+    row = required(aws, rds)
+    known = client.describe_db_snapshots(DBInstanceIdentifier=rds.identifier, SnapshotType="manual")["DBSnapshots"]
+    name = name.lower()
+    found = [s for s in known if s["DBSnapshotIdentifier"] == name or (not name and s["Status"] == "creating")]
+    if found:
+        name = found[0]["DBSnapshotIdentifier"]
+        say(f"the snapshot {name} is {found[0]['Status']}")
+    else:
+        name = name or snapshot_name(rds, "snapshot")
+        labels = tags.to_aws(tags.from_aws(row.get("TagList")) | tags.of_project(rds.project))
+        client.create_db_snapshot(
+            DBInstanceIdentifier=row["DBInstanceIdentifier"], DBSnapshotIdentifier=name, Tags=labels
+        )
+    await_snapshot(client, name, rds.wait_minutes, clock)
+    return name
+
+
+def await_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None:
+    """Wait until a snapshot can be used."""
+    begun, shown = clock.monotonic(), ""
+    while True:
+        snapshot = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0]
+        if snapshot["Status"] == "available":
+            return
+        if snapshot["Status"] == "failed":
+            raise Problem(f"the snapshot {name} has failed: delete it, then run this again")
+        if clock.monotonic() - begun >= minutes * 60:
+            raise InProgress(f"the snapshot {name} is still {snapshot['Status']}: run this again to go on waiting")
+        state = f"{snapshot['Status']}, {snapshot.get('PercentProgress', 0)}%"
+        if state != shown:
+            say(f"{name}: {state}")
+            shown = state
+        clock.sleep(INTERVAL)
+
+
+def facts(settings: Settings, aws: Aws, row: Row) -> dict[str, Any]:
+    """Return what rds.status shows."""
+    rds = settings.rds
+    pending = {name: value for name, value in row.get("PendingModifiedValues", {}).items() if value}
+    if "MasterUserPassword" in pending:
+        pending["MasterUserPassword"] = "a new one"
+    secret: Mapping[str, Any] = row.get("MasterUserSecret", {})
+    return {
+        "instance": row["DBInstanceIdentifier"],
+        "status": row["DBInstanceStatus"],
+        "ours": mine(row, rds),
+        "endpoint": host(row) or None,
+        "port": port(row),
+        "engine": f"{row.get('Engine', '')} {row.get('EngineVersion', '')}",
+        "class": row.get("DBInstanceClass"),
+        "storage": f"{row.get('AllocatedStorage')} GB {row.get('StorageType', '')}",
+        "zone": row.get("AvailabilityZone"),
+        "public": row.get("PubliclyAccessible"),
+        "encrypted": row.get("StorageEncrypted"),
+        "groups": [group["VpcSecurityGroupId"] for group in row.get("VpcSecurityGroups", [])],
+        "user": row.get("MasterUsername"),
+        "password": f"managed by RDS ({secret.get('SecretStatus', '')})" if secret else "yours",
+        "backup days": row.get("BackupRetentionPeriod"),
+        "deletion protection": row.get("DeletionProtection"),
+        "created": row.get("InstanceCreateTime"),
+        "restart": row.get("AutomaticRestartTime"),
+        "pending": pending or None,
+        "differs": request.differing(settings, aws.region, row) or None,
+    }
+
+
+def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the facts as lines of a table; a list takes one line for each of its items."""
+    words = {True: "yes", False: "no"}
+    lines = []
+    for about, value in facts.items():
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, Mapping):
+            items = [f"{name} becomes {new}" for name, new in value.items()]
+        for item in items:
+            shown = words[item] if isinstance(item, bool) else item
+            lines.append({"about": about, "value": shown})
+    return lines

@@ -1,0 +1,75 @@
+"""Production where the variables do not name all of it: RDS is asked for the rest."""
+
+from __future__ import annotations
+
+from config.settings import Settings
+from config.targets import Target, reached
+from ops.aws import Aws, errors, explain
+from ops.console import hide, say
+from ops.errors import LoginFailed, Misconfigured, Problem
+from ops.rds import ca, instance, secret
+from ops.rds.waiting import Row
+
+
+def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
+    """Return the target that the instance of the settings is; `why` says what the variables lack."""
+    aws = aws or Aws(settings, tell=say)
+    failures: tuple[type[Exception], ...] = (Problem, *errors())
+    try:
+        row = instance.find(aws, settings.rds.identifier)
+    except failures as error:
+        told = error if isinstance(error, Problem) else explain(error)
+        raise Misconfigured(f"{why}; RDS was not asked: {told}") from error
+    if row is None:
+        raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")
+    host = instance.endpoint(row)
+    named = settings.vars.get("PROD_DB_ENDPOINT")
+    if named and named.lower().rstrip(".") != host.lower():
+        raise Misconfigured(f"{why} (the instance {settings.rds.identifier} is another one: {host})")
+    login = credentials(settings, aws, row)
+    hide(login.password)
+    say(f"prod is asked from RDS: {row['DBInstanceIdentifier']}")
+    params = {
+        "user": login.user,
+        "password": login.password,
+        "host": host,
+        "port": str(instance.port(row)),
+        "dbname": settings.database,
+    }
+    return reached(settings, Target("prod", source(row), params))
+
+
+def source(row: Row) -> str:
+    return "the RDS secret" if row.get("MasterUserSecret") else "POSTGRES_MASTER_PASSWORD"
+
+
+def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
+    """Return the managed secret's login, else the user's own."""
+    if row.get("MasterUserSecret"):
+        return secret.read(aws, row)
+    password = settings.vars.get("POSTGRES_MASTER_PASSWORD")
+    if not password:
+        raise Misconfigured(
+            f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set POSTGRES_MASTER_PASSWORD in .env"
+        )
+    return secret.Login(settings.vars.get("POSTGRES_MASTER_USERNAME") or str(row["MasterUsername"]), password)
+
+
+def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
+    """Return the target with the secret read anew: it may have rotated since. Raises `error` if it has not."""
+    if target.source != "the RDS secret":
+        raise error
+    fresh = asked(settings, why=str(error))
+    if fresh.password == target.password:
+        raise LoginFailed(
+            f"{target.address}: the login in the RDS secret is refused, also read anew: inv rds.status tells whether it is "
+            "being rotated, inv rds.rotate-password makes a new one"
+        ) from error
+    return fresh
+
+
+def certificates(settings: Settings, target: Target) -> None:
+    """Fetch the bundle that the target's TLS is checked against, if it is ours and not there yet."""
+    path = ca.bundle(settings)
+    if target.params.get("sslrootcert") == str(path) and not path.exists():
+        ca.fetch(settings)

@@ -1,0 +1,233 @@
+"""The CreateDBInstance request, and what AWS would refuse in it: pure, so that all of it is tested offline.
+
+The rules are those that RDS enforces, not those of its API text: that one
+leaves out the blank in passwords, and says that gp3 needs Iops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.rds import Rds
+from config.settings import Settings
+from config.targets import MAINTENANCE, MASK, is_port
+from ops.rds import tags
+
+EXTENDED_SUPPORT = {
+    True: "open-source-rds-extended-support",
+    False: "open-source-rds-extended-support-disabled",
+}
+TAKEN_USERS = ("admin", "rdsadmin", "public", "none", "user", "all", "default", "group", "order", "select", "table")
+FREE_INSIGHTS_DAYS = 7
+GP3_TUNABLE_GB = 400
+PROVISIONED = ("io1", "io2")
+
+# Setting -> (field of the request, field of DescribeDBInstances)
+COMPARED = {
+    "instance_class": ("DBInstanceClass", "DBInstanceClass"),
+    "engine_version": ("EngineVersion", "EngineVersion"),
+    "storage_gb": ("AllocatedStorage", "AllocatedStorage"),
+    "storage_max_gb": ("MaxAllocatedStorage", "MaxAllocatedStorage"),
+    "storage_type": ("StorageType", "StorageType"),
+    "iops": ("Iops", "Iops"),
+    "throughput": ("StorageThroughput", "StorageThroughput"),
+    "encrypted": ("StorageEncrypted", "StorageEncrypted"),
+    "zone": ("AvailabilityZone", "AvailabilityZone"),
+    "public": ("PubliclyAccessible", "PubliclyAccessible"),
+    "multi_az": ("MultiAZ", "MultiAZ"),
+    "backup_days": ("BackupRetentionPeriod", "BackupRetentionPeriod"),
+    "deletion_protection": ("DeletionProtection", "DeletionProtection"),
+    "extended_support": ("EngineLifecycleSupport", "EngineLifecycleSupport"),
+    "auto_minor_upgrade": ("AutoMinorVersionUpgrade", "AutoMinorVersionUpgrade"),
+    "iam_auth": ("EnableIAMDatabaseAuthentication", "IAMDatabaseAuthenticationEnabled"),
+    "insights_mode": ("DatabaseInsightsMode", "DatabaseInsightsMode"),
+    "insights_days": ("PerformanceInsightsRetentionPeriod", "PerformanceInsightsRetentionPeriod"),
+    "copy_tags": ("CopyTagsToSnapshot", "CopyTagsToSnapshot"),
+    "the master user": ("MasterUsername", "MasterUsername"),
+    "the database": ("DBName", "DBName"),
+}
+
+
+@dataclass(frozen=True)
+class Master:
+    """The login that the instance is born with."""
+
+    user: str
+    password: str = field(repr=False)
+    """Empty: RDS makes one and keeps it in Secrets Manager."""
+    port: str
+
+
+def master(settings: Settings) -> Master:
+    """Return the login, from the variables that prod's URL is built from."""
+    get = settings.vars.get
+    return Master(
+        user=get("POSTGRES_MASTER_USERNAME") or settings.rds_read[0].master_username,
+        password=get("POSTGRES_MASTER_PASSWORD"),
+        port=get("POSTGRES_PORT", "5432"),
+    )
+
+
+def build(settings: Settings, region: str, groups: list[str], version: str = "") -> dict[str, Any]:
+    """Return the request. What is unset is left out, so that AWS's own default holds.
+
+    `version` is the minor version that AWS takes for the major one of the settings.
+    """
+    rds, login = settings.rds, master(settings)
+    asked: dict[str, Any] = {
+        "DBInstanceIdentifier": rds.identifier,
+        "DBName": settings.database,
+        "DBInstanceClass": rds.instance_class,
+        "Engine": "postgres",
+        "EngineVersion": version or rds.engine_version,
+        "MasterUsername": login.user,
+        "Port": int(login.port),
+        "AllocatedStorage": rds.storage_gb,
+        "MaxAllocatedStorage": rds.storage_max_gb,
+        "StorageType": rds.storage_type,
+        "Iops": rds.iops,
+        "StorageThroughput": rds.throughput,
+        "StorageEncrypted": rds.encrypted,
+        "AvailabilityZone": f"{region}{rds.zone}" if rds.zone else None,
+        "DBSubnetGroupName": rds.subnet_group,
+        "VpcSecurityGroupIds": groups,  # never left out: AWS would take the VPC's default group
+        "PubliclyAccessible": rds.public,  # never left out: AWS's default depends on the subnet group
+        "MultiAZ": rds.multi_az,
+        "BackupRetentionPeriod": rds.backup_days,
+        "DeletionProtection": rds.deletion_protection,
+        "EngineLifecycleSupport": None if rds.extended_support is None else EXTENDED_SUPPORT[rds.extended_support],
+        "AutoMinorVersionUpgrade": rds.auto_minor_upgrade,
+        "EnableIAMDatabaseAuthentication": rds.iam_auth,
+        "DatabaseInsightsMode": rds.insights_mode,
+        "CopyTagsToSnapshot": rds.copy_tags,
+        "Tags": tags.to_aws(tags.of_project(rds.project)),
+    }
+    if rds.insights_days is not None:
+        asked |= {"EnablePerformanceInsights": True, "PerformanceInsightsRetentionPeriod": rds.insights_days}
+    asked |= {"MasterUserPassword": login.password} if login.password else {"ManageMasterUserPassword": True}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def masked(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request as it may be shown."""
+    return {name: MASK if name == "MasterUserPassword" else value for name, value in request.items()}
+
+
+def faults(settings: Settings, region: str | None) -> list[str]:
+    """Return everything in the settings and variables that AWS would refuse, without asking it."""
+    rds, found = settings.rds_read[0], list(settings.rds_read[1])
+    found += [f"rds.{fault}" for check in CHECKS for fault in check(rds)]
+    found += login_faults(settings)
+    if not region:
+        found.append("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
+    elif not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
+        found.append(f"AWS_DEFAULT_REGION {region!r} is no region: write it like ca-central-1")
+    return found
+
+
+def name_faults(rds: Rds) -> Iterator[str]:
+    name = rds.identifier
+    if not re.fullmatch(r"[a-z](-?[a-z0-9])*", name) or len(name) > 63:
+        yield (
+            f"identifier {name!r}: use at most 63 letters, digits and single hyphens, first a letter, last no hyphen"
+        )
+    if not re.fullmatch(r"db\.[a-z0-9-]+\.[a-z0-9]+", rds.instance_class):
+        yield f"instance_class {rds.instance_class!r}: write it like db.t4g.micro"
+    if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", rds.engine_version):
+        yield f"engine_version {rds.engine_version!r}: give a major version like 18, or an exact one like 18.4"
+    if rds.zone and not re.fullmatch("[a-z]", rds.zone):
+        yield f"zone {rds.zone!r}: give the letter of the zone, behind the region's name, or unset"
+    if rds.zone and rds.multi_az:
+        yield "zone and multi_az exclude each other: unset the zone"
+    if not re.fullmatch(r"[\w .:/=+@-]{1,256}", rds.project) or rds.project.lower().startswith("aws:"):
+        yield f"project {rds.project!r}: a tag holds at most 256 letters, digits, blanks and _.:/=+-@"
+    if not rds.ca_url.startswith("https://"):
+        yield "ca_url: give an https:// URL, since anyone on the way could change what comes by another"
+
+
+def storage_faults(rds: Rds) -> Iterator[str]:
+    kind, size = rds.storage_type, rds.storage_gb
+    if kind not in ("gp2", "gp3", *PROVISIONED):
+        yield f"storage_type {kind!r}: use gp3 (or gp2, io1, io2)"
+    smallest = 100 if kind in PROVISIONED else 20
+    if not smallest <= size <= 65536:
+        yield f"storage_gb {size}: give {smallest} to 65536 for {kind}"
+    if rds.storage_max_gb is not None and not size < rds.storage_max_gb <= 65536:
+        yield f"storage_max_gb {rds.storage_max_gb}: give more than storage_gb, which is {size}, or unset"
+    tuned = [name for name in ("iops", "throughput") if getattr(rds, name) is not None]
+    if kind == "gp3" and size < GP3_TUNABLE_GB and tuned:
+        yield f"{' and '.join(tuned)}: AWS refuses any value for gp3 below {GP3_TUNABLE_GB} GB: unset"
+    if kind == "gp2" and tuned:
+        yield f"{' and '.join(tuned)}: gp2 takes none: unset"
+    if kind in PROVISIONED and rds.iops is None:
+        yield f"iops: {kind} needs a number"
+
+
+def upkeep_faults(rds: Rds) -> Iterator[str]:
+    if rds.backup_days > 35:
+        yield f"backup_days {rds.backup_days}: give 0 (none) to 35"
+    days, mode = rds.insights_days, rds.insights_mode
+    if days is not None and days not in (FREE_INSIGHTS_DAYS, 731) and (days % 31 or not 31 <= days <= 23 * 31):
+        yield f"insights_days {days}: give 7 (free), a multiple of 31, or 731"
+    if mode not in (None, "standard", "advanced"):
+        yield f"insights_mode {mode!r}: use standard, advanced or unset"
+    if mode == "advanced" and (days is None or days < 465):
+        yield "insights_mode advanced needs insights_days of 465 or more, and costs: use standard"
+
+
+CHECKS = (name_faults, storage_faults, upkeep_faults)
+
+
+def login_faults(settings: Settings) -> Iterator[str]:
+    """Yield the faults of user, password, port and database; no part of a password is ever in one."""
+    login, database = master(settings), settings.database
+    source = "POSTGRES_MASTER_USERNAME" if settings.vars.get("POSTGRES_MASTER_USERNAME") else "rds.master_username"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,15}", login.user):
+        yield f"{source} {login.user!r}: use 1 to 16 letters, digits and _, first a letter"
+    elif login.user.lower() in TAKEN_USERS or login.user.lower().startswith("pg_"):
+        yield f"{source} {login.user!r}: the name is reserved: use another, like postgres"
+    if login.password:
+        yield from password_faults(login.password)
+    if not is_port(login.port) or int(login.port) < 1150:
+        yield f"POSTGRES_PORT {login.port!r}: RDS takes 1150 to 65535"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", database):
+        yield f"db.name {database!r}: RDS takes 1 to 63 letters, digits and _, first a letter (no hyphen)"
+    elif database.lower() in MAINTENANCE:
+        yield f"db.name {database!r}: it belongs to the server itself: name a database of your own"
+
+
+def password_faults(password: str) -> Iterator[str]:
+    about = "POSTGRES_MASTER_PASSWORD"
+    if not 8 <= len(password) <= 128:
+        yield f"{about}: RDS takes 8 to 128 characters (or unset it, and RDS makes and keeps one)"
+    names = {"/": "a slash", "@": "an @", '"': "a double quote", " ": "a blank"}
+    bad = [name for character, name in names.items() if character in password]
+    if not all(" " <= character <= "~" for character in password):
+        bad.append("a character that is not plain ASCII")
+    if bad:
+        yield f"{about}: RDS takes no password with {', '.join(bad)}"
+
+
+def differing(settings: Settings, region: str, row: Mapping[str, Any]) -> list[str]:
+    """Return, in words, where an instance is not what the settings say; what AWS does not tell is passed over."""
+    wanted, found = build(settings, region, []), []
+    for setting, (asked, told) in COMPARED.items():
+        want, have = wanted.get(asked), row.get(told)
+        if want is None or have is None:
+            continue
+        if setting == "engine_version" and f"{have}.".startswith(f"{want}."):
+            continue
+        if want != have:
+            found.append(f"{setting} is {plain(have)}, the settings say {plain(want)}")
+    return found
+
+
+def plain(value: Any) -> str:
+    """Return a value as invoke.yaml writes it."""
+    for on, text in EXTENDED_SUPPORT.items():
+        if value is on or value == text:
+            return "yes" if on else "no"
+    return str(value)

@@ -1,0 +1,91 @@
+"""What an instance leaves in the env file: how to reach it, and never a password that RDS keeps."""
+
+from __future__ import annotations
+
+import socket
+
+from config.settings import Settings
+from config.targets import Target, is_rds, parse
+from ops.console import hide, say
+from ops.env.variables import forget, store
+from ops.errors import Misconfigured
+from ops.rds import instance, request
+from ops.rds.waiting import Row
+
+ENDPOINT, URL = "PROD_DB_ENDPOINT", "PROD_CONNECTION_URL"
+
+
+def save(settings: Settings, row: Row, *, force: bool) -> None:
+    """Save the endpoint, and the whole URL where the password is the user's own.
+
+    What is saved already is not written again. A URL that leads to a server
+    outside RDS is somebody's decision, and kept unless `force`.
+    """
+    wanted = {ENDPOINT: instance.host(row)}
+    password = settings.vars.get("POSTGRES_MASTER_PASSWORD")
+    if password and not row.get("MasterUserSecret"):
+        wanted[URL] = url(settings, row, password)
+    for name, value in wanted.items():
+        if settings.vars.saved.get(name) == value:
+            if settings.vars.hides(name):
+                say(
+                    f"note: {name} of the environment hides the one saved in {settings.vars.env_file.name}: unset {name}"
+                )
+            continue
+        if not force and (other := elsewhere(settings, name)):
+            file = settings.vars.env_file.name
+            say(f"note: {name} in {file} names {other}, kept: inv rds.endpoint --save replaces it")
+            continue
+        store(settings, name, value)
+    left = settings.vars.get(URL)
+    if left and URL not in wanted and host_of(left) != instance.host(row):
+        say(f"note: {URL} is set and names another server: prod is that one until you unset it")
+
+
+def url(settings: Settings, row: Row, password: str) -> str:
+    """Return prod's URL with the user's own password in it."""
+    hide(password)
+    params = {
+        "user": str(row.get("MasterUsername") or request.master(settings).user),
+        "password": password,
+        "host": instance.host(row),
+        "port": str(instance.port(row)),
+        "dbname": settings.database,
+    }
+    return Target("prod", URL, params).url(show_password=True)
+
+
+def elsewhere(settings: Settings, name: str) -> str:
+    """Return the server outside RDS that a saved variable names, or nothing."""
+    saved = settings.vars.saved.get(name, "")
+    host = host_of(saved) if name == URL else saved
+    return host if host and not is_rds(host) else ""
+
+
+def host_of(text: str) -> str:
+    """Return the host of a URL, or nothing if it cannot be read."""
+    try:
+        return parse(text, URL, "prod").host
+    except Misconfigured:
+        return ""
+
+
+def clear(settings: Settings, host: str) -> None:
+    """Take out what was saved about an instance that is gone, and nothing else."""
+    if host and settings.vars.saved.get(ENDPOINT) == host:
+        forget(settings, ENDPOINT)
+    if host and host_of(settings.vars.saved.get(URL, "")) == host:
+        forget(settings, URL)
+    for name in (ENDPOINT, URL):
+        if host and host in settings.vars.environ.get(name, ""):
+            say(f"note: {name} of the environment still names the instance that is gone: unset {name}")
+
+
+def resolves(settings: Settings, host: str) -> bool:
+    """Whether the name leads somewhere from here; a tunnel's address stands for that."""
+    if settings.vars.get("PROD_DB_HOSTADDR"):
+        return True
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False

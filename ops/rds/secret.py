@@ -1,0 +1,41 @@
+"""The master password that RDS keeps in Secrets Manager: read at use, never copied to a file.
+
+RDS rotates it every seven days, so whoever saved it is locked out a week later.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from ops.aws import Aws, code
+from ops.console import hide
+from ops.errors import InProgress, Problem
+from ops.rds.waiting import Row
+
+
+@dataclass(frozen=True)
+class Login:
+    """User and password as the secret holds them."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+def read(aws: Aws, row: Row) -> Login:
+    """Return the login in an instance's managed secret; its password is masked from here on."""
+    arn = row["MasterUserSecret"]["SecretArn"]
+    client = aws.client("secretsmanager")
+    try:
+        held = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+        login = Login(held["username"], held["password"])
+    except client.exceptions.ClientError as error:
+        if code(error) == "ResourceNotFoundException":
+            raise InProgress("the secret of the master user is just being made: run this again in a minute") from error
+        raise
+    except (ValueError, KeyError, TypeError):
+        raise Problem(
+            f"the secret {arn} does not hold a user and a password: it is RDS's own, see whether somebody changed it"
+        ) from None
+    hide(login.password)
+    return login

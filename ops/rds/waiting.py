@@ -1,0 +1,161 @@
+"""Waiting for an instance: what happens is shown, what never heals ends it at once.
+
+botocore's own waiter says nothing, gives up after 30 minutes, and sits them
+out on most states that need a person.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.aws import code, explain, transient
+from ops.console import progress, say
+from ops.errors import InProgress, Problem
+
+INTERVAL = 10.0
+"""Seconds between two looks."""
+BIRTH = 60.0
+"""Seconds for which AWS may not know yet what it has just made."""
+USABLE = ("available", "storage-optimization")
+
+HOPELESS = {
+    "failed": "it cannot be saved: inv rds.delete --no-snapshot, then inv rds.create",
+    "incompatible-network": "its VPC or subnets do not fit: mend them, then inv rds.start; or delete it and create it anew",
+    "incompatible-option-group": "give it another option group",
+    "incompatible-parameters": "its parameter group holds a value that it cannot start with: correct that, then reboot it",
+    "incompatible-restore": "it cannot be restored so: inv rds.delete --no-snapshot, then inv rds.create",
+    "incompatible-create": "it cannot be made so: inv rds.delete --no-snapshot, then inv rds.create",
+    "inaccessible-encryption-credentials": "its encryption key is disabled or not permitted: enable it",
+    "inaccessible-encryption-credentials-recoverable": "its encryption key is disabled: enable it, then inv rds.start",
+    "insufficient-capacity": "AWS has no room for it: inv rds.delete --no-snapshot, then another rds.zone or rds.instance_class",
+    "restore-error": "the restore failed: inv rds.delete --no-snapshot, then inv rds.create",
+    "storage-full": "its storage is full: raise it (aws rds modify-db-instance --allocated-storage)",
+}
+RESTING = {
+    "stopped": "inv rds.start starts it",
+    "stopping": "when it has stopped, inv rds.start starts it",
+    "deleting": "when it is gone, inv rds.create makes a new one",
+}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, so that a test need not spend any."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is waited for: `again` is the command that goes on waiting."""
+
+    again: str
+    reached: Callable[[Row | None], bool]
+    bad: Mapping[str, str]
+
+
+def usable(row: Row | None) -> bool:
+    """Whether one can connect: its address is known and its secret is made, both later than its name."""
+    return (
+        row is not None
+        and row.get("DBInstanceStatus") in USABLE
+        and bool(row.get("Endpoint", {}).get("Address"))
+        and row.get("MasterUserSecret", {}).get("SecretStatus") not in ("creating", "rotating")
+    )
+
+
+def stopped(row: Row | None) -> bool:
+    return row is not None and row.get("DBInstanceStatus") == "stopped"
+
+
+def gone(row: Row | None) -> bool:
+    return row is None
+
+
+def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: float, clock: Clock) -> Row | None:
+    """Return the instance when the goal is reached.
+
+    Raises `Problem` on a state that does not heal, `InProgress` at the limit.
+    """
+    begun, limit, seen = clock.monotonic(), minutes * 60, False
+    row: Row | None = None
+    with progress(limit) as show:
+        while True:
+            elapsed = clock.monotonic() - begun
+            try:
+                row = find()
+                if goal.reached(row):
+                    return row
+                if row is None and (seen or elapsed > BIRTH):
+                    raise Problem("the instance is gone: somebody has deleted it")
+                seen = seen or row is not None
+                events.tell()
+                state = status(row)
+                if advice := goal.bad.get(state):
+                    raise Problem(f"the instance is {state}, which waiting does not heal: {advice}")
+            except Exception as error:
+                if not transient(error):
+                    raise
+                state = f"no answer ({explain(error)})"
+            if elapsed >= limit:
+                raise InProgress(
+                    f"the instance is still {state} after {minutes:g} minutes (rds.wait_minutes): "
+                    f"run inv {goal.again} again to go on waiting"
+                )
+            show(state, elapsed)
+            try:
+                clock.sleep(min(INTERVAL, max(limit - elapsed, 1)))
+            except KeyboardInterrupt:
+                say(f"AWS goes on by itself: run inv {goal.again} again to go on waiting")
+                raise
+
+
+def status(row: Row | None) -> str:
+    """Return an instance's state in words."""
+    if row is None:
+        return "being made"
+    state = str(row.get("DBInstanceStatus") or "being made")
+    if state in USABLE and row.get("MasterUserSecret", {}).get("SecretStatus") in ("creating", "rotating"):
+        return f"{state}, its secret {row['MasterUserSecret']['SecretStatus']}"
+    if state in USABLE and not row.get("Endpoint", {}).get("Address"):
+        return f"{state}, its address not known yet"
+    return state
+
+
+class Events:
+    """What RDS itself tells about an instance, each line once."""
+
+    def __init__(self, rds: Any, identifier: str, clock: Clock) -> None:
+        self.rds, self.identifier, self.clock = rds, identifier, clock
+        self.begun = clock.monotonic()
+        self.seen: set[tuple[Any, str]] = set()
+        self.refused = False
+
+    def tell(self) -> None:
+        """Say the events since this run began; without the permission it goes without."""
+        from botocore.exceptions import ClientError
+
+        if self.refused:
+            return
+        minutes = int((self.clock.monotonic() - self.begun) // 60) + 2
+        try:
+            found = self.rds.describe_events(
+                SourceIdentifier=self.identifier, SourceType="db-instance", Duration=minutes
+            )["Events"]
+        except ClientError as error:
+            if transient(error):
+                return
+            self.refused = True
+            say(f"note: RDS events are not shown ({code(error)})")
+            return
+        for event in found:
+            key = (event.get("Date"), event.get("Message", ""))
+            if key not in self.seen:
+                self.seen.add(key)
+                say(f"RDS: {event.get('Message', '')}")

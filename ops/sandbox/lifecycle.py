@@ -1,0 +1,205 @@
+"""Up, status and down of the sandbox, whose all lies in .local/sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from config.paths import local_dir
+from config.settings import Settings
+from ops import console
+from ops.console import say
+from ops.db import launch, postmaster, server
+from ops.db import state as kept
+from ops.errors import Problem
+from ops.process import clean_environ
+from ops.sandbox import certificates, shell
+
+NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
+"""The endpoints that moto gives to instances."""
+OWNER = "rdsadmin"
+"""The superuser of RDS that nobody can log in as: master users are made beside it."""
+SECONDS = 60.0
+NEEDED = ("moto", "flask", "cryptography")
+
+
+def folder(root: Path) -> Path:
+    return root / ".local" / "sandbox"
+
+
+@contextlib.contextmanager
+def or_false() -> Iterator[None]:
+    """Print `false` where the lines for eval were to be, so that `eval "$(…)" && …` stops."""
+    try:
+        yield
+    except BaseException:
+        console.result("false")
+        raise
+
+
+def up(settings: Settings) -> list[str]:
+    """Start what does not run of the sandbox, and return the lines for the shell."""
+    home = folder(settings.root)
+    needs()
+    local_dir(settings.root)
+    home.mkdir(exist_ok=True)
+    with turns(home):
+        env_file = settings.root / shell.ENV_FILE
+        if not env_file.exists():
+            certificates.write(env_file, b"", 0o600)
+        if not (home / "ca.pem").exists() or not (home / "server.pem").exists():
+            certificates.make(home, NAME)
+        data = data_up(home)
+        state = serving(home)
+        if state and state["data_port"] != data.port:  # its Postgres came back elsewhere
+            end(home)
+            state = None
+        if not state:
+            say("starting the sandbox: moto as AWS, a Postgres of its own behind TLS")
+            state = spawn(settings.root, home)
+    say(f"the sandbox runs: AWS at 127.0.0.1:{state['aws_port']}, RDS at 127.0.0.1:{state['port']} (inv sandbox.down)")
+    if sys.stdout.isatty():
+        say('these lines are for the shell: eval "$(inv sandbox.up)"')
+    environ = settings.vars.environ
+    return shell.enter(shell.exports(state["aws_port"], state["port"], home / "ca.pem", environ), environ)
+
+
+def needs() -> None:
+    """Refuse to begin without the packages of the stand-in."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise Problem(
+            f"the sandbox needs {', '.join(missing)}: {sys.executable} -m pip install -r requirements-dev.txt"
+        )
+
+
+@contextlib.contextmanager
+def turns(home: Path) -> Iterator[None]:
+    """Let one run at a time start or stop the sandbox."""
+    with (home / "lock").open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def data_up(home: Path) -> kept.Server:
+    """Start the Postgres that stands behind every endpoint of the sandbox."""
+    if kept.load(home) is None:
+        return server.start(home, server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18)))
+    return server.start(home)
+
+
+def serving(home: Path) -> dict[str, Any] | None:
+    """Return what state.json says, if the process that wrote it still serves."""
+    try:
+        with (home / "serving").open("a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with contextlib.suppress(OSError, ValueError):
+            state: dict[str, Any] = json.loads((home / "state.json").read_text(encoding="utf-8"))
+            return state
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def spawn(root: Path, home: Path) -> dict[str, Any]:
+    """Start the sandbox's process and wait until it serves."""
+    (home / "state.json").unlink(missing_ok=True)
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops.sandbox.serve", str(home)],
+            cwd=root,
+            env=child_environ(clean_environ({})),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # it outlives this task and the terminal
+        )
+    deadline = time.monotonic() + SECONDS
+    try:
+        while not (state := serving(home)):
+            if process.poll() or time.monotonic() > deadline:
+                raise Problem(f"the sandbox does not start: {launch.last_words(words(home))} (see {home / 'log'})")
+            time.sleep(0.02)
+    finally:
+        if process.returncode is None:
+            process.returncode = 0  # it runs on: keep Python from warning about it
+    return state
+
+
+def child_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without logins: the stand-in needs none."""
+    foreign = ("AWS_", "PROD_", "POSTGRES_", "CONNECTION_", "PG", "MOTO_", "GITPOD_", "CODESPACE")
+    kept = {name: value for name, value in environ.items() if not name.startswith(foreign)}
+    return {**kept, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def words(home: Path) -> str:
+    return (home / "log").read_text(encoding="utf-8", errors="replace")
+
+
+def status(settings: Settings) -> None:
+    """Print what runs where; raise `Problem` if it does not."""
+    home = folder(settings.root)
+    state, data = serving(home), kept.load(home) if home.is_dir() else None
+    if not state or not data or not postmaster.running(data):
+        raise Problem('the sandbox does not run: eval "$(inv sandbox.up)"')
+    mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == f"http://127.0.0.1:{state['aws_port']}"
+    console.table(
+        ("what", "where"),
+        [
+            {"what": "AWS (moto)", "where": f"http://127.0.0.1:{state['aws_port']}"},
+            {"what": "RDS (TLS)", "where": f"127.0.0.1:{state['port']} as {NAME}"},
+            {"what": "Postgres", "where": f"127.0.0.1:{data.port}"},
+            {"what": "CA", "where": home / "ca.pem"},
+            {"what": "env file", "where": settings.root / shell.ENV_FILE},
+            {"what": "this shell", "where": "in the sandbox" if mine else 'outside: eval "$(inv sandbox.up)"'},
+        ],
+    )
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop the sandbox, remove all of it, and return the lines by which a shell leaves it."""
+    home = folder(settings.root)
+    if not home.is_dir():
+        say("there is no sandbox: nothing to do")
+        return shell.leave()
+    with turns(home):
+        end(home)
+        server.wipe(home)
+        for path in home.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in ("lock", "env"):
+                path.unlink()
+        env_file = settings.root / shell.ENV_FILE
+        if env_file.exists():  # it stays, empty: the shells that are still in the sandbox name it
+            certificates.write(env_file, b"", 0o600)
+    say('the sandbox is gone; eval "$(inv sandbox.down)" takes it out of this shell too')
+    return shell.leave()
+
+
+def end(home: Path) -> None:
+    """Ask the sandbox's process to stop, and wait until it has."""
+    state = serving(home)
+    if state is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(state["pid"]), signal.SIGTERM)
+    deadline = time.monotonic() + SECONDS
+    while serving(home):
+        if time.monotonic() > deadline:
+            raise Problem(f"the sandbox's process {state['pid']} does not stop: end it, then run this again")
+        time.sleep(0.02)

@@ -1,0 +1,82 @@
+"""The sandbox's one process: moto, and the TLS front of its Postgres.
+
+Started by sandbox.up with the folder as its argument. It lives as long as it holds
+the folder's lock, by which others know that it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ops import process
+from ops.sandbox import front, standin
+from ops.sandbox.certificates import write
+
+
+def main(folder: Path) -> None:
+    """Serve until told to stop; leave at once if another process does."""
+    with (folder / "serving").open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        asyncio.run(serve(folder))
+
+
+async def serve(folder: Path) -> None:
+    """Listen on both ports, write them to state.json, and wait for the end."""
+    from ops.db import state
+
+    before: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):  # the shells that were in the sandbox know its ports
+        before = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
+    data = state.load(folder)
+    assert data is not None
+    aws = moto(
+        before.get("aws_port", 0), standin.Recorder(application(), data.target("postgres"), folder / "calls.log")
+    )
+    process.export("MOTO_PORT", str(aws.server_port))
+    threading.Thread(target=aws.serve_forever, daemon=True).start()
+    doors = await front.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))
+    ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
+    write(folder / "ports.json", json.dumps(ports).encode(), 0o644)
+    write(folder / "state.json", json.dumps({"pid": os.getpid(), "data_port": data.port, **ports}).encode(), 0o644)
+    end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end.set)
+    await end.wait()
+    (folder / "state.json").unlink(missing_ok=True)
+
+
+def application() -> Any:
+    """Return moto with all its services."""
+    from moto.core.config import default_user_config
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    default_user_config["lambda"] = {"use_docker": False}  # a function that is invoked answers {}
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def moto(port: int, app: Any) -> Any:
+    """Return moto's server on a loopback port: the one it had before, or a free one."""
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
+    from werkzeug.serving import make_server
+
+    from ops.db.postmaster import free
+
+    return make_server(
+        "127.0.0.1", port if port and free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

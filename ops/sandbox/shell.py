@@ -1,0 +1,64 @@
+"""The lines for eval by which a shell enters the sandbox, and those by which it leaves."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+REGION = "ca-central-1"
+ENV_FILE = ".local/sandbox/env"
+
+# What a shell may know of the real production, or that leads the SDK past our endpoint
+FOREIGN = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "GITPOD_IP",
+    "PROD_CONNECTION_URL",
+    "PROD_DB_ENDPOINT",
+    "PROD_DB_SSLMODE",
+    "POSTGRES_MASTER_USERNAME",
+    "POSTGRES_MASTER_PASSWORD",
+    "DB_SG_ID",
+    "DB_SG_RULE_ID",
+)
+FAMILIES = ("PROD_", "POSTGRES_MASTER_", "DB_SG_", "AWS_ENDPOINT_URL_")
+
+
+def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the sandbox: settings that a user has too, with its values."""
+    values = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws_port}",
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "POSTGRES_PORT": str(port),
+        "PROD_DB_HOSTADDR": "127.0.0.1",
+        "PROD_DB_SSLROOTCERT": str(ca),
+        "ENV_FILE": ENV_FILE,
+    }
+    if any(name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name in environ):
+        for name in ("NO_PROXY", "no_proxy"):  # the SDK would ask the proxy for 127.0.0.1
+            kept = [part for part in environ.get(name, "").split(",") if part and part != "127.0.0.1"]
+            values[name] = ",".join(["127.0.0.1", *kept])
+    return values
+
+
+def enter(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Return what the shell has to evaluate to be in the sandbox, and nowhere else."""
+    others = (name for name in sorted(environ) if name.startswith(FAMILIES) and re.fullmatch(r"\w+", name))
+    unset = [name for name in dict.fromkeys([*FOREIGN, *others]) if name not in values]
+    return [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(value)}" for name, value in values.items())]
+
+
+def leave() -> list[str]:
+    """Return what takes the sandbox out of a shell again."""
+    names = exports(0, 0, Path(), {})
+    return [f"unset {' '.join(names)}"]

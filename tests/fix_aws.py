@@ -1,0 +1,189 @@
+"""AWS for the tests: moto behind a front that records every call and can cut the connection to it.
+
+What moto imitates badly (states, refusals, the managed secret) is not tested
+with it but with botocore's Stubber, or by an answer that the front gives itself.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from config.settings import Settings, load
+from ops.aws import Aws
+from ops.console import say
+from ops.rds.waiting import Clock
+
+READS = ("Describe", "Get", "List")
+REGION = "ca-central-1"
+LOGIN = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it came over the wire."""
+
+    action: str
+    params: dict[str, str]
+
+    @property
+    def writes(self) -> bool:
+        return not self.action.startswith(READS)
+
+
+Answer = tuple[str, bytes]
+"""An HTTP status line and a body that takes the place of moto's answer."""
+
+
+@dataclass
+class Front:
+    """A WSGI application before moto's."""
+
+    app: Callable[..., Iterable[bytes]]
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    before: Callable[[Call], Answer | None] = lambda _: None
+    """May answer instead of moto: the call is not carried out."""
+    clients: dict[str, Any] = field(default_factory=dict)
+    """Making a client takes longer than most tests."""
+    after: Callable[[Call], Answer | None] = lambda _: None
+    """May answer after moto has carried the call out: its own answer is lost."""
+
+    @property
+    def writes(self) -> list[str]:
+        return [call.action for call in self.calls if call.writes]
+
+    def forget(self) -> None:
+        self.calls.clear()
+
+    def reset(self) -> None:
+        """Start from an empty AWS, with nothing recorded and nothing cut."""
+        from moto.moto_api._internal.models import moto_api_backend
+
+        moto_api_backend.reset()
+        self.calls.clear()
+        self.before = self.after = lambda _: None
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        call = recorded(environ, body)
+        self.calls.append(call)
+        if refused := self.before(call):
+            return answered(refused, start)
+        begun: list[Any] = []
+        sent = list(self.app(environ, lambda *args: begun.extend(args)))
+        if lost := self.after(call):
+            return answered(lost, start)
+        start(*begun)
+        return sent
+
+    def aws(self, settings: Settings, **_: object) -> Aws:
+        """Return an `Aws` with clients that all tests share."""
+        aws = Aws(settings, tell=say)
+        aws._clients = self.clients
+        return aws
+
+
+def recorded(environ: dict[str, Any], body: bytes) -> Call:
+    params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    action = params.pop("Action", "") or target.rpartition(".")[2]
+    return Call(action, params)
+
+
+def answered(answer: Answer, start: Callable[..., Any]) -> list[bytes]:
+    status, body = answer
+    start(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def error(code: str, status: str = "400 Bad Request") -> Answer:
+    """Return a refusal as RDS and EC2 word it; each reads its own part."""
+    text = (
+        f"<Response><Errors><Error><Code>{code}</Code><Message>said {code}</Message></Error></Errors>"
+        f"<Error><Code>{code}</Code><Message>said {code}</Message></Error></Response>"
+    )
+    return status, text.encode()
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, *args: Any) -> None:
+        """Say nothing: the calls are recorded."""
+
+
+@pytest.fixture(scope="session")
+def front() -> Iterator[Front]:
+    """moto on a free port of this machine, for all tests of this process."""
+    pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    made = Front(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, made, threaded=True, request_handler=Quiet)
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def cloud(front: Front, monkeypatch: pytest.MonkeyPatch) -> Front:
+    """An empty AWS, with the login to it in the environment."""
+    front.reset()
+    for name, value in {**LOGIN, "AWS_ENDPOINT_URL": front.url, "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    return front
+
+
+@dataclass
+class Hands:
+    """A clock that is moved by sleeping, and by nothing else."""
+
+    time: float = 0.0
+    slept: list[float] = field(default_factory=list)
+    then: Callable[[float], None] = lambda _: None
+    """What happens while one sleeps."""
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+        self.then(self.time)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.monotonic, self.sleep)
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+Configure = Callable[..., Settings]
+
+
+@pytest.fixture
+def configure(root: Path) -> Configure:
+    """Settings as a task loads them: options of the rds: section, then variables."""
+
+    def made(rds: dict[str, str] | None = None, **environ: str) -> Settings:
+        import os
+
+        config = {"rds": {"ca_url": "https://127.0.0.1:1/none.pem", **(rds or {})}}
+        return load(config, {**os.environ, **environ}, root)
+
+    return made

@@ -1,0 +1,198 @@
+"""Clients: where login, region and endpoint come from, and what each refusal means in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from botocore import exceptions as e
+from botocore.parsers import ResponseParserError
+
+from config.settings import load
+from ops import aws
+from ops.aws import Aws, explain
+from ops.cli import translate
+from ops.console import say
+from ops.errors import Misconfigured
+from ops.rds import instance
+from tests.fix_aws import Answer, Configure, Front
+from tests.fix_cli import Cli
+
+
+def refused(code: str, status: int = 400, message: str = "what AWS said") -> e.ClientError:
+    return e.ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},
+        "CreateDBInstance",
+    )
+
+
+TABLE: list[tuple[Exception, int, str]] = [
+    (e.NoCredentialsError(), 2, "no AWS login: run aws configure"),
+    (e.PartialCredentialsError(provider="env", cred_var="x"), 2, "no AWS login"),
+    (e.NoRegionError(), 2, "no AWS region: set AWS_DEFAULT_REGION"),
+    (e.ProfileNotFound(profile="work"), 2, "(work) could not be found: correct AWS_PROFILE"),
+    (e.InvalidRegionError(region_name="x y"), 2, "correct AWS_DEFAULT_REGION"),
+    (e.UnauthorizedSSOTokenError(), 2, "has expired: aws sso login"),
+    (e.SSOTokenLoadError(error_msg="x"), 2, "has expired: aws sso login"),
+    (e.TokenRetrievalError(provider="sso", error_msg="x"), 2, "has expired: aws sso login"),
+    (ResponseParserError("not XML"), 2, "what answers at AWS_ENDPOINT_URL does not know this service"),
+    (e.EndpointConnectionError(endpoint_url="https://x"), 1, "AWS was not reached"),
+    (e.ConnectTimeoutError(endpoint_url="https://x"), 1, "AWS was not reached"),
+    (e.ReadTimeoutError(endpoint_url="https://x"), 1, "AWS was not reached"),
+    (e.SSLError(endpoint_url="https://x", error="bad"), 1, "AWS was not reached"),
+    (e.ParamValidationError(report="bad"), 2, "Parameter validation failed"),
+    (e.DataNotFoundError(data_path="x"), 1, "AWS: Unable to load data"),
+    (refused("ExpiredToken", 403), 2, "log in again, then run this again: it goes on where it was"),
+    (refused("RequestExpired"), 2, "log in again"),
+    (refused("InvalidClientTokenId", 403), 2, "AWS does not know this login (InvalidClientTokenId)"),
+    (refused("AuthFailure", 401), 2, "AWS does not know this login"),
+    (refused("AccessDenied", 403), 1, "does not permit CreateDBInstance: ask for the rights in config/policies"),
+    (refused("UnauthorizedOperation", 403), 1, "does not permit CreateDBInstance"),
+    (refused("Throttling"), 1, "run this again in a minute, it goes on where it was"),
+    (refused("RequestLimitExceeded", 503), 1, "run this again in a minute"),
+    (refused("InternalFailure", 500), 1, "AWS failed at CreateDBInstance (InternalFailure): run this again"),
+    (refused("UnknownOperationException"), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
+    (refused("404", 404, ""), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
+    (refused("InvalidParameterValue"), 2, "what AWS said (InvalidParameterValue): inv rds.create --dry-run"),
+    (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
+    *((refused(code), 2 if code.startswith("InvalidParameter") else 1, advice) for code, advice in aws.ADVICE.items()),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "says"), TABLE, ids=[f"{n}" for n in range(len(TABLE))])
+def test_each_error_is_one_line_with_what_to_do(error: Exception, code: int, says: str) -> None:
+    exit = translate(error)
+    assert exit is not None
+    assert exit.code == code == explain(error).code
+    assert says in str(exit.message)
+    assert "\n" not in str(exit.message)
+
+
+def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> None:
+    """From botocore's own model, less those of features that we do not ask for."""
+    import botocore.session
+
+    model = botocore.session.get_session().get_service_model("rds")
+    codes = {
+        shape.metadata["error"]["code"]
+        for shape in model.operation_model("CreateDBInstance").error_shapes
+        if "error" in shape.metadata
+    }
+    ours = {code for code in codes if not any(word in code for word in NOT_ASKED_FOR)}
+    assert ours - set(aws.ADVICE) == {"DBInstanceAlreadyExists"}  # create itself goes on with that one
+
+
+NOT_ASKED_FOR = (
+    *("Domain", "Cluster", "Tenant", "BackupPolicy", "OptionGroup", "CapacityReservation", "NetworkType"),
+    *("Certificate", "Authorization", "ParameterGroup", "DBSecurityGroup"),
+)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue"])
+def test_what_a_retry_does_not_heal_is_not_transient(code: str) -> None:
+    assert not aws.transient(refused(code))
+    assert aws.transient(refused("Throttling"))
+    assert aws.transient(refused(code, 502))
+
+
+# --- login, region, endpoint ------------------------------------------------------------
+
+
+def saved(root: Path, text: str) -> Aws:
+    (root / ".env").write_text(text)
+    return Aws(load({}, {}, root), tell=say)
+
+
+def test_a_login_saved_in_the_env_file_is_handed_to_boto3(root: Path) -> None:
+    made = saved(root, "AWS_ACCESS_KEY_ID=AKIA1\nAWS_SECRET_ACCESS_KEY=abcdef12\nAWS_DEFAULT_REGION=eu-west-1\n")
+    credentials = made.session.get_credentials()
+    assert (credentials.access_key, credentials.secret_key, made.region) == ("AKIA1", "abcdef12", "eu-west-1")
+    assert "amazonaws.com" in made.client("rds").meta.endpoint_url
+
+
+def test_the_environment_beats_the_env_file(root: Path) -> None:
+    (root / ".env").write_text(
+        "AWS_ACCESS_KEY_ID=AKIA1\nAWS_SECRET_ACCESS_KEY=abcdef12\nAWS_DEFAULT_REGION=eu-west-1\n"
+    )
+    environ = {"AWS_ACCESS_KEY_ID": "AKIA2", "AWS_SECRET_ACCESS_KEY": "other123", "AWS_DEFAULT_REGION": "eu-north-1"}
+    made = Aws(load({}, environ, root))
+    assert (made.session.get_credentials().access_key, made.region) == ("AKIA2", "eu-north-1")
+
+
+def test_half_a_login_in_the_environment_is_not_completed_from_the_file(root: Path) -> None:
+    """A temporary key of the shell with the session of the file would be a login that nobody has."""
+    (root / ".env").write_text("AWS_SESSION_TOKEN=of-the-file\n")
+    environ = {"AWS_ACCESS_KEY_ID": "AKIA2", "AWS_SECRET_ACCESS_KEY": "other123"}
+    assert Aws(load({}, environ, root)).session.get_credentials().token is None
+
+
+def test_an_endpoint_of_the_env_file_holds_for_its_service_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    login = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=B\nAWS_DEFAULT_REGION=eu-west-1\n"
+    made = saved(root, login + "AWS_ENDPOINT_URL_EC2=http://127.0.0.1:9/\n")
+    assert made.client("ec2").meta.endpoint_url == "http://127.0.0.1:9/"
+    assert "amazonaws.com" in made.client("rds").meta.endpoint_url
+    made.client("ec2")
+    assert capsys.readouterr().err.count("which is not AWS") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("https://rds.ca-central-1.amazonaws.com", False),
+        ("https://rds.cn-north-1.amazonaws.com.cn", False),
+        ("https://rds.ca-central-1.api.aws", False),
+        ("http://localhost:8000", True),
+        ("http://dynamodb-local:8000", True),
+        ("https://amazonaws.com.evil.example", True),
+    ],
+)
+def test_what_is_not_aws_is_known(url: str, other: bool) -> None:
+    assert aws.foreign(url) is other
+
+
+# What answers at the AWS_ENDPOINT_URL of 35 repositories of 37: a local DynamoDB, and other things
+OTHERS: dict[str, Answer] = {
+    "DynamoDB local": (
+        "400 Bad Request",
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#MissingAuthenticationToken","message":"no token"}',
+    ),
+    "a page": ("200 OK", b"<!doctype html><html><body>It works!</body></html>"),
+    "a page of XML": ("200 OK", b"<html><body>It works!</body></html>"),
+    "nothing": ("200 OK", b""),
+    "not found": ("404 Not Found", b"<html><body>no such page</body></html>"),
+    "another protocol": ("501 Not Implemented", b"<html><body>Unsupported method (POST)</body></html>"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_an_endpoint_that_does_not_speak_rds_is_one_line(cloud: Front, configure: Configure, kind: str) -> None:
+    cloud.before = lambda _: OTHERS[kind]
+    settings = configure()
+    with pytest.raises(Exception, match=r".*") as caught:
+        instance.find(cloud.aws(settings), "x")
+    exit = translate(caught.value)
+    assert exit is not None
+    assert exit.code == 2
+    assert "AWS_ENDPOINT_URL" in str(exit.message)
+
+
+def test_the_endpoint_is_said_before_anything_is_asked(cloud: Front, inv: Cli) -> None:
+    cloud.before = lambda _: OTHERS["DynamoDB local"]
+    done = inv("rds.status")
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first == f"note: rds is asked at {cloud.url}, which is not AWS (AWS_ENDPOINT_URL)"
+    assert "AWS_ENDPOINT_URL_DYNAMODB" in second
+
+
+def test_no_login_and_no_region_are_one_line_each(inv: Cli) -> None:
+    done = inv("rds.status")
+    assert (done.returncode, done.stderr) == (2, "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1\n")
+    done = inv("rds.status", env={"AWS_DEFAULT_REGION": "ca-central-1"})
+    assert (done.returncode, done.stderr) == (2, aws.NO_LOGIN + "\n")
+
+
+def test_a_bad_endpoint_names_the_variable(root: Path) -> None:
+    made = saved(root, "AWS_ENDPOINT_URL=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
+    with pytest.raises(Misconfigured, match="Invalid endpoint: localhost: correct AWS_ENDPOINT_URL"):
+        made.client("rds")

@@ -1,0 +1,146 @@
+"""The instance's own group: made once, closed at birth, found by its tags, removed with it.
+
+moto lets a group go that an instance still uses: AWS's refusals are given by the front before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops.aws import Aws
+from ops.errors import InProgress, Misconfigured, Problem
+from ops.rds import group, tags
+from tests.fix_aws import Answer, Call, Configure, Front, Hands, error
+from tests.fix_door import quick
+
+
+@pytest.fixture
+def aws(cloud: Front, configure: Configure) -> Aws:
+    return quick(Aws(configure()))
+
+
+def vpc(aws: Aws) -> str:
+    return str(aws.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"])
+
+
+def groups(aws: Aws) -> list[dict[str, Any]]:
+    found = aws.client("ec2").describe_security_groups()["SecurityGroups"]
+    return [g for g in found if g["GroupName"] != "default"]
+
+
+def test_it_is_born_with_tags_and_lets_nobody_in(aws: Aws, cloud: Front) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    [found] = groups(aws)
+    assert found["GroupId"] == made
+    assert found["IpPermissions"] == []
+    assert tags.from_aws(found["Tags"]) == {
+        "Project": "cruddur",
+        "ManagedBy": "inv",
+        "inv:instance": "cruddur-db-instance",
+    }
+    assert cloud.writes == ["CreateSecurityGroup"]
+
+
+def test_again_it_is_found_and_nothing_is_written(aws: Aws, cloud: Front) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    cloud.forget()
+    assert group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+    assert cloud.writes == []
+
+
+def test_the_group_of_another_instance_or_network_is_not_taken(aws: Aws, cloud: Front, configure: Configure) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    other = group.ensure(aws, configure({"identifier": "another"}).rds, vpc(aws))
+    there = aws.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    assert len({made, other, group.ensure(aws, aws.settings.rds, there)}) == 3
+
+
+def test_a_group_of_its_name_that_is_not_ours_is_refused(aws: Aws, cloud: Front) -> None:
+    theirs = aws.client("ec2").create_security_group(
+        GroupName=group.name(aws.settings.rds), Description="by hand", VpcId=vpc(aws)
+    )["GroupId"]
+    with pytest.raises(Problem, match=f"{theirs} is called rds-cruddur-db-instance and is not ours"):
+        group.ensure(aws, aws.settings.rds, vpc(aws))
+
+
+def test_a_search_by_tags_that_lags_behind_is_made_up_for(aws: Aws, cloud: Front) -> None:
+    """AWS may not find by its tags for a moment what it has just made."""
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    empty = b'<DescribeSecurityGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><securityGroupInfo/></DescribeSecurityGroupsResponse>'
+
+    def before(call: Call) -> Answer | None:
+        by_tags = any("tag:" in value for value in call.params.values())
+        return ("200 OK", empty) if call.action == "DescribeSecurityGroups" and by_tags else None
+
+    cloud.before = before
+    assert group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_cut_off_at_its_birth_the_next_run_finds_it(aws: Aws, cloud: Front, carried_out: bool) -> None:
+    def cut(call: Call) -> Answer | None:
+        return error("RequestLimitExceeded", "503 Service Unavailable") if call.writes else None
+
+    if carried_out:
+        cloud.after = cut
+    else:
+        cloud.before = cut
+    with pytest.raises(Problem):
+        group.ensure(aws, aws.settings.rds, vpc(aws))
+    cloud.before = cloud.after = lambda _: None
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    assert [g["GroupId"] for g in groups(aws)] == [made]
+
+
+def test_without_the_right_to_make_one_the_policy_is_named(aws: Aws, cloud: Front) -> None:
+    here = vpc(aws)
+    cloud.before = lambda call: error("UnauthorizedOperation", "403 Forbidden") if call.writes else None
+    with pytest.raises(Problem, match=r"CreateSecurityGroup.*config/policies"):
+        group.ensure(aws, aws.settings.rds, here)
+
+
+def test_an_expired_login_is_a_matter_of_configuration(aws: Aws, cloud: Front) -> None:
+    cloud.before = lambda _: error("RequestExpired")
+    with pytest.raises(Misconfigured, match="expired"):
+        group.ensure(aws, aws.settings.rds, "vpc-1")
+
+
+def test_it_is_removed_and_again_is_nothing_to_do(aws: Aws, cloud: Front, hands: Hands) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    assert group.remove(aws, aws.settings.rds, sleep=hands.sleep) == [made]
+    assert groups(aws) == []
+    cloud.forget()
+    assert group.remove(aws, aws.settings.rds, sleep=hands.sleep) == []
+    assert cloud.writes == []
+    assert hands.slept == []
+
+
+def test_only_its_own_group_is_removed(aws: Aws, cloud: Front, configure: Configure) -> None:
+    group.ensure(aws, aws.settings.rds, vpc(aws))
+    other = group.ensure(aws, configure({"identifier": "another"}).rds, vpc(aws))
+    group.remove(aws, aws.settings.rds)
+    assert [g["GroupId"] for g in groups(aws)] == [other]
+
+
+def test_a_group_that_is_still_held_is_waited_for(aws: Aws, cloud: Front, hands: Hands) -> None:
+    group.ensure(aws, aws.settings.rds, vpc(aws))
+    cloud.before = lambda call: error("DependencyViolation") if call.writes and hands.time < 60 else None
+    group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    assert groups(aws) == []
+    assert hands.time == 60
+
+
+def test_a_group_that_stays_held_ends_in_exit_3(aws: Aws, cloud: Front, hands: Hands) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    cloud.before = lambda call: error("DependencyViolation") if call.writes else None
+    with pytest.raises(InProgress, match=f"{made} is still in use: run this again") as problem:
+        group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    assert problem.value.code == 3
+
+
+def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: Front, hands: Hands) -> None:
+    group.ensure(aws, aws.settings.rds, vpc(aws))
+    cloud.before = lambda call: error("InvalidGroup.NotFound") if call.writes else None
+    group.remove(aws, aws.settings.rds, sleep=hands.sleep)

@@ -1,0 +1,368 @@
+"""The sandbox: everything without an account, through real HTTP and a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ops.db import server, state
+from ops.errors import Problem
+from ops.sandbox import certificates, front, lifecycle, shell, standin
+from tests.fix_cli import SUITE, Cli, copy_suite
+
+pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
+
+INSTANCE = "cruddur-db-instance"
+CA_URL = {"INVOKE_RDS_CA_URL": "https://127.0.0.1:1/none.pem"}  # nothing leaves this machine
+# A shell that knows the real production, and leads the SDK elsewhere
+REAL = {
+    "PROD_CONNECTION_URL": "postgresql://real:secret@real.example/cruddur",
+    "PROD_DB_ENDPOINT": "real.example",
+    "PROD_DB_SOMETHING_NEW": "x",
+    "POSTGRES_MASTER_USERNAME": "real",
+    "POSTGRES_MASTER_PASSWORD": "secret",
+    "DB_SG_ID": "sg-0123456789abcdef0",
+    "DB_SG_RULE_ID": "sgr-0123456789abcdef0",
+    "GITPOD_IP": "10.0.0.1",
+    "AWS_PROFILE": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_ENDPOINT_URL_RDS": "http://127.0.0.1:1",
+}
+
+
+def bash(root: Path, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run lines as a reader types them, in a shell with the environment activated."""
+    return subprocess.run(
+        ["bash", "-c", text],
+        cwd=root,
+        env={**os.environ, **CA_URL, **environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def writes(lines: list[str]) -> list[str]:
+    return [line for line in lines if not re.match(r"\S+ (Describe|Get|List)", line)]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """A clone, at a path with a blank and an apostrophe, whose sandbox runs."""
+    root = copy_suite(tmp_path_factory.mktemp("sandbox") / "it's a clone")
+    yield Cli(root)
+    bash(root, "inv sandbox.down")
+
+
+def entered(box: Cli, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run lines in a shell that has entered the sandbox."""
+    return bash(box.root, f'eval "$(inv sandbox.up)" && {text}', **environ)
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_the_whole_chain_in_a_fresh_clone(tmp_path: Path) -> None:
+    """As the issue words it, with the counts between its steps."""
+    root = copy_suite(tmp_path / "clone")
+    chain = f"""
+        eval "$(inv sandbox.up)" && inv rds.create && : > .local/sandbox/calls.log && inv rds.create &&
+        cp .local/sandbox/calls.log second-create && inv rds.allow-my-ip --ip 8.8.4.4 &&
+        : > .local/sandbox/calls.log && inv rds.allow-my-ip --ip 8.8.4.4 && cp .local/sandbox/calls.log second-allow &&
+        inv db.setup -t prod --confirm cruddur && inv db.sessions -t prod && inv rds.rules --json > rules &&
+        echo "port $POSTGRES_PORT" && inv rds.delete --confirm {INSTANCE} && inv sandbox.down
+    """
+    try:
+        done = bash(root, chain, **REAL)
+        assert done.returncode == 0, done.stderr
+        for name in ("second-create", "second-allow"):
+            seen = (root / name).read_text().splitlines()
+            assert seen
+            assert writes(seen) == [], name
+        [rule] = json.loads((root / "rules").read_text())
+        port = re.search(r"^port (\d+)$", done.stdout, re.MULTILINE)
+        assert port
+        assert (rule["address"], rule["protocol"], rule["from_port"]) == ("8.8.4.4/32", "tcp", int(port[1]))
+        assert rule["from_port"] == rule["to_port"]
+        assert "public.activities 9 rows" in done.stderr
+        assert "can be reached from here" in done.stderr
+        assert not (root / ".env").exists()
+        left = {path.name for path in lifecycle.folder(root).iterdir()}
+        assert left == {"env", "lock"}
+        assert (lifecycle.folder(root) / "env").read_bytes() == b""
+    finally:
+        bash(root, "inv sandbox.down")
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_the_shell_forgets_production_and_writes_no_real_env_file(box: Cli) -> None:
+    (box.root / ".env").write_text("PROD_CONNECTION_URL=postgresql://real:secret@real.example/cruddur\n")
+    done = entered(box, "env", **REAL)
+    assert done.returncode == 0, done.stderr
+    seen = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    assert not {name for name in REAL if name in seen}
+    assert seen["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert (seen["PROD_DB_HOSTADDR"], seen["ENV_FILE"]) == ("127.0.0.1", ".local/sandbox/env")
+    assert seen["PROD_DB_SSLROOTCERT"] == str(box.root / ".local/sandbox/ca.pem")
+    assert stat.S_IMODE((box.root / ".local/sandbox/env").stat().st_mode) == 0o600
+    assert stat.S_IMODE((box.root / ".local/sandbox/server.pem").stat().st_mode) == 0o600
+    before = (box.root / ".env").read_bytes()
+    done = entered(box, f"inv rds.create && inv rds.delete --no-snapshot --confirm {INSTANCE}")
+    assert done.returncode == 0, done.stderr
+    assert (box.root / ".env").read_bytes() == before
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_up_again_says_the_same_and_starts_nothing(box: Cli) -> None:
+    first, second = (bash(box.root, "inv sandbox.up") for _ in range(2))
+    assert first.stdout == second.stdout
+    assert "starting" not in second.stderr
+    status = bash(box.root, "inv sandbox.status")
+    assert status.returncode == 0
+    assert "outside" in status.stdout
+    assert "in the sandbox" in entered(box, "inv sandbox.status").stdout
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_a_process_that_was_killed_comes_back_on_the_ports_the_shells_know(box: Cli) -> None:
+    first = bash(box.root, "inv sandbox.up").stdout
+    home = lifecycle.folder(box.root)
+    os.kill(json.loads((home / "state.json").read_text())["pid"], signal.SIGKILL)
+    assert bash(box.root, "inv sandbox.status").returncode == 1
+    done = bash(box.root, "inv sandbox.up")
+    assert done.stdout == first
+    assert "starting the sandbox" in done.stderr
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_two_runs_at_once_start_one(box: Cli) -> None:
+    bash(box.root, "inv sandbox.down")
+    done = bash(box.root, "inv sandbox.up > one & inv sandbox.up > two; wait; cmp one two")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("starting the sandbox") == 1
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_the_users_own_password_is_that_of_the_database(box: Cli) -> None:
+    """RDS makes the master user as the request says; moto makes none."""
+    own = {"POSTGRES_MASTER_PASSWORD": "it's%40:own", "POSTGRES_MASTER_USERNAME": "cruddurroot"}
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in own.items())
+    done = entered(
+        box,
+        f"export {given} && inv rds.create && inv db.status -t prod && inv db.url -t prod --show-password; "
+        f"code=$?; inv rds.delete --no-snapshot --confirm {INSTANCE}; exit $code",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cruddurroot@" in done.stderr
+    assert "sslmode=verify-full" in done.stdout
+
+
+@pytest.mark.xdist_group("sandbox")
+@pytest.mark.skipif(not shutil.which("psql"), reason="psql is not installed")
+def test_psql_verifies_the_endpoints_name_too(box: Cli) -> None:
+    done = entered(
+        box,
+        'inv rds.create >&2 && psql "$(inv db.url -t prod --show-password)" -Atc '
+        '"select ssl from pg_stat_ssl where pid = pg_backend_pid()"; '
+        f"code=$?; inv rds.delete --no-snapshot --confirm {INSTANCE} >&2; exit $code",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "f"  # TLS ends in the front
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_down_twice_is_well_and_takes_the_shell_out(box: Cli) -> None:
+    done = entered(box, 'eval "$(inv sandbox.down)" && eval "$(inv sandbox.down)" && env')
+    assert done.returncode == 0, done.stderr
+    names = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert not names & {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "POSTGRES_PORT", "PROD_DB_HOSTADDR", "ENV_FILE"}
+    status = bash(box.root, "inv sandbox.status")
+    assert (status.returncode, status.stdout) == (1, "")
+    assert "inv sandbox.up" in status.stderr
+
+
+@pytest.mark.xdist_group("sandbox")
+@pytest.mark.parametrize("broken", ["moto", "postgres", "folder", "setting"])
+def test_what_fails_stops_the_line_it_stands_in(tmp_path: Path, broken: str) -> None:
+    root = copy_suite(tmp_path / "clone")
+    environ = {}
+    if broken == "moto":
+        (root / "moto").mkdir()
+        (root / "moto" / "__init__.py").write_text("raise RuntimeError('no moto today')\n")
+    elif broken == "postgres":
+        (root / ".local" / "sandbox" / ".local" / "postgres").mkdir(parents=True)
+        (root / ".local" / "sandbox" / ".local" / "postgres" / "server.json").write_text("{")
+    elif broken == "folder":
+        (root / ".local").mkdir()
+        (root / ".local" / "sandbox").write_text("")
+    else:
+        environ["INVOKE_TARGET"] = "moon"
+    try:
+        done = bash(root, "inv sandbox.up", **environ)
+        assert done.returncode in (1, 2)
+        assert done.stdout == "false\n"
+        assert "Traceback" not in done.stderr
+        assert bash(root, 'eval "$(inv sandbox.up)" && echo reached', **environ).stdout == ""
+    finally:
+        data = root / ".local" / "sandbox"
+        if data.is_dir():
+            server.wipe(data)
+
+
+def test_without_the_packages_of_the_stand_in_the_file_that_brings_them_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifecycle, "NEEDED", ("moto", "no_such_package"))
+    with pytest.raises(Problem, match=r"needs no_such_package: .* -r requirements-dev\.txt"):
+        lifecycle.needs()
+
+
+# --- the lines for the shell --------------------------------------------------------------------
+
+
+def test_a_proxy_is_told_to_leave_loopback_alone() -> None:
+    """The SDK would ask it for 127.0.0.1."""
+    ca = Path("/ca.pem")
+    assert "NO_PROXY" not in shell.exports(1, 2, ca, {})
+    values = shell.exports(1, 2, ca, {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "intern.example"})
+    assert values["NO_PROXY"] == "127.0.0.1,intern.example"
+    assert values["no_proxy"] == "127.0.0.1"
+    again = shell.exports(1, 2, ca, {"https_proxy": "http://proxy:3128", **values})
+    assert again["NO_PROXY"] == values["NO_PROXY"]
+
+
+def test_odd_names_and_values_do_not_break_the_lines(tmp_path: Path) -> None:
+    ca = tmp_path / 'it\'s $(touch here) `x` "y"' / "ca.pem"
+    lines = shell.enter(shell.exports(1, 2, ca, {}), {"PROD_ODD-NAME": "x", "PROD_FINE": "y"})
+    assert "PROD_FINE" in lines[0]
+    assert "ODD" not in lines[0]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join([*lines, 'printf %s "$PROD_DB_SSLROOTCERT"'])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert done.stdout == str(ca)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_a_login_reaches_the_stand_in() -> None:
+    environ = {"AWS_SECRET_ACCESS_KEY": "real", "PROD_CONNECTION_URL": "real", "PGPASSWORD": "real", "PATH": "/bin"}
+    assert "real" not in lifecycle.child_environ(environ).values()
+    assert lifecycle.child_environ(environ)["PATH"] == "/bin"
+
+
+def test_no_product_code_asks_whether_this_is_the_sandbox() -> None:
+    """It comes through the settings that a user has too."""
+    for path in [*(SUITE / "ops").rglob("*.py"), *(SUITE / "config").glob("*.py")]:
+        if "sandbox" not in path.parts:
+            assert "sandbox" not in path.read_text(encoding="utf-8").lower(), path
+
+
+# --- the TLS front ------------------------------------------------------------------------------
+
+
+def raw(port: int, *parts: bytes) -> bytes:
+    """Say something to the front in the clear, and return its answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        for part in parts:
+            plain.sendall(part)
+        answer = b""
+        while len(answer) < 1 or answer[:1] == b"E":
+            got = plain.recv(4096)
+            answer += got
+            if not got:
+                break
+        return answer
+
+
+@pytest.fixture
+def ports(box: Cli) -> dict[str, int]:
+    assert bash(box.root, "inv sandbox.up").returncode == 0
+    found: dict[str, int] = json.loads((lifecycle.folder(box.root) / "state.json").read_text())
+    return found
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, int]) -> None:
+    startup = b"user\0admin\0database\0cruddur\0\0"
+    message = struct.pack("!ii", len(startup) + 8, 196608) + startup
+    assert b"no encryption" in raw(ports["port"], message)
+    assert b"no encryption" in raw(ports["port"], message[:3], message[3:])
+    assert raw(ports["port"], front.GSS_REQUEST) == b"N"
+    assert b"no encryption" in raw(ports["port"], front.SSL_REQUEST + b"more, before TLS")
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(host="127.0.0.1", port=ports["port"], user="admin", dbname="x", sslmode="disable")
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) -> None:
+    """More than the buffers of either side hold."""
+    data = state.load(lifecycle.folder(box.root))
+    assert data
+    with psycopg.connect(
+        host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",
+        hostaddr="127.0.0.1",
+        port=ports["port"],
+        user=data.user,
+        password=data.passwords[0],
+        dbname="postgres",
+        sslmode="verify-full",
+        sslrootcert=str(lifecycle.folder(box.root) / "ca.pem"),
+    ) as conn:
+        sent = os.urandom(15_000_000)
+        row = conn.execute("select %s::bytea || %s::bytea", [sent, b"!"], binary=True).fetchone()
+    assert row
+    assert row[0] == sent + b"!"
+
+
+@pytest.mark.xdist_group("sandbox")
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("evil.example", "does not match host name"), ("a.b.aaaaaaaaaa.ca-central-1.rds.amazonaws.com", "does not match")],
+)
+def test_another_name_than_the_endpoints_is_not_verified(
+    box: Cli, ports: dict[str, int], host: str, words: str
+) -> None:
+    ca = str(lifecycle.folder(box.root) / "ca.pem")
+    with pytest.raises(psycopg.OperationalError, match=words):
+        psycopg.connect(
+            host=host, hostaddr="127.0.0.1", port=ports["port"], user="admin", sslmode="verify-full", sslrootcert=ca
+        )
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_another_ca_does_not_verify_the_endpoint(ports: dict[str, int], tmp_path: Path) -> None:
+    certificates.make(tmp_path, "*.example")
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        psycopg.connect(
+            host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",
+            hostaddr="127.0.0.1",
+            port=ports["port"],
+            user="admin",
+            sslmode="verify-full",
+            sslrootcert=str(tmp_path / "ca.pem"),
+        )
+
+
+def test_the_names_of_calls_are_noted_and_nothing_of_their_content() -> None:
+    scope = {"HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=AK/20261122/ca-central-1/rds/aws4_request, x"}
+    where = {"REQUEST_METHOD": "POST", "PATH_INFO": "/"}
+    form = {"Action": "CreateDBInstance", "MasterUserPassword": "secret"}
+    assert standin.call({**scope, **where}, form) == "rds CreateDBInstance"
+    assert standin.call({**scope, **where, "HTTP_X_AMZ_TARGET": "a.GetSecretValue"}, {}) == "rds GetSecretValue"
+    assert standin.call(where, form) == ""

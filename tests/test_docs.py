@@ -99,7 +99,7 @@ def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     shell(inv.root, "inv db.drop -t prod --confirm cruddur")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # xdist may run other modules between two blocks, which build on each other
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone whose sandbox runs."""
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,10 @@ from tests.test_docker import missing
 DOCS = [SUITE / "README.md", *sorted((SUITE / "docs").glob("*.md")), SUITE / "CHANGELOG.md"]
 
 
-def blocks(kind: str) -> list[str]:
-    """Return the code blocks of all documents that are marked so."""
+def blocks(kind: str, paths: Sequence[Path] = DOCS) -> list[str]:
+    """Return the code blocks of the documents that are marked so."""
     found = []
-    for path in DOCS:
+    for path in paths:
         found += re.findall(
             rf"^```{re.escape(kind)}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         )
@@ -99,20 +99,19 @@ def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     shell(inv.root, "inv db.drop -t prod --confirm cruddur")
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A clone whose sandbox runs."""
+IN_THE_SANDBOX = [path for path in DOCS if "```sh sandbox\n" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", IN_THE_SANDBOX, ids=lambda path: path.name)
+def test_the_recipes_of_a_document_in_the_sandbox(inv: Cli, path: Path) -> None:
+    """One after the other, as a reader goes through them: the later ones build on the earlier."""
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
-    root = copy_suite(tmp_path_factory.mktemp("docs-sandbox") / "clone")
-    yield root
-    shell(root, "inv sandbox.down")
-
-
-@pytest.mark.xdist_group("docs-sandbox")
-@pytest.mark.parametrize("number", range(len(blocks("sh sandbox"))))
-def test_recipe_in_the_sandbox(sandbox: Path, number: int) -> None:
-    done = shell(sandbox, 'eval "$(inv sandbox.up)"\n' + blocks("sh sandbox")[number])
-    assert done.returncode == 0, done.stderr
+    text = "\n".join(blocks("sh sandbox", [path]))
+    try:
+        done = shell(inv.root, 'eval "$(inv sandbox.up)"\n' + text)
+        assert done.returncode == 0, done.stderr
+    finally:
+        shell(inv.root, "inv sandbox.down")
 
 
 @pytest.mark.slow

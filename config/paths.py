@@ -1,5 +1,7 @@
 """Where things are, independent of the directory a task is started from."""
 
+import os
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,3 +21,20 @@ def local_dir(root: Path) -> Path:
     if not marker.exists():
         marker.write_text("*\n", encoding="utf-8")
     return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, by a rename: it is the old one or the new one."""
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.")
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)  # a power cut must not leave it empty
+        if os.geteuid() == 0:  # root must not take it from the user who owns the folder
+            owner = path.parent.stat()
+            os.chown(temporary, owner.st_uid, owner.st_gid)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -21,6 +21,8 @@ MAINTENANCE = ("postgres", "template0", "template1", "rdsadmin")
 RDS_HOST = ".rds.amazonaws.com"
 DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
 
+# Parameters that libpq itself hides; the names of newer ones tell what they are
+SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # Parameters that make up the address part of a URL; all others follow the `?`.
 ADDRESS = ("user", "password", "host", "port", "dbname")
 
@@ -87,7 +89,9 @@ class Target:
         elif ":" in host:
             host = f"[{host}]"
         port = f":{p['port']}" if p.get("port") else ""
-        query = "&".join(f"{k}={quote(v, safe='/')}" for k, v in extra.items())
+        if not show_password:
+            extra = {k: MASK if k in SECRETS else v for k, v in extra.items()}
+        query = "&".join(f"{k}={quote(v, safe='/*')}" for k, v in extra.items())
         return f"postgresql://{user}{'@' if user else ''}{host}{port}/{quote(self.dbname, safe='')}" + (
             f"?{query}" if query else ""
         )

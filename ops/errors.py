@@ -64,3 +64,7 @@ class LoginFailed(Problem):
 
 class NoDatabase(Problem):
     """The server answers, the database is not there."""
+
+
+class NotAllowed(LoginFailed):
+    """The server knows this user, but lets it into another database only."""

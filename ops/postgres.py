@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, NothingAnswers, Problem, Unreachable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -85,13 +85,19 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     params: dict[str, Any] = {
         "connect_timeout": timeout,
         "hostaddr": "",  # keeps PGHOSTADDR from leading elsewhere than the URL says
+        "keepalives_idle": 30,  # a gateway on the way forgets a silent connection within minutes
         **target.params,
         "dbname": dbname or target.dbname,
         "application_name": application(task),
         "client_encoding": "UTF8",
     }
     try:
-        return psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
+        conn = psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
+        # set for people and applications; a long load must outlive them, and the lock that waits beside it
+        conn.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
+        if conn.info.server_version >= 140000:
+            conn.execute("set idle_session_timeout = 0")
+        return conn
     except psycopg.Error as error:
         raise refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
@@ -110,6 +116,8 @@ def refusal(target: Target, text: str) -> Problem:
         return LoginFailed(f"{at}: wrong user or password: correct {target.source}")
     if re.search(r'role ".*" does not exist', text):
         return LoginFailed(f"{at}: the server has no such user: correct {target.source}")
+    if re.search(r'permission denied for database ".*"', text):
+        return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
     if re.search(r'database ".*" does not exist', text):
         return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
     if "no encryption" in text or "no pg_hba.conf entry" in text:

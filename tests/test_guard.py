@@ -14,7 +14,7 @@ import pytest
 
 from config.settings import Settings, load
 from ops import console
-from ops.db import build, place, sessions, swap
+from ops.db import build, guard, identity, place, sessions, swap
 from ops.errors import Cancelled, Misconfigured, Problem, Refused
 from tests.fix_suppliers import Database
 
@@ -27,13 +27,13 @@ def setup(settings: Settings, target: str, confirm: str) -> None:
 
 def drop(settings: Settings, target: str, confirm: str) -> None:
     with place.opened(settings, target, "db.drop", writes=True) as at:
-        place.confirm(at, "drop", confirm)
+        guard.confirm(at, "drop", confirm)
         swap.drop(at, force=True)
 
 
 def undo(settings: Settings, target: str, confirm: str) -> None:
     with place.opened(settings, target, "db.undo", writes=True) as at:
-        place.confirm(at, "undo", confirm)
+        guard.confirm(at, "undo", confirm)
         swap.undo(at, force=True)
 
 
@@ -47,7 +47,7 @@ def seed(settings: Settings, target: str, confirm: str) -> None:
 
 def kill_sessions(settings: Settings, target: str, confirm: str) -> None:
     with place.opened(settings, target, "db.kill-sessions", writes=True) as at:
-        place.confirm(at, "kill-sessions", confirm)
+        guard.confirm(at, "kill-sessions", confirm)
         sessions.end(at.conn, sessions.in_the_way(at.conn, [at.name]))
 
 
@@ -102,7 +102,7 @@ def test_prod_pasted_into_the_local_variable_is_still_prod(prod: Database, act: 
 def test_the_confirmed_act_goes_through_and_stamps(prod: Database) -> None:
     setup(as_prod(prod), "prod", prod.name)
     assert prod.scalar("select count(*) from users") == 5
-    assert comment(prod) == place.STAMP
+    assert comment(prod) == identity.STAMP
     # from now on it is known without any variable that names prod, in a clone that never saw it
     (prod.root / ".local" / "prod.json").unlink()
     with pytest.raises(Refused, match="carries the stamp"):
@@ -114,7 +114,7 @@ def test_the_stamp_keeps_the_comment_and_is_set_once(prod: Database) -> None:
     for _ in range(2):
         schema = prod.sql("create table if not exists t (x int)")
         build.schema_load(as_prod(prod), "prod", str(schema), {}, prod.name)
-    assert comment(prod) == f"our shop {place.STAMP}"
+    assert comment(prod) == f"our shop {identity.STAMP}"
 
 
 def comment(database: Database) -> str:
@@ -126,7 +126,7 @@ def test_the_stamp_outlives_setup_drop_and_undo(prod: Database) -> None:
     setup(as_prod(prod), "prod", prod.name)
     setup(as_prod(prod), "prod", prod.name)
     undo(as_prod(prod), "prod", prod.name)
-    assert comment(prod) == place.STAMP
+    assert comment(prod) == identity.STAMP
     drop(as_prod(prod), "prod", prod.name)
     with pytest.raises(Refused, match="carries the stamp"):  # what is kept of it is production too
         setup(prod.settings(), "local", "")
@@ -220,7 +220,7 @@ def test_a_prod_that_is_away_does_not_hold_up_a_local_act(one: Database) -> None
     without = time.monotonic() - begun
     begun = time.monotonic()
     setup(one.settings(PROD_CONNECTION_URL=away), "local", "")
-    assert time.monotonic() - begun < without + place.PROBE_SECONDS + 0.5
+    assert time.monotonic() - begun < without + identity.UNSEEN + 0.5
 
 
 def test_an_rds_host_is_prod_whatever_the_variable(one: Database) -> None:
@@ -276,7 +276,7 @@ def test_the_name_typed_at_the_prompt_confirms(prod: Database, monkeypatch: pyte
     assert console.interactive()
     drop(as_prod(prod), "prod", "")
     assert prod.names() == {"__prev"}
-    assert f"PRODUCTION {prod.target().address}" in screen.getvalue()
+    assert f"drop on PRODUCTION ({prod.target().address}" in screen.getvalue()
     assert prod.server.params["password"] not in screen.getvalue()
 
 

@@ -21,7 +21,7 @@ AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: 
         (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "add ?sslmode=require"),
         (AT + "server does not support SSL, but SSL was required", LoginFailed, "remove sslmode"),
         (AT + "SSL error: certificate verify failed", LoginFailed, "TLS failed: "),
-        ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "TLS failed: "),
+        ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "inv rds.ca fetches"),
         ("[Errno -2] Name or service not known", Unreachable, "does not resolve"),
         ('could not translate host name "h" to address', Unreachable, "does not resolve"),
         (AT + "Connection refused\n\tIs the server running?", NothingAnswers, "is prod (PROD_CONNECTION_URL) running?"),

@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import Settings, load
 from config.targets import Target, ca_bundle, resolve
-from ops.db import place
+from ops.db import identity, place
 from ops.errors import InProgress, LoginFailed, Misconfigured, Problem
 from ops.rds import create, prod
 from tests.fix_aws import Call, Configure, Front, Hands
@@ -181,7 +181,7 @@ def test_the_first_connection_stamps_the_database(behind: Settings, real_port: N
         comment = one.scalar(
             "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
         )
-        assert comment == place.STAMP
+        assert comment == identity.STAMP
 
 
 def test_a_database_that_is_not_there_yet_is_not_stamped(behind: Settings, real_port: None) -> None:

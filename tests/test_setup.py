@@ -8,7 +8,7 @@ import time
 import psycopg
 import pytest
 
-from ops.db import build, place, swap
+from ops.db import build, identity, place, swap
 from ops.errors import Misconfigured, Problem, Refused
 from tests.fix_suppliers import Database
 
@@ -187,6 +187,7 @@ def test_leftovers_of_a_killed_run_are_swept(database: Database) -> None:
     with database.connect("postgres") as conn:
         conn.execute(f"create database {database.name}__next".encode())
         conn.execute(f"create database {database.name}__old".encode())
+        conn.execute(f"comment on database {database.name}__old is '{identity.KEPT}'".encode())
     setup(database)
     assert database.names() == {"", "__prev"}
 
@@ -202,6 +203,7 @@ def test_no_seed_leaves_the_tables_empty(database: Database) -> None:
         "alter database {name} set timezone to 'UTC';",
         'ALTER DATABASE "{name}" SET x.y = 1;',
         "comment on database {name} is 'x';",
+        "alter role postgres in database {name} set timezone to 'UTC';",
         "grant all on database {name} to public;",
         "\\c {name}",
         "\\connect {name}",
@@ -243,3 +245,62 @@ def test_an_owner_without_superuser_rights_can_do_it_all(database: Database) -> 
             for suffix in database.names():
                 conn.execute(f'drop database "{database.name}{suffix}"'.encode())
             conn.execute(f"drop role {role}".encode())
+
+
+@pytest.mark.parametrize("suffix", ["__old", "__prev"])
+def test_a_database_that_somebody_else_put_beside_is_never_removed(database: Database, suffix: str) -> None:
+    setup(database)
+    backup = database.name + suffix
+    with database.connect("postgres") as conn:
+        conn.execute(f"create database {backup}".encode())
+    for act in (setup, drop):
+        with pytest.raises(Refused, match=f"{backup} was not put there by inv"):
+            act(database)
+    assert database.names() == {"", suffix}
+
+
+def test_what_is_kept_is_marked_and_what_comes_back_is_not(database: Database) -> None:
+    def comments() -> dict[str, str | None]:
+        rows = database.query(
+            "select datname, shobj_description(oid, 'pg_database') as c from pg_database"
+            f" where datname like '{database.name}%'",
+            "postgres",
+        )
+        return {row["datname"].removeprefix(database.name): row["c"] for row in rows}
+
+    setup(database)
+    database.do(f"comment on database {database.name} is 'ours'")
+    setup(database)
+    assert comments() == {"": "ours", "__prev": "ours [inv: kept]"}
+    undo(database)
+    assert comments() == {"": "ours", "__prev": "ours [inv: kept]"}
+    drop(database)
+    assert comments() == {"__prev": "ours [inv: kept]"}
+    undo(database)
+    assert comments() == {"": "ours"}
+
+
+def test_timeouts_of_the_database_do_not_stop_a_setup(database: Database) -> None:
+    setup(database)
+    for setting in ("statement_timeout to '50ms'", "idle_in_transaction_session_timeout to '50ms'"):
+        database.do(f"alter database {database.name} set {setting}")
+    slow = database.sql("create table t (x int); select pg_sleep(0.2);")
+    setup(database, schema=str(slow), seed="")
+    assert database.scalar("show statement_timeout") == "50ms"
+
+
+def test_a_role_with_odd_signs_in_its_name_keeps_its_grants(database: Database) -> None:
+    setup(database)
+    role = f'{database.name}{{b}} "x'
+    quoted = '"' + role.replace('"', '""') + '"'
+    with database.connect("postgres") as conn:
+        conn.execute(f"create role {quoted}".encode())
+        conn.execute(f"grant connect on database {database.name} to {quoted}".encode())
+    try:
+        before = described(database)
+        setup(database)
+        assert described(database) == before
+    finally:
+        for suffix in ("", "__prev"):
+            database.do(f"revoke all on database {database.name}{suffix} from {quoted}", "postgres")
+        database.do(f"drop role {quoted}", "postgres")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from ops.console import say
-from ops.db import load, lock, place, seed, status, swap
+from ops.db import guard, load, lock, place, seed, status, swap
 from ops.db.script import Script, read, read_stdin
 from ops.errors import Misconfigured, NoDatabase
 
@@ -40,7 +40,7 @@ def setup(
         scripts.append(script(seeds, settings.seed))
     with place.opened(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
-        place.confirm(at, "setup", confirm)
+        guard.confirm(at, "setup", confirm)
         after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
         with lock.held(at):  # while we count, our own session would be in the next run's way
             replaced = swap.rebuild(at, plans, force=force, after=after)
@@ -59,7 +59,7 @@ def schema_load(settings: Settings, target: str, file: str, variables: Mapping[s
     source = script(file, settings.schema)
     with place.opened(settings, target, "db.schema-load", writes=True) as at:
         plan = load.plan(source, variables)
-        place.confirm(at, "schema-load", confirm)
+        guard.confirm(at, "schema-load", confirm)
         into(at, plan)
         say(f"loaded {source.name} into {at.name}")
 
@@ -71,7 +71,7 @@ def seed_load(
     source = script(file, settings.seed)
     with place.opened(settings, target, "db.seed", writes=True) as at:
         plan = load.plan(source, variables)
-        place.confirm(at, "seed", confirm)
+        guard.confirm(at, "seed", confirm)
         with lock.held(at):
             there(at)
             with at.connect() as conn:
@@ -84,7 +84,8 @@ def seed_load(
                 )
                 return
             if not same and any(s["name"] == Path(source.name).name for s in known):
-                say(f"{source.name} has changed since it was applied: applying it as it is now")
+                what = " (or its variables have)" if variables else ""
+                say(f"{source.name} has changed{what} since it was applied: applying it as it is now")
             send(at, plan, after=seed.ledger(source, variables))
         say(f"seeded {at.name} from {source.name}")
 
@@ -100,9 +101,11 @@ def send(at: place.Place, plan: load.Plan, *, after: str = "") -> None:
     """Send a script to the live database, and mark that as production if it is."""
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
-    place.stamp(at)
+    guard.stamp(at)
     with at.connect() as conn:
         load.run(at, conn, plan, after=after)
+    at.look_again()
+    guard.stamp(at)  # the file may have set another comment
 
 
 def there(at: place.Place) -> None:

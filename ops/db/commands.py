@@ -54,10 +54,10 @@ def create(c: Context, target: str = "") -> None:
 def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Drop the database; db.undo brings it back."""
     from ops.console import say
-    from ops.db import place, swap
+    from ops.db import guard, place, swap
 
     with place.opened(settings(c), target, "db.drop", writes=True) as at:
-        place.confirm(at, "drop", confirm)
+        guard.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
         kept = f"dropped {at.name}; it is kept as {at.name}{swap.PREV} until the next drop or setup (inv db.undo)"
         say(kept if dropped else f"there is no {at.name}: nothing to do")
@@ -67,10 +67,10 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Bring the previous database back, after a setup or drop."""
     from ops.console import say
-    from ops.db import place, swap
+    from ops.db import guard, place, swap
 
     with place.opened(settings(c), target, "db.undo", writes=True) as at:
-        place.confirm(at, "undo", confirm)
+        guard.confirm(at, "undo", confirm)
         swap.undo(at, force=force)
         say(f"{at.name} is the previous one again")
 
@@ -175,11 +175,11 @@ def sessions(c: Context, target: str = "", json: bool = False) -> None:
 def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
     """End all other sessions on the database."""
     from ops.console import say
-    from ops.db import place
+    from ops.db import guard, place
     from ops.db import sessions as all_sessions
 
     with place.opened(settings(c), target, "db.kill-sessions", writes=True) as at:
-        place.confirm(at, "kill-sessions", confirm)
+        guard.confirm(at, "kill-sessions", confirm)
         rows = all_sessions.in_the_way(at.conn, [at.name])
         all_sessions.end(at.conn, rows)
         for row in rows:

@@ -52,11 +52,26 @@ def up(root: Path) -> None:
 
 def down(root: Path, *, wipe: bool) -> None:
     """Stop the service; with `wipe` its volume goes too."""
-    if wipe:
-        compose(root, "rm", "-f", "-s", "-v", SERVICE)
-        compose(root, "down", "-v")
-    else:
+    if not wipe:
         compose(root, "stop", SERVICE)
+        return
+    # `compose down -v` would take the volumes of all other services too
+    container = (
+        compose(root, "ps", "-a", "-q", SERVICE) if command()[0] == "docker" else compose(root, "ps", "-q", SERVICE)
+    )
+    mounts = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}'
+    volumes = docker("inspect", "-f", mounts, *container.split()).split() if container.strip() else []
+    compose(root, "rm", "-f", "-s", "-v", SERVICE)
+    if volumes:
+        docker("volume", "rm", "-f", *volumes)
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command and return what it prints."""
+    done = process.run(["docker", *arguments], {})
+    if done.returncode != 0:
+        raise Problem(f"docker {' '.join(arguments[:2])}: {' '.join(done.stderr.split())}")
+    return done.stdout
 
 
 def outside(root: Path, target: Target) -> Target:

@@ -64,6 +64,10 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
 def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
     """Ask for the database's name before all data of a server goes, which nothing undoes."""
     target = resolve(settings, name)
+    if name == "local" and target and not server.answers(settings.root, target.port):
+        raise Misconfigured(
+            f"{target.source} names {target.address}, which is not the embedded server: unset it to wipe that one"
+        )
     database = target.dbname if target else settings.database
     if given == database:
         return

@@ -32,7 +32,8 @@ _CLOSES = re.compile(r"(COMMIT|END)\b")
 _UNDOES = re.compile(r"(ROLLBACK|ABORT)\b(?! (WORK |TRANSACTION )?TO\b)")
 _NAME = r'"(?:[^"]|"")*"|[^\s"]+'
 _NAMES_DATABASE = re.compile(
-    rf"(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?({_NAME})|(?:GRANT|REVOKE) .*? ON DATABASE (.+)"
+    rf"(?:(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?|ALTER (?:ROLE|USER) .*? IN DATABASE )({_NAME})"
+    r"|(?:GRANT|REVOKE) .*? ON DATABASE (.+)"
 )
 _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway

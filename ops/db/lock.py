@@ -44,7 +44,7 @@ def held(place: Place) -> Iterator[None]:
             raise Problem(
                 f"still held after {seconds:.0f} s by {holder(place)}: wait for it, or end that session, then run again"
             ) from None
-        conn.execute("set lock_timeout = 0")
+        conn.execute("reset lock_timeout")
     place.look_again()
     try:
         yield

@@ -19,7 +19,7 @@ select pg_get_userbyid(nullif(setrole, 0)) as role, unnest(setconfig) as setting
 from pg_db_role_setting where setdatabase = %s
 """
 GRANTS = """
-select case when grantee = 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as grantee,
+select pg_get_userbyid(nullif(grantee, 0)) as grantee,
        privilege_type as privilege, is_grantable as grantable
 from pg_database, aclexplode(datacl) where oid = %s
 """
@@ -35,7 +35,12 @@ def database(place: Place, name: str, like: dict[str, Any] | None = None) -> Non
         statement += options(like, place.facts["databases"].get("template1"))
     try:
         place.conn.execute(sql.SQL(" ").join(statement))
-    except psycopg.errors.InsufficientPrivilege:
+    except psycopg.errors.InsufficientPrivilege as error:
+        if like and "create database" not in str(error):
+            raise Problem(
+                f"{place.name} belongs to {like['owner']}, and this user may not make a database in that name "
+                f"({error.diag.message_primary}): make it a member: grant {like['owner']} to this user"
+            ) from None
         raise Problem(
             f"{place.target.params.get('user', 'this user')} may not create databases on {place.target.host}: "
             f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
@@ -91,8 +96,9 @@ def carry(place: Place, like: dict[str, Any], name: str) -> None:
     if like["datacl"]:
         todo.append(sql.SQL("revoke all on database {} from public").format(to))
         for row in postgres.fetch(place.conn, GRANTS, like["oid"]):
-            option = " with grant option" if row["grantable"] and row["grantee"] != "public" else ""
-            todo.append(sql.SQL(f"grant {row['privilege']} on database {{}} to {row['grantee']}{option}").format(to))
+            whom = sql.Identifier(row["grantee"]) if row["grantee"] else sql.SQL("public")
+            option = sql.SQL(" with grant option" if row["grantable"] and row["grantee"] else "")
+            todo.append(sql.SQL("grant {} on database {} to {}{}").format(sql.SQL(row["privilege"]), to, whom, option))
     if like["comment"]:
         todo.append(sql.SQL("comment on database {} is {}").format(to, sql.Literal(like["comment"])))
     if todo:

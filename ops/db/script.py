@@ -125,7 +125,7 @@ def read(path: Path, shown: str | None = None) -> Script:
             raise Misconfigured(f"{name} is not a regular file: use - for standard input")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise Misconfigured(f"{name}: no such file: correct --file, or paths: in invoke.yaml") from None
+        raise Misconfigured(f"{name}: no such file: correct the option, or paths: in invoke.yaml") from None
     except OSError as error:
         raise Misconfigured(f"{name}: {error.strerror}") from None
     return checked(Script(name, data.removeprefix(b"\xef\xbb\xbf"), path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,31 +14,36 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
+# Only where it is not there yet: "if not exists" wants the right to create all the same
 LEDGER = """
-create schema if not exists inv;
-comment on schema inv is 'What the inv tasks remember of this database.';
-create table if not exists inv.seeds (
-  name text not null,
-  digest text not null,
-  tables oid[] not null,
-  applied_at timestamptz not null default now(),
-  applied_by text not null
-);
-comment on table inv.seeds is 'Seed files that were applied, by the SHA-256 of their content; tables are those that got rows.';
+do $$ begin
+  if to_regclass('inv.seeds') is null then
+    create schema if not exists inv;
+    comment on schema inv is 'What the inv tasks remember of this database.';
+    create table inv.seeds (
+      name text not null,
+      digest text not null,
+      tables oid[] not null,
+      names text[] not null,
+      applied_at timestamptz not null default now(),
+      applied_by text not null
+    );
+    comment on table inv.seeds is
+      'Seed files that were applied, by the SHA-256 of their content; tables and names are of those that got rows.';
+  end if;
+end $$;
 """
 
-# An entry counts as long as every table that it filled is still there: a
-# schema that was loaded again has made new ones, and they are empty.
 APPLIED = """
-select name, digest, applied_at from inv.seeds s
-where not exists (select from unnest(s.tables) t(oid) where not exists (select from pg_class c where c.oid = t.oid))
-order by applied_at desc
+select name, digest, applied_at, names,
+       not exists (select from unnest(tables) t(oid) where not exists (select from pg_class c where c.oid = t.oid)) as intact
+from inv.seeds order by applied_at desc
 """
 
 NOTE = """
-insert into inv.seeds (name, digest, tables, applied_by)
-select {}, {}, coalesce(array_agg(relid) filter (where n_tup_ins > 0), '{{}}'), {}
-from pg_stat_xact_user_tables where schemaname <> 'inv' and schemaname !~ '^pg_temp'
+insert into inv.seeds (name, digest, tables, names, applied_by)
+select {}, {}, coalesce(array_agg(relid), '{{}}'), coalesce(array_agg(format('%I.%I', schemaname, relname)), '{{}}'), {}
+from pg_stat_xact_user_tables where n_tup_ins > 0 and schemaname <> 'inv' and schemaname !~ '^pg_temp'
 """
 
 
@@ -56,6 +61,25 @@ def ledger(script: Script, variables: Mapping[str, str]) -> str:
 
 
 def applied(conn: Connection[DictRow]) -> list[DictRow]:
-    """Return the seeds that this database holds, newest first."""
-    there = postgres.row(conn, "select to_regclass('inv.seeds') is not null as there")["there"]
-    return postgres.fetch(conn, APPLIED) if there else []
+    """Return the seeds that this database holds, newest first.
+
+    An entry counts as long as every table that it filled is still there. A
+    schema that was loaded again has made new ones, and they are empty; a
+    restored dump has new ones too, and they have rows.
+    """
+    if not postgres.row(conn, "select to_regclass('inv.seeds') is not null as there")["there"]:
+        return []
+    return [entry for entry in postgres.fetch(conn, APPLIED) if entry["intact"] or restored(conn, entry["names"])]
+
+
+def restored(conn: Connection[DictRow], names: Sequence[str]) -> bool:
+    """Whether all these tables are there and hold rows."""
+    from psycopg import sql
+
+    for name in names:
+        if not postgres.row(conn, "select to_regclass(%s) is not null as there", name)["there"]:
+            return False
+        found = conn.execute(sql.SQL("select from {} limit 1").format(sql.SQL(name)))
+        if found.fetchone() is None:
+            return False
+    return bool(names)

@@ -94,17 +94,21 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
 
 
 def end(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:
-    """End sessions; raise `Problem` for one that this user may not end."""
+    """End sessions; raise `Problem` after that if there were some that this user may not end."""
     import psycopg
 
+    left = []
     for session in sessions:
         try:
             conn.execute("select pg_terminate_backend(%s)", [session["pid"]])
         except psycopg.errors.InsufficientPrivilege:
-            raise Problem(
-                f"{describe(session)} is in the way and this user may not end it: "
-                "ask that user, or grant pg_signal_backend"
-            ) from None
+            left.append(session)
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise Problem(
+            f"{describe(left[0])}{more} is in the way and this user may not end it: ask that user; "
+            "pg_signal_backend is enough for all sessions but a superuser's"
+        )
 
 
 def settle(conn: Connection[DictRow], names: Sequence[str], seconds: float = 0.25) -> None:

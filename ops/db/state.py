@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.paths import write_private
 from config.targets import Target
 from ops.console import hide
 from ops.db import binaries
@@ -57,16 +57,9 @@ class Server:
             "passwords": self.passwords,
         }
         path = folder(self.root)
-        fd, temporary = tempfile.mkstemp(dir=path, prefix="server.")
         try:
-            with open(fd, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=2)
-                file.flush()
-                os.fsync(fd)  # without its password the data is lost: a power cut must not empty it
-            binaries.hand_over(Path(temporary))
-            os.replace(temporary, path / "server.json")
+            write_private(path / "server.json", json.dumps(content, indent=2))
         except OSError as error:
-            Path(temporary).unlink()
             raise Problem(f"the embedded server cannot write to {path}: {error.strerror}") from None
 
 

@@ -18,7 +18,12 @@ EXACT_BELOW = 1_000_000
 """Rows up to which a table is counted; beyond it the planner's estimate serves."""
 
 TABLES = """
-select format('%I.%I', nspname, relname) as name, reltuples::bigint as estimate,
+select format('%I.%I', nspname, relname) as name,
+       -- a table that was not analysed yet is guessed from its size, a partitioned one from its parts
+       case when relkind = 'p' then coalesce((select sum(greatest(l.reltuples, 0))
+                from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid), 0)
+            when reltuples > 0 then reltuples
+            else pg_relation_size(c.oid) / 100 end::bigint as estimate,
        pg_total_relation_size(c.oid) as bytes
 from pg_class c join pg_namespace n on n.oid = relnamespace
 where relkind in ('r', 'p') and nspname not in ('pg_catalog', 'information_schema', 'inv')

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ops import postgres
+from ops.console import say
 from ops.db import load, lock, making, sessions
-from ops.db.place import Place, not_maintenance, stamp
+from ops.db.guard import stamp
+from ops.db.identity import KEPT
+from ops.db.place import Place
 from ops.errors import Misconfigured, Problem, Refused
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composed
 
 NEXT, PREV, OLD = "__next", "__prev", "__old"
 LONGEST = 63 - len(NEXT)
@@ -25,7 +31,11 @@ SWAP_SECONDS = 15.0
 
 def check_name(place: Place) -> None:
     """Refuse a name that leaves no room for the databases beside it."""
-    not_maintenance(place.target)
+    if place.conn.info.dbname == place.name:
+        raise Problem(
+            f"this user is let into no other database than {place.name}, and that cannot be renamed from within: "
+            "grant connect on database postgres"
+        )
     if len(place.name.encode()) > LONGEST:
         raise Misconfigured(
             f"{place.name}: longer than {LONGEST} bytes leaves no room for the name's suffix: shorten it"
@@ -55,6 +65,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
     check_name(place)
     with lock.held(place):
         live = place.database()
+        check_kept(place, PREV, OLD)
         load.check_extensions(place, plans)
         load.check_client(place, plans)
         involved = [place.name, place.name + PREV]
@@ -95,6 +106,7 @@ def drop(place: Place, *, force: bool) -> bool:
     """Rename the database away, so that `undo` has it; False if there was none."""
     check_name(place)
     with lock.held(place):
+        check_kept(place, PREV, OLD)
         if not place.database():
             sweep(place)
             return False
@@ -115,6 +127,7 @@ def undo(place: Place, *, force: bool) -> None:
     with lock.held(place):
         if not place.database(PREV):
             raise Problem(f"there is no {place.name}{PREV} to bring back: nothing was done")
+        check_kept(place, OLD)
         sessions.check(place, [place.name, place.name + PREV], force=force)
         sweep(place)
         renames = [(place.name + PREV, place.name)]
@@ -158,12 +171,12 @@ def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> 
     from psycopg import sql
 
     conn, involved = place.conn, [old for old, _ in renames]
-    sessions.end(conn, [s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force)])
+    leaving = [s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force)]
+    sessions.end(conn, leaving)
+    for session in leaving:
+        say(f"ended {sessions.describe(session)}")
     sessions.settle(conn, involved)
-    statement = sql.SQL("; ").join(
-        sql.SQL("alter database {} rename to {}").format(sql.Identifier(old), sql.Identifier(new))
-        for old, new in renames
-    )
+    statement = sql.SQL("; ").join([*map(renamed, renames), *marks(place, renames)])
     failed: list[Exception] = []
 
     def work() -> None:
@@ -185,6 +198,44 @@ def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> 
             raise
     if failed:
         raise failed[0]
+
+
+def renamed(pair: tuple[str, str]) -> Composed:
+    """Return the SQL for one change of name."""
+    from psycopg import sql
+
+    return sql.SQL("alter database {} rename to {}").format(*map(sql.Identifier, pair))
+
+
+def marks(place: Place, renames: Sequence[tuple[str, str]]) -> Iterator[Composed]:
+    """Yield the SQL that marks what goes aside as kept, and what comes back as live.
+
+    It belongs to the renames' transaction, so what carries our mark is ours.
+    """
+    from psycopg import sql
+
+    # the one that is new has its comment already
+    ends = {name: name for name in place.facts["databases"] if not name.endswith(NEXT)}
+    for old, new in renames:
+        ends.update({name: new for name, now in ends.items() if now == old})
+    for name, end in ends.items():
+        comment = place.facts["databases"][name]["comment"] or ""
+        wanted = comment.replace(KEPT, "").strip()
+        if end != place.name:
+            wanted = f"{wanted} {KEPT}".strip()
+        if end != name and wanted != comment:
+            yield sql.SQL("comment on database {} is {}").format(sql.Identifier(end), sql.Literal(wanted or None))
+
+
+def check_kept(place: Place, *suffixes: str) -> None:
+    """Refuse to touch a database beside ours that somebody else has put there."""
+    for suffix in suffixes:
+        row = place.database(suffix)
+        if row and KEPT not in (row["comment"] or ""):
+            raise Refused(
+                f"{place.name}{suffix} was not put there by inv, which would remove it: "
+                "give it another name (alter database … rename to …), then run this again"
+            )
 
 
 def clear_the_way(place: Place, involved: Sequence[str], worker: threading.Thread, *, force: bool) -> None:

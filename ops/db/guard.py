@@ -1,0 +1,98 @@
+"""Nothing dangerous happens to production unconfirmed, and it is marked as what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from typing import TYPE_CHECKING
+
+from config.targets import Target
+from ops import postgres
+from ops.console import ask, interactive, say
+from ops.db.identity import STAMP
+from ops.errors import Problem, Refused
+
+if TYPE_CHECKING:
+    from ops.db.place import Place
+
+
+def confirm(place: Place, act: str, given: str) -> None:
+    """Ask for the database's name before a dangerous act on production.
+
+    A name given by --confirm must be right on any target.
+    """
+    if given and given != place.name:
+        raise Refused(f"--confirm {given} is not the name of this database, which is {place.name}: nothing was done")
+    if not (place.prod or elsewhere(place.target)) or given:
+        return
+    where = "production" if place.prod else "another machine"
+    why = f": {place.prod}" if place.prod else ""
+    what = f"({place.target.address}{why}){stake(place)}"
+    if not interactive():
+        raise Refused(
+            f"{act} on {where} {what}: nothing was done; if a person has decided to, add --confirm {place.name}"
+        )
+    if ask(f"{act} on {where.upper()} {what}. Type the database's name to go on:") != place.name:
+        raise Refused("the name does not match: nothing was done")
+
+
+def elsewhere(target: Target) -> bool:
+    """Whether a server is out on the network: under a full name, or a public address.
+
+    A single word is a name in a compose network, a private address a neighbour.
+    """
+    host = target.params.get("hostaddr") or target.host
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return not target.loopback and "." in host
+
+
+def stake(place: Place) -> str:
+    """Return what a dangerous act would be about, as the server estimates it."""
+    import psycopg
+
+    if not place.database():
+        return ""
+    try:
+        with place.connect() as conn:
+            found = postgres.row(
+                conn,
+                "select count(*) as tables, coalesce(sum(n_live_tup), 0) as rows,"
+                " pg_size_pretty(pg_database_size(current_database())) as size"
+                " from pg_stat_user_tables where schemaname <> 'inv'",
+            )
+    except (psycopg.Error, Problem):
+        return ""
+    kept = f"; {place.name}__prev, kept from the run before, goes for good" if place.database("__prev") else ""
+    return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}"
+
+
+def stamp(place: Place, suffix: str = "") -> None:
+    """Mark a production database as such, keeping the comment that it has."""
+    import psycopg
+    from psycopg import sql
+
+    comment = (place.database(suffix) or place.database() or {}).get("comment") or ""
+    if place.prod and STAMP not in comment:
+        statement = sql.SQL("comment on database {} is {}").format(
+            sql.Identifier(place.name + suffix), sql.Literal(f"{comment} {STAMP}".strip())
+        )
+        try:
+            place.conn.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            say(f"note: {place.name} is not marked as production: only its owner may comment on it")
+
+
+def stamp_new(place: Place) -> None:
+    """Mark an RDS instance's database on the first connection to it, so that any clone knows it.
+
+    It needs no confirmation: it changes a comment, and guards all later acts.
+    """
+    import psycopg
+
+    row = place.database()
+    if row is not None and STAMP not in (row["comment"] or ""):
+        with contextlib.suppress(psycopg.Error):  # a replica, or a user who is not the owner
+            stamp(place)
+            place.look_again()

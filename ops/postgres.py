@@ -93,15 +93,26 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     }
     try:
         conn = psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
-        # set for people and applications; a long load must outlive them, and the lock that waits beside it
-        conn.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
-        if conn.info.server_version >= 140000:
-            conn.execute("set idle_session_timeout = 0")
-        return conn
     except psycopg.Error as error:
         raise refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
+    try:
+        conn.execute(b"; ".join(b"set %s = 0" % name for name in timeouts(conn.info.server_version)))
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def timeouts(version: int) -> list[bytes]:
+    """Return the timeouts that a server of this version knows.
+
+    They are set for people and applications; a long load must outlive them, and
+    so must the session that holds the lock beside it.
+    """
+    known = [b"statement_timeout", b"idle_in_transaction_session_timeout"]
+    return [*known, b"idle_session_timeout"] if version >= 140000 else known
 
 
 def refusal(target: Target, text: str) -> Problem:
@@ -138,7 +149,12 @@ def refusal(target: Target, text: str) -> Problem:
         r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated",
         text,
     ):
-        return Unreachable(f"{at}: the host name does not resolve: correct {target.source}, or wait until it does")
+        more = ""
+        if target.name == "local" and "." not in target.host:
+            more = "; a service of docker-compose.yml belongs in CONNECTION_LOCAL_DOCKER_URL (-t docker)"
+        return Unreachable(
+            f"{at}: the host name does not resolve: correct {target.source}, or wait until it does{more}"
+        )
     if "Connection refused" in text or "No such file or directory" in text:
         if target.name == "local" and target.loopback:
             return NothingAnswers(

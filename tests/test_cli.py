@@ -186,8 +186,8 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("db.down -t prod", {PROD: "{url}"}, 2, "production is not stopped from here"),
     ("db.up", {LOCAL: "postgresql://u:hushhush@far.invalid/db"}, 2, "far.invalid, which is not this machine"),
     ("db.up", {LOCAL: "postgresql://u@127.0.0.1:1/db"}, 2, "give user and password"),
-    ("db.down --wipe", {}, 2, "add --confirm"),
-    ("db.down --wipe --confirm other", {}, 2, "other"),
+    ("db.down --wipe", {}, 2, "which is not the embedded server"),
+    ("db.down --wipe --confirm other", {}, 2, "which is not the embedded server"),
     # files
     ("db.setup --schema missing.sql", {}, 2, "missing.sql"),
     ("db.setup --seed missing.sql", {}, 2, "missing.sql"),

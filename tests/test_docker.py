@@ -73,6 +73,27 @@ def test_from_nothing_to_rows_and_away_again(docker: Cli) -> None:
     )
 
 
+@pytest.mark.slow
+def test_wipe_takes_the_data_of_the_database_only(docker: Cli) -> None:
+    """A repository has other services, whose data is nobody's to remove."""
+    file = docker.root / "docker-compose.yml"
+    image = IMAGE or "postgres:18"
+    other = f"  other:\n    image: {image}\n    environment: {{POSTGRES_PASSWORD: x}}\n    volumes: [other-data:/var/lib/postgresql]\n"
+    text = file.read_text().replace("\nvolumes:\n", f"\n{other}\nvolumes:\n  other-data:\n")
+    file.write_text(text)
+
+    def told(*argv: str) -> str:
+        return subprocess.run(argv, cwd=docker.root, capture_output=True, text=True, check=True).stdout
+
+    told(*compose.command(), "up", "-d")
+    docker.ok("db.down", "-t", "docker", "--wipe", "--confirm", "cruddur")
+    project = os.environ["COMPOSE_PROJECT_NAME"]
+    volumes = told("docker", "volume", "ls", "-q")
+    assert f"{project}_other-data" in volumes
+    assert f"{project}_db-data" not in volumes
+    assert told(*compose.command(), "ps", "-q", "other").strip()
+
+
 def test_without_docker_it_says_what_to_do(inv: Cli, tmp_path: Path) -> None:
     bare = {"PATH": str(tmp_path)}
     for args in (["db.up"], ["db.setup"], ["db.down"], ["db.wait", "--timeout", "0"]):

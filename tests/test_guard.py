@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import socket
@@ -316,3 +317,62 @@ def test_the_old_accident(prod: Database, one: Database) -> None:
         setup(both, "prod", "")
     assert untouched(prod)
     assert prod.scalar("select count(*) from activities", local.dbname) == 0
+
+
+def test_production_made_anew_behind_its_address_is_known_by_its_new_identity(prod: Database, tunnel: int) -> None:
+    """The entry that was remembered is of a server that is no more."""
+    with pytest.raises(Refused):
+        drop(as_prod(prod), "prod", "")
+    memory = prod.root / ".local" / "prod.json"
+    [entry] = json.loads(memory.read_text())
+    memory.write_text(json.dumps([{**entry, "system_id": "1"}]))
+    url = prod.target(host="localhost", port=str(tunnel)).url(show_password=True)
+    with pytest.raises(Refused, match="seen as prod before"):
+        drop(as_prod(prod, CONNECTION_URL=url), "local", "")
+    assert entry in json.loads(memory.read_text())
+    assert '"1"' not in memory.read_text()
+
+
+def test_it_is_said_when_prod_does_not_answer(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(one.settings(PROD_CONNECTION_URL="postgresql://u:p@192.0.2.1:5432/cruddur"), "local", "")
+    assert "note: prod (u@192.0.2.1:5432/cruddur) does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "8.8.4.4", "2606:4700::1"])
+def test_a_server_out_on_the_network_wants_the_name_too(one: Database, host: str) -> None:
+    setup(one.settings(), "local", "")
+    with place.opened(one.settings(), "local", "db.drop") as at:
+        there = dataclasses.replace(at, target=at.target.on(host=host))
+        assert guard.elsewhere(there.target)
+        with pytest.raises(Refused, match=rf"drop on another machine .*--confirm {one.name}"):
+            guard.confirm(there, "drop", "")
+        for near in ("db", "localhost", "192.168.1.7", "/tmp"):
+            guard.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
+
+
+def test_the_refusal_says_what_is_at_stake(prod: Database) -> None:
+    with pytest.raises(Refused, match=r"holds 2 tables, about \d+ rows, \d+ kB; \w+__prev, kept .* goes for good"):
+        setup(as_prod(prod), "prod", "")
+
+
+def test_a_stamp_that_the_load_took_away_is_set_again(prod: Database) -> None:
+    schema = prod.sql(f"comment on database {prod.name} is 'mine'")
+    build.schema_load(as_prod(prod), "prod", str(schema), {}, prod.name)
+    assert comment(prod) == f"mine {identity.STAMP}"
+
+
+def test_a_pooler_is_refused_where_a_lock_is_wanted(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "facts", lambda *args: {**identity.facts(*args), "pid": 1})
+    with pytest.raises(Misconfigured, match="a pooler stands before this server"):
+        setup(one.settings(), "local", "")
+
+
+def test_db_name_is_checked_as_a_url_is(one: Database) -> None:
+    parts = {
+        "PROD_DB_ENDPOINT": one.server.params["host"],
+        "POSTGRES_MASTER_USERNAME": one.server.params["user"],
+        "POSTGRES_MASTER_PASSWORD": one.server.params["password"],
+        "POSTGRES_PORT": one.server.params["port"],
+    }
+    with pytest.raises(Misconfigured, match="belongs to the server itself"):
+        schema_load(load({"db": {"name": "postgres"}}, parts, one.root), "prod", "postgres")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ops.db import build, seed
+from config.settings import load
+from ops import postgres
+from ops.db import binaries, build, seed
 from ops.db.script import Script
 from ops.errors import Misconfigured, Problem
 from tests.fix_suppliers import Database
@@ -194,3 +198,43 @@ def test_the_digest_does_not_mix_up_variables(tmp_path: Path) -> None:
     given: list[dict[str, str]] = [{}, {"a": "b"}, {"a": "b", "c": "d"}, {"a": "b', 'c"}, {"ab": ""}, {"a": ""}]
     assert len({seed.digest(script, variables) for variables in given}) == len(given)
     assert seed.digest(script, {"a": "1", "b": "2"}) == seed.digest(script, {"b": "2", "a": "1"})
+
+
+def test_a_copy_by_dump_and_restore_remembers_its_seeds(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables have other identities in the copy; that they hold rows tells that the seed is in them."""
+    build.setup(one.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+    bin = binaries.wheel_bin()
+    assert bin
+    env = postgres.environment(one.target(), task="test")
+    dump = subprocess.run([bin / "pg_dump"], env={**os.environ, **env}, capture_output=True, check=True).stdout
+    copy = one.name + "_copy"
+    one.do(f"create database {copy}", "postgres")
+    one.do("create table other (x int); drop table other", copy)  # makes the numbers differ
+    subprocess.run(
+        [bin / "psql", "-q"], env={**os.environ, **env, "PGDATABASE": copy}, input=dump, capture_output=True, check=True
+    )
+    there = load({}, {"CONNECTION_URL": one.target(dbname=copy).url(show_password=True)}, one.root)
+    build.seed_load(there, "local", "", {}, "", again=False)
+    assert "nothing to do" in capsys.readouterr().err
+    one.do("truncate users cascade", copy)
+    build.seed_load(there, "local", "", {}, "", again=False)
+    assert one.scalar("select count(*) from users", copy) == 5
+
+
+def test_a_user_who_may_only_insert_can_seed(one: Database) -> None:
+    build.setup(one.settings(), "local", "", build.DEFAULT, {}, "", force=False)
+    role = f"{one.name}_writer"
+    one.do(f"create role {role} login password 'x'")
+    one.do(f"grant select, insert on users to {role}; grant usage on schema inv to {role}")
+    one.do(f"grant select, insert on inv.seeds to {role}")
+    admin = dict(one.server.params)
+    try:
+        one.server.params.update(user=role, password="x")
+        more = one.sql("insert into users (display_name, handle, cognito_user_id) values ('a', 'b', 'c')", "more.sql")
+        build.seed_load(one.settings(), "local", str(more), {}, "", again=False)
+        build.seed_load(one.settings(), "local", str(more), {}, "", again=False)
+        assert one.scalar("select count(*) from users") == 6
+    finally:
+        one.server.params.clear()
+        one.server.params.update(admin)
+        one.do(f"drop owned by {role}; drop role {role}")

@@ -86,13 +86,14 @@ class Watch:
                 note(self.settings.root, facts(conn, self.prod.dbname)["system_id"], self.prod)
 
     def wait(self) -> None:
+        """Give prod the time to answer, or say that it did not and is not known from before."""
         if self.thread and self.prod:
-            known = any(entry["address"] == self.prod.address for entry in seen(self.settings.root))
-            self.thread.join(SEEN if known else UNSEEN)
-            if self.thread.is_alive() and not known:
-                say(
-                    f"note: prod ({self.prod.address}) does not answer, so whether this is the same server is not known"
-                )
+            self.thread.join(SEEN if self.known() else UNSEEN)
+            if not self.known():
+                say(f"note: prod ({self.prod.address}) does not answer: whether this is the same server is not known")
+
+    def known(self) -> bool:
+        return any(self.prod and entry["address"] == self.prod.address for entry in seen(self.settings.root))
 
 
 def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: Watch | None) -> str:

@@ -81,8 +81,10 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                 if place.database(PREV):
                     renames.insert(0, (place.name + PREV, place.name + OLD))
             rename(place, renames, force=force)
-        except BaseException:
+        except BaseException as error:
             discard(place)
+            if live and isinstance(error, Problem) and error.detail:
+                error.detail += (f"  {place.name} is as it was",)
             raise
         sweep(place)
         return live is not None

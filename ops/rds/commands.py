@@ -89,7 +89,7 @@ def snapshot(c: Context, name: str = "") -> None:
 
 @task(
     help={
-        "confirm": "the instance's identifier, which stands for typing it at the prompt",
+        "confirm": "the instance's identifier, which stands for typing it (default: ask)",
         "no-snapshot": "leave no final snapshot: the data is gone for good (default: leave one)",
     }
 )
@@ -116,7 +116,7 @@ def rotate_password(c: Context) -> None:
 
 @task()
 def ca(c: Context) -> None:
-    """Fetch the certificates that RDS servers are checked against."""
+    """Fetch the certificates that RDS is checked against."""
     from ops.console import result
     from ops.rds import ca
 

@@ -57,7 +57,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) % 2 == 0, path
         kinds |= set(fences[::2])
-    assert kinds == {"sh", "sh docker", "sh prod", "sh sandbox", "yaml"}
+    assert kinds == {"sh", "sh docker", "sh prod", "sh sandbox", "yaml", "python"}
     assert len(QUICK_START) == 2
     assert len(RECIPES) >= 5
 
@@ -208,7 +208,10 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
     ours = re.search(r"^paths:\n(?:  .*\n)+", settings, re.MULTILINE)
     assert ours
     (root / "invoke.yaml").write_text(settings.replace(ours[0], yaml))
+    theirs = "from invoke.tasks import task\n\n\n@task\ndef hello(c):\n    print('hello')\n\n\n"
+    (root / "tasks.py").write_text(theirs + (root / "tasks.py").read_text() + blocks("python")[0])
     try:
+        assert shell(root, "inv hello").stdout == "hello\n"
         done = shell(root / "backend-flask", "inv db.setup && inv db.seed && inv db.status")
         assert done.returncode == 0, done.stderr
         assert "public.activities  1" in done.stdout

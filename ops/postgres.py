@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
     from typing_extensions import LiteralString
 
+# Timeouts are set for people and applications. A long load must outlive them, and
+# so must the session that holds the lock beside it.
+TIMEOUTS_OFF_13 = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
+TIMEOUTS_OFF = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0"
 READ_ONLY = "-c default_transaction_read_only=on"
 
 # libpq parameter -> the variable by which psql and pgcli take it
@@ -98,21 +102,11 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     try:
-        conn.execute(b"; ".join(b"set %s = 0" % name for name in timeouts(conn.info.server_version)))
+        conn.execute(TIMEOUTS_OFF if conn.info.server_version >= 140000 else TIMEOUTS_OFF_13)
     except BaseException:
         conn.close()
         raise
     return conn
-
-
-def timeouts(version: int) -> list[bytes]:
-    """Return the timeouts that a server of this version knows.
-
-    They are set for people and applications; a long load must outlive them, and
-    so must the session that holds the lock beside it.
-    """
-    known = [b"statement_timeout", b"idle_in_transaction_session_timeout"]
-    return [*known, b"idle_session_timeout"] if version >= 140000 else known
 
 
 def refusal(target: Target, text: str) -> Problem:

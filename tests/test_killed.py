@@ -31,6 +31,11 @@ create table last (n int primary key);
 """
 
 
+def without_coverage() -> dict[str, str]:
+    """Return the environment less what would have coverage save its data while it is killed."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 @dataclass
 class Victim:
     """A database whose content is a number, in its first and in its last table."""
@@ -46,7 +51,7 @@ class Victim:
         return subprocess.Popen(
             [Path(sys.executable).parent / "inv", *args],
             cwd=self.cli.root,
-            env={**os.environ, "CONNECTION_URL": self.database.url},
+            env={**without_coverage(), "CONNECTION_URL": self.database.url},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

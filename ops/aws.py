@@ -98,7 +98,9 @@ def make_session(settings: Settings) -> Session:
 
     get = settings.vars.get
     # a login comes from one place as a whole: the shell's key with the file's session would be nobody's
-    values = settings.vars.environ if settings.vars.environ.get("AWS_ACCESS_KEY_ID") else settings.vars.saved
+    environ = settings.vars.environ
+    shells = environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_PROFILE")
+    values = environ if shells else settings.vars.saved
     own = {argument: values.get(name, "") for name, argument in _CREDENTIALS.items()}
     chosen: dict[str, Any] = {}
     if own["aws_access_key_id"] and own["aws_secret_access_key"]:

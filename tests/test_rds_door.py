@@ -259,6 +259,15 @@ def test_a_named_rule_of_the_other_family_gives_way_to_a_new_one(
     assert f"inv env.set DB_SG_RULE_ID={rule.id}" in capsys.readouterr().err
 
 
+def test_a_named_rule_is_not_revoked_for_one_of_ours(at: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    made, theirs = at.ours("8.8.4.4/32"), at.add("10.0.0.0/16", "lambda vpc")
+    at.cloud.forget()
+    door.allow(at.door(named=theirs), ONE)
+    assert {rule.id for rule in at.rules()} == {made, theirs}
+    assert REVOKE not in at.cloud.writes
+    assert f"{theirs} (DB_SG_RULE_ID) stays as it is" in capsys.readouterr().err
+
+
 def test_a_named_rule_that_is_gone_is_said_and_the_rule_found_by_its_tags(
     at: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:

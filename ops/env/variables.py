@@ -84,7 +84,7 @@ def store(settings: Settings, name: str, value: str, *, share: bool = False) -> 
     say(f"saved {name} in {settings.vars.env_file.name}")
     if settings.vars.environ.get(name, value) != value:
         say(f"note: {name} of the environment hides it in this shell: unset {name}")
-    if shutil.which("gp"):
+    if shared(settings):
         share_by_gp(name, value, share=share)
 
 
@@ -92,8 +92,16 @@ def forget(settings: Settings, name: str) -> None:
     """Take one variable out of the env file, and out of `gp env`."""
     dotenv.remove(settings.vars.env_file, name)
     say(f"removed {name} from {settings.vars.env_file.name}")
-    if shutil.which("gp"):
+    if shared(settings):
         process.run(["gp", "env", "-u", name], {})
+
+
+def shared(settings: Settings) -> bool:
+    """Whether Gitpod is to know too: where it is there, and what is saved is the repository's own.
+
+    Another ENV_FILE holds another world, which the next workspace must not wake up in.
+    """
+    return shutil.which("gp") is not None and not settings.vars.environ.get("ENV_FILE")
 
 
 def share_by_gp(name: str, value: str, *, share: bool) -> None:

@@ -56,6 +56,8 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     if row["DBInstanceStatus"] == "deleting":
         say(f"{rds.identifier} is being deleted already")
         return ""
+    if row.get("DeletionProtection") and row["DBInstanceStatus"] == "stopped":
+        raise Problem(f"{rds.identifier} is stopped, and AWS lifts no protection then: inv rds.start, then this again")
     if row.get("DeletionProtection"):
         client.modify_db_instance(DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True)
         say("lifted the deletion protection")

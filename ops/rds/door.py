@@ -113,7 +113,10 @@ def once(door: Door, wanted: rules.Network, offer: Offer) -> str:
                 + (": that is wide open" if rule.wide_open else "")
             )
     for rule in candidates:
-        if rule != kept:
+        users = rule == named and not is_mine(door, rule)
+        if kept and rule != kept and users and rule.network and rule.network.version == wanted.version:
+            say(f"note: {rule.id} (DB_SG_RULE_ID) stays as it is, for {rule.source}: unset DB_SG_RULE_ID")
+        elif rule != kept:
             remove(door, rule)
     return f"{done} (port {door.port}, {door.group}, {door.owner})"
 

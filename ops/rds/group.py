@@ -26,6 +26,7 @@ def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
     ec2 = aws.client("ec2")
     with speaking():
         for group in found(ec2, rds, vpc_id):
+            closed(group)
             return str(group["GroupId"])
         try:
             made = ec2.create_security_group(
@@ -41,6 +42,22 @@ def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
     group_id = str(made["GroupId"])
     say(f"made the security group {group_id} ({name(rds)}): no address may enter yet")
     return group_id
+
+
+def closed(group: dict[str, Any]) -> None:
+    """Refuse a group left over from before that lets everybody in; say what else it lets in."""
+    ranges = [
+        str(one.get("CidrIp") or one.get("CidrIpv6"))
+        for permission in group.get("IpPermissions", [])
+        for one in [*permission.get("IpRanges", []), *permission.get("Ipv6Ranges", [])]
+    ]
+    if wide := [text for text in ranges if text.endswith("/0")]:
+        raise Problem(
+            f"the security group {group['GroupId']} is there from before and lets everybody in ({wide[0]}): "
+            "remove that rule, then run this again"
+        )
+    if ranges:
+        say(f"note: the security group {group['GroupId']} is there from before and lets in {', '.join(ranges)}")
 
 
 def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -> list[str]:

@@ -126,10 +126,11 @@ def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
     found = [s for s in known if s["DBSnapshotIdentifier"] == name or (not name and s["Status"] == "creating")]
     if found:
         name = found[0]["DBSnapshotIdentifier"]
-        say(f"the snapshot {name} is {found[0]['Status']}")
+        say(f"the snapshot {name} is {found[0]['Status']} from an earlier run: no new one is made under that name")
     else:
         name = name or snapshot_name(rds, "snapshot")
-        labels = tags.to_aws(tags.from_aws(row.get("TagList")) | tags.of_project(rds.project))
+        own = {k: v for k, v in tags.from_aws(row.get("TagList")).items() if not k.startswith("aws:")}
+        labels = tags.to_aws(own | tags.of_project(rds.project))
         client.create_db_snapshot(
             DBInstanceIdentifier=row["DBInstanceIdentifier"], DBSnapshotIdentifier=name, Tags=labels
         )

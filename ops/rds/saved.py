@@ -56,10 +56,11 @@ def url(settings: Settings, row: Row, password: str) -> str:
 
 
 def elsewhere(settings: Settings, name: str) -> str:
-    """Return the server outside RDS that a saved variable names, or nothing."""
+    """Return the server that a saved variable names if that is not this instance, or nothing."""
     saved = settings.vars.saved.get(name, "")
     host = host_of(saved) if name == URL else saved
-    return host if host and not is_rds(host) else ""
+    ours = is_rds(host) and host.startswith(f"{settings.rds.identifier}.")
+    return host if host and not ours else ""
 
 
 def host_of(text: str) -> str:

@@ -126,6 +126,16 @@ def test_half_a_login_in_the_environment_is_not_completed_from_the_file(root: Pa
     assert Aws(load({}, environ, root)).session.get_credentials().token is None
 
 
+def test_a_profile_of_the_shell_is_a_login_too(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the file must not send the shell's commands to another account."""
+    (root / ".env").write_text("AWS_ACCESS_KEY_ID=AKFILE\nAWS_SECRET_ACCESS_KEY=abcdef12\n")
+    shared = tmp_path / "credentials"
+    shared.write_text("[work]\naws_access_key_id = AKWORK\naws_secret_access_key = other123\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(shared))
+    made = Aws(load({}, {"AWS_PROFILE": "work"}, root))
+    assert made.session.get_credentials().access_key == "AKWORK"
+
+
 def test_an_endpoint_of_the_env_file_holds_for_its_service_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     login = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=B\nAWS_DEFAULT_REGION=eu-west-1\n"
     made = saved(root, login + "AWS_ENDPOINT_URL_EC2=http://127.0.0.1:9/\n")

@@ -201,6 +201,13 @@ def test_gp_is_given_what_is_no_secret(inv: Cli, gp: dict[str, str], tmp_path: P
     assert given(tmp_path) == ["env", "POSTGRES_PORT=54 33"]
 
 
+def test_gp_is_not_given_what_belongs_to_another_env_file(inv: Cli, gp: dict[str, str], tmp_path: Path) -> None:
+    """A sandbox's endpoint in the next workspace would take the place of production's."""
+    inv.ok("env.set", "PROD_DB_ENDPOINT=sandbox.example.com", env={**gp, "ENV_FILE": "other.env"})
+    assert "sandbox.example.com" in (inv.root / "other.env").read_text()
+    assert given(tmp_path) == []
+
+
 def test_gp_is_given_a_secret_only_when_told_to(inv: Cli, gp: dict[str, str], tmp_path: Path) -> None:
     done = inv("env.set", "POSTGRES_MASTER_PASSWORD", env=gp, stdin=SECRET)
     assert (done.returncode, given(tmp_path)) == (0, [])

@@ -144,3 +144,21 @@ def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: F
     group.ensure(aws, aws.settings.rds, vpc(aws))
     cloud.before = lambda call: error("InvalidGroup.NotFound") if call.writes else None
     group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"), [("0.0.0.0/0", True), ("::/0", True), ("1.2.3.4/32", False), ("2600::1/128", False)]
+)
+def test_one_left_over_with_its_door_open_to_all_is_refused(
+    aws: Aws, capsys: pytest.CaptureFixture[str], source: str, refused: bool
+) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    field, key = ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
+    permission = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, field: [{key: source}]}
+    aws.client("ec2").authorize_security_group_ingress(GroupId=made, IpPermissions=[permission])
+    if refused:
+        with pytest.raises(Problem, match="lets everybody in"):
+            group.ensure(aws, aws.settings.rds, vpc(aws))
+    else:
+        assert group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+        assert f"lets in {source}" in capsys.readouterr().err

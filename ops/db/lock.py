@@ -46,11 +46,10 @@ def held(place: Place) -> Iterator[None]:
             ) from None
         conn.execute("reset lock_timeout")
     place.look_again()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(psycopg.Error):  # a lost connection has lost its locks too
-            conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
+    yield
+    # A run that was broken off gives it back with its session: its connection may be in the middle of something
+    with contextlib.suppress(psycopg.Error):  # a lost connection has lost its locks too
+        conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
 
 
 def holder(place: Place) -> str:

@@ -8,6 +8,7 @@ of value is removed before that. A run that is killed leaves at most `__next` or
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -155,11 +156,18 @@ def sweep(place: Place) -> None:
 
 
 def discard(place: Place) -> None:
-    """Remove the unfinished database; on failure the next run does it."""
-    import contextlib
+    """Remove the unfinished database; on failure the next run does it.
+
+    Over a connection of its own: whatever broke off the build may have left the
+    other one in the middle of something.
+    """
+    from psycopg import sql
 
     with contextlib.suppress(Exception):
-        sweep(place)
+        conn = postgres.connect(place.target, task=place.task, dbname=place.conn.info.dbname, timeout=5)
+        with conn:
+            conn.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(f"{SWAP_SECONDS}s")))
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(place.name + NEXT)))
 
 
 def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> None:

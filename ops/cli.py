@@ -52,6 +52,8 @@ def task(
                 silence_stdout()
                 raise Exit(code=0) from None
             except Exception as error:
+                if interrupted(error):
+                    raise Exit("cancelled", code=130) from None
                 exit = translate(error)
                 if type(error).__module__ == "builtins" and isinstance(error, OSError):
                     silence_stdout()
@@ -63,6 +65,13 @@ def task(
         return cast(Callable[P, R], made)
 
     return decorate
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error came of a Ctrl-C: a library caught in its clean-up raises one of its own on top."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def translate(error: Exception) -> Exit | None:

@@ -83,9 +83,12 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     `timeout` is in seconds. Raises `NothingAnswers`, `Unreachable`,
     `LoginFailed` or `NoDatabase`, each worded as the next step.
     """
+    import logging
+
     import psycopg
     from psycopg.rows import dict_row
 
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it has to say, it raises
     params: dict[str, Any] = {
         "connect_timeout": timeout,
         "hostaddr": "",  # keeps PGHOSTADDR from leading elsewhere than the URL says

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from invoke.exceptions import Exit
 from psycopg import sql
 
 from ops.db import build
@@ -229,6 +230,22 @@ def test_bad_input_is_one_line_and_changes_nothing(
     assert "hush" not in output
     assert not [form for form in secret_forms(live.server.params["password"]) if form in output]
     assert state(live) == before
+
+
+def test_an_error_on_top_of_a_ctrl_c_is_a_cancellation() -> None:
+    from invoke.context import Context
+
+    from ops import cli
+
+    def broken(c: Context) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ValueError("wrong nesting level")  # noqa: B904
+
+    with pytest.raises(Exit) as caught:
+        cli.task()(broken).body(Context())  # type: ignore[attr-defined]
+    assert caught.value.code == 130
 
 
 def test_the_table_holds_every_task_of_the_database() -> None:

@@ -240,7 +240,8 @@ def cut_at(step: int, *, sent: bool) -> Iterator[list[int]]:
         if count[0] < step:
             return execute(self, query, *args, **kwargs)
         if count[0] == step and sent and not any(args):
-            self.pgconn.send_query(query.as_bytes(self) if hasattr(query, "as_bytes") else query.encode())
+            raw = query.as_bytes(self) if hasattr(query, "as_bytes") else query
+            self.pgconn.send_query(raw.encode() if isinstance(raw, str) else raw)
             self.pgconn.flush()
         self.close()  # and nothing is sent after that: neither clean-up nor unlock
         raise Cut

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,9 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                     renames.insert(0, (place.name + PREV, place.name + OLD))
             rename(place, renames, force=force)
         except BaseException as error:
+            # A login that was broken off halfway lives on in the traceback, and the server waits a
+            # minute for its end: so long would it hold up the removal
+            traceback.clear_frames(error.__traceback__)
             discard(place)
             if live and isinstance(error, Problem) and error.detail:
                 error.detail += (f"  {place.name} is as it was",)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.errors import Problem
 
@@ -81,7 +81,7 @@ class Runner:
     uid: int | None = None
     gid: int | None = None
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """Return the keyword arguments for subprocess that switch to this user."""
         if self.uid is None:
             return {}
@@ -97,7 +97,7 @@ class Runner:
         if self.uid is None:
             return True
         test = 'for p in "$@"; do test -r "$p" && test -x "$p" || exit 1; done'
-        probe = subprocess.run(  # type: ignore[call-overload]
+        probe = subprocess.run(
             ["/bin/sh", "-c", test, "sh", *map(str, paths)],
             cwd="/",
             capture_output=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from ops.console import say
-from ops.db import guard, load, lock, place, seed, status, swap
+from ops.db import guard, identity, load, lock, place, seed, status, swap
 from ops.db.script import Script, read, read_stdin
 from ops.errors import Misconfigured, NoDatabase
 
@@ -49,7 +49,7 @@ def setup(
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {counts or 'none'}")
         if replaced:
-            say(f"the previous one is kept as {at.name}{swap.PREV}: inv db.undo swaps back")
+            say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"
         say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")
 

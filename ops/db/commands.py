@@ -54,12 +54,12 @@ def create(c: Context, target: str = "") -> None:
 def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Drop the database; db.undo brings it back."""
     from ops.console import say
-    from ops.db import guard, place, swap
+    from ops.db import guard, identity, place, swap
 
     with place.opened(settings(c), target, "db.drop", writes=True) as at:
         guard.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
-        kept = f"dropped {at.name}; it is kept as {at.name}{swap.PREV} until the next drop or setup (inv db.undo)"
+        kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until the next drop or setup (inv db.undo)"
         say(kept if dropped else f"there is no {at.name}: nothing to do")
 
 

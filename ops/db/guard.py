@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from config.targets import Target
 from ops import postgres
 from ops.console import ask, interactive, say
-from ops.db.identity import STAMP
+from ops.db.identity import PREV, STAMP
 from ops.errors import Problem, Refused
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def stake(place: Place) -> str:
             )
     except (psycopg.Error, Problem):
         return ""
-    kept = f"; {place.name}__prev, kept from the run before, goes for good" if place.database("__prev") else ""
+    kept = f"; {place.name}{PREV}, kept from the run before, goes for good" if place.database(PREV) else ""
     return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}"
 
 

@@ -23,7 +23,7 @@ STAMP = "[inv: prod]"
 """Marks a database as production, inside its comment."""
 KEPT = "[inv: kept]"
 """Marks a database beside ours as put there by the suite, so that nobody else's is ever removed."""
-SUFFIXES = ("__next", "__prev", "__old")
+SUFFIXES = NEXT, PREV, OLD = ("__next", "__prev", "__old")
 UNSEEN, SEEN = 2.0, 0.5
 """Seconds that a dangerous act elsewhere waits for prod to say who it is: never seen from here, or seen before."""
 

@@ -14,7 +14,6 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ops.console import say
 from ops.db import binaries, postmaster
@@ -90,7 +89,7 @@ def make(server: Server) -> None:
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     try:
         made = subprocess.run(
-            argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **user_options(who)
+            argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **who.options()
         )
     finally:
         password.unlink(missing_ok=True)
@@ -143,7 +142,7 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # it outlives this task and the terminal
-                **user_options(who),
+                **who.options(),
             )
         try:
             if postmaster.ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
@@ -186,11 +185,6 @@ def environ() -> dict[str, str]:
     from ops.process import clean_environ
 
     return clean_environ({"LC_ALL": "C", "LANG": "C"})
-
-
-def user_options(who: binaries.Runner) -> dict[str, Any]:
-    """Return the keyword arguments that run a program as `who`."""
-    return dict(who.options())
 
 
 def last_words(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres
 from ops.db import seed
+from ops.db.identity import PREV
 from ops.db.place import Place
 from ops.errors import NoDatabase
 
@@ -36,7 +37,7 @@ def report(place: Place) -> dict[str, Any]:
     """Return the facts of a target, as db.status --json prints them; sizes in bytes."""
     import psycopg
 
-    live, kept = place.database(), place.database("__prev")
+    live, kept = place.database(), place.database(PREV)
     found: dict[str, Any] = {
         "target": place.target.name,
         "source": place.target.source,

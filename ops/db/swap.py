@@ -19,14 +19,13 @@ from ops import postgres
 from ops.console import say
 from ops.db import load, lock, making, sessions
 from ops.db.guard import stamp
-from ops.db.identity import KEPT
+from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.db.place import Place
 from ops.errors import Misconfigured, Problem, Refused
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed
 
-NEXT, PREV, OLD = "__next", "__prev", "__old"
 LONGEST = 63 - len(NEXT)
 SWAP_SECONDS = 15.0
 
@@ -42,7 +41,7 @@ def check_name(place: Place) -> None:
         raise Misconfigured(
             f"{place.name}: longer than {LONGEST} bytes leaves no room for the name's suffix: shorten it"
         )
-    if place.name.endswith((NEXT, PREV, OLD)):
+    if place.name.endswith(SUFFIXES):
         raise Misconfigured(
             f"{place.target.source}: {place.name} is a name that the suite gives itself: name the database without the suffix"
         )

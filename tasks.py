@@ -7,7 +7,7 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from config.settings import DEFAULTS  # noqa: E402
+from config.defaults import DEFAULTS  # noqa: E402
 from ops.cli import explain_configuration  # noqa: E402
 from ops.db import commands as db  # noqa: E402
 from ops.env import commands as env  # noqa: E402

@@ -10,42 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from config.defaults import DEFAULTS
 from ops.errors import Misconfigured
-
-# Every key with its built-in default; "unset" leaves a field to AWS. The
-# reason for each stands beside it in invoke.yaml.
-RDS_DEFAULTS = {
-    "identifier": "cruddur-db-instance",
-    "master_username": "postgres",
-    "instance_class": "db.t4g.micro",
-    "engine_version": "18",
-    "storage_gb": "20",
-    "storage_max_gb": "50",
-    "storage_type": "gp3",
-    "iops": "unset",
-    "throughput": "unset",
-    "encrypted": "yes",
-    "zone": "unset",
-    "subnet_group": "unset",
-    "public": "yes",
-    "multi_az": "no",
-    "backup_days": "7",
-    "deletion_protection": "yes",
-    "extended_support": "no",
-    "auto_minor_upgrade": "yes",
-    "iam_auth": "yes",
-    "insights_mode": "standard",
-    "insights_days": "7",
-    "copy_tags": "yes",
-    "project": "cruddur",
-    "wait_minutes": "60",
-    "ca_url": "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem",
-}
-
-DOOR_DEFAULTS = {
-    "expires": "12h",
-    "echo": "https://checkip.amazonaws.com https://checkip.global.api.aws",
-}
 
 
 @dataclass(frozen=True)
@@ -93,10 +59,10 @@ class Door:
 class Section:
     """Reads the quoted strings of one section; all that cannot be read is collected."""
 
-    def __init__(self, name: str, config: Mapping[str, Any], defaults: Mapping[str, str]) -> None:
+    def __init__(self, name: str, config: Mapping[str, Any]) -> None:
         self.name = name
         self.config = config
-        self.defaults = defaults
+        self.defaults: Mapping[str, str] = DEFAULTS[name]
         self.faults: list[str] = []
 
     def text(self, key: str) -> str:
@@ -152,7 +118,7 @@ def refuse(about: str, faults: list[str]) -> None:
 
 def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
     """Read the rds: section; what cannot be read is a fault, and its default stands in for it."""
-    s = Section("rds", config, RDS_DEFAULTS)
+    s = Section("rds", config)
     read = Rds(
         identifier=s.text("identifier").lower(),
         master_username=s.text("master_username"),
@@ -185,7 +151,7 @@ def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
 
 def door(config: Mapping[str, Any]) -> Door:
     """Read the door: section."""
-    s = Section("door", config, DOOR_DEFAULTS)
+    s = Section("door", config)
     read = Door(expires=s.text("expires"), echo=tuple(s.text("echo").split()))
     refuse("invoke.yaml", s.faults)
     return read

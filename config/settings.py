@@ -10,28 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from config import dotenv
+from config.defaults import DEFAULTS
 from config.paths import ROOT
-from config.rds import DOOR_DEFAULTS, RDS_DEFAULTS, Door, Rds, door, rds, refuse
+from config.rds import Door, Rds, door, rds, refuse
 from ops.errors import Misconfigured
 
 TARGETS = ("local", "docker", "prod")
-
-# Every key of invoke.yaml that is ours, with its built-in default.
-DEFAULTS: dict[str, Any] = {
-    "target": "local",
-    "paths": {
-        "schema": "sql/schema.sql",
-        "seed": "sql/seed.sql",
-        "queries": "sql/queries",
-    },
-    "db": {
-        "name": "cruddur",
-        "lock_timeout": "60",
-        "connect_timeout": "10",
-    },
-    "rds": RDS_DEFAULTS,
-    "door": DOOR_DEFAULTS,
-}
 
 INVOKES_OWN = ("run", "runners", "sudo", "tasks", "timeouts")
 

@@ -90,7 +90,7 @@ def test_each_layer_imports_from_below_only(name: str) -> None:
         allowed = ("config.", "ops.errors")
     elif name == "tasks.py":
         allowed = (
-            "config.settings.DEFAULTS",
+            "config.defaults.DEFAULTS",
             "ops.cli",
             *(f"ops.{d.name}.commands" for d in (SUITE / "ops").iterdir()),
         )

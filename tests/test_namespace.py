@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tasks
-from config.settings import DEFAULTS
+from config.defaults import DEFAULTS
 from config.variables import VARIABLES
 from ops import errors
 

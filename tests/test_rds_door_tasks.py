@@ -13,7 +13,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from config.settings import DEFAULTS
+from config.defaults import DEFAULTS
 from ops import aws as ops_aws
 from ops.rds import commands as rds_commands
 from ops.rds import doorman, reach, rules

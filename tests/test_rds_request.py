@@ -18,8 +18,7 @@ from invoke.collection import Collection
 from invoke.config import Config
 from invoke.program import Program
 
-from config.rds import RDS_DEFAULTS
-from config.settings import DEFAULTS
+from config.defaults import DEFAULTS
 from ops.aws import Aws
 from ops.rds import lookups, request
 from tests.fix_aws import REGION, Call, Configure, Front, error
@@ -69,7 +68,7 @@ def settings_in(file: str) -> dict[str, Any]:
 def test_week4_names_every_setting_it_changes() -> None:
     """A key that is missing there would take today's default unnoticed."""
     week4 = settings_in("config/week4.yaml")["rds"]
-    inherited = set(RDS_DEFAULTS) - set(week4)
+    inherited = set(DEFAULTS["rds"]) - set(week4)
     assert inherited == {
         *("master_username", "iops", "throughput", "subnet_group", "project", "wait_minutes", "ca_url"),
     }
@@ -77,7 +76,7 @@ def test_week4_names_every_setting_it_changes() -> None:
 
 def test_the_defaults_are_said_in_invoke_yaml() -> None:
     said = settings_in("invoke.yaml")
-    assert said["rds"] == RDS_DEFAULTS
+    assert said["rds"] == DEFAULTS["rds"]
     assert said["door"] == DEFAULTS["door"]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from config.settings import DEFAULTS, Settings, load
+from config.defaults import DEFAULTS
+from config.settings import Settings, load
 from ops.errors import Misconfigured
 from tests.fix_cli import SUITE, Cli
 

@@ -42,13 +42,11 @@ def setup(
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
         guard.confirm(at, "setup", confirm)
         after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
-        with lock.held(at):  # while we count, our own session would be in the next run's way
-            replaced = swap.rebuild(at, plans, force=force, after=after)
-            with at.connect() as conn:
-                counts = ", ".join(f"{t['table']} {t['rows']} rows" for t in status.tables(conn))
+        built = swap.rebuild(at, plans, force=force, after=after)
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
+        counts = ", ".join(f"{t['table']} {status.count(t)} rows" for t in built.tables)
         say(f"tables: {counts or 'none'}")
-        if replaced:
+        if built.replaced:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"
         say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")

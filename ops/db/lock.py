@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ops import postgres
 from ops.console import say
 from ops.db.place import Place
 from ops.errors import Problem
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
 # Advisory locks belong to one database: taken on the maintenance database they
 # hold while ours is renamed, and the server drops them with the session.
+
+TRY = "select pg_try_advisory_lock(hashtextextended('inv:' || %s, 0)) as got"
+QUIET = 0.5
+"""Seconds that a run waits before it says for whom: the one before may just be done, and the server still removing."""
 
 HOLDER = """
 select pid, application_name as application, coalesce(host(client_addr), 'local') as client,
@@ -29,27 +38,35 @@ def held(place: Place) -> Iterator[None]:
     Waits `lock_timeout` seconds for another run, saying whose; then `Problem`.
     """
     import psycopg
+    from psycopg.pq import TransactionStatus
 
     conn = place.conn
-    if not postgres.row(conn, "select pg_try_advisory_lock(hashtextextended('inv:' || %s, 0)) as got", place.name)[
-        "got"
-    ]:
-        who = holder(place)
-        say(f"waiting for {who}")
+    if not postgres.row(conn, TRY, place.name)["got"] and not waited(conn, place.name, QUIET):
+        say(f"waiting for {holder(place)}")
         seconds = place.settings.lock_timeout
-        conn.execute(f"set lock_timeout = {round(seconds * 1000)}")
-        try:
-            conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [place.name])
-        except psycopg.errors.LockNotAvailable:
+        if not waited(conn, place.name, seconds):
             raise Problem(
                 f"still held after {seconds:.0f} s by {holder(place)}: wait for it, or end that session, then run again"
-            ) from None
-        conn.execute("reset lock_timeout")
+            )
     place.look_again()
     yield
-    # A run that was broken off gives it back with its session: its connection may be in the middle of something
-    with contextlib.suppress(psycopg.Error):  # a lost connection has lost its locks too
-        conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
+    # A run that was broken off gives it back with its session, and so does one that left a removal to the server
+    if conn.info.transaction_status is TransactionStatus.IDLE:
+        with contextlib.suppress(psycopg.Error):  # a lost connection has lost its locks too
+            conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
+
+
+def waited(conn: Connection[DictRow], name: str, seconds: float) -> bool:
+    """Wait for the lock; True when it is ours."""
+    import psycopg
+
+    conn.execute(f"set lock_timeout = {round(seconds * 1000)}")
+    try:
+        conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [name])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    conn.execute("reset lock_timeout")
+    return True
 
 
 def holder(place: Place) -> str:

@@ -13,11 +13,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
 from ops.console import say
-from ops.db import load, lock, making, sessions
+from ops.db import load, lock, making, sessions, status
 from ops.db.guard import stamp
 from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.db.place import Place
@@ -57,8 +57,17 @@ def create(place: Place) -> bool:
         return True
 
 
-def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[str]) -> bool:
-    """Build the database anew from scripts and swap it in; True if one was there before.
+class Rebuilt(NamedTuple):
+    """What `rebuild` has made."""
+
+    replaced: bool
+    """Whether a database was there before."""
+    tables: list[dict[str, Any]]
+    """As `status.tables` returns them."""
+
+
+def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[str]) -> Rebuilt:
+    """Build the database anew from scripts and swap it in.
 
     `after` is SQL for each script that belongs to the same transaction.
     Raises `Refused` at once when sessions are in the way.
@@ -74,7 +83,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         sweep(place)
         try:
             making.database(place, place.name + NEXT, like=live)
-            fill(place, plans, after)
+            tables = fill(place, plans, after)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:
@@ -90,12 +99,12 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
             if live and isinstance(error, Problem) and error.detail:
                 error.detail += (f"  {place.name} is as it was",)
             raise
-        sweep(place)
-        return live is not None
+        let_go(place)
+        return Rebuilt(live is not None, tables)
 
 
-def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[str]) -> None:
-    """Load the scripts into the new database, in one transaction unless psql has a part in it."""
+def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[str]) -> list[dict[str, Any]]:
+    """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
     with place.connect(NEXT) as conn:
         if any(plan.by_psql for plan in plans):
             for plan, sql in zip(plans, after, strict=True):
@@ -106,6 +115,7 @@ def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[str]) -> None
                 for plan, sql in zip(plans, after, strict=True):
                     load.run(place, conn, plan, after=sql)
                     conn.execute("reset all; reset role")  # the next file starts as psql would
+        return status.tables(conn)
 
 
 def drop(place: Place, *, force: bool) -> bool:
@@ -123,7 +133,7 @@ def drop(place: Place, *, force: bool) -> bool:
         if place.database(PREV):
             renames.insert(0, (place.name + PREV, place.name + OLD))
         rename(place, renames, force=force)
-        sweep(place)
+        let_go(place)
         return True
 
 
@@ -146,16 +156,20 @@ def undo(place: Place, *, force: bool) -> None:
 
 def sweep(place: Place) -> None:
     """Remove what a finished swap or a killed run has left under our own suffixes."""
-    from psycopg import sql
-
     for suffix in (NEXT, OLD):
-        if (
-            place.conn.execute("select from pg_database where datname = %s", [place.name + suffix]).fetchone()
-            is not None
-        ):
-            place.conn.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(place.name + suffix))
-            )
+        if postgres.fetch(place.conn, "select from pg_database where datname = %s", place.name + suffix):
+            place.conn.execute(removal(place.name + suffix))
+
+
+def let_go(place: Place) -> None:
+    """Have the server remove the database before the previous one, without waiting for it.
+
+    The removal is a checkpoint, which flushes every file of the new database:
+    a third of a set-up's time. The server goes on when we have left, holding our
+    lock; should it fail, the next run removes it first, and says why it cannot.
+    """
+    if place.database(PREV):
+        place.conn.pgconn.send_query(removal(place.name + OLD).as_bytes(place.conn))
 
 
 def discard(place: Place) -> None:
@@ -164,13 +178,18 @@ def discard(place: Place) -> None:
     Over a connection of its own: whatever broke off the build may have left the
     other one in the middle of something.
     """
-    from psycopg import sql
-
     with contextlib.suppress(Exception):
         conn = postgres.connect(place.target, task=place.task, dbname=place.conn.info.dbname, timeout=5)
         with conn:
-            conn.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(f"{SWAP_SECONDS}s")))
-            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(place.name + NEXT)))
+            conn.execute(f"set statement_timeout = '{SWAP_SECONDS}s'")
+            conn.execute(removal(place.name + NEXT))
+
+
+def removal(name: str) -> Composed:
+    """Return the SQL that removes a database, ending the sessions that are on it."""
+    from psycopg import sql
+
+    return sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
 
 
 def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> None:

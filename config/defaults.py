@@ -1,0 +1,52 @@
+"""Every setting with its built-in default; the reason for each stands beside it in invoke.yaml.
+
+Plain data and nothing imported: tasks.py hands it to invoke at every `inv --list` and TAB.
+"""
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "target": "local",
+    "paths": {
+        "schema": "sql/schema.sql",
+        "seed": "sql/seed.sql",
+        "queries": "sql/queries",
+    },
+    "db": {
+        "name": "cruddur",
+        "lock_timeout": "60",
+        "connect_timeout": "10",
+    },
+    # "unset" leaves a field to AWS
+    "rds": {
+        "identifier": "cruddur-db-instance",
+        "master_username": "postgres",
+        "instance_class": "db.t4g.micro",
+        "engine_version": "18",
+        "storage_gb": "20",
+        "storage_max_gb": "50",
+        "storage_type": "gp3",
+        "iops": "unset",
+        "throughput": "unset",
+        "encrypted": "yes",
+        "zone": "unset",
+        "subnet_group": "unset",
+        "public": "yes",
+        "multi_az": "no",
+        "backup_days": "7",
+        "deletion_protection": "yes",
+        "extended_support": "no",
+        "auto_minor_upgrade": "yes",
+        "iam_auth": "yes",
+        "insights_mode": "standard",
+        "insights_days": "7",
+        "copy_tags": "yes",
+        "project": "cruddur",
+        "wait_minutes": "60",
+        "ca_url": "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem",
+    },
+    "door": {
+        "expires": "12h",
+        "echo": "https://checkip.amazonaws.com https://checkip.global.api.aws",
+    },
+}

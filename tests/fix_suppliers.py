@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,7 +130,13 @@ class Database:
         return next(iter(self.query(sql, dbname)[0].values()))
 
     def names(self) -> set[str]:
-        """Return the databases of this test that are there, by their suffix."""
+        """Return the databases of this test that are there, by their suffix; a removal on its way is awaited."""
+        removing = (
+            f"select from pg_stat_activity where state = 'active' and query like 'drop database % \"{self.name}%'"
+        )
+        patience = time.monotonic() + 10
+        while self.query(removing, "postgres") and time.monotonic() < patience:
+            time.sleep(0.01)
         rows = self.query("select datname from pg_database", "postgres")
         return {r["datname"].removeprefix(self.name) for r in rows if r["datname"].startswith(self.name)}
 

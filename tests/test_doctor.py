@@ -160,7 +160,7 @@ def test_docker_in_each_state(
         (
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-west-1"},
             "ok",
-            "by env, region eu-west-1",
+            "by environment, region eu-west-1",
         ),
     ],
 )
@@ -169,9 +169,21 @@ def test_the_aws_login_in_each_state(
 ) -> None:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    fact = facts(doctor.aws, settings(root))["AWS login"]
+    fact = facts(doctor.aws, load({}, env, root))["AWS login"]
     assert fact[0] == state
     assert found in fact[1]
+
+
+def test_an_aws_login_saved_in_the_env_file_counts(root: Path) -> None:
+    (root / ".env").write_text("AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nAWS_DEFAULT_REGION=eu-west-1\n")
+    assert facts(doctor.aws, load({}, {}, root))["AWS login"] == ("ok", "by .env, region eu-west-1")
+
+
+def test_a_schema_that_is_not_there_is_bad(root: Path) -> None:
+    (root / "sql" / "schema.sql").unlink(missing_ok=True)
+    state, found = facts(doctor.files, settings(root))["schema file"]
+    assert state == "bad"
+    assert found.endswith("sql/schema.sql is not there: set paths.schema in invoke.yaml")
 
 
 def test_a_package_that_is_missing_hides_no_other_fact(root: Path) -> None:

@@ -153,6 +153,15 @@ def test_what_cannot_be_saved_is_not(inv: Cli, argument: str, stdin: str, messag
     assert not (inv.root / ".env").exists()
 
 
+def test_a_secret_that_git_would_take_is_said(inv: Cli) -> None:
+    subprocess.run(["git", "init", "-q", str(inv.root)], check=True)
+    warning = "note: git does not ignore .env: add it to .gitignore before you commit"
+    (inv.root / ".gitignore").write_text("", encoding="utf-8")
+    assert warning in inv("env.set", "POSTGRES_MASTER_PASSWORD", stdin=SECRET).stderr
+    (inv.root / ".gitignore").write_text(".env\n", encoding="utf-8")
+    assert warning not in inv("env.set", "POSTGRES_MASTER_PASSWORD", stdin=SECRET).stderr
+
+
 def test_says_that_the_environment_hides_what_was_saved(inv: Cli) -> None:
     done = inv("env.set", "POSTGRES_PORT=5433", env={"POSTGRES_PORT": "1"})
     assert "note: POSTGRES_PORT of the environment hides it in this shell: unset POSTGRES_PORT" in done.stderr

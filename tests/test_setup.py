@@ -261,6 +261,7 @@ def test_a_database_that_somebody_else_put_beside_is_never_removed(database: Dat
 
 def test_what_is_kept_is_marked_and_what_comes_back_is_not(database: Database) -> None:
     def comments() -> dict[str, str | None]:
+        database.names()  # awaits a removal
         rows = database.query(
             "select datname, shobj_description(oid, 'pg_database') as c from pg_database"
             f" where datname like '{database.name}%'",

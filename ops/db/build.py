@@ -44,8 +44,7 @@ def setup(
         after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
         built = swap.rebuild(at, plans, force=force, after=after)
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
-        counts = ", ".join(f"{t['table']} {status.count(t)} rows" for t in built.tables)
-        say(f"tables: {counts or 'none'}")
+        say(f"tables: {status.summary(built.tables)}")
         if built.replaced:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"

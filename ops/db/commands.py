@@ -67,12 +67,14 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Bring the previous database back, after a setup or drop."""
     from ops.console import say
-    from ops.db import guard, place, swap
+    from ops.db import guard, place, status, swap
 
     with place.opened(settings(c), target, "db.undo", writes=True) as at:
         guard.confirm(at, "undo", confirm)
         swap.undo(at, force=force)
-        say(f"{at.name} is the previous one again")
+        with at.connect() as conn:
+            rows = status.summary(status.tables(conn))
+        say(f"{at.name} is the previous one again: {rows}; inv db.undo swaps back")
 
 
 @task(

@@ -89,7 +89,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         else:
             console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
         return
-    with place.opened(settings, name, "db.status") as at:
+    with place.opened(settings, name, "db.status", announced=False) as at:
         found = {**status.report(at), "running": True}
     if json:
         console.as_json(found)

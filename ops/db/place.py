@@ -63,11 +63,14 @@ class Place:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings, name: str, task: str, *, writes: bool = False) -> Iterator[Place]:
+def opened(
+    settings: Settings, name: str, task: str, *, writes: bool = False, announced: bool = True
+) -> Iterator[Place]:
     """Resolve a target, reach its server, say what it is, and yield it.
 
     `writes` says that the command may change the database: then more is done
-    to find out whether this is production under another name.
+    to find out whether this is production under another name. `announced=False`
+    is for a command whose result says it all.
     """
     target = resolved(settings, name)
     watch = Watch(settings, target) if writes else None
@@ -89,10 +92,9 @@ def opened(settings: Settings, name: str, task: str, *, writes: bool = False) ->
             note(settings.root, known["system_id"], target)
         if target.name == "prod" and target.rds:
             guard.stamp_new(place)
-        say(
-            f"{target.name}: {target.address} (PostgreSQL {known['version']})"
-            + (f", PRODUCTION: {reason}" if reason else "")
-        )
+        if announced:
+            more = f", PRODUCTION: {reason}" if reason else ""
+            say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
         try:
             yield place
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
@@ -86,6 +87,11 @@ def tables(conn: Connection[DictRow]) -> list[dict[str, Any]]:
 def count(table: dict[str, Any]) -> str:
     """Return a table's rows as people read them: ~ for an estimate, nothing where we may not look."""
     return "" if table["rows"] is None else f"{'' if table['exact'] else '~'}{table['rows']}"
+
+
+def summary(tables: Sequence[dict[str, Any]]) -> str:
+    """Return tables with their rows on one line."""
+    return ", ".join(f"{t['table']} {count(t)} rows" for t in tables) or "none"
 
 
 def human(size: int | None) -> str:

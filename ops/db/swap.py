@@ -203,7 +203,10 @@ def rename(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> 
     from psycopg import sql
 
     conn, involved = place.conn, [old for old, _ in renames]
-    leaving = [s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force)]
+    mine = postgres.application(place.task)  # just closed, and gone in a moment
+    leaving = [
+        s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force) and s["application"] != mine
+    ]
     sessions.end(conn, leaving)
     for session in leaving:
         say(f"ended {sessions.describe(session)}")

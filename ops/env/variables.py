@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 from config import dotenv
@@ -82,10 +83,20 @@ def store(settings: Settings, name: str, value: str, *, share: bool = False) -> 
     """Write one variable to the env file, and to `gp env` where that command exists."""
     dotenv.write(settings.vars.env_file, name, value)
     say(f"saved {name} in {settings.vars.env_file.name}")
+    if holds_secret(name, value) and tracked(settings.vars.env_file):
+        say(f"note: git does not ignore {settings.vars.env_file.name}: add it to .gitignore before you commit")
     if settings.vars.environ.get(name, value) != value:
         say(f"note: {name} of the environment hides it in this shell: unset {name}")
     if shared(settings):
         share_by_gp(name, value, share=share)
+
+
+def tracked(file: Path) -> bool:
+    """Whether git would take a file into the next commit."""
+    if not shutil.which("git"):
+        return False
+    done = process.run(["git", "-C", str(file.parent), "check-ignore", "-q", file.name], {})
+    return done.returncode == 1  # 0: ignored; 128: no repository
 
 
 def forget(settings: Settings, name: str) -> None:

@@ -91,6 +91,16 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version))
 
 
+def files(settings: Settings) -> Iterator[Fact]:
+    for name, path in (("schema", settings.schema), ("seed", settings.seed)):
+        there = path.is_file()
+        yield Fact(
+            f"{name} file",
+            "ok" if there else "bad",
+            str(path) if there else f"{path} is not there: set paths.{name} in invoke.yaml",
+        )
+
+
 def embedded(settings: Settings) -> Iterator[Fact]:
     from ops.db import binaries, postmaster, server, state
 
@@ -106,7 +116,13 @@ def embedded(settings: Settings) -> Iterator[Fact]:
     elif postmaster.running(made):
         yield Fact("embedded server", "ok", f"runs at 127.0.0.1:{made.port}, data in {made.home}")
     else:
-        yield Fact("embedded server", "ok", "stopped: the next db task starts it")
+        yield Fact(
+            "embedded server",
+            "ok",
+            "stopped: inv db.up starts it"
+            if settings.vars.get("CONNECTION_URL")
+            else "stopped: the next db task starts it",
+        )
     port = made.port if made else server.DEFAULT_PORT
     if not (made and postmaster.running(made)) and not postmaster.free(port):
         yield Fact(f"port {port}", "note", "taken by another program: the embedded server will use another")
@@ -153,22 +169,24 @@ def docker(settings: Settings) -> Iterator[Fact]:
 
 def aws(settings: Settings) -> Iterator[Fact]:
     """Look for credentials and a region without asking AWS."""
-    import boto3
     from botocore.exceptions import BotoCoreError
 
+    from ops.aws import Aws
+
     try:
-        session = boto3.Session()
+        session = Aws(settings).session
         credentials, region = session.get_credentials(), session.region_name
-    except BotoCoreError as error:
-        yield Fact("AWS login", "note", f"{error}: correct AWS_PROFILE")
+    except (BotoCoreError, Problem) as error:
+        yield Fact("AWS login", "note", str(error).removeprefix("AWS login: "))
         return
+    own = settings.vars.find("AWS_ACCESS_KEY_ID") if credentials and credentials.method == "explicit" else None
     if credentials is None:
         yield Fact("AWS login", "note", "none: only rds.* and lambda.* need it (aws configure, or AWS_ACCESS_KEY_ID)")
     else:
         yield Fact(
             "AWS login",
             "ok" if region else "note",
-            f"by {credentials.method}, region {region or 'missing: set AWS_DEFAULT_REGION'}",
+            f"by {own.origin if own else credentials.method}, region {region or 'missing: set AWS_DEFAULT_REGION'}",
         )
 
 
@@ -204,4 +222,4 @@ def reachable(settings: Settings, name: str) -> Fact:
 
 
 Look = Callable[[Settings], Iterator[Fact]]
-LOOKS: tuple[Look, ...] = (python, packages, embedded, clients, docker, aws, targets)
+LOOKS: tuple[Look, ...] = (python, packages, files, embedded, clients, docker, aws, targets)

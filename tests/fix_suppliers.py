@@ -132,7 +132,8 @@ class Database:
     def names(self) -> set[str]:
         """Return the databases of this test that are there, by their suffix; a removal on its way is awaited."""
         removing = (
-            f"select from pg_stat_activity where state = 'active' and query like 'drop database % \"{self.name}%'"
+            "select from pg_locks where locktype = 'advisory' and objsubid = 1"
+            f" and (classid::bigint << 32 | objid::bigint) = hashtextextended('inv:{self.name}', 0)"
         )
         patience = time.monotonic() + 10
         while self.query(removing, "postgres") and time.monotonic() < patience:

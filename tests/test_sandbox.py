@@ -166,7 +166,7 @@ def test_the_users_own_password_is_that_of_the_database(box: Cli) -> None:
         f"code=$?; inv rds.delete --no-snapshot --confirm {INSTANCE}; exit $code",
     )
     assert done.returncode == 0, done.stderr
-    assert "cruddurroot@" in done.stderr
+    assert "cruddurroot@" in done.stdout
     assert "sslmode=verify-full" in done.stdout
 
 

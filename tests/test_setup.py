@@ -119,6 +119,7 @@ def test_carries_owner_settings_grants_and_comment_over(database: Database) -> N
     finally:
         drop(database)
         with database.connect("postgres") as conn:
+            database.names()  # awaits a removal
             conn.execute(f"drop database if exists {name}__prev".encode())
             conn.execute(f"drop role {name}_owner, {name}_reader".encode())
 

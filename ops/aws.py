@@ -56,20 +56,28 @@ class Aws:
         if service not in self._clients:
             from botocore.config import Config
 
+            variable, saved = endpoint(self.settings, service)
             try:
                 client = self.session.client(
                     service,
                     region_name=self.region,
-                    endpoint_url=endpoint(self.settings, service),
-                    config=Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=60),
+                    endpoint_url=saved,
+                    config=Config(
+                        retries={"mode": "standard"},
+                        connect_timeout=10,
+                        read_timeout=60,
+                        ignore_configured_endpoint_urls=ignored(self.settings) or None,
+                    ),
                 )
             except ValueError as error:  # an endpoint that is no URL
-                raise Misconfigured(f"{error}: correct AWS_ENDPOINT_URL") from error
+                raise Misconfigured(f"{error}: correct {variable}") from error
             self._clients[service] = client
             url = client.meta.endpoint_url
+            if foreign(url):
+                _elsewhere.setdefault(variable)
             if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
-                self._tell(f"note: {service} is asked at {url}, which is not AWS (AWS_ENDPOINT_URL)")
+                self._tell(f"note: {service} is asked at {url}, which is not AWS ({variable})")
         return self._clients[service]
 
 
@@ -81,14 +89,39 @@ def foreign(url: str) -> bool:
     return not host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
-def endpoint(settings: Settings, service: str) -> str | None:
-    """Return the endpoint that the env file names; the environment's is boto3's to find."""
-    for name in (f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}", "AWS_ENDPOINT_URL"):
-        if settings.vars.environ.get(name):
-            return None
-        if saved := settings.vars.get(name):
-            return saved
-    return None
+def endpoint(settings: Settings, service: str) -> tuple[str, str | None]:
+    """Return what names the endpoint of a service, and the endpoint if that is the env file.
+
+    Those of the environment and of AWS's own config file are boto3's to find. The order is
+    botocore's: a variable of the service, which it calls by its service id, before the general one.
+    """
+    from botocore.utils import CLIENT_NAME_TO_HYPHENIZED_SERVICE_ID_OVERRIDES as IDS
+
+    own = f"AWS_ENDPOINT_URL_{IDS.get(service, service).upper().replace('-', '_')}"
+    if not ignored(settings):
+        for name in (own, GENERAL_ENDPOINT):
+            if value := settings.vars.find(name):
+                return name, None if settings.vars.environ.get(name) else value.text
+    return "endpoint_url in the AWS config file", None
+
+
+def ignored(settings: Settings) -> bool:
+    """Whether endpoints that are configured anywhere are to be passed over, as boto3 reads it."""
+    return settings.vars.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").lower() == "true"
+
+
+GENERAL_ENDPOINT = "AWS_ENDPOINT_URL"
+_elsewhere: dict[str, None] = {}
+"""What names the endpoints that are not AWS and were asked in this command; errors of botocore do not tell."""
+
+
+def other_service(what: str) -> Misconfigured:
+    """Return the error for an endpoint that answers, but not as this service does."""
+    names = " or ".join(_elsewhere) or GENERAL_ENDPOINT
+    return Misconfigured(
+        f"what answers at {names} does not know {what}: unset it, or set it for the one service it is "
+        "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
+    )
 
 
 def make_session(settings: Settings) -> Session:
@@ -149,7 +182,7 @@ def explain(error: Any) -> Problem:
         case e.ClientError():
             return refusal(error)
         case ResponseParserError():
-            return Misconfigured(OTHER_SERVICE.format("this service of AWS"))
+            return other_service("this service of AWS")
         case e.NoCredentialsError() | e.PartialCredentialsError() | e.CredentialRetrievalError():
             return Misconfigured(NO_LOGIN)
         case e.NoRegionError():
@@ -161,7 +194,8 @@ def explain(error: Any) -> Problem:
         case e.ParamValidationError():
             return Misconfigured(f"AWS: {text}")
         case e.HTTPClientError() | e.ConnectionError():
-            return Problem(f"AWS was not reached: {text}: check the network, the region and AWS_ENDPOINT_URL")
+            names = " and ".join(_elsewhere) or GENERAL_ENDPOINT
+            return Problem(f"AWS was not reached: {text}: check the network, the region and {names}")
     if isinstance(error, expired):
         return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
     return Problem(f"AWS: {text}")
@@ -187,10 +221,10 @@ def refusal(error: Any) -> Problem:
     if said in ("UnknownOperationException", "InvalidAction", "UnsupportedOperation", "404", "405", "501") or (
         status == 404 and not what
     ):
-        return Misconfigured(OTHER_SERVICE.format(error.operation_name))
+        return other_service(error.operation_name)
     if status >= 500 or said in ("InternalFailure", "InternalError", "ServiceUnavailable"):
         return Problem(f"AWS failed at {error.operation_name} ({said}): run this again, it goes on where it was")
-    advice = ADVICE.get(said, "")
+    advice = ADVICE.get(said, "") or (error.operation_name == "CreateDBInstance" and REQUEST.get(said)) or ""
     text = f"{error.operation_name}: {what or 'refused'} ({said})" + (f": {advice}" if advice else "")
     return Misconfigured(text) if said.startswith("InvalidParameter") else Problem(text)
 
@@ -206,10 +240,6 @@ def transient(error: Any) -> bool:
 
 NO_LOGIN = "no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
-OTHER_SERVICE = (
-    "what answers at AWS_ENDPOINT_URL does not know {}: unset it, or set it for the one service it is "
-    "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
-)
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 UNKNOWN_LOGIN = (
     "InvalidClientTokenId",
@@ -246,6 +276,8 @@ ADVICE = {
     "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
     "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
     "DBInstanceNotFound": "inv rds.create makes it; rds.identifier and AWS_DEFAULT_REGION say which one is meant",
-    "InvalidParameterCombination": "inv rds.create --dry-run shows the request",
-    "InvalidParameterValue": "inv rds.create --dry-run shows the request",
 }
+REQUEST = dict.fromkeys(
+    ("InvalidParameterCombination", "InvalidParameterValue"), "inv rds.create --dry-run shows the request"
+)
+"""Advice on what CreateDBInstance alone is refused for."""

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from config.settings import Settings, load
@@ -187,3 +189,37 @@ def configure(root: Path) -> Configure:
         return load(config, {**os.environ, **environ}, root)
 
     return made
+
+
+# --- what only AWS itself does: by Stubber ----------------------------------------------
+
+HOST = "x.abc.ca-central-1.rds.amazonaws.com"
+
+
+def row(status: str, *, address: str = "", secret: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {"DBInstanceIdentifier": "cruddur-db-instance", "DBInstanceStatus": status}
+    if address:
+        found["Endpoint"] = {"Address": address, "Port": 5432}
+    if secret:
+        found["MasterUserSecret"] = {"SecretArn": "arn", "SecretStatus": secret}
+    return found
+
+
+@pytest.fixture
+def stubbed(configure: Configure) -> Iterator[tuple[Aws, Stubber]]:
+    """An `Aws` whose RDS client answers what the test says and fails on anything else."""
+    client = boto3.client("rds", region_name="ca-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    aws = Aws(configure())
+    aws._clients["rds"] = client
+    with Stubber(client) as stub:
+        yield aws, stub
+        stub.assert_no_pending_responses()
+
+
+def ready(stub: Stubber, status: str, **extra: Any) -> None:
+    found = {**row(status, address=HOST), **extra}
+    stub.add_response("describe_db_instances", {"DBInstances": [found]})
+
+
+def quiet(stub: Stubber) -> None:
+    stub.add_response("describe_events", {"Events": []})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import console
+from ops import aws, console
 
 FOREIGN = ("PG", "AWS_", "INVOKE_", "POSTGRES_", "PROD_", "CONNECTION_", "GITPOD_", "DB_", "ENV_FILE")
 KEPT = ("POSTGRES_IMAGE",)
@@ -23,6 +23,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
+    monkeypatch.setattr(aws, "_elsewhere", {})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ops.cli import translate
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import instance
-from tests.fix_aws import Answer, Configure, Front
+from tests.fix_aws import LOGIN, Answer, Configure, Front
 from tests.fix_cli import Cli
 
 
@@ -55,7 +55,10 @@ TABLE: list[tuple[Exception, int, str]] = [
     (refused("404", 404, ""), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
     (refused("InvalidParameterValue"), 2, "what AWS said (InvalidParameterValue): inv rds.create --dry-run"),
     (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
-    *((refused(code), 2 if code.startswith("InvalidParameter") else 1, advice) for code, advice in aws.ADVICE.items()),
+    *(
+        (refused(code), 2 if code.startswith("InvalidParameter") else 1, advice)
+        for code, advice in {**aws.ADVICE, **aws.REQUEST}.items()
+    ),
 ]
 
 
@@ -79,7 +82,9 @@ def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> Non
         if "error" in shape.metadata
     }
     ours = {code for code in codes if not any(word in code for word in NOT_ASKED_FOR)}
-    assert ours - set(aws.ADVICE) == {"DBInstanceAlreadyExists"}  # create itself goes on with that one
+    assert ours - set(aws.ADVICE) - set(aws.REQUEST) == {
+        "DBInstanceAlreadyExists"
+    }  # create itself goes on with that one
 
 
 NOT_ASKED_FOR = (
@@ -143,6 +148,107 @@ def test_an_endpoint_of_the_env_file_holds_for_its_service_only(root: Path, caps
     assert "amazonaws.com" in made.client("rds").meta.endpoint_url
     made.client("ec2")
     assert capsys.readouterr().err.count("which is not AWS") == 1
+
+
+GENERAL, RDS, SECRETS, POOLS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_RDS",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+)
+HERE, THERE = "http://127.0.0.1:9/", "http://127.0.0.1:10/"
+AWS_ITSELF = ""
+
+
+@pytest.mark.parametrize(
+    ("service", "shell", "file", "asked", "named"),
+    [
+        ("rds", {GENERAL: HERE}, {}, HERE, GENERAL),
+        ("rds", {}, {GENERAL: HERE}, HERE, GENERAL),
+        ("rds", {RDS: HERE}, {}, HERE, RDS),
+        ("rds", {}, {RDS: HERE}, HERE, RDS),
+        ("rds", {RDS: HERE}, {GENERAL: THERE}, HERE, RDS),
+        ("rds", {GENERAL: HERE}, {RDS: THERE}, THERE, RDS),
+        ("rds", {RDS: HERE}, {RDS: THERE}, HERE, RDS),
+        ("rds", {GENERAL: HERE}, {GENERAL: THERE}, HERE, GENERAL),
+        ("ec2", {RDS: HERE}, {RDS: THERE}, AWS_ITSELF, None),
+        ("secretsmanager", {SECRETS: HERE}, {GENERAL: THERE}, HERE, SECRETS),
+        ("secretsmanager", {}, {SECRETS: HERE, GENERAL: THERE}, HERE, SECRETS),
+        ("secretsmanager", {"AWS_ENDPOINT_URL_SECRETSMANAGER": HERE}, {}, AWS_ITSELF, None),
+        ("cognito-idp", {POOLS: HERE}, {GENERAL: THERE}, HERE, POOLS),
+        ("cognito-idp", {}, {POOLS: HERE}, HERE, POOLS),
+        ("rds", {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, {GENERAL: HERE}, AWS_ITSELF, None),
+        ("rds", {GENERAL: HERE}, {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, AWS_ITSELF, None),
+    ],
+)
+def test_endpoints_are_found_by_the_names_and_in_the_order_of_botocore(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    service: str,
+    shell: dict[str, str],
+    file: dict[str, str],
+    asked: str,
+    named: str | None,
+) -> None:
+    """A variable of the service before the general one, then the shell before the file."""
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)  # boto3 reads these itself
+    login = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "B", "AWS_DEFAULT_REGION": "eu-west-1"}
+    (root / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**login, **file}.items()))
+    url = Aws(load({}, shell, root), tell=say).client(service).meta.endpoint_url
+    said = capsys.readouterr().err
+    if asked == AWS_ITSELF:
+        assert "amazonaws.com" in url
+        assert said == ""
+    else:
+        assert url == asked
+        assert said == f"note: {service} is asked at {asked}, which is not AWS ({named})\n"
+
+
+def test_an_endpoint_of_awss_own_config_file_is_said_to_be_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"[default]\nregion = eu-west-1\nendpoint_url = {HERE}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert saved(root, "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=B\n").client("rds").meta.endpoint_url == HERE
+    assert "which is not AWS (endpoint_url in the AWS config file)" in capsys.readouterr().err
+
+
+def test_the_variable_in_force_is_named_where_another_service_answers(
+    cloud: Front, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(GENERAL)
+    monkeypatch.setenv(RDS, cloud.url)
+    cloud.before = lambda _: OTHERS["DynamoDB local"]
+    with pytest.raises(Exception, match=r".*") as caught:
+        instance.find(Aws(configure()), "x")
+    exit = translate(caught.value)
+    assert exit is not None
+    assert str(exit.message).startswith(f"what answers at {RDS} does not know this service of AWS: unset it")
+
+
+def test_the_variable_in_force_is_named_where_nothing_answers(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**LOGIN, RDS: "http://127.0.0.1:1/", "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(e.EndpointConnectionError) as caught:
+        instance.find(Aws(configure()), "x")
+    assert str(explain(caught.value)).endswith(f"check the network, the region and {RDS}")
+
+
+def test_a_bad_endpoint_of_one_service_names_its_variable(root: Path) -> None:
+    made = saved(root, f"{SECRETS}=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
+    with pytest.raises(Misconfigured, match=f"Invalid endpoint: localhost: correct {SECRETS}"):
+        made.client("secretsmanager")
+
+
+def test_the_request_is_named_for_create_alone() -> None:
+    """A refusal of another call has nothing to do with what create would ask for."""
+    other = e.ClientError({"Error": {"Code": "InvalidParameterCombination", "Message": "no"}}, "DeleteDBInstance")
+    assert "--dry-run" not in str(explain(other))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def test_the_request_is_one_that_botocore_takes(configure: Configure) -> None:
 
 # --- bad input, through the command line ------------------------------------------------
 
+LARGE = {"INVOKE_RDS_STORAGE_GB": "400", "INVOKE_RDS_STORAGE_MAX_GB": "unset"}
 # (variables, what the one line says)
 BAD: list[tuple[dict[str, str], str]] = [
     ({"INVOKE_RDS_IDENTIFIER": "1cruddur"}, "rds.identifier '1cruddur'"),
@@ -103,12 +104,24 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"INVOKE_RDS_STORAGE_GB": "19"}, "rds.storage_gb 19: give 20 to 65536"),
     ({"INVOKE_RDS_STORAGE_GB": "20GB"}, "20GB is not a whole number"),
     ({"INVOKE_RDS_STORAGE_GB": "-20"}, "-20 is not a whole number"),
-    ({"INVOKE_RDS_STORAGE_GB": "50"}, "rds.storage_max_gb 50: give more than storage_gb"),
+    ({"INVOKE_RDS_STORAGE_GB": "50"}, "rds.storage_max_gb 50: give 55 to 65536"),
+    ({"INVOKE_RDS_STORAGE_GB": "46"}, "rds.storage_max_gb 50: give 51 to 65536, a tenth above storage_gb"),
     ({"INVOKE_RDS_STORAGE_TYPE": "gp1"}, "rds.storage_type 'gp1'"),
     ({"INVOKE_RDS_STORAGE_TYPE": "io2", "INVOKE_RDS_IOPS": "3000"}, "rds.storage_gb 20: give 100 to 65536 for io2"),
     ({"INVOKE_RDS_IOPS": "3000"}, "rds.iops: AWS refuses any value for gp3 below 400 GB"),
     ({"INVOKE_RDS_THROUGHPUT": "125"}, "rds.throughput: AWS refuses any value for gp3 below 400 GB"),
     ({"INVOKE_RDS_STORAGE_TYPE": "gp2", "INVOKE_RDS_IOPS": "3000"}, "gp2 takes none"),
+    ({**LARGE, "INVOKE_RDS_IOPS": "3000"}, "rds.iops 3000: give 12000 to 64000 for gp3"),
+    ({**LARGE, "INVOKE_RDS_IOPS": "70000"}, "rds.iops 70000: give 12000 to 64000 for gp3"),
+    ({**LARGE, "INVOKE_RDS_THROUGHPUT": "125"}, "rds.throughput 125: give 500 to 3000 for gp3"),
+    ({**LARGE, "INVOKE_RDS_IOPS": "14000", "INVOKE_RDS_THROUGHPUT": "3501"}, "rds.throughput 3501: give 500 to 3500"),
+    ({**LARGE, "INVOKE_RDS_STORAGE_TYPE": "io1"}, "rds.iops: io1 needs a number"),
+    ({**LARGE, "INVOKE_RDS_STORAGE_TYPE": "io1", "INVOKE_RDS_IOPS": "999"}, "rds.iops 999: give 1000 to 20000 for io1"),
+    ({**LARGE, "INVOKE_RDS_STORAGE_TYPE": "io2", "INVOKE_RDS_IOPS": "256001"}, "give 1000 to 256000 for io2 of 400"),
+    (
+        {**LARGE, "INVOKE_RDS_STORAGE_TYPE": "io2", "INVOKE_RDS_IOPS": "4000", "INVOKE_RDS_THROUGHPUT": "500"},
+        "rds.throughput: io2 takes none",
+    ),
     ({"INVOKE_RDS_ENCRYPTED": "true"}, "true is none of yes, no"),
     ({"INVOKE_RDS_PUBLIC": "unset"}, "unset is none of yes, no"),
     ({"INVOKE_RDS_ZONE": "ca-central-1a"}, "rds.zone 'ca-central-1a'"),
@@ -206,10 +219,27 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(
     assert cloud.calls == []
 
 
+@pytest.mark.parametrize(
+    "rds",
+    [
+        {"storage_gb": "400", "iops": "12000", "throughput": "3000"},
+        {"storage_gb": "400", "iops": "64000", "throughput": "4000"},
+        {"storage_gb": "400", "throughput": "500"},
+        {"storage_gb": "100", "storage_type": "io1", "iops": "1000"},
+        {"storage_gb": "100", "storage_type": "io2", "iops": "100000"},
+        {"storage_gb": "45", "storage_max_gb": "50"},
+    ],
+)
+def test_what_rds_takes_is_no_fault(configure: Configure, rds: dict[str, str]) -> None:
+    assert request.faults(configure({"storage_max_gb": "unset", **rds}), REGION) == []
+
+
 # --- look-ups that moto does not have ---------------------------------------------------
 
 
-def looked(configure: Configure, rds: dict[str, str], answers: list[tuple[str, Any]]) -> lookups.Found:
+def looked(
+    configure: Configure, rds: dict[str, str], answers: list[tuple[str, Any]], subnets: str = ""
+) -> lookups.Found:
     """Answer the look-ups of RDS one after the other; a text is a refusal of that code."""
     settings = configure(rds, AWS_DEFAULT_REGION=REGION)
     aws = Aws(settings)
@@ -225,7 +255,10 @@ def looked(configure: Configure, rds: dict[str, str], answers: list[tuple[str, A
         vpc = [{"VpcId": "vpc-1", "IsDefault": True}]
         zones = [{"AvailabilityZone": f"{REGION}{letter}"} for letter in "ab"]
         net.add_response("describe_vpcs", {"Vpcs": vpc}, {"Filters": ANY})
-        net.add_response("describe_subnets", {"Subnets": zones}, {"Filters": ANY})
+        if subnets:
+            net.add_client_error("describe_subnets", subnets, http_status_code=403)
+        else:
+            net.add_response("describe_subnets", {"Subnets": zones}, {"Filters": ANY})
         found = lookups.look(aws, settings.rds)
         stub.assert_no_pending_responses()
         net.assert_no_pending_responses()
@@ -285,6 +318,16 @@ def test_a_look_up_that_is_not_permitted_warns_and_goes_on(
     found = looked(configure, {}, [(VERSIONS, "AccessDenied")])
     assert (found.version, found.faults) == ("", [])
     assert "note: the engine version is not checked beforehand (no permission)" in capsys.readouterr().err
+
+
+def test_subnets_that_may_not_be_looked_at_warn_and_go_on(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The VPC is known, which is all that the group needs."""
+    answers = [(VERSIONS, versions("18.4")), (ORDERABLE, options(option()))]
+    found = looked(configure, {}, answers, "UnauthorizedOperation")
+    assert (found.vpc, found.faults) == ("vpc-1", [])
+    assert "subnets in two zones is not checked beforehand (no permission)" in capsys.readouterr().err
 
 
 def test_an_expired_login_is_no_look_up_to_do_without(configure: Configure) -> None:

@@ -6,33 +6,21 @@ DescribeDBInstances words them, and the refusals from botocore's Stubber.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 
 from config import rds as settings_of
 from ops.aws import Aws
-from ops.errors import InProgress, Misconfigured, Problem
-from ops.rds import instance, rotate
-from ops.rds.waiting import HOPELESS, RESTING, Events, Goal, Row, gone, stopped, usable, wait
-from tests.fix_aws import Configure, Hands
+from ops.errors import InProgress, Problem
+from ops.rds import instance
+from ops.rds.waiting import HOPELESS, RESTING, STARTABLE, Events, Goal, Row, gone, stopped, usable, wait
+from tests.fix_aws import HOST, Hands, quiet, ready, row
 
 CREATE = Goal("rds.create", usable, {**HOPELESS, **RESTING})
-HOST = "x.abc.ca-central-1.rds.amazonaws.com"
-
-
-def row(status: str, *, address: str = "", secret: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {"DBInstanceIdentifier": "cruddur-db-instance", "DBInstanceStatus": status}
-    if address:
-        found["Endpoint"] = {"Address": address, "Port": 5432}
-    if secret:
-        found["MasterUserSecret"] = {"SecretArn": "arn", "SecretStatus": secret}
-    return found
 
 
 class Silent(Events):
@@ -177,17 +165,6 @@ def test_on_a_terminal_there_is_a_bar(hands: Hands, monkeypatch: pytest.MonkeyPa
 # --- what only AWS itself does: by Stubber ----------------------------------------------
 
 
-@pytest.fixture
-def stubbed(configure: Configure) -> Iterator[tuple[Aws, Stubber]]:
-    """An `Aws` whose RDS client answers what the test says and fails on anything else."""
-    client = boto3.client("rds", region_name="ca-central-1", aws_access_key_id="x", aws_secret_access_key="x")
-    aws = Aws(configure())
-    aws._clients["rds"] = client
-    with Stubber(client) as stub:
-        yield aws, stub
-        stub.assert_no_pending_responses()
-
-
 def test_each_event_is_said_once(
     stubbed: tuple[Aws, Stubber], hands: Hands, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,15 +187,6 @@ def test_each_event_is_said_once(
         "RDS: Backing up DB instance",
         "note: RDS events are not shown (AccessDenied)",
     ]
-
-
-def ready(stub: Stubber, status: str, **extra: Any) -> None:
-    found = {**row(status, address=HOST), **extra}
-    stub.add_response("describe_db_instances", {"DBInstances": [found]})
-
-
-def quiet(stub: Stubber) -> None:
-    stub.add_response("describe_events", {"Events": []})
 
 
 def test_stop_tells_the_date_that_aws_gives(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
@@ -250,6 +218,63 @@ def test_start_waits_for_a_stop_that_is_under_way(stubbed: tuple[Aws, Stubber], 
     assert instance.start(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
 
 
+@pytest.mark.parametrize("state", ["incompatible-network", "inaccessible-encryption-credentials-recoverable"])
+def test_start_leads_out_of_a_state_whose_cause_is_mended(
+    stubbed: tuple[Aws, Stubber], hands: Hands, state: str
+) -> None:
+    """create and stop give up on these and name rds.start: the state from which it starts is no fault while it lags."""
+    aws, stub = stubbed
+    assert "inv rds.start" in HOPELESS[state]
+    ready(stub, state)
+    stub.add_response("start_db_instance", {}, {"DBInstanceIdentifier": "cruddur-db-instance"})
+    for status in (state, state, "starting"):
+        ready(stub, status)
+        quiet(stub)
+    ready(stub, "available")
+    assert instance.start(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
+
+
+def test_start_ends_where_the_cause_is_not_mended_after_all(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
+    aws, stub = stubbed
+    ready(stub, "incompatible-network")
+    stub.add_response("start_db_instance", {})
+    for status in ("incompatible-network", "starting", "incompatible-network"):
+        ready(stub, status)
+        quiet(stub)
+    with pytest.raises(Problem, match="is incompatible-network, which waiting does not heal: its VPC or subnets"):
+        instance.start(aws, settings_of.rds({})[0], hands.clock)
+
+
+def test_a_start_that_aws_refuses_says_what_stays_in_the_way(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
+    aws, stub = stubbed
+    ready(stub, "incompatible-network")
+    stub.add_client_error("start_db_instance", "InvalidDBInstanceState")
+    ready(stub, "incompatible-network")
+    with pytest.raises(Problem, match=r"AWS refuses start_db_instance: its VPC or subnets do not fit.*rds\.delete"):
+        instance.start(aws, settings_of.rds({})[0], hands.clock)
+
+
+def test_a_start_whose_answer_was_lost_and_that_was_repeated_goes_on(
+    stubbed: tuple[Aws, Stubber], hands: Hands
+) -> None:
+    aws, stub = stubbed
+    ready(stub, "stopped")
+    stub.add_client_error("start_db_instance", "InvalidDBInstanceState")
+    ready(stub, "starting")
+    ready(stub, "available")
+    assert "is available" in instance.start(aws, settings_of.rds({})[0], hands.clock)
+
+
+@pytest.mark.parametrize("state", [state for state in HOPELESS if state not in STARTABLE])
+def test_start_does_not_try_what_aws_does_not_do(stubbed: tuple[Aws, Stubber], hands: Hands, state: str) -> None:
+    aws, stub = stubbed
+    ready(stub, state)
+    ready(stub, state)
+    quiet(stub)
+    with pytest.raises(Problem, match="which waiting does not heal"):
+        instance.start(aws, settings_of.rds({})[0], hands.clock)
+
+
 def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
     aws, stub = stubbed
     ready(stub, "backing-up")
@@ -258,53 +283,3 @@ def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aw
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [{**making, "Status": "available"}]})
     assert instance.snapshot(aws, settings_of.rds({})[0], "", hands.clock) == "s1"
-
-
-OURS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
-
-
-def test_a_managed_password_is_rotated_by_rds(stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure) -> None:
-    """moto loses the secret on rotation."""
-    aws, stub = stubbed
-    secret = {"SecretArn": "arn", "SecretStatus": "active"}
-    ready(stub, "available", MasterUserSecret=secret, TagList=OURS)
-    rotation = {"DBInstanceIdentifier": "cruddur-db-instance", "ApplyImmediately": True}
-    stub.add_response("modify_db_instance", {}, {**rotation, "RotateMasterUserPassword": True})
-    ready(stub, "resetting-master-credentials", MasterUserSecret={**secret, "SecretStatus": "rotating"})
-    quiet(stub)
-    ready(stub, "available", MasterUserSecret=secret)
-    assert "kept in Secrets Manager" in rotate.run(configure(), aws, hands.clock)
-    assert configure().vars.saved == {}
-
-
-def test_an_own_password_is_saved_before_it_is_sent(
-    stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure, capsys: pytest.CaptureFixture[str]
-) -> None:
-    aws, stub = stubbed
-    configure().vars.env_file.write_text(f"PROD_CONNECTION_URL='postgresql://postgres:old-one-1@{HOST}:5432/cruddur'\n")
-    ready(stub, "available", TagList=OURS, MasterUsername="postgres")
-    stub.add_client_error("modify_db_instance", "InvalidDBInstanceState")
-    with pytest.raises(ClientError):
-        rotate.run(configure(), aws, hands.clock)
-    first = configure().vars.saved["POSTGRES_MASTER_PASSWORD"]
-    sent: list[str] = []
-    aws.client("rds").meta.events.register(
-        "provide-client-params.rds.ModifyDBInstance", lambda params, **_: sent.append(params["MasterUserPassword"])
-    )
-    ready(stub, "available", TagList=OURS, MasterUsername="postgres")
-    stub.add_response("modify_db_instance", {})
-    ready(stub, "available", MasterUsername="postgres")
-    rotate.run(configure(), aws, hands.clock)
-    saved = configure().vars.saved
-    assert sent == [saved["POSTGRES_MASTER_PASSWORD"]] != [first]
-    assert saved["PROD_CONNECTION_URL"] == f"postgresql://postgres:{sent[0]}@{HOST}:5432/cruddur"
-    assert sent[0] not in "".join(capsys.readouterr())
-
-
-def test_an_own_password_that_the_environment_hides_is_not_rotated(
-    stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure
-) -> None:
-    aws, stub = stubbed
-    ready(stub, "available", TagList=OURS)
-    with pytest.raises(Misconfigured, match="unset POSTGRES_MASTER_PASSWORD"):
-        rotate.run(configure(POSTGRES_MASTER_PASSWORD="in-the-shell"), aws, hands.clock)

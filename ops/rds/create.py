@@ -14,7 +14,7 @@ from ops import console
 from ops.aws import NO_LOGIN, Aws, code, errors
 from ops.console import hide, say
 from ops.errors import Problem
-from ops.rds import ca, group, instance, lookups, request, saved, tags
+from ops.rds import ca, differences, group, instance, lookups, request, saved, tags
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
 
 GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
@@ -27,10 +27,11 @@ def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
     Where something is, AWS is asked for the rest of it, so that one run lists all;
     where nothing is, that is left to the moment before the instance is made.
     """
-    found = request.faults(settings, aws.session.region_name)
+    region = aws.session.region_name
+    found = request.faults(settings, region)
     if ask and aws.session.get_credentials() is None:
         found.append(NO_LOGIN)
-    elif ask and found and not any("region" in fault for fault in found):
+    elif ask and found and not request.region_faults(region):
         with contextlib.suppress(Problem, *errors()):
             found = lookups.look(aws, settings.rds_read[0], found).faults
     refuse("rds.create", found)
@@ -102,10 +103,10 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
         )
         say(f"adopted {rds.identifier}: tagged, otherwise unchanged")
     say(f"{rds.identifier} is there already ({row['DBInstanceStatus']}): nothing is made")
-    for difference in request.differing(settings, aws.region, row):
+    for difference in differences.of(settings, aws, row):
         say(f"differs: {difference}")
     if request.master(settings).password and row.get("MasterUserSecret"):
-        say("differs: RDS keeps the password of this instance, POSTGRES_MASTER_PASSWORD is not used")
+        say("differs: RDS keeps the password of this instance, POSTGRES_MASTER_PASSWORD is another one: unset it")
 
 
 def finish(settings: Settings, row: Row) -> None:

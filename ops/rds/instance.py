@@ -8,11 +8,24 @@ from typing import Any
 
 from config.rds import Rds
 from config.settings import Settings
-from ops.aws import OTHER_SERVICE, Aws, code
+from ops.aws import Aws, code, other_service
 from ops.console import say
-from ops.errors import InProgress, Misconfigured, Problem
-from ops.rds import request, tags
-from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, Clock, Events, Goal, Row, stopped, usable, wait
+from ops.errors import InProgress, Problem
+from ops.rds import differences, tags
+from ops.rds.waiting import (
+    HOPELESS,
+    INTERVAL,
+    RESTING,
+    STARTABLE,
+    Clock,
+    Events,
+    Goal,
+    Row,
+    status,
+    stopped,
+    usable,
+    wait,
+)
 
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""
@@ -30,7 +43,7 @@ def find(aws: Aws, identifier: str) -> dict[str, Any] | None:
     except KeyError:  # botocore's, on XML that is none of RDS's
         rows = None
     if not rows:  # RDS has either one or an error
-        raise Misconfigured(OTHER_SERVICE.format("RDS"))
+        raise other_service("RDS")
     row: dict[str, Any] = rows[0]
     return row
 
@@ -79,16 +92,32 @@ def wait_for(aws: Aws, rds: Rds, goal: Goal, clock: Clock) -> Row | None:
 
 def start(aws: Aws, rds: Rds, clock: Clock) -> str:
     """Start a stopped instance, and return what to tell."""
-    row = required(aws, rds)
+    row: Row | None = required(aws, rds)
     if usable(row):
         return f"{rds.identifier} is available already: nothing to do"
-    if row["DBInstanceStatus"] == "stopping":
-        wait_for(aws, rds, Goal("rds.start", stopped, HOPELESS), clock)
-    if row["DBInstanceStatus"] in ("stopped", "stopping", "inaccessible-encryption-credentials-recoverable"):
-        aws.client("rds").start_db_instance(DBInstanceIdentifier=rds.identifier)
-    # the state may lag behind the call, so stopped is no fault here
-    wait_for(aws, rds, Goal("rds.start", usable, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
+    if status(row) == "stopping":
+        row = wait_for(aws, rds, Goal("rds.start", stopped, HOPELESS), clock)
+    begun = status(row) if status(row) in STARTABLE else ""
+    if begun:
+        lead_out(aws, rds, begun, "start_db_instance")
+    bad = {**HOPELESS, "deleting": RESTING["deleting"]}
+    wait_for(aws, rds, Goal("rds.start", usable, bad, begun), clock)
     return f"{rds.identifier} is available"
+
+
+def lead_out(aws: Aws, rds: Rds, state: str, operation: str) -> None:
+    """Make a call that leads out of a state, or say what keeps the instance in it."""
+    client = aws.client("rds")
+    try:
+        getattr(client, operation)(DBInstanceIdentifier=rds.identifier)
+    except client.exceptions.ClientError as error:
+        if code(error) != "InvalidDBInstanceState":
+            raise
+        if status(find(aws, rds.identifier)) != state:
+            return  # the answer to our own call was lost on the way, and the call repeated
+        if state in HOPELESS:
+            raise Problem(f"{rds.identifier} is {state}, AWS refuses {operation}: {HOPELESS[state]}") from error
+        raise
 
 
 def stop(aws: Aws, rds: Rds, clock: Clock) -> str:
@@ -97,7 +126,7 @@ def stop(aws: Aws, rds: Rds, clock: Clock) -> str:
     assert row is not None
     already = stopped(row)
     if not already and row["DBInstanceStatus"] != "stopping":
-        aws.client("rds").stop_db_instance(DBInstanceIdentifier=rds.identifier)
+        lead_out(aws, rds, status(row), "stop_db_instance")
     row = wait_for(aws, rds, Goal("rds.stop", stopped, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
     assert row is not None
     return f"{rds.identifier} is stopped{' already' if already else ''}; {restarts(row)}; storage and backups are still billed"
@@ -183,7 +212,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> dict[str, Any]:
         "created": row.get("InstanceCreateTime"),
         "restart": row.get("AutomaticRestartTime"),
         "pending": pending or None,
-        "differs": request.differing(settings, aws.region, row) or None,
+        "differs": differences.of(settings, aws, row) or None,
     }
 
 

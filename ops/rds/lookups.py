@@ -23,6 +23,8 @@ class Found:
     version: str = ""
     """The minor version that AWS takes; empty where it could not be asked."""
     vpc: str = ""
+    zones: set[str] | None = None
+    """Where the subnet group has subnets; None for the default VPC."""
     faults: list[str] = field(default_factory=list)
 
     def knows(self, *settings: str) -> bool:
@@ -40,6 +42,7 @@ def look(aws: Aws, rds: Rds, known: list[str] | None = None) -> Found:
     optional("the instance class", orderable, aws, rds, found)
     optional("the availability zone", zone, aws, rds, found)
     network(aws, rds, found)  # the group cannot be made without it
+    optional("whether there are subnets in two zones", subnets, aws, rds, found)
     return found
 
 
@@ -137,7 +140,7 @@ def zone(aws: Aws, rds: Rds, found: Found) -> None:
 
 
 def network(aws: Aws, rds: Rds, found: Found) -> None:
-    """Find the VPC: the subnet group's, else the default one, with subnets in two zones."""
+    """Find the VPC: the subnet group's, else the default one."""
     if rds.subnet_group:
         client = aws.client("rds")
         try:
@@ -150,19 +153,26 @@ def network(aws: Aws, rds: Rds, found: Found) -> None:
             )
             return
         found.vpc = str(groups[0]["VpcId"])
-        zones = {subnet["SubnetAvailabilityZone"]["Name"] for subnet in groups[0]["Subnets"]}
-    else:
-        ec2 = aws.client("ec2")
-        vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-        if not vpcs:
-            found.faults.append(
-                f"{aws.region} has no default VPC: aws ec2 create-default-vpc makes one, or set rds.subnet_group"
-            )
-            return
-        found.vpc = str(vpcs[0]["VpcId"])
-        subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [found.vpc]}])["Subnets"]
-        zones = {subnet["AvailabilityZone"] for subnet in subnets}
-    if len(zones) < 2:
+        found.zones = {subnet["SubnetAvailabilityZone"]["Name"] for subnet in groups[0]["Subnets"]}
+        return
+    vpcs = aws.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    if not vpcs:
         found.faults.append(
-            f"{found.vpc} has subnets in {len(zones)} zone(s), RDS wants two: aws ec2 create-default-subnet, or set rds.subnet_group"
+            f"{aws.region} has no default VPC: aws ec2 create-default-vpc makes one, or set rds.subnet_group"
+        )
+        return
+    found.vpc = str(vpcs[0]["VpcId"])
+
+
+def subnets(aws: Aws, _: Rds, found: Found) -> None:
+    """See that the VPC has subnets in two zones, which RDS wants of a single instance too."""
+    if not found.vpc:
+        return
+    if found.zones is None:
+        rows = aws.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [found.vpc]}])["Subnets"]
+        found.zones = {row["AvailabilityZone"] for row in rows}
+    if len(found.zones) < 2:
+        found.faults.append(
+            f"{found.vpc} has subnets in {len(found.zones)} zone(s), RDS wants two: "
+            "aws ec2 create-default-subnet, or set rds.subnet_group"
         )

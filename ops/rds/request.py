@@ -23,32 +23,11 @@ EXTENDED_SUPPORT = {
 TAKEN_USERS = ("admin", "rdsadmin", "public", "none", "user", "all", "default", "group", "order", "select", "table")
 FREE_INSIGHTS_DAYS = 7
 GP3_TUNABLE_GB = 400
-PROVISIONED = ("io1", "io2")
-
-# Setting -> (field of the request, field of DescribeDBInstances)
-COMPARED = {
-    "instance_class": ("DBInstanceClass", "DBInstanceClass"),
-    "engine_version": ("EngineVersion", "EngineVersion"),
-    "storage_gb": ("AllocatedStorage", "AllocatedStorage"),
-    "storage_max_gb": ("MaxAllocatedStorage", "MaxAllocatedStorage"),
-    "storage_type": ("StorageType", "StorageType"),
-    "iops": ("Iops", "Iops"),
-    "throughput": ("StorageThroughput", "StorageThroughput"),
-    "encrypted": ("StorageEncrypted", "StorageEncrypted"),
-    "zone": ("AvailabilityZone", "AvailabilityZone"),
-    "public": ("PubliclyAccessible", "PubliclyAccessible"),
-    "multi_az": ("MultiAZ", "MultiAZ"),
-    "backup_days": ("BackupRetentionPeriod", "BackupRetentionPeriod"),
-    "deletion_protection": ("DeletionProtection", "DeletionProtection"),
-    "extended_support": ("EngineLifecycleSupport", "EngineLifecycleSupport"),
-    "auto_minor_upgrade": ("AutoMinorVersionUpgrade", "AutoMinorVersionUpgrade"),
-    "iam_auth": ("EnableIAMDatabaseAuthentication", "IAMDatabaseAuthenticationEnabled"),
-    "insights_mode": ("DatabaseInsightsMode", "DatabaseInsightsMode"),
-    "insights_days": ("PerformanceInsightsRetentionPeriod", "PerformanceInsightsRetentionPeriod"),
-    "copy_tags": ("CopyTagsToSnapshot", "CopyTagsToSnapshot"),
-    "the master user": ("MasterUsername", "MasterUsername"),
-    "the database": ("DBName", "DBName"),
-}
+GP3_IOPS, GP3_THROUGHPUT = (12_000, 64_000), (500, 4_000)
+"""What a gp3 from that size on has at least, and may have at most; throughput in MiB/s, a quarter of the IOPS at most."""
+PROVISIONED = {"io1": 50, "io2": 1000}
+"""IOPS for each GB at most; half a one at least."""
+PROVISIONED_IOPS = (1_000, 256_000)
 
 
 @dataclass(frozen=True)
@@ -121,11 +100,16 @@ def faults(settings: Settings, region: str | None) -> list[str]:
     rds, found = settings.rds_read[0], list(settings.rds_read[1])
     found += [f"rds.{fault}" for check in CHECKS for fault in check(rds)]
     found += login_faults(settings)
+    return found + region_faults(region)
+
+
+def region_faults(region: str | None) -> list[str]:
+    """Return what is wrong with the region, without which AWS cannot be asked."""
     if not region:
-        found.append("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
-    elif not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
-        found.append(f"AWS_DEFAULT_REGION {region!r} is no region: write it like ca-central-1")
-    return found
+        return ["no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"]
+    if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
+        return [f"AWS_DEFAULT_REGION {region!r} is no region: write it like ca-central-1"]
+    return []
 
 
 def name_faults(rds: Rds) -> Iterator[str]:
@@ -155,15 +139,37 @@ def storage_faults(rds: Rds) -> Iterator[str]:
     smallest = 100 if kind in PROVISIONED else 20
     if not smallest <= size <= 65536:
         yield f"storage_gb {size}: give {smallest} to 65536 for {kind}"
-    if rds.storage_max_gb is not None and not size < rds.storage_max_gb <= 65536:
-        yield f"storage_max_gb {rds.storage_max_gb}: give more than storage_gb, which is {size}, or unset"
-    tuned = [name for name in ("iops", "throughput") if getattr(rds, name) is not None]
+    least = -(-size * 11 // 10)  # a tenth more, rounded up
+    if rds.storage_max_gb is not None and not least <= rds.storage_max_gb <= 65536:
+        yield f"storage_max_gb {rds.storage_max_gb}: give {least} to 65536, a tenth above storage_gb at least, or unset"
+    yield from speed_faults(rds)
+
+
+def speed_faults(rds: Rds) -> Iterator[str]:
+    kind, size, iops, throughput = rds.storage_type, rds.storage_gb, rds.iops, rds.throughput
+    tuned = " and ".join(name for name in ("iops", "throughput") if getattr(rds, name) is not None)
     if kind == "gp3" and size < GP3_TUNABLE_GB and tuned:
-        yield f"{' and '.join(tuned)}: AWS refuses any value for gp3 below {GP3_TUNABLE_GB} GB: unset"
-    if kind == "gp2" and tuned:
-        yield f"{' and '.join(tuned)}: gp2 takes none: unset"
-    if kind in PROVISIONED and rds.iops is None:
-        yield f"iops: {kind} needs a number"
+        yield f"{tuned}: AWS refuses any value for gp3 below {GP3_TUNABLE_GB} GB: unset"
+    elif kind == "gp3":
+        yield from outside("iops", iops, *GP3_IOPS, "gp3")
+        most = min(GP3_THROUGHPUT[1], max(iops or 0, GP3_IOPS[0]) // 4)
+        yield from outside("throughput", throughput, GP3_THROUGHPUT[0], most, "gp3, a quarter of the iops at most")
+    elif kind in PROVISIONED:
+        low, high = PROVISIONED_IOPS
+        if iops is None:
+            yield f"iops: {kind} needs a number"
+        least = max(low, -(-size // 2))
+        most = max(least, min(high, size * PROVISIONED[kind]))
+        yield from outside("iops", iops, least, most, f"{kind} of {size} GB")
+        if throughput is not None:
+            yield f"throughput: {kind} takes none: unset"
+    elif kind == "gp2" and tuned:
+        yield f"{tuned}: gp2 takes none: unset"
+
+
+def outside(name: str, value: int | None, least: int, most: int, about: str) -> Iterator[str]:
+    if value is not None and not least <= value <= most:
+        yield f"{name} {value}: give {least} to {most} for {about}"
 
 
 def upkeep_faults(rds: Rds) -> Iterator[str]:
@@ -209,25 +215,3 @@ def password_faults(password: str) -> Iterator[str]:
         bad.append("a character that is not plain ASCII")
     if bad:
         yield f"{about}: RDS takes no password with {', '.join(bad)}"
-
-
-def differing(settings: Settings, region: str, row: Mapping[str, Any]) -> list[str]:
-    """Return, in words, where an instance is not what the settings say; what AWS does not tell is passed over."""
-    wanted, found = build(settings, region, []), []
-    for setting, (asked, told) in COMPARED.items():
-        want, have = wanted.get(asked), row.get(told)
-        if want is None or have is None:
-            continue
-        if setting == "engine_version" and f"{have}.".startswith(f"{want}."):
-            continue
-        if want != have:
-            found.append(f"{setting} is {plain(have)}, the settings say {plain(want)}")
-    return found
-
-
-def plain(value: Any) -> str:
-    """Return a value as invoke.yaml writes it."""
-    for on, text in EXTENDED_SUPPORT.items():
-        if value is on or value == text:
-            return "yes" if on else "no"
-    return str(value)

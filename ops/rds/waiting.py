@@ -23,17 +23,19 @@ USABLE = ("available", "storage-optimization")
 
 HOPELESS = {
     "failed": "it cannot be saved: inv rds.delete --no-snapshot, then inv rds.create",
-    "incompatible-network": "its VPC or subnets do not fit: mend them, then inv rds.start; or delete it and create it anew",
+    "incompatible-network": "its VPC or subnets do not fit: mend them, then inv rds.start (or inv rds.delete --no-snapshot)",
     "incompatible-option-group": "give it another option group",
     "incompatible-parameters": "its parameter group holds a value that it cannot start with: correct that, then reboot it",
     "incompatible-restore": "it cannot be restored so: inv rds.delete --no-snapshot, then inv rds.create",
     "incompatible-create": "it cannot be made so: inv rds.delete --no-snapshot, then inv rds.create",
-    "inaccessible-encryption-credentials": "its encryption key is disabled or not permitted: enable it",
-    "inaccessible-encryption-credentials-recoverable": "its encryption key is disabled: enable it, then inv rds.start",
+    "inaccessible-encryption-credentials": "its encryption key is gone for good, and its data with it: inv rds.delete --no-snapshot",
+    "inaccessible-encryption-credentials-recoverable": "its encryption key cannot be used: enable it, then inv rds.start",
     "insufficient-capacity": "AWS has no room for it: inv rds.delete --no-snapshot, then another rds.zone or rds.instance_class",
     "restore-error": "the restore failed: inv rds.delete --no-snapshot, then inv rds.create",
     "storage-full": "its storage is full: raise it (aws rds modify-db-instance --allocated-storage)",
 }
+STARTABLE = ("stopped", "incompatible-network", "inaccessible-encryption-credentials-recoverable")
+"""What StartDBInstance leads out of, the last two once their cause is mended."""
 RESTING = {
     "stopped": "inv rds.start starts it",
     "stopping": "when it has stopped, inv rds.start starts it",
@@ -58,6 +60,8 @@ class Goal:
     again: str
     reached: Callable[[Row | None], bool]
     bad: Mapping[str, str]
+    begun: str = ""
+    """The state that a call is to lead out of: it lags behind the call, so it is bad only once it comes back."""
 
 
 def usable(row: Row | None) -> bool:
@@ -83,7 +87,7 @@ def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: fl
 
     Raises `Problem` on a state that does not heal, `InProgress` at the limit.
     """
-    begun, limit, seen = clock.monotonic(), minutes * 60, False
+    begun, limit, seen, left = clock.monotonic(), minutes * 60, False, not goal.begun
     row: Row | None = None
     with progress(limit) as show:
         while True:
@@ -97,7 +101,8 @@ def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: fl
                 seen = seen or row is not None
                 events.tell()
                 state = status(row)
-                if advice := goal.bad.get(state):
+                left = left or state != goal.begun
+                if left and (advice := goal.bad.get(state)):
                     raise Problem(f"the instance is {state}, which waiting does not heal: {advice}")
             except Exception as error:
                 if not transient(error):

@@ -1,0 +1,90 @@
+"""Where an instance is not what the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from config.settings import Settings
+from ops.aws import Aws, speaking
+from ops.errors import Problem
+from ops.rds import group, request
+
+# Setting -> (field of the request, path in DescribeDBInstances)
+COMPARED = {
+    "instance_class": ("DBInstanceClass", "DBInstanceClass"),
+    "engine_version": ("EngineVersion", "EngineVersion"),
+    "storage_gb": ("AllocatedStorage", "AllocatedStorage"),
+    "storage_max_gb": ("MaxAllocatedStorage", "MaxAllocatedStorage"),
+    "storage_type": ("StorageType", "StorageType"),
+    "iops": ("Iops", "Iops"),
+    "throughput": ("StorageThroughput", "StorageThroughput"),
+    "encrypted": ("StorageEncrypted", "StorageEncrypted"),
+    "zone": ("AvailabilityZone", "AvailabilityZone"),
+    "public": ("PubliclyAccessible", "PubliclyAccessible"),
+    "multi_az": ("MultiAZ", "MultiAZ"),
+    "backup_days": ("BackupRetentionPeriod", "BackupRetentionPeriod"),
+    "deletion_protection": ("DeletionProtection", "DeletionProtection"),
+    "extended_support": ("EngineLifecycleSupport", "EngineLifecycleSupport"),
+    "auto_minor_upgrade": ("AutoMinorVersionUpgrade", "AutoMinorVersionUpgrade"),
+    "iam_auth": ("EnableIAMDatabaseAuthentication", "IAMDatabaseAuthenticationEnabled"),
+    "insights_mode": ("DatabaseInsightsMode", "DatabaseInsightsMode"),
+    "insights_days": ("PerformanceInsightsRetentionPeriod", "PerformanceInsightsRetentionPeriod"),
+    "copy_tags": ("CopyTagsToSnapshot", "CopyTagsToSnapshot"),
+    "the master user": ("MasterUsername", "MasterUsername"),
+    "the database": ("DBName", "DBName"),
+    "the port": ("Port", "Endpoint.Port"),
+    "subnet_group": ("DBSubnetGroupName", "DBSubnetGroup.DBSubnetGroupName"),
+}
+
+
+def of(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
+    """Return the differences in words; what AWS does not tell is passed over."""
+    wanted, found = request.build(settings, aws.region, []), []
+    for setting, (asked, path) in COMPARED.items():
+        want, have = wanted.get(asked), told(row, path)
+        if want is None or have is None or same(setting, want, have, wanted):
+            continue
+        found.append(f"{setting} is {plain(have)}, the settings say {plain(want)}")
+    return found + groups(settings, aws, row)
+
+
+def told(row: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at a path of the answer, or None."""
+    value: Any = row
+    for name in path.split("."):
+        value = (value or {}).get(name)
+    return value
+
+
+def same(setting: str, want: Any, have: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether two values mean the same: some grow by themselves, or are told in other letters."""
+    if setting == "engine_version":
+        return f"{have}.".startswith(f"{want}.")
+    if setting == "storage_gb":  # AWS has raised it as it filled up
+        return bool(want <= have <= wanted.get("MaxAllocatedStorage", want))
+    if setting == "subnet_group":
+        return bool(want.lower() == have.lower())
+    return bool(want == have)
+
+
+def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
+    """Return whether its own security group is missing; nothing where EC2 may not be asked."""
+    have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
+    try:
+        with speaking():
+            own = {str(one["GroupId"]) for one in group.found(aws.client("ec2"), settings.rds)}
+    except Problem:
+        return []
+    if not have or own & set(have):
+        return []
+    wanted = ", ".join(sorted(own)) or f"one of its own ({group.name(settings.rds)})"
+    return [f"the security group is {', '.join(have)}, rds.create would take {wanted}"]
+
+
+def plain(value: Any) -> str:
+    """Return a value as invoke.yaml writes it."""
+    for on, text in request.EXTENDED_SUPPORT.items():
+        if value is on or value == text:
+            return "yes" if on else "no"
+    return str(value)

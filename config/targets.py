@@ -19,6 +19,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MASK = "****"
 MAINTENANCE = ("postgres", "template0", "template1", "rdsadmin")
 RDS_HOST = ".rds.amazonaws.com"
+LOGIN = ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD")
 DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
 
 # Parameters that libpq itself hides; the names of newer ones tell what they are
@@ -64,6 +65,11 @@ class Target:
     @property
     def rds(self) -> bool:
         return is_rds(self.host)
+
+    @property
+    def login(self) -> str:
+        """What named user and password: with parts it is not what named the host."""
+        return " and ".join(LOGIN) if self.source == "PROD_DB_ENDPOINT" else self.source
 
     @property
     def address(self) -> str:
@@ -149,7 +155,7 @@ def prod(settings: Settings) -> Target:
     elif host := get("PROD_DB_ENDPOINT"):
         if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", host):
             raise Misconfigured("PROD_DB_ENDPOINT: give the host name alone; the port is POSTGRES_PORT")
-        missing = [n for n in ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD") if not get(n)]
+        missing = [name for name in LOGIN if not get(name)]
         if missing:
             error = NotConfigured if is_rds(host) else Misconfigured
             raise error(f"prod needs {' and '.join(missing)} beside PROD_DB_ENDPOINT: set it in .env")

@@ -40,6 +40,9 @@ VARIABLES = (
     Variable("PROD_DB_ENDPOINT", "host name of the production server"),
     Variable("POSTGRES_MASTER_USERNAME", "user on the production server"),
     Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is"),
+    Variable(
+        "POSTGRES_MASTER_PASSWORD_NEXT", "the next password, while rds.rotate-password puts it in place of that one"
+    ),
     Variable("POSTGRES_PORT", "port of the production server (default: 5432)", "5432"),
     Variable("PROD_DB_HOSTADDR", "address behind the host name, for a tunnel"),
     Variable(

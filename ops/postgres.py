@@ -121,9 +121,9 @@ def refusal(target: Target, text: str) -> Problem:
     at, who = target.address, f"{target.name} ({target.source})"
     text = " ".join(text.split())
     if "password authentication failed" in text or "no password supplied" in text:
-        return LoginFailed(f"{at}: wrong user or password: correct {target.source}")
+        return LoginFailed(f"{at}: wrong user or password: correct {target.login}")
     if re.search(r'role ".*" does not exist', text):
-        return LoginFailed(f"{at}: the server has no such user: correct {target.source}")
+        return LoginFailed(f"{at}: the server has no such user: correct {target.login}")
     if re.search(r'permission denied for database ".*"', text):
         return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
     if re.search(r'database ".*" does not exist', text):

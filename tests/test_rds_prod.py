@@ -210,6 +210,77 @@ def test_a_password_that_stays_wrong_is_said_after_one_more_look(
     assert [call.action for call in made.calls].count("GetSecretValue") == 2
 
 
+OWN = {"POSTGRES_MASTER_USERNAME": "postgres", "POSTGRES_MASTER_PASSWORD": "of-nobody-at-all"}
+
+
+def with_own(settings: Settings, **changed: str) -> Settings:
+    """Return settings whose variables name host and login."""
+    values = {**settings.vars.environ, "PROD_DB_ENDPOINT": HOST, **OWN, **changed}
+    return load(settings.config, values, settings.root)
+
+
+def test_an_own_password_beside_one_that_rds_keeps_gives_way_to_the_secret(
+    behind: Settings, real_port: None, one: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = str(one.server.port)
+    with place.opened(with_own(behind, POSTGRES_PORT=port), "prod", "t") as at:
+        assert at.target.source == prod.BY_RDS
+    said = capsys.readouterr().err
+    assert "RDS keeps the password of cruddur-db-instance, POSTGRES_MASTER_PASSWORD is not it: unset it" in said
+    assert "of-nobody-at-all" not in said
+
+
+def test_an_own_password_that_is_wrong_names_the_variables_and_not_the_host(
+    behind: Settings, real_port: None, made: Front, one: Database
+) -> None:
+    """An instance whose password is the user's: RDS has no other."""
+    from moto.rds.models import rds_backends
+
+    database = rds_backends["123456789012"]["ca-central-1"].databases["cruddur-db-instance"]
+    database.update(manage_master_user_password=False)
+    settings = with_own(behind, POSTGRES_PORT=str(one.server.port))
+    with (
+        pytest.raises(
+            LoginFailed,
+            match="wrong user or password: correct POSTGRES_MASTER_USERNAME and POSTGRES_MASTER_PASSWORD",
+        ),
+        place.opened(settings, "prod", "t"),
+    ):
+        pass
+
+
+def test_a_wrong_login_to_another_server_of_rds_is_not_mended_by_this_instances_secret(
+    made: Front, configure: Configure
+) -> None:
+    error = LoginFailed("wrong user or password")
+    other = "other.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
+    settings = with_own(configure(), PROD_DB_ENDPOINT=other)
+    target = resolve(settings, "prod")
+    assert target is not None
+    with pytest.raises(LoginFailed) as caught:
+        prod.again(settings, target, error)
+    assert caught.value is error
+    assert "GetSecretValue" not in [call.action for call in made.calls]
+
+
+def test_a_wrong_url_is_the_users_to_correct(made: Front, configure: Configure) -> None:
+    made.forget()
+    error = LoginFailed("wrong user or password")
+    with pytest.raises(LoginFailed) as caught:
+        prod.again(configure(), Target("prod", "PROD_CONNECTION_URL", {"host": HOST, "dbname": "c"}), error)
+    assert caught.value is error
+    assert made.calls == []
+
+
+def test_create_says_that_an_own_password_is_not_the_one_that_rds_keeps(
+    made: Front, configure: Configure, hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = configure(POSTGRES_MASTER_PASSWORD="of-nobody-at-all", PROD_DB_SSLROOTCERT="/none.pem")
+    create.run(settings, made.aws(settings), hands.clock, adopt=False)
+    assert "POSTGRES_MASTER_PASSWORD is another one: unset it" in capsys.readouterr().err
+    assert "PROD_CONNECTION_URL" not in configure().vars.saved
+
+
 @pytest.mark.parametrize("held", ["not json", "{}", "[]"])
 def test_a_secret_that_holds_something_else_is_one_line(made: Front, configure: Configure, held: str) -> None:
     made.before = lambda call: (

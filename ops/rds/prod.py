@@ -7,8 +7,10 @@ from config.targets import Target, reached
 from ops.aws import Aws, errors, explain
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
-from ops.rds import ca, instance, secret
+from ops.rds import ca, instance, saved, secret
 from ops.rds.waiting import Row
+
+BY_RDS = "the RDS secret"
 
 
 def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
@@ -23,7 +25,7 @@ def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     if row is None:
         raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")
     host = instance.endpoint(row)
-    named = settings.vars.get("PROD_DB_ENDPOINT")
+    named = settings.vars.get(saved.ENDPOINT)
     if named and named.lower().rstrip(".") != host.lower():
         raise Misconfigured(f"{why} (the instance {settings.rds.identifier} is another one: {host})")
     login = credentials(settings, aws, row)
@@ -40,14 +42,14 @@ def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
 
 
 def source(row: Row) -> str:
-    return "the RDS secret" if row.get("MasterUserSecret") else "POSTGRES_MASTER_PASSWORD"
+    return BY_RDS if row.get("MasterUserSecret") else saved.PASSWORD
 
 
 def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
     """Return the managed secret's login, else the user's own."""
     if row.get("MasterUserSecret"):
         return secret.read(aws, row)
-    password = settings.vars.get("POSTGRES_MASTER_PASSWORD")
+    password = settings.vars.get(saved.PASSWORD)
     if not password:
         raise Misconfigured(
             f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set POSTGRES_MASTER_PASSWORD in .env"
@@ -56,15 +58,31 @@ def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
 
 
 def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
-    """Return the target with the secret read anew: it may have rotated since. Raises `error` if it has not."""
-    if target.source != "the RDS secret":
+    """Return the target with the login that RDS holds now: it may have rotated, or not be the variables' at all.
+
+    Raises `error`, or one that says more, where RDS knows no other login.
+    """
+    if settings.vars.get(saved.NEXT):
+        raise LoginFailed(
+            f"{target.address}: its password is being changed: inv rds.rotate-password, which was cut off, goes on with that"
+        ) from error
+    if target.source not in (BY_RDS, saved.ENDPOINT):
         raise error
-    fresh = asked(settings, why=str(error))
+    try:
+        fresh = asked(settings, why=str(error))
+    except Problem:
+        if target.source == BY_RDS:
+            raise
+        raise error from None  # another server than the instance, or RDS cannot be asked
+    if fresh.source != BY_RDS:
+        raise error
     if fresh.password == target.password:
         raise LoginFailed(
             f"{target.address}: the login in the RDS secret is refused, also read anew: inv rds.status tells whether it is "
             "being rotated, inv rds.rotate-password makes a new one"
         ) from error
+    if target.source != BY_RDS:
+        say(f"note: RDS keeps the password of {settings.rds.identifier}, {saved.PASSWORD} is not it: unset it")
     return fresh
 
 

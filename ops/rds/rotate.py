@@ -1,18 +1,57 @@
-"""rds.rotate-password: a new master password, by RDS or saved as the user's own."""
+"""rds.rotate-password: a new master password, by RDS or as the user's own.
+
+An own one is saved as NEXT before it is sent, and takes the place of the old
+one when AWS has applied it. Wherever a run is cut off the env file holds both,
+and the next run goes on with the same new one.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from config.settings import Settings
-from ops.aws import Aws
+from config.targets import reached
+from ops import postgres
+from ops.aws import Aws, errors, transient
 from ops.console import hide, say
-from ops.env.variables import store
-from ops.errors import Misconfigured, Problem
-from ops.rds import instance, saved
-from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
+from ops.env.variables import forget, store
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem
+from ops.rds import instance, prod, saved, secret
+from ops.rds.saved import NEXT, PASSWORD
+from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, status, usable
 
-VARIABLE = "POSTGRES_MASTER_PASSWORD"
+TASK = "rds.rotate-password"
+SETTLED = 60.0
+"""Seconds in which a change that nobody can be asked about shows in the instance's state, if it shows at all."""
+
+
+@dataclass
+class Change:
+    """Tells when AWS has applied a change: just after the call an instance still looks as before it."""
+
+    clock: Clock
+    ask: Callable[[Row], bool | None]
+    """Whether it is applied, by what the change itself changes; None where that cannot be asked."""
+    answers: bool = True
+    seen: bool = False
+    """Whether the state has shown it."""
+    begun: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.clock.monotonic()
+
+    def applied(self, row: Row | None) -> bool:
+        if row is None or not usable(row) or "MasterUserPassword" in row.get("PendingModifiedValues", {}):
+            self.seen = True
+            return False
+        answer = self.ask(row) if self.answers else None
+        self.answers = answer is not None
+        if answer is None:
+            return self.seen or self.clock.monotonic() - self.begun >= SETTLED
+        return answer
 
 
 def run(settings: Settings, aws: Aws, clock: Clock) -> str:
@@ -21,32 +60,126 @@ def run(settings: Settings, aws: Aws, clock: Clock) -> str:
     row = instance.required(aws, rds)
     if not instance.mine(row, rds):
         raise Problem(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
-    managed = bool(row.get("MasterUserSecret"))
-    change = {"RotateMasterUserPassword": True} if managed else {"MasterUserPassword": fresh(settings)}
-    aws.client("rds").modify_db_instance(DBInstanceIdentifier=rds.identifier, ApplyImmediately=True, **change)
-    after = instance.wait_for(aws, rds, Goal("rds.rotate-password", usable, {**HOPELESS, **RESTING}), clock)
-    if not managed:
-        save_url(settings, after or row, change["MasterUserPassword"])
-    where = "kept in Secrets Manager" if managed else f"saved in {settings.vars.env_file.name}"
-    return f"{rds.identifier} has a new master password, {where}"
+    if row.get("MasterUserSecret"):
+        by_rds(settings, aws, row, clock)
+        return f"{rds.identifier} has a new master password, kept in Secrets Manager"
+    own(settings, aws, row, clock)
+    return f"{rds.identifier} has a new master password, saved in {settings.vars.env_file.name}"
 
 
-def fresh(settings: Settings) -> str:
-    """Make a password and save it before it is sent: a run that is cut off leaves none that nobody knows."""
-    if settings.vars.environ.get(VARIABLE):
-        raise Misconfigured(
-            f"{VARIABLE} of the environment would hide the new one: keep it in {settings.vars.env_file.name} "
-            f"(unset {VARIABLE}), then run this again"
+def ready(row: Row) -> None:
+    """Refuse to begin where AWS would not change the password, or only some day."""
+    if not usable(row):
+        state = status(row)
+        advice = {**HOPELESS, **RESTING}.get(state, "wait until it is available (inv rds.status)")
+        raise Problem(
+            f"{row['DBInstanceIdentifier']} is {state}, nothing was changed: {advice}; inv {TASK} is for then"
         )
-    password = secrets.token_urlsafe(24)
-    hide(password)
-    store(settings, VARIABLE, password)
-    return password
 
 
-def save_url(settings: Settings, row: Row, password: object) -> None:
-    """Renew the URL that rds.create has saved."""
-    if saved.host_of(settings.vars.saved.get(saved.URL, "")) == instance.host(row):
-        store(settings, saved.URL, saved.url(settings, row, str(password)))
+def wait_for(settings: Settings, aws: Aws, reached: Callable[[Row | None], bool], clock: Clock) -> Row:
+    row = instance.wait_for(aws, settings.rds, Goal(TASK, reached, {**HOPELESS, **RESTING}), clock)
+    assert row is not None
+    return row
+
+
+def modify(settings: Settings, aws: Aws, **change: Any) -> None:
+    aws.client("rds").modify_db_instance(DBInstanceIdentifier=settings.rds.identifier, ApplyImmediately=True, **change)
+
+
+# --- kept by RDS ------------------------------------------------------------------------
+
+
+def by_rds(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
+    """Let RDS make a new one, and wait until its secret holds it."""
+    if row["MasterUserSecret"].get("SecretStatus") == "rotating":
+        say("RDS is at it already: waiting for that")
+        wait_for(settings, aws, usable, clock)
         return
-    say(f"note: {saved.URL} is not changed, it is unset or names another server")
+    ready(row)
+    before = version(aws, row)
+
+    def renewed(now: Row) -> bool | None:
+        after = version(aws, now)
+        return after != before if before and after else None
+
+    modify(settings, aws, RotateMasterUserPassword=True)
+    wait_for(settings, aws, Change(clock, renewed).applied, clock)
+
+
+def version(aws: Aws, row: Row) -> str:
+    """Return the id of the secret's version; nothing where it cannot be read."""
+    try:
+        return secret.read(aws, row).version
+    except Problem:
+        return ""
+    except errors() as error:
+        if transient(error):
+            raise
+        return ""
+
+
+# --- the user's own ---------------------------------------------------------------------
+
+
+def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
+    """Make one, save it beside the old one, send it, and let it take the old one's place."""
+    if settings.vars.environ.get(PASSWORD):
+        raise Misconfigured(
+            f"{PASSWORD} of the environment would hide the new one: keep it in {settings.vars.env_file.name} "
+            f"(unset {PASSWORD}), then run this again"
+        )
+    password = settings.vars.saved.get(NEXT, "")
+    if password:
+        hide(password)
+        say("going on with the password of a run that was cut off")
+        row = wait_for(settings, aws, usable, clock)
+        modify(settings, aws, MasterUserPassword=password)
+    else:
+        ready(row)
+        password = secrets.token_urlsafe(24)
+        hide(password)
+        store(settings, NEXT, password)
+        send(settings, aws, password)
+    old = settings.vars.get(PASSWORD) or saved.password(settings)
+    row = wait_for(settings, aws, Change(clock, lambda now: accepted(settings, now, password, old)).applied, clock)
+    store(settings, PASSWORD, password)
+    if saved.host_of(settings.vars.saved.get(saved.URL, "")) == instance.host(row):
+        store(settings, saved.URL, saved.target(settings, row, password).url(show_password=True))
+    else:
+        say(f"note: {saved.URL} is not changed, it is unset or names another server")
+    forget(settings, NEXT)
+
+
+def send(settings: Settings, aws: Aws, password: str) -> None:
+    """Send one that AWS has never seen; where that is refused for certain, the old one holds alone again."""
+    from botocore.exceptions import ClientError
+
+    try:
+        modify(settings, aws, MasterUserPassword=password)
+    except ClientError as error:
+        # of a call that botocore has repeated, the first one may have been carried out
+        if not transient(error) and not error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
+            forget(settings, NEXT)
+        raise
+
+
+def accepted(settings: Settings, row: Row, new: str, old: str) -> bool | None:
+    """Whether the server takes the new password; None where it cannot be asked, as from before a closed door.
+
+    That the new one is refused tells something only if the old one is not.
+    """
+    try:
+        target = reached(settings, saved.target(settings, row, new))
+        prod.certificates(settings, target)
+        for password in filter(None, (new, old)):
+            try:
+                postgres.connect(target.on(password=password), task=TASK, timeout=settings.connect_timeout).close()
+            except (NoDatabase, NotAllowed):  # it has let us in as far as that
+                return password == new
+            except LoginFailed:
+                continue
+            return password == new
+    except Problem:
+        pass
+    return None

@@ -13,6 +13,8 @@ from ops.rds import instance, request
 from ops.rds.waiting import Row
 
 ENDPOINT, URL = "PROD_DB_ENDPOINT", "PROD_CONNECTION_URL"
+PASSWORD, NEXT = "POSTGRES_MASTER_PASSWORD", "POSTGRES_MASTER_PASSWORD_NEXT"
+"""The user's own, and the one that rds.rotate-password is about to put in its place."""
 
 
 def save(settings: Settings, row: Row, *, force: bool) -> None:
@@ -22,9 +24,9 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
     outside RDS is somebody's decision, and kept unless `force`.
     """
     wanted = {ENDPOINT: instance.host(row)}
-    password = settings.vars.get("POSTGRES_MASTER_PASSWORD")
+    password = settings.vars.get(PASSWORD)
     if password and not row.get("MasterUserSecret"):
-        wanted[URL] = url(settings, row, password)
+        wanted[URL] = target(settings, row, password).url(show_password=True)
     for name, value in wanted.items():
         if settings.vars.saved.get(name) == value:
             if settings.vars.hides(name):
@@ -42,8 +44,8 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
         say(f"note: {URL} is set and names another server: prod is that one until you unset it")
 
 
-def url(settings: Settings, row: Row, password: str) -> str:
-    """Return prod's URL with the user's own password in it."""
+def target(settings: Settings, row: Row, password: str) -> Target:
+    """Return prod as its URL names it, with the user's own password."""
     hide(password)
     params = {
         "user": str(row.get("MasterUsername") or request.master(settings).user),
@@ -52,7 +54,7 @@ def url(settings: Settings, row: Row, password: str) -> str:
         "port": str(instance.port(row)),
         "dbname": settings.database,
     }
-    return Target("prod", URL, params).url(show_password=True)
+    return Target("prod", URL, params)
 
 
 def elsewhere(settings: Settings, name: str) -> str:
@@ -67,6 +69,14 @@ def host_of(text: str) -> str:
     """Return the host of a URL, or nothing if it cannot be read."""
     try:
         return parse(text, URL, "prod").host
+    except Misconfigured:
+        return ""
+
+
+def password(settings: Settings) -> str:
+    """Return the password in the saved URL, or nothing."""
+    try:
+        return parse(settings.vars.saved.get(URL, ""), URL, "prod").password
     except Misconfigured:
         return ""
 

@@ -20,6 +20,8 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+    version: str = ""
+    """The version of the secret; empty for a login that is in none."""
 
 
 def read(aws: Aws, row: Row) -> Login:
@@ -27,8 +29,9 @@ def read(aws: Aws, row: Row) -> Login:
     arn = row["MasterUserSecret"]["SecretArn"]
     client = aws.client("secretsmanager")
     try:
-        held = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-        login = Login(held["username"], held["password"])
+        answer = client.get_secret_value(SecretId=arn)
+        held = json.loads(answer["SecretString"])
+        login = Login(held["username"], held["password"], answer.get("VersionId", ""))
     except client.exceptions.ClientError as error:
         if code(error) == "ResourceNotFoundException":
             raise InProgress("the secret of the master user is just being made: run this again in a minute") from error

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 from invoke.exceptions import Exit
 
 from config.settings import Settings
+from ops.aws import Aws
 from ops.cli import translate
 from ops.errors import InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, delete, instance
-from tests.fix_aws import Call, Configure, Front, Hands, error
+from tests.fix_aws import Call, Configure, Front, Hands, error, ready
 
+TAGS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
 CANARY = "Can%ary:'99'x"
 
 
@@ -368,6 +371,56 @@ def test_delete_without_snapshot_leaves_none(cloud: Front, configure: Configure,
     assert cloud.aws(configure()).client("rds").describe_db_snapshots()["DBSnapshots"] == []
 
 
+@pytest.mark.parametrize("status", ["stopped", "stopping"])
+def test_a_protected_instance_that_is_stopped_must_be_started_first(
+    stubbed: tuple[Aws, Stubber], configure: Configure, hands: Hands, status: str
+) -> None:
+    """AWS changes nothing about a stopped instance, its protection neither; moto does."""
+    aws, stub = stubbed
+    ready(stub, status, TagList=TAGS, DeletionProtection=True)
+    with pytest.raises(Problem, match=rf"is {status}, and AWS lifts no protection then: inv rds\.start") as told:
+        delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+    assert told.value.code == 1
+
+
+def test_a_protection_that_is_not_lifted_yet_is_exit_3(
+    stubbed: tuple[Aws, Stubber], configure: Configure, hands: Hands
+) -> None:
+    aws, stub = stubbed
+    ready(stub, "available", TagList=TAGS, DeletionProtection=True)
+    stub.add_response("modify_db_instance", {})
+    stub.add_client_error("delete_db_instance", "InvalidParameterCombination", "Cannot delete protected DB Instance")
+    ready(stub, "available", TagList=TAGS, DeletionProtection=True)
+    with pytest.raises(InProgress, match=r"Cannot delete protected DB Instance\): run inv rds\.delete again"):
+        delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+
+
+def test_one_that_is_being_deleted_already_is_waited_for(
+    stubbed: tuple[Aws, Stubber], configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto's instances are gone at once."""
+    aws, stub = stubbed
+    monkeypatch.setattr("ops.rds.group.remove", lambda *_, **__: [])
+    ready(stub, "deleting", TagList=TAGS)
+    ready(stub, "deleting", TagList=TAGS)
+    stub.add_response("describe_events", {"Events": []})
+    stub.add_client_error("describe_db_instances", "DBInstanceNotFound")
+    assert "is deleted" in delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+
+
+def test_what_was_saved_goes_also_when_the_group_stays(cloud: Front, configure: Configure, hands: Hands) -> None:
+    make(cloud, configure(), hands)
+    [group] = groups(cloud, configure())
+    ec2 = cloud.aws(configure()).client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet, Groups=[group["GroupId"]], Description="web")
+    cloud.before = lambda call: error("DependencyViolation") if call.action == "DeleteSecurityGroup" else None
+    with pytest.raises(Problem, match="stays, it is used by the network interface"):
+        end(cloud, configure(), hands)
+    assert configure().vars.saved == {}
+    assert rows(cloud, configure()) == []
+
+
 # --- the rest of the life ---------------------------------------------------------------
 
 
@@ -398,6 +451,17 @@ def test_status_works_on_an_untagged_instance(cloud: Front, configure: Configure
     assert {"about": "ours", "value": "no"} in instance.rows(facts)
 
 
+def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubber], configure: Configure) -> None:
+    """A change without ApplyImmediately waits for the window: it is shown, and not taken for done."""
+    aws, stub = stubbed
+    pending = {"AllocatedStorage": 40, "MasterUserPassword": "****"}
+    ready(stub, "available", PendingModifiedValues=pending, MasterUsername="postgres")
+    settings = aws.settings = configure(AWS_DEFAULT_REGION="ca-central-1")
+    facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
+    assert facts["pending"] == {"AllocatedStorage": 40, "MasterUserPassword": "a new one"}
+    assert {"about": "pending", "value": "AllocatedStorage becomes 40"} in instance.rows(facts)
+
+
 def test_the_limit_is_exit_3_and_says_how_to_go_on(cloud: Front, configure: Configure, hands: Hands) -> None:
     """moto is available at once; the front takes the address out, as AWS leaves it out while creating."""
     make(cloud, configure(), hands)
@@ -418,6 +482,52 @@ def test_what_only_aws_knows_is_listed_with_the_rest(cloud: Front, configure: Co
         make(cloud, settings, hands)
     assert "your account has ca-central-1a" in str(caught.value)
     assert "maybe is none of yes, no" in str(caught.value)
+    assert cloud.writes == []
+
+
+def test_a_zone_that_is_no_letter_does_not_keep_the_rest_from_being_looked_up(
+    cloud: Front, configure: Configure, hands: Hands
+) -> None:
+    """Its line speaks of the region too."""
+    with pytest.raises(Misconfigured, match="2 faults") as caught:
+        make(cloud, configure({"zone": "ca-central-1a", "subnet_group": "none-such"}), hands)
+    assert "rds.subnet_group none-such: there is none" in str(caught.value)
+    assert cloud.writes == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("vpc", "ca-central-1 has no default VPC: aws ec2 create-default-vpc makes one"),
+        ("subnets", r"has subnets in 1 zone\(s\), RDS wants two"),
+    ],
+)
+def test_a_network_that_does_not_do_is_a_fault_before_any_write(
+    cloud: Front, configure: Configure, hands: Hands, broken: str, says: str
+) -> None:
+    """AWS would say DBSubnetGroupDoesNotCoverEnoughAZs when the group is made already."""
+    ec2 = cloud.aws(configure()).client("ec2")
+    [vpc] = ec2.describe_vpcs()["Vpcs"]
+    first, *others = ec2.describe_subnets()["Subnets"]
+    for subnet in [*others, *([first] if broken == "vpc" else [])]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    if broken == "vpc":
+        ec2.delete_vpc(VpcId=vpc["VpcId"])
+    cloud.forget()
+    with pytest.raises(Misconfigured, match=says):
+        make(cloud, configure(), hands)
+    assert cloud.writes == []
+
+
+def test_a_subnet_group_that_covers_one_zone_is_a_fault(cloud: Front, configure: Configure, hands: Hands) -> None:
+    aws = cloud.aws(configure())
+    subnet = aws.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+    aws.client("rds").create_db_subnet_group(
+        DBSubnetGroupName="narrow", DBSubnetGroupDescription="one zone", SubnetIds=[subnet]
+    )
+    cloud.forget()
+    with pytest.raises(Misconfigured, match="zone\\(s\\), RDS wants two"):
+        make(cloud, configure({"subnet_group": "narrow"}), hands)
     assert cloud.writes == []
 
 

@@ -135,9 +135,77 @@ def test_a_group_that_is_still_held_is_waited_for(aws: Aws, cloud: Front, hands:
 def test_a_group_that_stays_held_ends_in_exit_3(aws: Aws, cloud: Front, hands: Hands) -> None:
     made = group.ensure(aws, aws.settings.rds, vpc(aws))
     cloud.before = lambda call: error("DependencyViolation") if call.writes else None
-    with pytest.raises(InProgress, match=f"{made} is still in use: run this again") as problem:
+    with pytest.raises(
+        InProgress, match=rf"{made} is still held by the network interface.*inv rds\.delete again"
+    ) as problem:
         group.remove(aws, aws.settings.rds, sleep=hands.sleep)
     assert problem.value.code == 3
+
+
+def held(cloud: Front) -> None:
+    """Refuse as AWS does while a group is in use: moto lets it go."""
+    cloud.before = lambda call: error("DependencyViolation") if call.action == "DeleteSecurityGroup" else None
+
+
+def test_a_group_that_another_instance_uses_is_said_at_once(aws: Aws, cloud: Front, hands: Hands) -> None:
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    aws.client("rds").create_db_instance(
+        DBInstanceIdentifier="another",
+        DBInstanceClass="db.t4g.micro",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="postgres",
+        MasterUserPassword="not-used-here",
+        VpcSecurityGroupIds=[made],
+    )
+    held(cloud)
+    with pytest.raises(
+        Problem, match=rf"{made} stays, it is used by the instance another: .*inv rds\.delete again"
+    ) as told:
+        group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    assert told.value.code == 1
+    assert hands.slept == []
+
+
+def test_a_group_that_an_interface_and_a_rule_use_names_both(aws: Aws, cloud: Front, hands: Hands) -> None:
+    ec2 = aws.client("ec2")
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    web = ec2.create_network_interface(SubnetId=subnet, Groups=[made], Description="web")["NetworkInterface"]
+    other = ec2.create_security_group(GroupName="app", Description="app", VpcId=vpc(aws))["GroupId"]
+    permission = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": made}]}
+    ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[permission])
+    held(cloud)
+    with pytest.raises(Problem) as told:
+        group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    assert f"by the network interface {web['NetworkInterfaceId']} web" in str(told.value)
+    assert f"in a rule of {other} (app)" in str(told.value)
+
+
+def test_the_interface_that_the_deleted_instance_leaves_is_waited_for(aws: Aws, cloud: Front, hands: Hands) -> None:
+    ec2 = aws.client("ec2")
+    made = group.ensure(aws, aws.settings.rds, vpc(aws))
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet, Groups=[made], Description="RDSNetworkInterface")
+    cloud.before = lambda call: (
+        error("DependencyViolation") if call.action == "DeleteSecurityGroup" and hands.time < 60 else None
+    )
+    assert group.remove(aws, aws.settings.rds, sleep=hands.sleep) == [made]
+    assert hands.time == 60
+
+
+def test_without_the_right_to_look_it_waits_and_ends_in_exit_3(aws: Aws, cloud: Front, hands: Hands) -> None:
+    group.ensure(aws, aws.settings.rds, vpc(aws))
+
+    def before(call: Call) -> Answer | None:
+        if call.action == "DeleteSecurityGroup":
+            return error("DependencyViolation")
+        looks = call.action in ("DescribeNetworkInterfaces", "DescribeDBInstances")
+        return error("UnauthorizedOperation", "403 Forbidden") if looks else None
+
+    cloud.before = before
+    with pytest.raises(InProgress):
+        group.remove(aws, aws.settings.rds, sleep=hands.sleep)
 
 
 def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: Front, hands: Hands) -> None:

@@ -6,7 +6,7 @@ from config.settings import Settings
 from ops import console
 from ops.aws import Aws, code
 from ops.console import say
-from ops.errors import Problem, Refused
+from ops.errors import InProgress, Problem, Refused
 from ops.rds import group, instance, saved
 from ops.rds.waiting import Clock, Goal, Row, gone
 
@@ -39,9 +39,9 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
         if last:
             instance.await_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
             say(f"its data is in the snapshot {last}")
-    group.remove(aws, rds, sleep=clock.sleep)
     if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
         saved.clear(settings, host)
+    group.remove(aws, rds, sleep=clock.sleep)
     return (
         f"{rds.identifier} is deleted" if row else f"there is no instance {rds.identifier}: what was left of it is gone"
     )
@@ -56,8 +56,10 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     if row["DBInstanceStatus"] == "deleting":
         say(f"{rds.identifier} is being deleted already")
         return ""
-    if row.get("DeletionProtection") and row["DBInstanceStatus"] == "stopped":
-        raise Problem(f"{rds.identifier} is stopped, and AWS lifts no protection then: inv rds.start, then this again")
+    if row.get("DeletionProtection") and row["DBInstanceStatus"] in ("stopped", "stopping"):
+        raise Problem(
+            f"{rds.identifier} is {row['DBInstanceStatus']}, and AWS lifts no protection then: inv rds.start, then this again"
+        )
     if row.get("DeletionProtection"):
         client.modify_db_instance(DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True)
         say("lifted the deletion protection")
@@ -68,6 +70,11 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     except client.exceptions.ClientError as error:
         if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):
             return ""  # the answer to our own request was lost on the way
+        if code(error) == "InvalidParameterCombination":  # it is lifted a moment after AWS has said yes to that
+            said = error.response["Error"].get("Message", "")
+            raise InProgress(
+                f"AWS does not delete {rds.identifier} yet ({said}): run inv rds.delete again in a minute"
+            ) from error
         if code(error) == "InvalidDBInstanceState" and snapshot:
             raise Problem(
                 f"{rds.identifier} is {row['DBInstanceStatus']} and cannot be saved in a snapshot now: wait until it is "

@@ -12,6 +12,7 @@ from ops.aws import Aws, speaking
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance, tags
+from ops.rds.group import RDS_INTERFACE
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def warn_of_others(ec2: Any, group: str) -> None:
         say(f"note: what else uses {group} was not looked up ({error})")
         return
     others = [f"{i['NetworkInterfaceId']} {i.get('Description', '')}".strip() for i in found]
-    others = [other for other in others if not other.endswith("RDSNetworkInterface")]
+    others = [other for other in others if not other.endswith(RDS_INTERFACE)]
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         say(f"note: {group} is shared: the rule lets this address in at {', '.join(others[:3])}{more} too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import tags
 
+RDS_INTERFACE = "RDSNetworkInterface"
+"""What RDS calls the interfaces of its instances."""
 TRIES = 20
 PAUSE = 15.0
 """Seconds between tries to remove a group that the instance's interface still holds."""
@@ -69,7 +72,7 @@ def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -
     ec2, removed = aws.client("ec2"), []
     with speaking():
         for group in found(ec2, rds):
-            delete(ec2, str(group["GroupId"]), sleep)
+            delete(aws, str(group["GroupId"]), sleep)
             removed.append(str(group["GroupId"]))
     return removed
 
@@ -108,8 +111,12 @@ def namesake(ec2: Any, rds: Rds, vpc_id: str) -> str:
     raise InProgress(f"the security group {name(rds)} is just being made by another run: run this again")
 
 
-def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
-    """Delete one group, waiting while something still holds it."""
+def delete(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> None:
+    """Delete one group, waiting while the deleted instance's interface still holds it.
+
+    Raises `Problem` if something else does, which waiting does not change.
+    """
+    ec2 = aws.client("ec2")
     for left in reversed(range(TRIES)):
         try:
             ec2.delete_security_group(GroupId=group_id)
@@ -118,6 +125,12 @@ def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
                 return
             if code(error) != "DependencyViolation":
                 raise
+            if others := holders(aws, group_id):
+                raise Problem(
+                    f"the security group {group_id} stays, it is used {', '.join(others)}: remove that rule, or give these "
+                    "another group (aws rds modify-db-instance --vpc-security-group-ids, aws ec2 "
+                    "modify-network-interface-attribute --groups), then run inv rds.delete again"
+                ) from error
             if not left:
                 break
             if left == TRIES - 1:
@@ -126,4 +139,45 @@ def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
         else:
             say(f"removed the security group {group_id}")
             return
-    raise InProgress(f"the security group {group_id} is still in use: run this again in some minutes")
+    raise InProgress(
+        f"the security group {group_id} is still held by the network interface of the deleted instance: "
+        "run inv rds.delete again in some minutes"
+    )
+
+
+def holders(aws: Aws, group_id: str) -> list[str]:
+    """Return what uses a group besides an instance that is on its way out; what may not be asked is passed over."""
+    looks = (by_instances, by_interfaces, by_rules)
+    found = []
+    for look in looks:
+        with contextlib.suppress(Problem), speaking():
+            found += look(aws, group_id)
+    return found
+
+
+def by_instances(aws: Aws, group_id: str) -> list[str]:
+    pages = aws.client("rds").get_paginator("describe_db_instances").paginate()
+    return [
+        f"by the instance {row['DBInstanceIdentifier']}"
+        for page in pages
+        for row in page["DBInstances"]
+        if group_id in [one["VpcSecurityGroupId"] for one in row.get("VpcSecurityGroups", [])]
+        and row.get("DBInstanceStatus") != "deleting"
+    ]
+
+
+def by_interfaces(aws: Aws, group_id: str) -> list[str]:
+    """RDS's own are left out: they are an instance's that is listed, or one's that is gone, and go by themselves."""
+    filters = [{"Name": "group-id", "Values": [group_id]}]
+    rows = aws.client("ec2").describe_network_interfaces(Filters=filters, MaxResults=100)["NetworkInterfaces"]
+    return [
+        f"by the network interface {row['NetworkInterfaceId']} {row.get('Description', '')}".strip()
+        for row in rows
+        if row.get("Description") != RDS_INTERFACE
+    ]
+
+
+def by_rules(aws: Aws, group_id: str) -> list[str]:
+    filters = [{"Name": "ip-permission.group-id", "Values": [group_id]}]
+    rows = aws.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+    return [f"in a rule of {row['GroupId']} ({row['GroupName']})" for row in rows if row["GroupId"] != group_id]

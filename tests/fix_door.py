@@ -13,7 +13,7 @@ import pytest
 from config.settings import Settings
 from ops.aws import Aws
 from ops.rds import group, reach, rules
-from ops.rds.door import Door
+from ops.rds.writes import Door
 from tests.fix_aws import Configure, Front
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
@@ -55,10 +55,10 @@ class Instance:
         self.cloud.forget()
         return rule
 
-    def ours(self, cidr: str, owner: str = ME, created: float = 0, lifetime: float = 12) -> str:
+    def ours(self, cidr: str, owner: str = ME, created: float = 0, lifetime: float = 12, workspace: str = "") -> str:
         """Add a rule as the task does, some hours after noon."""
         since = NOON + timedelta(hours=created)
-        mark = rules.Mark(owner, since, since + timedelta(hours=lifetime))
+        mark = rules.Mark(owner, since, since + timedelta(hours=lifetime), workspace)
         return self.add(cidr, mark.description, tags=mark.tags)
 
 

@@ -287,6 +287,88 @@ def test_a_named_rule_for_another_group_is_refused(at: Instance) -> None:
     assert at.cloud.writes == []
 
 
+def test_a_range_is_compared_as_aws_keeps_it(at: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    """AWS stores 8.8.4.77/24 as 8.8.4.0/24; moto keeps what it was given."""
+    at.add("8.8.4.77/24", "office")
+    [rule] = at.rules()
+    assert rule.source == "8.8.4.0/24"
+    door.allow(at.door(), ONE)
+    assert "(office) lets 8.8.4.0/24 in, which covers it too" in capsys.readouterr().err
+
+
+def test_a_changed_rule_is_sent_whole_with_its_description(at: Instance) -> None:
+    """ModifySecurityGroupRules replaces all of a rule: what is left out is lost, and without a protocol AWS refuses."""
+    at.ours("9.9.9.9/32")
+    door.allow(at.door(), ONE)
+    [call] = [call for call in at.cloud.calls if call.action == MODIFY]
+    sent = {key.rpartition(".")[2]: value for key, value in call.params.items() if ".SecurityGroupRule." in key}
+    assert sent == {
+        "IpProtocol": "tcp",
+        "FromPort": "5432",
+        "ToPort": "5432",
+        "CidrIpv4": "8.8.4.4/32",
+        "Description": f"inv rds.allow-my-ip: {ME}",
+    }
+
+
+# --- which workspace --------------------------------------------------------------------
+
+
+def test_two_workspaces_of_one_name_leave_each_others_rules_alone(at: Instance) -> None:
+    """Two containers are root at the same host name."""
+    theirs = at.ours("9.9.9.9/32", workspace="aaaa")
+    at.cloud.forget()
+    door.allow(at.door(workspace="bbbb"), ONE)
+    assert {(rule.workspace, rule.source) for rule in at.rules()} == {("aaaa", "9.9.9.9/32"), ("bbbb", "8.8.4.4/32")}
+    assert at.cloud.writes == [AUTHORIZE]
+    assert [rule.source for rule in door.revoke(at.door(workspace="bbbb"))] == ["8.8.4.4/32"]
+    assert [rule.id for rule in at.rules()] == [theirs]
+
+
+def test_a_workspace_that_is_built_anew_keeps_its_rule(at: Instance) -> None:
+    """Its host has another name then; the id in .local stays."""
+    mine = at.ours("9.9.9.9/32", owner="me@0123abcd", workspace="aaaa")
+    door.allow(at.door(owner="me@4567cdef", workspace="aaaa"), ONE)
+    [rule] = at.rules()
+    assert (rule.id, rule.source, rule.owner, rule.workspace) == (mine, "8.8.4.4/32", "me@4567cdef", "aaaa")
+
+
+def test_a_rule_from_before_there_were_ids_is_mine_by_name_and_given_one(at: Instance) -> None:
+    mine = at.ours("8.8.4.4/32")
+    door.allow(at.door(workspace="aaaa"), ONE)
+    [rule] = at.rules()
+    assert (rule.id, rule.workspace, rule.created) == (mine, "aaaa", NOON)
+    assert at.cloud.writes == [TAG]
+    at.cloud.forget()
+    door.allow(at.door(workspace="aaaa"), ONE)
+    assert at.cloud.writes == []
+    door.allow(at.door(workspace="bbbb"), TWO)  # taken now: another one of that name makes its own
+    assert {rule.source for rule in at.rules()} == {"8.8.4.4/32", "8.8.8.8/32"}
+
+
+def test_without_an_id_of_its_own_a_workspace_takes_nobodys(at: Instance) -> None:
+    at.ours("9.9.9.9/32", workspace="aaaa")
+    door.allow(at.door(), ONE)
+    assert {rule.source for rule in at.rules()} == {"9.9.9.9/32", "8.8.4.4/32"}
+
+
+def test_the_same_address_of_another_workspace_of_mine_is_theirs(at: Instance) -> None:
+    theirs = at.ours("8.8.4.4/32", workspace="aaaa")
+    said = door.allow(at.door(workspace="bbbb"), ONE)
+    assert f"let in already by {theirs}" in said
+    assert door.revoke(at.door(workspace="bbbb")) == []
+
+
+def test_without_the_right_to_tag_the_description_names_the_workspace_too(at: Instance) -> None:
+    at.cloud.before = lambda call: error("UnauthorizedOperation") if call.action == TAG or tagging(call) else None
+    door.allow(at.door(workspace="aaaa"), ONE)
+    [rule] = at.rules()
+    assert (rule.tags, rule.owner, rule.workspace, rule.expires) == ({}, ME, "aaaa", NOON + timedelta(hours=12))
+    door.allow(at.door(workspace="bbbb"), TWO)
+    door.allow(at.door(owner="me@anew", workspace="aaaa"), SIX)
+    assert {(r.workspace, r.source) for r in at.rules()} == {("bbbb", "8.8.8.8/32"), ("aaaa", "2600:1f18::1/128")}
+
+
 # --- permissions and limits ---------------------------------------------------------------
 
 

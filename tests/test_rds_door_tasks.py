@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from config.defaults import DEFAULTS
 from ops import aws as ops_aws
 from ops.rds import commands as rds_commands
 from ops.rds import doorman, reach, rules
-from tests.fix_aws import Front, error
+from tests.fix_aws import Configure, Front, error
 from tests.fix_cli import SUITE
 from tests.fix_door import Instance, quick
 from tests.fix_echo import Echo
@@ -356,6 +357,47 @@ def test_an_expired_rule_without_tags_is_named_and_left(run: Run, at: Instance) 
     done = run("rds.prune-rules")
     assert f"{made} of bob@there has expired too" in done.err
     assert len(at.facts()) == 1
+
+
+# --- which workspace this is ------------------------------------------------------------
+
+
+def test_the_id_of_a_workspace_is_kept_and_its_own(configure: Configure, root: Path) -> None:
+    first = doorman.workspace(configure())
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert doorman.workspace(configure()) == first
+    file = root / ".local" / "workspace"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.unlink()
+    assert doorman.workspace(configure()) != first
+
+
+@pytest.mark.parametrize("damaged", ["", "not an id", "é".encode("latin-1")])
+def test_an_id_that_is_damaged_is_made_anew(configure: Configure, root: Path, damaged: str | bytes) -> None:
+    doorman.workspace(configure())
+    (root / ".local" / "workspace").write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+    made = doorman.workspace(configure())
+    assert re.fullmatch("[0-9a-f]{16}", made)
+    assert doorman.workspace(configure()) == made
+
+
+def test_a_workspace_with_a_name_of_its_own_needs_no_id(configure: Configure, root: Path) -> None:
+    assert doorman.workspace(configure(GITPOD_WORKSPACE_ID="crud-x1y2")) == "crud-x1y2"
+    assert doorman.workspace(configure(CODESPACE_NAME="héron")) == rules.owner_name("héron")
+    assert not (root / ".local").exists()
+
+
+def test_a_folder_that_cannot_be_written_leaves_it_without_one(configure: Configure, root: Path) -> None:
+    (root / ".local").write_text("a file where the folder belongs")
+    assert doorman.workspace(configure()) == ""
+
+
+def test_the_rule_carries_the_id(run: Run, at: Instance) -> None:
+    assert run(ALLOW, "--ip", "8.8.4.4").code == 0
+    [rule] = at.rules()
+    assert re.fullmatch("[0-9a-f]{16}", rule.workspace)
+    assert run(ALLOW, "--ip", "8.8.8.8").code == 0
+    assert [other.id for other in at.rules()] == [rule.id]
 
 
 # --- names and times ----------------------------------------------------------------------

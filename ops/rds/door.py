@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from ops.aws import code, speaking
 from ops.console import say
@@ -18,48 +16,10 @@ from ops.errors import Misconfigured, Problem
 from ops.rds import rules, tags
 from ops.rds.address import Address, network
 from ops.rds.rules import Mark, Rule
+from ops.rds.writes import REFUSED, Changed, Door, change, label, remove, send
 
 TRIES = 4
 """Looks at the group when its rules change under our hands."""
-GONE = ("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound")
-REFUSED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
-
-
-class Changed(Exception):
-    """The group is not as it was when we looked: look again."""
-
-
-@dataclass(frozen=True)
-class Door:
-    """A group and a port, and who stands before it."""
-
-    ec2: Any
-    group: str
-    port: int
-    owner: str
-    now: datetime
-    lifetime: timedelta
-    named: str = ""
-    """DB_SG_RULE_ID: the user's own rule, changed in place and then tagged."""
-
-    @property
-    def mark(self) -> Mark:
-        return Mark(self.owner, self.now, self.now + self.lifetime)
-
-    def listed(self) -> list[Rule]:
-        with speaking():
-            try:
-                return rules.listed(self.ec2, self.group)
-            except self.ec2.exceptions.ClientError as error:
-                raise self.lost(error) from error
-
-    def lost(self, error: Exception) -> Exception:
-        """Return what a refusal means that is about the group itself."""
-        if code(error) in ("InvalidGroup.NotFound", "InvalidGroupId.Malformed", "InvalidGroupId.NotFound"):
-            return Misconfigured(f"the security group {self.group} is not there: correct or unset DB_SG_ID")
-        return error
-
-
 Offer = Callable[[list[Rule]], bool]
 """Asks whether expired rules may go to make room."""
 
@@ -136,8 +96,9 @@ def named_rule(door: Door, every: list[Rule]) -> Rule | None:
 
 
 def is_mine(door: Door, rule: Rule) -> bool:
-    """Whether a rule is this workspace's."""
-    return rule.ours and rule.owner == door.owner and rule.network is not None
+    """Whether a rule is this workspace's: by its id, or by the owner's name where it carries none."""
+    known = rule.workspace == door.workspace if rule.workspace else rule.owner == door.owner
+    return rule.ours and known and rule.network is not None
 
 
 def whose(rule: Rule) -> str:
@@ -150,44 +111,12 @@ def renew(door: Door, rule: Rule) -> str:
     if not is_mine(door, rule):
         label(door, rule, door.mark)
         return f"{rule.id} lets {rule.source} in already; it is marked as yours now"
-    if rule.expires is None or rule.expires - door.now < door.lifetime / 2:
-        label(door, rule, Mark(door.owner, rule.created or door.now, door.mark.expires))
+    unnamed = door.workspace and not rule.workspace  # it is from before there were ids
+    if unnamed or rule.expires is None or rule.expires - door.now < door.lifetime / 2:
+        mark = Mark(door.owner, rule.created or door.now, door.mark.expires, door.workspace)
+        label(door, rule, mark)
         return f"{rule.id} lets {rule.source} in already; it expires {rules.stamp(door.mark.expires)} now"
     return f"{rule.id} lets {rule.source} in already, until {rules.stamp(rule.expires)}"
-
-
-def label(door: Door, rule: Rule, mark: Mark) -> None:
-    """Tag a rule; where tags are refused, its description says the same."""
-    try:
-        door.ec2.create_tags(Resources=[rule.id], Tags=tags.to_aws(mark.tags))
-    except door.ec2.exceptions.ClientError as error:
-        if code(error) in GONE:
-            raise Changed from error
-        if code(error) not in REFUSED:
-            raise
-        say("note: AWS does not permit ec2:CreateTags here: owner and expiry go into the description")
-        assert rule.network is not None
-        replace(door, rule, rule.network, mark.full_description)
-
-
-def change(door: Door, rule: Rule, wanted: rules.Network) -> None:
-    """Give a rule another address, in one step."""
-    replace(door, rule, wanted, door.mark.description)
-    label(door, Rule(rule.id, rule.group, wanted, str(wanted), "tcp", (door.port, door.port), ""), door.mark)
-
-
-def replace(door: Door, rule: Rule, wanted: rules.Network, description: str) -> None:
-    """Write a rule anew under its id: AWS takes all of it, the description too."""
-    body = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port, "Description": description}
-    body[f"CidrIpv{wanted.version}"] = str(wanted)
-    try:
-        door.ec2.modify_security_group_rules(
-            GroupId=door.group, SecurityGroupRules=[{"SecurityGroupRuleId": rule.id, "SecurityGroupRule": body}]
-        )
-    except door.ec2.exceptions.ClientError as error:
-        if code(error) in (*GONE, "InvalidPermission.Duplicate"):
-            raise Changed from error
-        raise door.lost(error) from error
 
 
 def authorize(door: Door, wanted: rules.Network, every: list[Rule], offer: Offer) -> str:
@@ -210,15 +139,6 @@ def authorize(door: Door, wanted: rules.Network, every: list[Rule], offer: Offer
             raise door.lost(error) from error
     make_room(door, every, offer)
     raise Changed
-
-
-def send(door: Door, wanted: rules.Network, description: str, **more: Any) -> str:
-    """Authorize one rule and return its id."""
-    field, key = ("IpRanges", "CidrIp") if wanted.version == 4 else ("Ipv6Ranges", "CidrIpv6")
-    permission = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port}
-    permission[field] = [{key: str(wanted), "Description": description}]
-    made = door.ec2.authorize_security_group_ingress(GroupId=door.group, IpPermissions=[permission], **more)
-    return str(made["SecurityGroupRules"][0]["SecurityGroupRuleId"])
 
 
 def make_room(door: Door, every: list[Rule], offer: Offer) -> None:
@@ -258,14 +178,3 @@ def prune(door: Door) -> list[Rule]:
         for rule in gone:
             remove(door, rule)
     return gone
-
-
-def remove(door: Door, rule: Rule) -> None:
-    """Revoke one rule; one that is gone already is well."""
-    try:
-        door.ec2.revoke_security_group_ingress(GroupId=door.group, SecurityGroupRuleIds=[rule.id])
-    except door.ec2.exceptions.ClientError as error:
-        if code(error) not in GONE:
-            raise door.lost(error) from error
-        return
-    say(f"revoked {rule.id}: {rule.source} of {rule.owner or rule.description or 'nobody'}")

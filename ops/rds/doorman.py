@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from config.paths import local_dir, write_private
 from config.settings import Settings
 from ops import console
 from ops.aws import Aws
 from ops.rds import address, door, entrance, reach, rules
-from ops.rds.door import Door
 from ops.rds.rules import Rule
+from ops.rds.writes import Door
 
+ID = re.compile("[0-9a-f]{16}")
 COLUMNS = ("who", "address", "port", "age", "expires", "rule", "group", "note")
 
 
@@ -24,13 +29,43 @@ def owner(settings: Settings) -> str:
     """Return who stands before the door: the workspace where it has a name, else user@host."""
     from ops.postgres import whoami
 
-    workspace = settings.vars.get("GITPOD_WORKSPACE_ID") or settings.vars.get("CODESPACE_NAME")
-    return rules.owner_name(workspace or whoami())
+    return rules.owner_name(name_of(settings) or whoami())
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name that a host of workspaces has given to this one, or nothing."""
+    return settings.vars.get("GITPOD_WORKSPACE_ID") or settings.vars.get("CODESPACE_NAME")
+
+
+def workspace(settings: Settings) -> str:
+    """Return what tells this workspace from all others: the name it was given, else an id kept in .local.
+
+    Containers share user@host (root and a name that is in a compose file), and change
+    it when they are built anew. Nothing where the folder cannot be written.
+    """
+    if name := name_of(settings):
+        return rules.owner_name(name)
+    try:
+        path = local_dir(settings.root) / "workspace"
+        if not path.exists() or not ID.fullmatch(path.read_text(encoding="utf-8", errors="replace")):
+            write_private(path, secrets.token_hex(8))
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str | None = None) -> Door:
     """Return the door at an entrance, with this workspace before it."""
-    return Door(aws.client("ec2"), at.group, at.port, owner(settings), now(), stays(settings, expires), at.named_rule)
+    return Door(
+        aws.client("ec2"),
+        at.group,
+        at.port,
+        owner(settings),
+        now(),
+        stays(settings, expires),
+        workspace(settings),
+        at.named_rule,
+    )
 
 
 def stays(settings: Settings, expires: str | None) -> timedelta:
@@ -71,11 +106,7 @@ def show(aws: Aws, settings: Settings, *, json: bool) -> None:
     at = entrance.find(aws, settings)
     groups = [g["VpcSecurityGroupId"] for g in (at.instance or {}).get("VpcSecurityGroups", [])]
     mine = door_of(aws, settings, at)
-    every = [
-        rule
-        for group in dict.fromkeys([at.group, *groups])
-        for rule in Door(mine.ec2, group, at.port, mine.owner, mine.now, mine.lifetime).listed()
-    ]
+    every = [rule for group in dict.fromkeys([at.group, *groups]) for rule in replace(mine, group=group).listed()]
     if json:
         console.as_json([as_data(rule, mine) for rule in every])
         return

@@ -19,7 +19,9 @@ LONGEST = timedelta(days=30)
 SHORTEST = timedelta(minutes=1)
 WIDE = {4: 8, 6: 16}
 """A public range that is wider than this lets in half the world."""
-FORM = re.compile(r"inv rds\.allow-my-ip: (\S+)(?: created (\S+) expires (\S+))?")
+FORM = re.compile(
+    r"inv rds\.allow-my-ip: (?P<owner>\S+)(?: workspace (?P<workspace>\S+))?(?: created (?P<created>\S+) expires (?P<expires>\S+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Rule:
     @property
     def ours(self) -> bool:
         """Whether the suite has made it: by its tags, or where those were refused by its description."""
-        return self.tagged or bool(self._words[1])
+        return self.tagged or bool(self._said("created"))
 
     @property
     def tagged(self) -> bool:
@@ -48,20 +50,25 @@ class Rule:
 
     @property
     def owner(self) -> str:
-        return self.tags.get(tags.OWNER) or self._words[0]
+        return self.tags.get(tags.OWNER) or self._said("owner")
+
+    @property
+    def workspace(self) -> str:
+        """The id of the workspace that it is for; empty on a rule from before there were any."""
+        return self.tags.get(tags.WORKSPACE) or self._said("workspace")
 
     @property
     def created(self) -> datetime | None:
-        return moment(self.tags.get(tags.CREATED) or self._words[1])
+        return moment(self.tags.get(tags.CREATED) or self._said("created"))
 
     @property
     def expires(self) -> datetime | None:
-        return moment(self.tags.get(tags.EXPIRES) or self._words[2])
+        return moment(self.tags.get(tags.EXPIRES) or self._said("expires"))
 
-    @property
-    def _words(self) -> tuple[str, str, str]:
+    def _said(self, what: str) -> str:
+        """Return what the description says, which stands in for tags."""
         found = FORM.fullmatch(self.description)
-        return (found[1], found[2] or "", found[3] or "") if found else ("", "", "")
+        return (found[what] or "") if found else ""
 
     @property
     def wide_open(self) -> bool:
@@ -122,11 +129,13 @@ class Mark:
     owner: str
     created: datetime
     expires: datetime
+    workspace: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
         times = {tags.CREATED: stamp(self.created), tags.EXPIRES: stamp(self.expires)}
-        return {"ManagedBy": tags.MANAGED_BY, tags.OWNER: self.owner, **times}
+        place = {tags.WORKSPACE: self.workspace} if self.workspace else {}
+        return {"ManagedBy": tags.MANAGED_BY, tags.OWNER: self.owner, **place, **times}
 
     @property
     def description(self) -> str:
@@ -135,7 +144,8 @@ class Mark:
     @property
     def full_description(self) -> str:
         """What stands in for the tags where AWS does not let us set any."""
-        return f"{self.description} created {stamp(self.created)} expires {stamp(self.expires)}"
+        place = f" workspace {self.workspace}" if self.workspace else ""
+        return f"{self.description}{place} created {stamp(self.created)} expires {stamp(self.expires)}"
 
 
 def owner_name(text: str) -> str:

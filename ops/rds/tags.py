@@ -8,6 +8,8 @@ from typing import Any
 MANAGED_BY = "inv"
 INSTANCE = "inv:instance"
 OWNER, CREATED, EXPIRES = "inv:owner", "inv:created", "inv:expires"
+WORKSPACE = "inv:workspace"
+"""Of a rule: the workspace that it is for, where the owner's name is not unique or changes."""
 
 
 def of_project(project: str) -> dict[str, str]:

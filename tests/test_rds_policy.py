@@ -6,6 +6,9 @@ import json
 from fnmatch import fnmatch
 from typing import Any
 
+import pytest
+
+from config.defaults import DEFAULTS
 from ops.rds import create, delete, instance, prod, rotate
 from tests.fix_aws import Call, Configure, Front, Hands
 from tests.fix_cli import SUITE
@@ -56,6 +59,7 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     used.discard("rds:RemoveTagsFromResource")
     # asked only while something is waited for, or for a subnet group of the user's
     used |= {"rds:DescribeEvents", "rds:DescribeDBSubnetGroups", "ec2:DescribeAvailabilityZones"}
+    used.add("ec2:DescribeNetworkInterfaces")  # asked only while something holds the group
     assert allowed() - IMPLIED == used
     assert not any(fnmatch(name, "*[*]*") for name in allowed())
 
@@ -76,3 +80,62 @@ def test_what_changes_something_is_limited_to_what_is_tagged() -> None:
         for name in statement["Action"]:
             if name.startswith(("rds:Modify", "rds:Delete", "rds:Stop", "rds:Start", "ec2:Delete")):
                 assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/ManagedBy": "inv"}}
+
+
+def statements(name: str) -> dict[str, dict[str, Any]]:
+    policy = json.loads((SUITE / "config" / "policies" / f"{name}.json").read_text())
+    found = {statement["Sid"]: statement for statement in policy["Statement"]}
+    assert len(found) == len(policy["Statement"])
+    return found
+
+
+@pytest.mark.parametrize("name", ["rds", "door"])
+def test_no_condition_holds_where_its_key_is_missing(name: str) -> None:
+    """IfExists would let a request without the tag through."""
+    for statement in statements(name).values():
+        assert not [operator for operator in statement.get("Condition", {}) if operator.endswith("IfExists")]
+
+
+@pytest.mark.parametrize("name", ["rds", "door"])
+def test_tags_of_ec2_are_permitted_at_birth_or_on_what_is_ours(name: str) -> None:
+    """Without a condition, whoever may tag could mark any group as ours and then open or remove it."""
+    tagging = [s for s in statements(name).values() if "ec2:CreateTags" in s["Action"]]
+    assert tagging
+    for statement in tagging:
+        assert statement["Action"] == ["ec2:CreateTags"]
+        [(operator, condition)] = statement["Condition"].items()
+        assert operator == "StringEquals"
+        assert condition in (
+            {"ec2:CreateAction": "CreateSecurityGroup"},
+            {"ec2:CreateAction": "AuthorizeSecurityGroupIngress"},
+            {"aws:ResourceTag/ManagedBy": "inv"},
+        )
+
+
+def test_adopting_is_a_statement_of_its_own() -> None:
+    adopt = statements("rds")["TagAtBirthAndAdopt"]
+    assert adopt["Action"] == ["rds:AddTagsToResource"]
+    assert adopt["Condition"] == {"StringEquals": {"aws:RequestTag/ManagedBy": "inv"}}
+    others = [s for s in statements("rds").values() if "rds:AddTagsToResource" in s["Action"] and s != adopt]
+    assert [s["Resource"] for s in others] == ["arn:aws:rds:*:*:snapshot:*"]
+
+
+def test_only_the_secret_of_the_default_instance_can_be_read() -> None:
+    """RDS tags the secret with the instance that it is for; moto does it too."""
+    read = statements("rds")["ReadThePasswordAtUse"]
+    assert read["Condition"] == {
+        "ArnLike": {
+            "aws:ResourceTag/aws:rds:primaryDBInstanceArn": f"arn:aws:rds:*:*:db:{DEFAULTS['rds']['identifier']}"
+        }
+    }
+
+
+def test_everything_that_is_made_carries_the_tag_that_the_policy_wants(
+    cloud: Front, configure: Configure, hands: Hands
+) -> None:
+    settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
+    create.run(settings, cloud.aws(settings), hands.clock, adopt=False)
+    for call in cloud.calls:
+        if call.action in ("CreateDBInstance", "CreateSecurityGroup"):
+            names = [name for name, value in call.params.items() if value == "ManagedBy"]
+            assert [call.params[name.replace("Key", "Value")] for name in names] == ["inv"], call.action

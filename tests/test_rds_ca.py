@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_the_real_roots_are_taken_and_the_expired_one_left_out(
     assert path == configure().root / ".local" / "rds-ca.pem"
     ssl.create_default_context(cafile=str(path))
     assert "left out 1 certificates that are not in date" in capsys.readouterr().err
+
+
+def test_a_python_without_authorities_of_its_own_goes_by_those_of_botocore(
+    configure: Configure, echoes: tuple[Echo, Echo], authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Python of python.org comes on macOS."""
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None, capath=None))
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setattr("botocore.httpsession.where", lambda: str(authority / "ca.pem"))
+    echoes[0].says(ROOTS)
+    assert fetched(configure, echoes[0]).exists()
 
 
 @pytest.mark.parametrize(("year", "left"), [("2019", 1), ("2020", 1), ("2023", 4), ("2026", 3), ("2062", 2)])

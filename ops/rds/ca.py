@@ -20,6 +20,7 @@ from config.settings import Settings
 from config.targets import ca_bundle
 from ops.console import say
 from ops.errors import Problem
+from ops.rds import address
 
 TIMEOUT = 20.0
 LONGEST = 4_000_000
@@ -51,9 +52,8 @@ def download(url: str) -> str:
 
     if not url.startswith("https://"):
         raise Problem(f"{url} (rds.ca_url) must be an https:// URL")
-    context = ssl.create_default_context()
     try:
-        with urllib3.PoolManager(ssl_context=context, timeout=TIMEOUT, retries=False) as pool:
+        with urllib3.PoolManager(ssl_context=address.trust(), timeout=TIMEOUT, retries=False) as pool:
             answer = pool.request("GET", url, redirect=False, preload_content=False)
             body = answer.read(LONGEST + 1)
             answer.release_conn()

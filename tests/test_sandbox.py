@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
@@ -168,6 +169,28 @@ def test_the_users_own_password_is_that_of_the_database(box: Cli) -> None:
     assert done.returncode == 0, done.stderr
     assert "cruddurroot@" in done.stdout
     assert "sslmode=verify-full" in done.stdout
+
+
+@pytest.mark.xdist_group("sandbox")
+@pytest.mark.parametrize("own", [True, False])
+def test_the_password_is_rotated_as_rds_does(box: Cli, own: bool) -> None:
+    """With the default user, which is a superuser's name of this Postgres too; moto makes no new secret."""
+    given = "export POSTGRES_MASTER_PASSWORD=of-before-1;" if own else ""
+    keep = "inv env.set POSTGRES_MASTER_PASSWORD <<< of-before-1; unset POSTGRES_MASTER_PASSWORD;" if own else ""
+    url = "inv db.url -t prod --show-password 2>/dev/null"
+    done = entered(
+        box,
+        f": > .local/sandbox/env; {given} inv rds.create && {{ {keep} before=$({url}); inv rds.rotate-password && inv rds.rotate-password && "
+        f'test "$before" != "$({url})" && inv sandbox.up >/dev/null && inv db.status -t prod; }}; '
+        f"code=$?; inv rds.delete --no-snapshot --confirm {INSTANCE}; exit $code",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("has a new master password") == 2
+    assert "TLS on" in done.stdout
+    env = box.root / ".local/sandbox/env"
+    assert re.findall("POSTGRES_MASTER_PASSWORD.*?=", env.read_text()) == ["POSTGRES_MASTER_PASSWORD="] * own
+    assert done.stderr.count("kept in Secrets Manager") == (0 if own else 2)
+    env.write_text("")
 
 
 @pytest.mark.xdist_group("sandbox")
@@ -357,6 +380,37 @@ def test_another_ca_does_not_verify_the_endpoint(ports: dict[str, int], tmp_path
             sslmode="verify-full",
             sslrootcert=str(tmp_path / "ca.pem"),
         )
+
+
+@pytest.mark.parametrize(("days", "good"), [(0, True), (334, True), (336, False), (400, False)])
+def test_certificates_are_made_anew_before_their_end(tmp_path: Path, days: int, good: bool) -> None:
+    certificates.make(tmp_path, "*.example")
+    assert certificates.good(tmp_path, datetime.now(timezone.utc) + timedelta(days=days)) is good
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "server.pem"])
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
+def test_certificates_that_are_missing_or_damaged_are_not_good(
+    tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    certificates.make(tmp_path, "*.example")
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
+    assert not certificates.good(tmp_path)
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_a_sandbox_that_runs_near_their_end_goes_on_with_new_ones(box: Cli, ports: dict[str, int]) -> None:
+    home = lifecycle.folder(box.root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificates, "DAYS", 20)
+        certificates.make(home, lifecycle.NAME)
+    old = (home / "ca.pem").read_bytes()
+    done = entered(
+        box, f"inv rds.create && inv db.status -t prod; code=$?; inv rds.delete --confirm {INSTANCE}; exit $code"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (home / "ca.pem").read_bytes() != old
+    assert json.loads((home / "state.json").read_text())["port"] == ports["port"]
 
 
 def test_the_names_of_calls_are_noted_and_nothing_of_their_content() -> None:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 DAYS = 365
+RENEWAL = timedelta(days=30)
+"""Before their end, from which on new ones are made."""
 
 
 def make(folder: Path, name: str) -> None:
@@ -56,6 +58,18 @@ def make(folder: Path, name: str) -> None:
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
     write(folder / "server.pem", leaf.public_bytes(pem) + private, 0o600)
     write(folder / "ca.pem", ca.public_bytes(pem), 0o644)
+
+
+def good(folder: Path, now: datetime | None = None) -> bool:
+    """Whether both certificates are there and not near their end."""
+    from cryptography import x509
+
+    try:
+        ends = [x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.pem", "server.pem")]
+    except (OSError, ValueError):
+        return False
+    now = now or datetime.now(timezone.utc)
+    return all(one.not_valid_after_utc - now > RENEWAL for one in ends)
 
 
 def write(path: Path, content: bytes, mode: int) -> None:

@@ -24,12 +24,10 @@ from ops.db import launch, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
 from ops.process import clean_environ
-from ops.sandbox import certificates, shell
+from ops.sandbox import certificates, shell, standin
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
 """The endpoints that moto gives to instances."""
-OWNER = "rdsadmin"
-"""The superuser of RDS that nobody can log in as: master users are made beside it."""
 SECONDS = 60.0
 NEEDED = ("moto", "flask", "cryptography")
 
@@ -58,8 +56,9 @@ def up(settings: Settings) -> list[str]:
         env_file = settings.root / shell.ENV_FILE
         if not env_file.exists():
             certificates.write(env_file, b"", 0o600)
-        if not (home / "ca.pem").exists() or not (home / "server.pem").exists():
+        if not certificates.good(home):
             certificates.make(home, NAME)
+            end(home)  # it would go on with those it has read
         data = data_up(home)
         state = serving(home)
         if state and state["data_port"] != data.port:  # its Postgres came back elsewhere
@@ -96,7 +95,9 @@ def turns(home: Path) -> Iterator[None]:
 def data_up(home: Path) -> kept.Server:
     """Start the Postgres that stands behind every endpoint of the sandbox."""
     if kept.load(home) is None:
-        return server.start(home, server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18)))
+        password = secrets.token_urlsafe(18)
+        certificates.write(home / standin.OWNER, password.encode(), 0o600)
+        return server.start(home, server.Login(postmaster.free_port(), standin.OWNER, password))
     return server.start(home)
 
 

@@ -41,9 +41,8 @@ async def serve(folder: Path) -> None:
         before = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
     data = state.load(folder)
     assert data is not None
-    aws = moto(
-        before.get("aws_port", 0), standin.Recorder(application(), data.target("postgres"), folder / "calls.log")
-    )
+    owner = data.target("postgres").on(user=standin.OWNER, password=(folder / standin.OWNER).read_text())
+    aws = moto(before.get("aws_port", 0), standin.Recorder(application(), owner, folder / "calls.log"))
     process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     doors = await front.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))

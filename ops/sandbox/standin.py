@@ -7,7 +7,10 @@ give it another password, are carried out on the sandbox's Postgres, as RDS does
 from __future__ import annotations
 
 import io
+import json
 import re
+import secrets
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from config.targets import Target
 
 MANAGED = ("admin", "P@55w0rd!")
 """What moto puts into every secret that RDS would manage."""
+OWNER = "rdsadmin"
+"""The superuser of RDS that master users are made by; postgres itself may be one of them. Its password lies in a file of its name."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -48,19 +53,43 @@ class Recorder:
                 with self.calls.open("a", encoding="utf-8") as log:
                     log.write(f"{name} {status}\n")
         if status == "200" and form.get("Action") in ("CreateDBInstance", "ModifyDBInstance"):
-            follow_up(self.server, form)
+            follow_up(self.server, form, rotated(environ, form))
         return answer
 
 
 def call(environ: dict[str, Any], form: dict[str, str]) -> str:
     """Return service and action of a request; nothing for one that is not signed."""
-    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([\w-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    region, service = scope(environ)
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     action = form.get("Action") or target or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-    return f"{scope[1]} {action}" if scope else ""
+    return f"{service} {action}" if region else ""
 
 
-def follow_up(server: Target, form: dict[str, str]) -> None:
+def scope(environ: dict[str, Any]) -> tuple[str, str]:
+    """Return region and service that a request is signed for; nothing if it is not signed."""
+    found = re.search(r"Credential=[^/]+/\d+/([^/]+)/([\w-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    return (found[1], found[2]) if found else ("", "")
+
+
+def rotated(environ: dict[str, Any], form: dict[str, str]) -> str:
+    """Give the managed secrets the new password that moto announces and never makes; return it.
+
+    One role stands behind all of them, so all change.
+    """
+    if form.get("RotateMasterUserPassword") != "true":
+        return ""
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    password = secrets.token_urlsafe(18)
+    held = json.dumps({"username": MANAGED[0], "password": password})
+    backend = secretsmanager_backends[DEFAULT_ACCOUNT_ID][scope(environ)[0]]
+    for name in [secret.arn for secret in backend.secrets.values() if secret.name.startswith("rds!db-")]:
+        backend.put_secret_value(name, held, "", str(uuid.uuid4()), ["AWSCURRENT"])
+    return password
+
+
+def follow_up(server: Target, form: dict[str, str], new: str = "") -> None:
     """Make the master user and the database of an instance, as they are asked for."""
     from psycopg import sql
 
@@ -69,6 +98,8 @@ def follow_up(server: Target, form: dict[str, str]) -> None:
     user, password = form.get("MasterUsername", ""), form.get("MasterUserPassword", "")
     if form.get("ManageMasterUserPassword") == "true":
         user, password = MANAGED
+    if new:
+        user, password = MANAGED[0], new
     instance = form.get("DBInstanceIdentifier", "").lower()
     with postgres.connect(server, task="sandbox", dbname="postgres") as conn:
         conn.execute("create table if not exists masters (instance text primary key, role text)")

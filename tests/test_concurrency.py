@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -200,8 +199,8 @@ def test_a_drop_in_the_way_of_a_session_answers_at_once(one: Database, inv: Cli)
             assert f"in use by pid {conn.info.backend_pid} report (" in err
             assert "--force" in err.splitlines()[-1]
         assert one.names() == {""}
-    print(f"without {statistics.median(free):.3f} s, with a session in the way {statistics.median(held):.3f} s")
-    assert statistics.median(h - f for h, f in zip(held, free, strict=True)) <= 0.3
+    print(f"without {min(free):.3f} s, with a session in the way {min(held):.3f} s")
+    assert min(held) - min(free) <= 0.3, "the least of each: a busy machine adds to any single one"
 
 
 @pytest.fixture

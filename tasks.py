@@ -8,6 +8,7 @@ sys.dont_write_bytecode = False
 from invoke.collection import Collection  # noqa: E402
 
 from config.defaults import DEFAULTS  # noqa: E402
+from ops.app import commands as app  # noqa: E402
 from ops.cli import explain_configuration  # noqa: E402
 from ops.db import commands as db  # noqa: E402
 from ops.env import commands as env  # noqa: E402
@@ -18,6 +19,7 @@ from ops.workspace import commands as workspace  # noqa: E402
 explain_configuration()
 ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
+ns.add_collection(Collection.from_module(app, name="app"))
 ns.add_collection(Collection.from_module(db, name="db"))
 ns.add_collection(Collection.from_module(env, name="env"))
 ns.add_collection(Collection.from_module(rds, name="rds"))

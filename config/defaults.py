@@ -49,4 +49,10 @@ DEFAULTS: dict[str, Any] = {
         "expires": "12h",
         "echo": "https://checkip.amazonaws.com https://checkip.global.api.aws",
     },
+    "app": {
+        "host": "127.0.0.1",
+        "port": "4567",
+        "pool_size": "8",
+        "hide_expired": "no",
+    },
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config import dotenv
+from config.app import App, app
 from config.defaults import DEFAULTS
 from config.paths import ROOT
 from config.rds import Door, Rds, door, rds, refuse
@@ -90,6 +91,11 @@ class Settings:
     def door(self) -> Door:
         """The door to the instance."""
         return door(self.config.get("door", {}))
+
+    @functools.cached_property
+    def app(self) -> App:
+        """How the feed is served."""
+        return app(self.config.get("app", {}))
 
 
 def load(

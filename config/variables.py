@@ -63,5 +63,6 @@ VARIABLES = (
     Variable("GITPOD_IP", "this workspace's public address (default: asked from two services)"),
     Variable("GITPOD_WORKSPACE_ID", "name of this workspace, whose the rule is (default: user@host)"),
     Variable("CODESPACE_NAME", "the same on Codespaces"),
+    Variable("FRONTEND_URL", "whose pages may read the feed's API, besides its own", "http://localhost:3000"),
     Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )

@@ -72,12 +72,17 @@ def table(
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        cells = (Text("" if row[c] is None else str(row[c])) for c in columns)
+        cells = (Text("" if row[c] is None else harmless(str(row[c]))) for c in columns)
         grid.add_row(*cells, style="bold red" if red(row) else None)
     width = None if sys.stdout.isatty() else 10_000
     drawn = io.StringIO()  # rich would end the process when the reader of stdout has gone
     Console(file=drawn, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
     result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+
+
+def harmless(text: str) -> str:
+    """Return a text without what would steer the terminal: a row may come from a stranger."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
 
 
 @contextlib.contextmanager

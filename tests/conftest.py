@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fix_echo",
     "tests.fix_aws",
     "tests.fix_door",
+    "tests.fix_app",
 ]

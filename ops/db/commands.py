@@ -158,6 +158,25 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     process.replace(argv, env)
 
 
+@task(
+    help={
+        "target": TARGET,
+        "name": "a file of paths.queries, without .sql: home, users",
+        "limit": "the most rows, where the query takes %(limit)s (default: 20)",
+        "var": "another parameter of the query, NAME=VALUE (repeatable; default: null)",
+        "json": JSON,
+    },
+    iterable=["var"],
+)
+def query(
+    c: Context, name: str, target: str = "", limit: str = "20", var: list[str] | None = None, json: bool = False
+) -> None:
+    """Print the rows of a query of yours."""
+    from ops.db import query
+
+    query.show(settings(c), name, target, limit, variables(var), json=json)
+
+
 @task(help={"target": TARGET, "json": JSON})
 def sessions(c: Context, target: str = "", json: bool = False) -> None:
     """List who is connected to the server."""

@@ -1,10 +1,11 @@
-"""The `db` service of docker-compose.yml, by whichever compose command there is."""
+"""The services of docker-compose.yml, `db` among them, by whichever compose command there is."""
 
 from __future__ import annotations
 
 import functools
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from config.targets import Target
@@ -13,6 +14,7 @@ from ops.console import say
 from ops.errors import NothingAnswers, Problem
 
 SERVICE = "db"
+WITHOUT = "leave -t docker out for the embedded server (inv app.run serves the feed from it)"
 
 
 @functools.cache
@@ -23,13 +25,13 @@ def command() -> list[str]:
     if shutil.which("docker-compose"):
         return ["docker-compose"]
     raise Problem(
-        "Docker's compose command is not here: install Docker, or leave -t docker out for the embedded server"
+        f"Docker's compose command is not here: install Docker, or {WITHOUT}"
     )
 
 
-def compose(root: Path, *arguments: str) -> str:
+def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run a compose command in the repository and return what it prints."""
-    done = process.run([*command(), *arguments], {}, cwd=root)
+    done = process.run([*command(), *arguments], env or {}, cwd=root)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = lines[-1] if lines else f"exit {done.returncode}"
@@ -40,7 +42,7 @@ def compose(root: Path, *arguments: str) -> str:
             or "Connection aborted" in done.stderr
             or "Couldn't connect" in done.stderr
         ):
-            why = "Docker does not run: start it, or leave -t docker out for the embedded server"
+            why = f"Docker does not run: start it, or {WITHOUT}"
         raise Problem(f"{' '.join([*command(), *arguments])}: {why}")
     return done.stdout
 

@@ -1,0 +1,31 @@
+"""How gunicorn serves the application: `gunicorn -c backend/gunicorn.conf.py`, from any folder."""
+
+import os
+import sys
+from pathlib import Path
+
+chdir = str(Path(__file__).resolve().parent.parent)
+sys.path.insert(0, chdir)
+
+from backend import settings  # noqa: E402
+
+try:
+    read = settings.load(complete=True)
+except settings.Misconfigured as error:
+    sys.exit(str(error))
+
+wsgi_app = "backend.app:create_app()"
+bind = f"{read.host}:{read.port}"
+# A request waits for the database and for little else: threads of one process share its pool.
+# WEB_CONCURRENCY is gunicorn's own variable for more processes, each with a pool.
+worker_class = "gthread"
+threads = read.pool_size
+# Only requests under way are waited for: a stop must not take longer than Docker's ten seconds
+graceful_timeout = 8
+keepalive = 5
+accesslog = "-"
+access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)s ms'
+loglevel = "warning"
+control_socket_disable = True
+if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn's heartbeat file: never on a slow disk)
+    worker_tmp_dir = "/dev/shm"  # noqa: S108

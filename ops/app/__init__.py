@@ -1,0 +1,1 @@
+"""The feed: the reading side, served from here or from its container."""

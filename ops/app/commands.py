@@ -1,0 +1,44 @@
+"""The feed: serve it, here or in Docker."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from ops.cli import TARGET, settings, task
+
+
+@task(help={"target": TARGET, "port": "port to listen at (default: the setting app.port, which is 4567)"})
+def run(c: Context, target: str = "", port: str = "") -> None:
+    """Serve the feed from here until Ctrl-C; no Docker."""
+    from ops.app import serve
+
+    serve.run(settings(c), target, port)
+
+
+@task()
+def up(c: Context) -> None:
+    """Build and start the compose service of the feed."""
+    from ops.app import service
+
+    service.up(settings(c))
+
+
+@task()
+def down(c: Context) -> None:
+    """Stop the compose service of the feed."""
+    from ops.app import service
+
+    service.down(settings(c))
+
+
+@task(
+    help={
+        "follow": "go on printing until Ctrl-C (default: no)",
+        "lines": "how many of the last lines (default: 100)",
+    }
+)
+def logs(c: Context, follow: bool = False, lines: str = "100") -> None:
+    """Print what the compose service has logged."""
+    from ops.app import service
+
+    service.logs(settings(c), lines, follow=follow)

@@ -1,0 +1,67 @@
+"""app.run: the reading side on this machine, in the place of inv."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import socket
+import sys
+from typing import NoReturn
+
+from config.settings import Settings
+from config.targets import is_port
+from ops import postgres, process
+from ops.console import say
+from ops.db import place
+from ops.errors import Misconfigured, NoDatabase, Problem
+
+
+def run(settings: Settings, name: str, port: str) -> NoReturn:
+    """Become gunicorn on the target's database, with everything it needs in its environment."""
+    configuration = settings.root / "backend" / "gunicorn.conf.py"
+    if not configuration.exists():
+        raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
+    if importlib.util.find_spec("gunicorn") is None:
+        raise ModuleNotFoundError(name="gunicorn")
+    if port and not is_port(port):
+        raise Misconfigured(f"--port {port}: give a port from 1 to 65535")
+    app = settings.app
+    at = (app.host, int(port) if port else app.port)
+    claim(*at)
+    with place.opened(settings, name, "app.run") as found:
+        target = found.target
+        if found.database() is None:
+            raise NoDatabase(f"{target.address}: the database is not there yet: inv db.setup -t {target.name}")
+        with found.connect() as conn:
+            tables = postgres.row(conn, "select to_regclass('public.activities') is not null as there")
+        if not tables["there"]:
+            raise NoDatabase(f"{target.address} has no table public.activities yet: inv db.setup -t {target.name}")
+    env = {
+        "CONNECTION_URL": target.url(show_password=True),
+        "DB_POOL_SIZE": str(app.pool_size),
+        "DB_QUERIES": str(settings.queries),
+        "HIDE_EXPIRED": "yes" if app.hide_expired else "no",
+        "FRONTEND_URL": settings.vars.get("FRONTEND_URL"),
+        "HOST": at[0],
+        "PORT": str(at[1]),
+    }
+    shown = f"[{at[0]}]" if ":" in at[0] else at[0]
+    say(f"the feed is at http://{shown}:{at[1]} (Ctrl-C ends it)")
+    process.replace([sys.executable, "-m", "gunicorn", "-c", str(configuration)], env)
+
+
+def claim(host: str, port: int) -> None:
+    """Raise the next step where nobody can listen at this address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Problem(
+                    f"port {port} is taken by another program: stop that, or inv app.run --port {port + 1 if port < 65535 else 4567}"
+                ) from None
+            if error.errno == errno.EACCES:
+                raise Problem(f"port {port} is reserved for root: inv app.run --port 4567") from None
+            raise Misconfigured(f"app.host: {host} is no address of this machine") from None

@@ -1,0 +1,72 @@
+"""app.up, app.down, app.logs: the `backend` service of docker-compose.yml."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from config.settings import Settings
+from ops import process
+from ops.console import progress, result, say
+from ops.db import compose
+from ops.errors import InProgress, Misconfigured, Problem
+
+SERVICE = "backend"
+PORT = 4567
+"""Where it listens inside its container."""
+TIMEOUT = 90.0
+"""Seconds until its health check should have passed."""
+PASSED_ON = ("CONNECTION_LOCAL_DOCKER_URL", "FRONTEND_URL")
+"""Variables of docker-compose.yml that may come from whichever file ENV_FILE names."""
+
+
+def up(settings: Settings) -> None:
+    """Build the image, start the service with the database it depends on, and wait until it is healthy."""
+    if not (settings.root / "backend" / "Dockerfile").exists():
+        raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
+    env = {name: value for name in PASSED_ON if (value := settings.vars.get(name))}
+    compose.command()
+    say(f"building and starting {SERVICE}; the first time takes a minute")
+    compose.compose(settings.root, "up", "-d", "--build", SERVICE, env=env)
+    healthy(compose.compose(settings.root, "ps", "-q", SERVICE).strip())
+    address = compose.compose(settings.root, "port", SERVICE, str(PORT)).strip()
+    say(f"the feed is at http://{address} (inv db.setup -t docker fills it)")
+
+
+def healthy(container: str) -> None:
+    """Wait until a container's health check passes; raise `Problem` if it has ended instead."""
+    begun = time.monotonic()
+    with progress(TIMEOUT) as show:
+        while True:
+            status, health = compose.docker("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", container).split()
+            if health == "healthy":
+                return
+            elapsed = time.monotonic() - begun
+            show(f"{SERVICE} is {status}, {health}", elapsed)
+            if status not in ("created", "running"):
+                raise Problem(f"{SERVICE} has ended ({status}): inv app.logs says why")
+            if elapsed > TIMEOUT:
+                raise InProgress(f"{SERVICE} is {health} after {TIMEOUT:.0f} s: inv app.logs says why, inv app.up waits again")
+            time.sleep(0.5)
+
+
+def down(settings: Settings) -> None:
+    """Stop the service and remove its container; the database runs on."""
+    compose.compose(settings.root, "rm", "-f", "-s", SERVICE)
+    say(f"stopped {SERVICE}; the database runs on (inv db.down -t docker)")
+
+
+def logs(settings: Settings, lines: str, *, follow: bool) -> None:
+    """Print the last lines that the service has logged, and with `follow` those to come."""
+    if not (lines.isascii() and lines.isdigit()):
+        raise Misconfigured(f"--lines {lines}: give a whole number")
+    arguments = ["logs", "--no-color", "--tail", lines]
+    if not follow:
+        result(compose.compose(settings.root, *arguments, SERVICE).rstrip())
+        return
+    argv = [*compose.command(), *arguments, "--follow", SERVICE]
+    sys.stdout.flush()
+    code = subprocess.run(argv, cwd=settings.root, env=process.clean_environ({}), check=False).returncode
+    if code != 0:
+        raise Problem(f"{' '.join(argv)}: exit {code}")

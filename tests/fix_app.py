@@ -49,9 +49,9 @@ def get(url: str, **headers: str) -> Answer:
 
 
 @contextlib.contextmanager
-def serve(url: str, **environ: str) -> Iterator[str]:
+def serve(url: str, port: int = 0, **environ: str) -> Iterator[str]:
     """Serve the feed of a database with gunicorn; yield where, and see it end cleanly."""
-    port = free_port()
+    port = port or free_port()
     argv = [sys.executable, "-m", "gunicorn", "-c", str(SUITE / "backend" / "gunicorn.conf.py")]
     env = {**os.environ, "CONNECTION_URL": url, "PORT": str(port), **environ}
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:

@@ -74,7 +74,7 @@ function nameReplies() {
   for (const reply of feed.querySelectorAll("article[data-reply-to]")) {
     const to = document.getElementById(`activity-${reply.dataset.replyTo}`);
     if (!to) continue;
-    const link = element("a", "", to.querySelector(".handle, .name").textContent);
+    const link = element("a", "", (to.querySelector(".handle") ?? to.querySelector(".name")).textContent);
     link.href = `#${to.id}`;
     reply.querySelector(".reply").replaceChildren("↩ A reply to ", link);
     delete reply.dataset.replyTo;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import psycopg
 from flask import Flask, Response, jsonify, request
@@ -36,11 +36,11 @@ def create_app() -> Flask:
     read = settings.load()
     app = Flask("backend", static_folder=str(Path(__file__).parent / "static"))
     app.json.ensure_ascii = app.json.sort_keys = False  # type: ignore[attr-defined]
-    if origins := allowed(read.frontend_url):
+    if read.frontend:
         # No credentials: the feed is the same for everybody, and cookies have no part in it
         CORS(
             app,
-            resources={r"/api/.*": {"origins": origins}},
+            resources={r"/api/.*": {"origins": [read.frontend]}},
             methods=["GET", "HEAD", "OPTIONS"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Link"],
@@ -60,7 +60,9 @@ def create_app() -> Flask:
             return jsonify(error=text), 400
         response = jsonify(found.activities)
         if found.next:
-            response.headers["Link"] = f'<{request.path}?{urlencode({"limit": limit, "before": found.next})}>; rel="next"'
+            response.headers["Link"] = (
+                f'<{request.path}?{urlencode({"limit": limit, "before": found.next})}>; rel="next"'
+            )
         return response
 
     @app.get("/api/health")
@@ -95,16 +97,6 @@ def create_app() -> Flask:
         return response
 
     return app
-
-
-def allowed(frontend_url: str) -> list[str]:
-    """Return the origin of FRONTEND_URL, whose pages may read the API; none where it is not set."""
-    if not frontend_url:
-        return []
-    url = urlsplit(frontend_url)
-    if url.scheme not in ("http", "https") or not re.fullmatch(r"[\w.-]+(:\d+)?", url.netloc, re.ASCII):
-        raise settings.Misconfigured("FRONTEND_URL: write it like http://localhost:3000")
-    return [f"{url.scheme}://{url.netloc}".lower()]
 
 
 def parameter(name: str) -> str | None:

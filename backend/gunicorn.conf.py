@@ -12,7 +12,8 @@ from backend import settings  # noqa: E402
 try:
     read = settings.load(complete=True)
 except settings.Misconfigured as error:
-    sys.exit(str(error))
+    sys.stderr.write(f"{error}\n")
+    sys.exit(2)
 
 wsgi_app = "backend.app:create_app()"
 bind = f"{read.host}:{read.port}"

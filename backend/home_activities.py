@@ -75,9 +75,9 @@ class HomeActivities:
     @staticmethod
     def run(
         logger: Logger | None = None,
-        cognito_user: str | None = None,
+        cognito_user: str | None = None,  # noqa: ARG004 (callers give it)
         *,
-        cognito_user_id: str | None = None,
+        cognito_user_id: str | None = None,  # noqa: ARG004 (the same)
         limit: int = LIMIT,
         before: str | None = None,
     ) -> list[dict[str, Any]]:

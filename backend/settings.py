@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 QUERIES = Path(__file__).resolve().parent.parent / "sql" / "queries"
 
@@ -28,8 +30,8 @@ class Settings:
     """The folder of the SQL files (DB_QUERIES)."""
     hide_expired: bool
     """Whether the feed leaves out what has expired (HIDE_EXPIRED, yes or no)."""
-    frontend_url: str
-    """Whose pages may read the API, besides its own (FRONTEND_URL)."""
+    frontend: str
+    """The origin whose pages may read the API, besides its own (FRONTEND_URL); empty for none."""
     host: str
     """The address to listen at (HOST)."""
     port: int
@@ -59,10 +61,20 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
         pool_timeout=number("DB_POOL_TIMEOUT", "2", 60, float),
         queries=Path(environ.get("DB_QUERIES") or QUERIES),
         hide_expired=hide == "yes",
-        frontend_url=environ.get("FRONTEND_URL", ""),
+        frontend=origin(environ.get("FRONTEND_URL", "")),
         host=environ.get("HOST") or "127.0.0.1",
         port=int(number("PORT", "4567", 65535)),
     )
     if complete and not read.connection_url:
         raise Misconfigured("CONNECTION_URL is not set: it names the database to read from")
     return read
+
+
+def origin(url: str) -> str:
+    """Return the origin of FRONTEND_URL as browsers send it; `*` and patterns are none."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc, re.ASCII):
+        raise Misconfigured("FRONTEND_URL: write it like http://localhost:3000")
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.defaults import DEFAULTS
 from config.rds import Section, refuse
+
 
 @dataclass(frozen=True)
 class App:
@@ -23,8 +23,10 @@ class App:
 
 def app(config: Mapping[str, Any]) -> App:
     """Read the app: section."""
-    s = Section("app", config, DEFAULTS["app"])
-    read = App(host=s.text("host"), port=s.count("port"), pool_size=s.count("pool_size"), hide_expired=s.flag("hide_expired"))
+    s = Section("app", config)
+    read = App(
+        host=s.text("host"), port=s.count("port"), pool_size=s.count("pool_size"), hide_expired=s.flag("hide_expired")
+    )
     if not 0 < read.port < 65536:
         s.fault("port", f"{read.port} is not a port: give one from 1 to 65535")
     if not 0 < read.pool_size <= 1000:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -54,14 +55,17 @@ def serve(url: str, port: int = 0, **environ: str) -> Iterator[str]:
     port = port or free_port()
     argv = [sys.executable, "-m", "gunicorn", "-c", str(SUITE / "backend" / "gunicorn.conf.py")]
     env = {**os.environ, "CONNECTION_URL": url, "PORT": str(port), **environ}
-    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    with tempfile.TemporaryFile("w+") as log:  # not a pipe, which fills up
+        server = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
         try:
             wait(f"http://127.0.0.1:{port}/static/icon.svg")
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            output, _ = server.communicate(timeout=30)
-            assert server.returncode == 0, output
+            code = server.wait(30)
+            log.seek(0)
+            output = log.read()
+            assert code == 0, output
             assert "Traceback" not in output, output
 
 

@@ -15,7 +15,18 @@ import pytest
 from ops.db import server
 
 SUITE = Path(__file__).parent.parent
-PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql", "requirements.txt", "docker-compose.yml")
+PARTS = (
+    "tasks.py",
+    "invoke.yaml",
+    "config",
+    "ops",
+    "sql",
+    "backend",
+    "requirements.txt",
+    "constraints.txt",
+    "docker-compose.yml",
+    ".dockerignore",
+)
 
 
 def copy_suite(to: Path) -> Path:

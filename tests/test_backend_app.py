@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from backend import settings
-from backend.app import allowed, create_app
+from backend.app import create_app
 from backend.db import pool
 from backend.home_activities import home
 from ops.db import build
@@ -29,6 +30,11 @@ class Client(FlaskClient):
 
     def open(self, *args: Any, **options: Any) -> TestResponse:
         return super().open(*args, **{"buffered": True, **options})
+
+
+def data(answer: TestResponse) -> Any:
+    """Return what an answer holds, when it is not only compared."""
+    return json.loads(answer.text)
 
 
 def made() -> FlaskClient:
@@ -50,7 +56,7 @@ def test_the_feed_is_a_json_array_that_existing_frontends_read(client: FlaskClie
     answer = client.get(HOME)
     assert answer.status_code == 200
     assert answer.content_type == "application/json"
-    assert [activity["handle"] for activity in answer.json][:3] == ["hanako", "andrewbrown", "zoe"]
+    assert [activity["handle"] for activity in data(answer)][:3] == ["hanako", "andrewbrown", "zoe"]
     assert "Link" not in answer.headers
     assert "はじめまして" in answer.text
     assert answer.text.startswith('[{"uuid":')
@@ -60,21 +66,21 @@ def test_the_next_page_is_in_the_link(client: FlaskClient) -> None:
     url, pages = HOME + "?limit=2", []
     while url:
         answer = client.get(url)
-        pages.append([activity["uuid"] for activity in answer.json])
+        pages.append([activity["uuid"] for activity in data(answer)])
         link = answer.headers.get("Link", "")
         found = re.fullmatch(r'<([^>]+)>; rel="next"', link)
         assert found or not link
         url = found[1] if found else ""
     assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
-    assert [uuid for page in pages for uuid in page] == [activity["uuid"] for activity in client.get(HOME).json]
+    assert [uuid for page in pages for uuid in page] == [activity["uuid"] for activity in data(client.get(HOME))]
 
 
 def test_markup_and_sql_in_messages_travel_as_text(client: FlaskClient, feed: Database) -> None:
     with feed.connect() as conn:
-        for text in ("<script>alert(1)</script>", "'; drop table activities; --", "%s %(x)s {} \\ \" \u2028"):
+        for text in ("<script>alert(1)</script>", "'; drop table activities; --", '%s %(x)s {} \\ " \u2028'):
             conn.execute("insert into activities (user_uuid, message) select uuid, %s from users limit 1", [text])
-    assert [activity["message"] for activity in client.get(HOME).json][:3] == [
-        "%s %(x)s {} \\ \" \u2028",
+    assert [activity["message"] for activity in data(client.get(HOME))][:3] == [
+        '%s %(x)s {} \\ " \u2028',
         "'; drop table activities; --",
         "<script>alert(1)</script>",
     ]
@@ -91,11 +97,20 @@ UUID = "addc70e7-c324-4870-a8c8-c967e5c15e72"
 LIMIT = "limit: give a whole number from 1 to 100"
 CURSOR = "before: not a cursor that this API has given"
 BAD = [
-    *((f"limit={text}", LIMIT) for text in ("0", "-1", "101", "99999999999999999999", "1e1", "1.0", "0x10", "", "x", "+5")),
-    *((f"limit={quote(text)}", LIMIT) for text in (" 5", "5 ", "5\n", "٥", "5\0", "1;drop table activities", "null", "true")),
+    *(
+        (f"limit={text}", LIMIT)
+        for text in ("0", "-1", "101", "99999999999999999999", "1e1", "1.0", "0x10", "", "x", "+5")
+    ),
+    *(
+        (f"limit={quote(text)}", LIMIT)
+        for text in (" 5", "5 ", "5\n", "٥", "5\0", "1;drop table activities", "null", "true")
+    ),
     ("limit=1&limit=2", "limit: give it once"),
     ("before=a&before=b", "before: give it once"),
-    *((f"before={quote(text)}", CURSOR) for text in ("", "x", "%00", "' or 1=1 --", "é", "=" * 9, "A" * 300, GOOD + "=", GOOD + "A", GOOD[:-1])),
+    *(
+        (f"before={quote(text)}", CURSOR)
+        for text in ("", "x", "%00", "' or 1=1 --", "é", "=" * 9, "A" * 300, GOOD + "=", GOOD + "A", GOOD[:-1])
+    ),
     *(
         (f"before={cursor(text)}", CURSOR)
         for text in (
@@ -113,7 +128,10 @@ BAD = [
             f"2026-01-01T00:00:00/{{{UUID}}} or true",
         )
     ),
-    *((f"before={cursor(f'{text}/{UUID}')}", "before: no such time") for text in ("2026-13-01T00:00:00", "2026-02-30T00:00:00", "999999-01-01T00:00:00", "2026-01-01T00:00:00+99:00")),
+    *(
+        (f"before={cursor(f'{text}/{UUID}')}", "before: no such time")
+        for text in ("2026-13-01T00:00:00", "2026-02-30T00:00:00", "999999-01-01T00:00:00", "2026-01-01T00:00:00+99:00")
+    ),
 ]
 
 
@@ -128,10 +146,12 @@ def test_a_bad_parameter_is_400_with_the_reason(client: FlaskClient, parameters:
 def test_after_bad_ones_the_tables_are_still_there(client: FlaskClient) -> None:
     for parameters, _ in BAD:
         client.get(f"{HOME}?{parameters}")
-    assert len(client.get(HOME).json) == 9
+    assert len(data(client.get(HOME))) == 9
 
 
-@pytest.mark.parametrize("parameters", ["limit=1", "limit=100", "limit=007", f"before={GOOD}", f"limit=5&before={GOOD}", "other=1"])
+@pytest.mark.parametrize(
+    "parameters", ["limit=1", "limit=100", "limit=007", f"before={GOOD}", f"limit=5&before={GOOD}", "other=1"]
+)
 def test_a_good_one_is_200(client: FlaskClient, parameters: str) -> None:
     assert client.get(f"{HOME}?{parameters}").status_code == 200
 
@@ -161,16 +181,20 @@ def test_headers_keep_foreign_scripts_out(client: FlaskClient) -> None:
     assert client.get("/").headers["Cache-Control"] == "no-cache"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/api/nope", 404), ("POST", HOME, 405), ("DELETE", "/api/health", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/nope", 404), ("POST", HOME, 405), ("DELETE", "/api/health", 405)]
+)
 def test_errors_of_the_api_are_json(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status
     assert answer.content_type == "application/json"
-    assert set(answer.json) == {"error"}
+    assert set(data(answer)) == {"error"}
     assert (status == 405) == ("Allow" in answer.headers)
 
 
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2f.env", "/.env", "/backend/app.py"])
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2f.env", "/.env", "/backend/app.py"]
+)
 def test_no_other_file_is_served(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -180,7 +204,7 @@ def test_no_other_file_is_served(client: FlaskClient, path: str) -> None:
 
 def test_without_a_frontend_no_other_origin_is_let_in(client: FlaskClient) -> None:
     answer = client.get(HOME, headers={"Origin": "http://localhost:3000"})
-    assert not [name for name in answer.headers.keys() if name.lower().startswith("access-control")]
+    assert not [name for name in dict(answer.headers) if name.lower().startswith("access-control")]
 
 
 def test_the_frontend_may_read_the_feed_and_its_link(feed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,21 +216,32 @@ def test_the_frontend_may_read_the_feed_and_its_link(feed: Database, monkeypatch
     assert answer.headers["Access-Control-Expose-Headers"] == "Link"
     assert "Access-Control-Allow-Credentials" not in answer.headers
     preflight = client.options(
-        HOME, headers={**mine, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+        HOME,
+        headers={**mine, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"},
     )
     assert preflight.status_code == 200
     assert preflight.headers["Access-Control-Allow-Headers"] == "authorization"
     assert "POST" not in preflight.headers["Access-Control-Allow-Methods"]
     assert client.get(f"{HOME}?limit=x", headers=mine).headers["Access-Control-Allow-Origin"] == mine["Origin"]
     assert "Access-Control-Allow-Origin" not in client.get("/", headers=mine).headers
-    for other in ("https://evil.example", "https://3000-me.ws.example.com.evil.example", "http://3000-me.ws.example.com", "null"):
-        assert client.get(HOME, headers={"Origin": other}).headers.get("Access-Control-Allow-Origin") in (None, mine["Origin"])
+    for other in (
+        "https://evil.example",
+        "https://3000-me.ws.example.com.evil.example",
+        "http://3000-me.ws.example.com",
+        "null",
+    ):
+        assert client.get(HOME, headers={"Origin": other}).headers.get("Access-Control-Allow-Origin") in (
+            None,
+            mine["Origin"],
+        )
 
 
-@pytest.mark.parametrize("url", ["*", "localhost:3000", "http://", "http://*.example.com", "ftp://h", "http://u:p@h", "http://a b"])
+@pytest.mark.parametrize(
+    "url", ["*", "localhost:3000", "http://", "http://*.example.com", "ftp://h", "http://u:p@h", "http://a b"]
+)
 def test_a_frontend_that_is_no_origin_is_refused(url: str) -> None:
     with pytest.raises(settings.Misconfigured, match="FRONTEND_URL: write it like"):
-        allowed(url)
+        settings.load({"FRONTEND_URL": url})
 
 
 # --- a database that is not as it should be -----------------------------------------------
@@ -214,7 +249,7 @@ def test_a_frontend_that_is_no_origin_is_refused(url: str) -> None:
 
 def test_health_is_200_when_the_database_is_reached(client: FlaskClient) -> None:
     answer = client.get("/api/health")
-    assert (answer.status_code, answer.json) == (200, {"database": "reachable"})
+    assert (answer.status_code, data(answer)) == (200, {"database": "reachable"})
 
 
 @pytest.fixture
@@ -241,7 +276,7 @@ def test_without_a_database_it_is_503_and_tells_no_secret(
 def test_without_tables_the_next_step_is_told(client: FlaskClient, feed: Database) -> None:
     feed.do("drop table activities")
     answer = client.get(HOME)
-    assert (answer.status_code, answer.json) == (503, {"error": "the database has no such tables yet: inv db.setup"})
+    assert (answer.status_code, data(answer)) == (503, {"error": "the database has no such tables yet: inv db.setup"})
     assert client.get("/api/health").status_code == 200
 
 
@@ -257,7 +292,10 @@ def test_without_the_right_to_read_it_is_500_and_the_log_says_why(
     answer = client.get(HOME)
     pool.close()
     feed.do(f"drop role reader_{feed.name}")
-    assert (answer.status_code, answer.json) == (500, {"error": "the database refused the query; the server's log says why"})
+    assert (answer.status_code, data(answer)) == (
+        500,
+        {"error": "the database refused the query; the server's log says why"},
+    )
     assert "permission denied" in caplog.text
 
 
@@ -267,7 +305,7 @@ def test_a_bug_is_500_without_a_word_of_code(client: FlaskClient, monkeypatch: p
     monkeypatch.setattr(app, "home", lambda *_: 1 / 0)
     monkeypatch.setenv("FLASK_DEBUG", "1")
     answer = client.get(HOME)
-    assert (answer.status_code, answer.json) == (500, {"error": "Internal Server Error"})
+    assert (answer.status_code, data(answer)) == (500, {"error": "Internal Server Error"})
     assert not create_app().config["TESTING"]
 
 
@@ -291,9 +329,7 @@ def test_gunicorn_serves_it_and_ends_cleanly(feed: Database) -> None:
     assert feed.scalar("select count(*) from pg_stat_activity where application_name = 'cruddur backend'") == 0
 
 
-def test_the_containers_health_check_asks_the_application(
-    feed: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_containers_health_check_asks_the_application(feed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     from backend import health
 
     with serve(feed.url) as url:

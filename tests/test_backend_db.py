@@ -79,7 +79,13 @@ def test_no_row_is_an_empty_one(feeds: Database) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["select 1 as a", "select 1 as a;", "\n select 1 as a ;\r\n", "-- why; 'so\nselect 1 as a -- and\n", "(select 1 as a)"],
+    [
+        "select 1 as a",
+        "select 1 as a;",
+        "\n select 1 as a ;\r\n",
+        "-- why; 'so\nselect 1 as a -- and\n",
+        "(select 1 as a)",
+    ],
 )
 def test_templates_come_as_people_write_them(feed: Database, template: str) -> None:
     assert query_array_json(template) == [{"a": 1}]
@@ -102,7 +108,9 @@ def anywhere(postgres: servers.Server) -> Iterator[Pool]:
 
 def test_the_wrapped_query_is_used_as_those_of_old(feed: Database) -> None:
     with pool.connection() as conn, conn.cursor() as cursor:
-        cursor.execute(query_wrap_array("select handle from users where handle = %(handle)s").encode(), {"handle": "zoe"})
+        cursor.execute(
+            query_wrap_array("select handle from users where handle = %(handle)s").encode(), {"handle": "zoe"}
+        )
         row = cursor.fetchone()
         assert row is not None
         assert row[0] == [{"handle": "zoe"}]
@@ -169,7 +177,9 @@ def test_it_opens_on_first_use_and_closes_cleanly(one: Database, mine: Pool) -> 
     assert connections(one) == 0
     with mine.connection() as conn:
         assert conn.autocommit
-        [(zone, name)] = conn.execute("select current_setting('timezone'), current_setting('application_name')").fetchall()
+        [(zone, name)] = conn.execute(
+            "select current_setting('timezone'), current_setting('application_name')"
+        ).fetchall()
         assert (zone, name) == ("UTC", "cruddur backend")
         assert 1 <= connections(one) <= 2  # the one it begins with, and one for whoever waits for that
     threads = threading.active_count()
@@ -241,7 +251,9 @@ def test_a_child_that_was_forked_has_connections_of_its_own(one: Database, mine:
     with mine.connection() as conn:
         parents = conn.info.backend_pid
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork beside threads: that is the test
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 warns of a fork beside threads: that is the test
         child = os.fork()
     if child == 0:
         code = 1
@@ -258,7 +270,7 @@ def test_a_child_that_was_forked_has_connections_of_its_own(one: Database, mine:
     if done[0] == 0:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(done[1]) == 0 and done[0] == child
+    assert (done[0], os.waitstatus_to_exitcode(done[1])) == (child, 0)
     with mine.connection() as conn:  # the child's end has closed nothing of ours
         assert conn.info.backend_pid == parents
         assert conn.execute("select 1").fetchone() == (1,)

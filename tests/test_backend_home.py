@@ -136,7 +136,9 @@ def test_times_at_the_ends_of_the_calendar_have_their_place(feed: Database) -> N
     feed.do("truncate activities cascade")
     times = ("infinity", "12026-01-01", "2026-01-01 00:00:00.000001+05:45", "1850-01-01", "0044-03-15 BC", "-infinity")
     for time in times:
-        feed.do(f"insert into activities (user_uuid, message, created_at) select uuid, '{time}', '{time}' from users limit 1")
+        feed.do(
+            f"insert into activities (user_uuid, message, created_at) select uuid, '{time}', '{time}' from users limit 1"
+        )
     assert [activity["message"] for activity in read_to_the_end(1)] == list(times)
 
 
@@ -151,7 +153,8 @@ def test_a_cursor_is_opaque_stable_and_safe_in_a_url(feed: Database) -> None:
 
 
 @given(
-    time=st.datetimes().map(lambda at: at.isoformat()) | st.sampled_from(["infinity", "-infinity", "2026-01-01T00:00:00+00:00"]),
+    time=st.datetimes().map(lambda at: at.isoformat())
+    | st.sampled_from(["infinity", "-infinity", "2026-01-01T00:00:00+00:00"]),
     activity=st.uuids(),
 )
 def test_a_cursor_comes_back_as_it_went(time: str, activity: uuid.UUID) -> None:
@@ -189,7 +192,7 @@ select (select uuid from users), 'm' || n, timestamp '2026-10-25 00:00' + n * in
 def test_a_schema_without_time_zones_and_without_our_index_works_too(feeds: Database, index: str, zone: str) -> None:
     """Also over the hour that clocks show twice, on a server that lives by such clocks."""
     feeds.do(THEIRS)
-    feeds.do(f'alter database "{feeds.name}" set timezone = \'{zone}\'')
+    feeds.do(f"alter database \"{feeds.name}\" set timezone = '{zone}'")
     if index:
         feeds.do(index)
     found = [activity["message"] for activity in read_to_the_end(20)]
@@ -238,7 +241,9 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_a_configured_tracer_gets_a_span(feed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed: pip install -r requirements-dev.txt")
+    pytest.importorskip(
+        "opentelemetry.sdk", reason="opentelemetry-sdk is not installed: pip install -r requirements-dev.txt"
+    )
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor

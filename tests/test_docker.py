@@ -85,7 +85,7 @@ def test_wipe_takes_the_data_of_the_database_only(docker: Cli) -> None:
     def told(*argv: str) -> str:
         return subprocess.run(argv, cwd=docker.root, capture_output=True, text=True, check=True).stdout
 
-    told(*compose.command(), "up", "-d")
+    told(*compose.command(), "up", "-d", "db", "other")
     docker.ok("db.down", "-t", "docker", "--wipe", "--confirm", "cruddur")
     project = os.environ["COMPOSE_PROJECT_NAME"]
     volumes = told("docker", "volume", "ls", "-q")

@@ -15,8 +15,9 @@ FILES = sorted(
     str(path.relative_to(SUITE))
     for path in [SUITE / "tasks.py", *SUITE.glob("config/**/*.py"), *SUITE.glob("ops/**/*.py")]
 )
-HEAVY = {"boto3", "botocore", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli"}
+HEAVY = {"boto3", "botocore", "flask", "gunicorn", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
+STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
 FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
 """A file named on the command line is looked for where the user stands."""
 SEES_INVOKE = {"tasks.py", "ops/cli.py", *(name for name in FILES if name.endswith("/commands.py"))}
@@ -145,6 +146,21 @@ def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
 def test_nothing_but_the_wrapper_ends_the_process(name: str) -> None:
     ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & set(calls(name))
     assert name == "ops/cli.py" or not ends
+
+
+@pytest.mark.parametrize("name", STANDALONE)
+def test_what_is_deployed_stands_alone(name: str) -> None:
+    """The reading side is imported by applications, and goes into a container, without the rest of the suite."""
+    found = imported(name)
+    assert {module for module in found if top(module) in OURS} <= {
+        module for module in found if top(module) == "backend"
+    }
+    assert not {"invoke", "boto3", "dotenv"} & {top(module) for module in found}
+
+
+@pytest.mark.parametrize("name", STANDALONE)
+def test_one_place_there_reads_the_environment(name: str) -> None:
+    assert name == "backend/settings.py" or not {"os.environ", "os.getenv"} & set(calls(name))
 
 
 def test_listing_the_tasks_loads_no_heavy_library() -> None:

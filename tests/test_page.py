@@ -11,13 +11,13 @@ import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -r requirements-dev.txt")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
-from config.paths import local_dir  # noqa: E402
-from tests.fix_app import filled, serve  # noqa: E402
-from tests.fix_cli import SUITE  # noqa: E402
-from tests.fix_suppliers import Database  # noqa: E402
-from tests.servers import free_port  # noqa: E402
+from config.paths import local_dir
+from tests.fix_app import filled, serve
+from tests.fix_cli import SUITE
+from tests.fix_suppliers import Database
+from tests.servers import free_port
 
 POST = "insert into activities (user_uuid, message, created_at) select uuid, %s, now() from users where handle = 'zoe'"
 MANY = """insert into activities (user_uuid, message, created_at)
@@ -48,15 +48,19 @@ def page(chromium: Browser) -> Iterator[Page]:
     opened = context.new_page()
     opened.set_default_timeout(10_000)
     seen: list[str] = []
+
+    def logged(message: ConsoleMessage) -> None:
+        # What the network refuses is for the page to tell, and each test of that looks there
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            seen.append(message.text)
+
+    def asked(dialog: Dialog) -> None:
+        seen.append(dialog.message)
+        dialog.dismiss()
+
+    opened.on("console", logged)
+    opened.on("dialog", asked)
     opened.on("pageerror", lambda error: seen.append(str(error)))
-    opened.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
-    # what the network refuses is for the page to tell, and each test of that looks there
-    opened.on(
-        "console",
-        lambda message: seen.append(message.text)
-        if message.type == "error" and "Failed to load resource" not in message.text
-        else None,
-    )
     yield opened
     context.close()
     assert not seen
@@ -249,7 +253,9 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium: Browser, one: Dat
             box = button.bounding_box()
             assert box is not None
             assert box["height"] >= 44
-        assert float(phone.locator(".message").first.evaluate("node => parseFloat(getComputedStyle(node).fontSize)")) >= 16
+        assert (
+            float(phone.locator(".message").first.evaluate("node => parseFloat(getComputedStyle(node).fontSize)")) >= 16
+        )
         assert phone.locator(".message").first.bounding_box()["height"] > 40  # type: ignore[index]
         for selector in (".message", ".handle", ".counts", "#newest"):
             assert contrast(phone, selector) >= 4.5, selector

@@ -39,7 +39,9 @@ def healthy(container: str) -> None:
     begun = time.monotonic()
     with progress(TIMEOUT) as show:
         while True:
-            status, health = compose.docker("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", container).split()
+            status, health = compose.docker(
+                "inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", container
+            ).split()
             if health == "healthy":
                 return
             elapsed = time.monotonic() - begun
@@ -47,7 +49,9 @@ def healthy(container: str) -> None:
             if status not in ("created", "running"):
                 raise Problem(f"{SERVICE} has ended ({status}): inv app.logs says why")
             if elapsed > TIMEOUT:
-                raise InProgress(f"{SERVICE} is {health} after {TIMEOUT:.0f} s: inv app.logs says why, inv app.up waits again")
+                raise InProgress(
+                    f"{SERVICE} is {health} after {TIMEOUT:.0f} s: inv app.logs says why, inv app.up waits again"
+                )
             time.sleep(0.5)
 
 

@@ -24,9 +24,7 @@ def command() -> list[str]:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    raise Problem(
-        f"Docker's compose command is not here: install Docker, or {WITHOUT}"
-    )
+    raise Problem(f"Docker's compose command is not here: install Docker, or {WITHOUT}")
 
 
 def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

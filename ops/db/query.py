@@ -55,4 +55,6 @@ def fetched(
             conn.read_only = True
             with conn.transaction():
                 found = conn.execute(text.strip().encode(), values or None)
-                return [column.name for column in found.description or ()], found.fetchall() if found.description else []
+                return [
+                    column.name for column in found.description or ()
+                ], found.fetchall() if found.description else []

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.measure import Command, Comparison, machine, run
+from bench.feed import feed
+from bench.measure import INV, Command, Comparison, machine, run
 from config.settings import Settings
 from ops import console
 from ops.errors import Misconfigured
 
 PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql")
-INV = str(Path(sys.executable).parent / "inv")
 
 TRIVIAL = '''
 from invoke.tasks import task
@@ -62,7 +61,7 @@ def listing(settings: Settings, folder: Path) -> Comparison:
         "list",
         Command([INV, "--list"], folder),
         {"trivial tasks.py": Command([INV, "--list"], trivial)},
-        1.15,
+        {"trivial tasks.py": 1.15},
     )
 
 
@@ -83,10 +82,10 @@ def setup(settings: Settings, folder: Path) -> Comparison:
         first = {**env, "PATH": f"{direct[-1].parent}:/usr/bin:/bin"}
         beside["bash, 4 × psql without Debian's wrapper"] = Command(["bash", "-c", BASH], folder, first)
     beside["floor: invoke and a connection"] = Command([INV, "db.wait"], folder)
-    return Comparison("setup", Command([INV, "db.setup"], folder), beside, 1.5)
+    return Comparison("setup", Command([INV, "db.setup"], folder), beside, {"bash, 4 × psql": 1.5})
 
 
-COMPARISONS: dict[str, Callable[[Settings, Path], Comparison]] = {"list": listing, "setup": setup}
+COMPARISONS: dict[str, Callable[[Settings, Path], Comparison]] = {"list": listing, "setup": setup, "feed": feed}
 
 
 def main(settings: Settings, only: list[str], runs: int, *, json: bool) -> None:
@@ -112,12 +111,17 @@ def main(settings: Settings, only: list[str], runs: int, *, json: bool) -> None:
         {
             "comparison": result["name"],
             "side": side["side"],
-            "median": f"{side['median'] * 1000:.0f} ms",
-            "spread": f"{side['least'] * 1000:.0f} to {side['most'] * 1000:.0f} ms",
+            "time": f"{result['figure']} {milliseconds(side['seconds'])}",
+            "spread": f"{milliseconds(side['least'])} to {milliseconds(side['most'])}",
             "ours / side": "" if side["side"] == "ours" else f"{side['ratio']:.2f}",
-            "to reach": f"{result['reach']:.2f}" if number == 1 else "",
+            "to reach": f"{side['reach']:.2f}" if side["reach"] else "",
         }
         for result in found
-        for number, side in enumerate(result["sides"])
+        for side in result["sides"]
     ]
-    console.table(("comparison", "side", "median", "spread", "ours / side", "to reach"), rows)
+    console.table(("comparison", "side", "time", "spread", "ours / side", "to reach"), rows)
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time as people compare it."""
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.2f} ms"

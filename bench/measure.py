@@ -6,11 +6,14 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+INV = str(Path(sys.executable).parent / "inv")
 
 
 @dataclass(frozen=True)
@@ -31,40 +34,62 @@ class Command:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our tasks beside others; `reach` is the ratio to the first of them to stay below."""
+    """Something of ours beside others; `reach` holds the ratios to stay below, by the other's name."""
 
     name: str
-    ours: Callable[[], None]
-    beside: Mapping[str, Callable[[], None]]
-    reach: float
+    ours: Callable[[], object]
+    beside: Mapping[str, Callable[[], object]]
+    reach: Mapping[str, float]
+    calls: int = 1
+    """Calls of each side in a run."""
+    quantile: float = 0.5
+    """Which of the times is compared: the median, or one towards the worst."""
+    end: Callable[[], None] = lambda: None
+    """What to do once it is measured."""
+
+    @property
+    def figure(self) -> str:
+        return "median" if self.quantile == 0.5 else f"p{self.quantile * 100:.0f}"
 
 
 def run(comparison: Comparison, runs: int) -> dict[str, Any]:
     """Run every side in turn, `runs` times after one that does not count; seconds of wall time."""
-    sides: dict[str, Callable[[], None]] = {"ours": comparison.ours, **comparison.beside}
+    sides: dict[str, Callable[[], object]] = {"ours": comparison.ours, **comparison.beside}
     times: dict[str, list[float]] = {label: [] for label in sides}
-    for turn in range(runs + 1):
-        for label, side in sides.items():
-            begun = time.perf_counter()
-            side()
-            if turn:
-                times[label].append(time.perf_counter() - begun)
-    ours = statistics.median(times["ours"])
+    try:
+        for turn in range(runs + 1):
+            for label, side in sides.items():
+                for _ in range(comparison.calls):
+                    begun = time.perf_counter()
+                    side()
+                    if turn:
+                        times[label].append(time.perf_counter() - begun)
+    finally:
+        comparison.end()
+    figures = {label: quantile(seconds, comparison.quantile) for label, seconds in times.items()}
     return {
         "name": comparison.name,
         "runs": runs,
-        "reach": comparison.reach,
+        "figure": comparison.figure,
         "sides": [
             {
                 "side": label,
-                "median": statistics.median(seconds),
+                "seconds": figures[label],
                 "least": min(seconds),
                 "most": max(seconds),
-                "ratio": ours / statistics.median(seconds),
+                "ratio": figures["ours"] / figures[label],
+                "reach": comparison.reach.get(label),
             }
             for label, seconds in times.items()
         ],
     }
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of all values does not exceed."""
+    if share == 0.5:
+        return statistics.median(values)
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def machine() -> dict[str, Any]:

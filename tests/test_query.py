@@ -1,0 +1,112 @@
+"""db.query: the application's SQL files from the command line, where they can change nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from ops.db import query
+from ops.errors import Misconfigured
+from tests.fix_app import filled
+from tests.fix_cli import SUITE, Cli
+from tests.fix_suppliers import Database
+
+
+@pytest.fixture
+def settings(one: Database) -> Settings:
+    """The sample feed, and the suite's own queries beside some of this test's."""
+    filled(one)
+    folder = one.root / "sql" / "queries"
+    (folder / "users").mkdir(parents=True)
+    for name in ("home.sql", "users.sql"):
+        (folder / name).write_bytes((SUITE / "sql" / "queries" / name).read_bytes())
+    return one.settings()
+
+
+def shown(
+    settings: Settings, capsys: pytest.CaptureFixture[str], name: str, limit: str = "20", **variables: str
+) -> list[dict[str, object]]:
+    capsys.readouterr()
+    query.show(settings, name, "local", limit, variables, json=True)
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_feed_as_the_application_reads_it(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(settings, capsys, "home")
+    assert [row["handle"] for row in found][:3] == ["hanako", "andrewbrown", "zoe"]
+    assert len(found) == 9
+    assert shown(settings, capsys, "home", "2") == found[:2]
+    after = {"before": str(found[1]["created_at"]), "before_uuid": str(found[1]["uuid"])}
+    assert shown(settings, capsys, "home", "3", **after) == found[2:5]
+    assert len(shown(settings, capsys, "home", hide_expired="true")) == 7
+
+
+def test_a_table_for_people_that_cannot_steer_their_terminal(
+    settings: Settings, one: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one.do("update users set display_name = E'\\x1b[2J\\x07Zo\\u0085\\u00eb' where handle = 'zoe'")
+    capsys.readouterr()
+    query.show(settings, "users", "local", "20", {}, json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["handle", "display_name", "email", "created_at"]
+    assert [line.split()[0] for line in lines[1:]] == ["andrewbrown", "bayko", "hanako", "londo", "zoe"]
+    assert "\ufffd[2J\ufffdZo\ufffdë" in lines[-1]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_templates_as_people_have_them(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an end, in folders, with CRLF, with a mark at the beginning, with what is no parameter."""
+    (settings.queries / "users" / "short.sql").write_bytes(
+        b"\xef\xbb\xbfSELECT users.handle, '{}'::json as more\r\nFROM public.users\r\nWHERE users.handle = %(handle)s"
+    )
+    assert shown(settings, capsys, "users/short", handle="zoe") == [{"handle": "zoe", "more": {}}]
+    assert shown(settings, capsys, "users/short", handle="'; drop table users; --") == []
+    (settings.queries / "semicolon.sql").write_text("select 1 as one, 'a' like '%' as all;\n")
+    assert shown(settings, capsys, "semicolon") == [{"one": 1, "all": True}]
+
+
+@pytest.mark.parametrize(
+    "sql", ["delete from activities", "update users set email = null returning handle", "drop table activities"]
+)
+def test_nothing_can_be_changed(
+    settings: Settings, one: Database, sql: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import psycopg
+
+    (settings.queries / "evil.sql").write_text(sql)
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        query.show(settings, "evil", "local", "20", {}, json=True)
+    assert one.scalar("select count(*) from activities") == 9
+    assert one.scalar("select count(email) from users") == 4
+
+
+def test_a_query_without_rows_and_one_without_columns(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    (settings.queries / "none.sql").write_text("select handle from users where false")
+    assert shown(settings, capsys, "none") == []
+    (settings.queries / "do.sql").write_text("do $$ begin end $$")
+    assert shown(settings, capsys, "do") == []
+
+
+def test_those_there_are_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"there is no query nope in .*: use one of home, users$"):
+        query.template(settings.queries, "nope")
+    with pytest.raises(Misconfigured, match="use one of none"):
+        query.template(tmp_path / "nothing", "home")
+    (settings.queries / "latin.sql").write_bytes(b"select '\xe9'")
+    with pytest.raises(Misconfigured, match=r"latin\.sql is not UTF-8"):
+        query.template(settings.queries, "latin")
+
+
+def test_from_the_command_line_on_production_too(inv: Cli, one: Database) -> None:
+    filled(one)
+    production = {"PROD_CONNECTION_URL": one.url}
+    done = inv("db.query", "users", "-t", "prod", "--json", "--limit", "1", env=production)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["handle"] == "andrewbrown"
+    assert "PRODUCTION" in done.stderr
+    done = inv("db.query", "home", "-t", "prod", env=production, cwd=inv.root / "sql")
+    assert done.stdout.splitlines()[0].split()[:3] == ["uuid", "display_name", "handle"]

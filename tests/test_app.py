@@ -191,26 +191,15 @@ def test_the_settings_are_what_invoke_yaml_shows() -> None:
 
 # --- in Docker ----------------------------------------------------------------------------
 
-PYTHON = os.environ.get("PYTHON_IMAGE", "")
-
 
 @pytest.fixture
 def docker(inv: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """`inv` in a clone whose compose project and ports are its own, and both base images here."""
-    reason = test_docker.missing()
-    image = PYTHON or "python:3.13-slim"
-    if (
-        not reason
-        and subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode
-    ):
-        reason = (
-            f"the image {image} is not here: docker pull {image}, or tests/docker/build-python-image and PYTHON_IMAGE"
-        )
-    if reason:
+    if reason := test_docker.missing(test_docker.PYTHON):
         if os.environ.get("REQUIRE_DOCKER"):
             pytest.fail(f"Docker is required here: {reason}")
         pytest.skip(reason)
-    print(f"on {image} and {test_docker.IMAGE or 'postgres:18'}")
+    print(f"on {test_docker.PYTHON} and {test_docker.IMAGE or 'postgres:18'}")
     project = f"t{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", project)
     monkeypatch.setenv("DB_PORT", str(free_port()))

@@ -19,17 +19,20 @@ from tests.fix_cli import Cli
 from tests.servers import free_port
 
 IMAGE = os.environ.get("POSTGRES_IMAGE", "")
+PYTHON = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")
 
 
-def missing() -> str:
-    """Return why there is no Docker to test with."""
+def missing(*others: str) -> str:
+    """Return why there is no Docker to test with, or which image of those needed is not here."""
     if not shutil.which("docker"):
         return "docker is not installed"
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         return "Docker does not run here"
-    image = IMAGE or "postgres:18"
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        return f"the image {image} is not here: docker pull {image}, or name another by POSTGRES_IMAGE"
+    for image in (IMAGE or "postgres:18", *others):
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
+            return (
+                f"the image {image} is not here: docker pull {image}, or name another by POSTGRES_IMAGE, PYTHON_IMAGE"
+            )
     return ""
 
 

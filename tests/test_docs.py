@@ -6,18 +6,22 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops.db import server
 from tests import servers
+from tests.fix_app import get, wait
 from tests.fix_cli import SUITE, Cli, copy_suite
-from tests.test_docker import missing
+from tests.fix_suppliers import Database
+from tests.test_docker import PYTHON, missing
 
 DOCS = [SUITE / "README.md", *sorted((SUITE / "docs").glob("*.md")), SUITE / "CHANGELOG.md"]
 
@@ -57,7 +61,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) % 2 == 0, path
         kinds |= set(fences[::2])
-    assert kinds == {"sh", "sh docker", "sh prod", "sh sandbox", "yaml", "python"}
+    assert kinds == {"sh", "sh app", "sh docker", "sh docker app", "sh prod", "sh sandbox", "yaml", "python"}
     assert len(QUICK_START) == 2
     assert len(RECIPES) >= 5
 
@@ -99,6 +103,37 @@ def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     shell(inv.root, "inv db.drop -t prod --confirm cruddur")
 
 
+def test_the_second_command_shows_the_feed(inv: Cli) -> None:
+    [text] = blocks("sh app")
+    (inv.root / ".venv").symlink_to(sys.prefix)
+    inv.ok("db.setup")
+    port = servers.free_port()
+    with subprocess.Popen(
+        ["bash", "-euc", text],
+        cwd=inv.root,
+        env={**os.environ, "INVOKE_APP_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:
+        try:
+            wait(f"http://127.0.0.1:{port}")
+            assert len(get(f"http://127.0.0.1:{port}/api/activities/home").json) == 9
+        finally:
+            os.killpg(running.pid, signal.SIGINT)
+    assert running.returncode in (0, 130)
+
+
+def test_the_lines_for_an_application(feed: Database) -> None:
+    [text] = blocks("python", [SUITE / "docs" / "app.md"])
+    found: dict[str, Any] = {}
+    exec(text, found)  # noqa: S102
+    assert len(found["activities"]) == 2
+    assert len(found["people"]) == 5
+    assert found["person"] == {"handle": "zoe"}
+    assert len(found["row"][0]) == 5
+
+
 IN_THE_SANDBOX = [path for path in DOCS if "```sh sandbox\n" in path.read_text(encoding="utf-8")]
 
 
@@ -115,16 +150,19 @@ def test_the_recipes_of_a_document_in_the_sandbox(inv: Cli, path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_recipe_for_docker(inv: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    if reason := missing():
+@pytest.mark.parametrize("kind", ["sh docker", "sh docker app"])
+def test_the_recipe_for_docker(inv: Cli, kind: str) -> None:
+    if reason := missing(*([PYTHON] if "app" in kind else [])):
         if os.environ.get("REQUIRE_DOCKER"):
             pytest.fail(f"Docker is required here: {reason}")
         pytest.skip(reason)
-    [text] = blocks("sh docker")
-    project = {"COMPOSE_PROJECT_NAME": f"docs{os.getpid()}", "DB_PORT": str(servers.free_port())}
+    [text] = blocks(kind)
+    name = f"docs{os.getpid()}"
+    project = {"COMPOSE_PROJECT_NAME": name, "DB_PORT": str(servers.free_port()), "APP_PORT": str(servers.free_port())}
     done = shell(inv.root, text, **project)
-    assert done.returncode == 0, done.stderr
     shell(inv.root, "inv db.down -t docker --wipe --confirm cruddur", **project)
+    shell(inv.root, f"docker rmi {name}_backend {name}-backend; docker network rm {name}_default; true")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -199,6 +199,22 @@ def test_the_quick_start_on_an_empty_home_as_an_ordinary_user() -> None:
         assert (folder / ".local" / "postgres" / "data").stat().st_uid == user.pw_uid
         done = subprocess.run([folder / ".venv/bin/inv", "doctor"], check=False, **run)  # type: ignore[call-overload]
         assert done.returncode == 0, done.stdout
+        port = servers.free_port()
+        [serving] = blocks("sh app")
+        server = subprocess.Popen(
+            ["bash", "-euc", "exec " + serving],
+            cwd=folder,
+            env={**env, "INVOKE_APP_PORT": str(port)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **who,
+        )  # type: ignore[call-overload]
+        try:
+            wait(f"http://127.0.0.1:{port}")
+            assert len(get(f"http://127.0.0.1:{port}/api/activities/home").json) == 9
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(20) in (0, 130)
     finally:
         subprocess.run(
             [folder / ".venv/bin/inv", "db.down"], cwd=folder, env={"PATH": "/usr/bin:/bin"}, check=False, **who

@@ -116,7 +116,8 @@ class Pool:
         try:
             ConnectionPool.check_connection(conn)
         except OperationalError:
-            self.opened().drain()
+            if self._pool is not None:
+                self._pool.drain()
             raise
 
     def forget(self) -> None:

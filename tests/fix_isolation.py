@@ -9,7 +9,24 @@ import pytest
 
 from ops import aws, console
 
-FOREIGN = ("PG", "AWS_", "INVOKE_", "POSTGRES_", "PROD_", "CONNECTION_", "GITPOD_", "DB_", "ENV_FILE")
+FOREIGN = (
+    "PG",
+    "AWS_",
+    "INVOKE_",
+    "POSTGRES_",
+    "PROD_",
+    "CONNECTION_",
+    "GITPOD_",
+    "DB_",
+    "ENV_FILE",
+    "FRONTEND_URL",
+    "HIDE_EXPIRED",
+    "HOST",
+    "PORT",
+    "WEB_CONCURRENCY",
+    "GUNICORN_",
+    "APP_PORT",
+)
 KEPT = ("POSTGRES_IMAGE",)
 
 

@@ -16,13 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from config.app import APP_DEFAULTS, app
+from config.settings import load
+from ops.app import serve
 from ops.db import compose
 from ops.errors import Misconfigured
 from tests import test_docker
-from tests.fix_app import get, wait
-from tests.fix_cli import Cli
+from tests.fix_app import filled, get, wait
+from tests.fix_cli import SUITE, Cli
+from tests.fix_suppliers import Database
 from tests.servers import free_port
 
 INV = str(Path(sys.executable).parent / "inv")
@@ -106,6 +110,38 @@ def test_settings_and_variables_reach_it(inv: Cli) -> None:
         assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
         assert len(answer.json) == 7
         assert answer.json[0]["handle"] == "HANAKO"
+
+
+def test_what_gunicorn_gets_and_where_the_password_is(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(one)
+    shutil.copytree(SUITE / "backend", one.root / "backend")
+    settings = load(
+        {"app": {"port": str(free_port())}}, {"CONNECTION_URL": one.url, "FRONTEND_URL": "http://f"}, one.root
+    )
+    argv, env = serve.command(settings, "local", "")
+    assert argv[1:] == ["-m", "gunicorn", "-c", str(one.root / "backend" / "gunicorn.conf.py")]
+    assert conninfo_to_dict(env.pop("CONNECTION_URL"))["password"] == one.server.params["password"]
+    assert env == {
+        "DB_POOL_SIZE": "8",
+        "DB_QUERIES": str(one.root / "sql" / "queries"),
+        "HIDE_EXPIRED": "no",
+        "FRONTEND_URL": "http://f",
+        "HOST": "127.0.0.1",
+        "PORT": str(settings.app.port),
+    }
+    said = capsys.readouterr().err
+    assert f"the feed is at http://127.0.0.1:{settings.app.port} (Ctrl-C ends it)" in said
+    assert one.server.params["password"] not in said
+    assert serve.command(settings, "local", "4599")[1]["PORT"] == "4599"
+
+
+def test_a_port_of_roots_is_told_to_an_ordinary_user() -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("any user may have port 80 here")
+    drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else ""
+    code = f"import os\nfrom ops.app import serve\nfrom ops.errors import Problem\n{drop}\nserve.claim('127.0.0.1', 80)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=SUITE, capture_output=True, text=True, check=False)
+    assert "port 80 is reserved for root: inv app.run --port 4567" in done.stderr
 
 
 def told(inv: Cli, *args: str, code: int, **environ: str) -> str:

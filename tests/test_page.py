@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("playwright", reason="playwright is not installed: pip install -r requirements-dev.txt")
+if not os.environ.get("REQUIRE_CHROMIUM"):
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install -r requirements-dev.txt")
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
@@ -18,6 +19,8 @@ from tests.fix_app import filled, serve
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database
 from tests.servers import free_port
+
+pytestmark = pytest.mark.xdist_group("page")  # one browser
 
 POST = "insert into activities (user_uuid, message, created_at) select uuid, %s, now() from users where handle = 'zoe'"
 MANY = """insert into activities (user_uuid, message, created_at)

@@ -10,9 +10,10 @@ from ops.cli import TARGET, settings, task
 @task(help={"target": TARGET, "port": "port to listen at (default: the setting app.port, which is 4567)"})
 def run(c: Context, target: str = "", port: str = "") -> None:
     """Serve the feed from here until Ctrl-C; no Docker."""
+    from ops import process
     from ops.app import serve
 
-    serve.run(settings(c), target, port)
+    process.replace(*serve.command(settings(c), target, port))
 
 
 @task()

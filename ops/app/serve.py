@@ -1,4 +1,4 @@
-"""app.run: the reading side on this machine, in the place of inv."""
+"""app.run: how the reading side is started on this machine, in the place of inv."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import errno
 import importlib.util
 import socket
 import sys
-from typing import NoReturn
 
 from config.settings import Settings
 from config.targets import is_port
-from ops import postgres, process
+from ops import postgres
 from ops.console import say
 from ops.db import place
 from ops.errors import Misconfigured, NoDatabase, Problem
 
 
-def run(settings: Settings, name: str, port: str) -> NoReturn:
-    """Become gunicorn on the target's database, with everything it needs in its environment."""
+def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[str, str]]:
+    """Return gunicorn's command line and variables for a target; raise what keeps it from serving.
+
+    The database is started if it is the embedded one. The password is among the variables only.
+    """
     configuration = settings.root / "backend" / "gunicorn.conf.py"
     if not configuration.exists():
         raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
@@ -47,7 +49,7 @@ def run(settings: Settings, name: str, port: str) -> NoReturn:
     }
     shown = f"[{at[0]}]" if ":" in at[0] else at[0]
     say(f"the feed is at http://{shown}:{at[1]} (Ctrl-C ends it)")
-    process.replace([sys.executable, "-m", "gunicorn", "-c", str(configuration)], env)
+    return [sys.executable, "-m", "gunicorn", "-c", str(configuration)], env
 
 
 def claim(host: str, port: int) -> None:

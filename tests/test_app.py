@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from config.app import APP_DEFAULTS, app
+from config.app import app
+from config.defaults import DEFAULTS
 from config.settings import load
 from ops.app import serve
 from ops.db import compose
@@ -222,7 +223,7 @@ def test_a_setting_that_cannot_be_read_is_named(config: dict[str, object], why: 
 def test_the_settings_are_what_invoke_yaml_shows() -> None:
     read = app({})
     assert (read.host, read.port, read.pool_size, read.hide_expired) == ("127.0.0.1", 4567, 8, False)
-    assert read == app(APP_DEFAULTS)
+    assert read == app(DEFAULTS["app"])
 
 
 # --- in Docker ----------------------------------------------------------------------------

@@ -106,7 +106,6 @@ class Pool:
 
     def _configure(self, conn: Connection[TupleRow]) -> None:
         conn.execute(CONFIGURE)
-        self._away = False
 
     def _failed(self, _: object) -> None:
         self._away = True
@@ -119,6 +118,7 @@ class Pool:
             if self._pool is not None:
                 self._pool.drain()
             raise
+        self._away = False
 
     def forget(self) -> None:
         """Leave a parent's connections to the parent: they are kept, unused, so that nothing here closes them."""

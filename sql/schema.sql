@@ -33,6 +33,8 @@ create table public.activities (
 
 -- The home feed reads newest first; uuid settles equal times
 create index activities_newest on public.activities (created_at desc, uuid desc);
+-- The feed that leaves out what has expired, where that is nearly all
+create index activities_expiry on public.activities (expires_at);
 -- Deleting a user or an activity looks up what points to it
 create index activities_user on public.activities (user_uuid);
 create index activities_reply_to on public.activities (reply_to_activity_uuid);

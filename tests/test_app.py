@@ -137,8 +137,9 @@ def test_what_gunicorn_gets_and_where_the_password_is(one: Database, capsys: pyt
 
 
 def test_a_port_of_roots_is_told_to_an_ordinary_user() -> None:
-    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
-        pytest.skip("any user may have port 80 here")
+    first = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if not first.exists() or int(first.read_text()) <= 80:
+        pytest.skip("any user may have port 80 here, or this is no Linux")
     drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else ""
     code = f"import os\nfrom ops.app import serve\nfrom ops.errors import Problem\n{drop}\nserve.claim('127.0.0.1', 80)"
     done = subprocess.run([sys.executable, "-c", code], cwd=SUITE, capture_output=True, text=True, check=False)

@@ -145,7 +145,7 @@ def query_wrap_object(template: str) -> str:
 
 def query_wrap_array(template: str) -> str:
     """Return a query for the rows of another as a JSON array, in their order, `[]` if it has none."""
-    return f"select coalesce(json_agg(row_to_json(array_row)), '[]'::json) from (\n{bare(template)}\n) array_row"
+    return f"select coalesce(json_agg(array_row), '[]'::json) from (\n{bare(template)}\n) array_row"
 
 
 def bare(template: str) -> str:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # an application without tracing
     trace = None  # type: ignore[assignment]
 
-LIMIT = 50
+LIMIT = 20
 """Activities of a page where no number is asked for."""
 MOST = 100
 """Activities that one page may have."""

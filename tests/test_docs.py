@@ -161,7 +161,7 @@ def test_the_recipe_for_docker(inv: Cli, kind: str) -> None:
     project = {"COMPOSE_PROJECT_NAME": name, "DB_PORT": str(servers.free_port()), "APP_PORT": str(servers.free_port())}
     done = shell(inv.root, text, **project)
     shell(inv.root, "inv db.down -t docker --wipe --confirm cruddur", **project)
-    shell(inv.root, f"docker rmi {name}_backend {name}-backend; docker network rm {name}_default; true")
+    shell(inv.root, f"docker rmi {name}_backend || docker rmi {name}-backend || true; docker network rm {name}_default")
     assert done.returncode == 0, done.stderr
 
 

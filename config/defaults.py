@@ -55,4 +55,13 @@ DEFAULTS: dict[str, Any] = {
         "pool_size": "8",
         "hide_expired": "no",
     },
+    "lambda": {
+        "function": "cruddur-post-confirmation",
+        "python": "3.13",
+        "architecture": "x86_64",
+        "timeout_seconds": "5",
+        "memory_mb": "256",
+        "log_days": "14",
+        "wait_minutes": "5",
+    },
 }

@@ -12,6 +12,7 @@ from typing import Any
 from config import dotenv
 from config.app import App, app
 from config.defaults import DEFAULTS
+from config.lambdas import Lambda, lambdas
 from config.paths import ROOT
 from config.rds import Door, Rds, door, rds, refuse
 from ops.errors import Misconfigured
@@ -96,6 +97,11 @@ class Settings:
     def app(self) -> App:
         """How the feed is served."""
         return app(self.config.get("app", {}))
+
+    @functools.cached_property
+    def lambdas(self) -> Lambda:
+        """The function that stores sign-ups."""
+        return lambdas(self.config.get("lambda", {}))
 
 
 def load(

@@ -15,7 +15,7 @@ from config.settings import Settings
 from ops import console
 from ops.errors import Misconfigured
 
-PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql")
+PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "functions", "sql")
 
 TRIVIAL = '''
 from invoke.tasks import task

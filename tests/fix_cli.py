@@ -20,6 +20,7 @@ PARTS = (
     "invoke.yaml",
     "config",
     "ops",
+    "functions",
     "sql",
     "backend",
     "requirements.txt",

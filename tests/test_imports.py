@@ -15,7 +15,8 @@ FILES = sorted(
     str(path.relative_to(SUITE))
     for path in [SUITE / "tasks.py", *SUITE.glob("config/**/*.py"), *SUITE.glob("ops/**/*.py")]
 )
-HEAVY = {"boto3", "botocore", "flask", "gunicorn", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli"}
+DEPLOYED = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("functions/**/*.py"))
+HEAVY = {"boto3", "botocore", "flask", "gunicorn", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli", "uv", "elftools"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
 FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
@@ -68,6 +69,7 @@ def calls(name: str) -> Iterator[str]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {"tasks.py", "config/settings.py", "ops/db/commands.py", "ops/postgres.py"} <= set(FILES)
+    assert "functions/post_confirmation/handler.py" in DEPLOYED
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -100,10 +102,19 @@ def test_each_layer_imports_from_below_only(name: str) -> None:
         return
     else:
         allowed = ("config.", "ops.")
+        if name.startswith("ops/lambdas/"):
+            allowed += ("functions.",)  # what the function does with one sign-up, lambda.sync-users does with all
         if name not in SEES_INVOKE:
             assert not {module for module in ours if module.startswith("ops.cli") or ".commands" in module}
     stray = {module for module in ours if not f"{module}.".startswith(allowed)}
     assert not stray or name == "ops/workspace/checks.py"  # which runs bench by its name
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_what_is_deployed_stands_alone(name: str) -> None:
+    nodes = [node for node in ast.walk(tree(name)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    absolute = {top(module) for node in nodes if not getattr(node, "level", 0) for module in modules(node)}
+    assert absolute <= {*sys.stdlib_module_names, "psycopg"}
 
 
 @pytest.mark.parametrize("name", FILES)

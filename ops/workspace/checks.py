@@ -11,7 +11,7 @@ from config.settings import Settings
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 
-CODE = ("tasks.py", "config", "ops", "backend", "bench", "tests")
+CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "tests")
 
 
 def test(settings: Settings, only: str, *, coverage: bool) -> None:

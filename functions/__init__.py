@@ -1,0 +1,1 @@
+"""What is deployed to Lambda: stands alone, knows nothing of the tasks."""

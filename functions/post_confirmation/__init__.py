@@ -1,0 +1,1 @@
+"""A confirmed sign-up of Cognito becomes a row of public.users."""

@@ -1,0 +1,188 @@
+"""The Post Confirmation trigger of a Cognito user pool: a confirmed sign-up becomes a row of public.users.
+
+Cognito waits five seconds, calls up to three times, and shows an error to a
+user who is confirmed already, whose trigger never comes again. So the event is
+always returned, and each sign-up leaves one line of JSON in the log:
+
+    {"function": "post_confirmation", "outcome": "inserted", "sub": "…", "changed": [], "attempts": 1, "ms": 12}
+
+`outcome` is inserted, present or failed, and a metric filter counts what was
+missed by `{ $.outcome = "failed" }`. No e-mail address, name or URL is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .people import Outcome, Person, Unusable, store
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+with contextlib.suppress(ImportError):  # while the sandbox starts the processor is lent in full; missed at each event
+    import psycopg
+
+SIGN_UP = "PostConfirmation_ConfirmSignUp"
+COGNITO = 5.0
+"""Seconds that Cognito waits."""
+MARGIN = 0.5
+"""Seconds to answer in, once the database is given up."""
+COLD = 0.5
+"""Seconds of Cognito's that the start of a sandbox may have taken already; Lambda does not count them."""
+PAUSE, LONGEST = 0.1, 0.4
+"""Seconds before the first new attempt; twice as long before each further one, up to the longest."""
+SILENCE = 1500
+"""Milliseconds without any sign from the server after which a connection counts as dead."""
+CERTIFICATES = Path(__file__).parent / "rds-ca.pem"
+"""RDS's own roots, put here when the function is packaged."""
+
+
+class Database:
+    """The one connection of this sandbox: opened when it is needed, kept, opened anew when it has died."""
+
+    def __init__(self) -> None:
+        self.connection: Connection[Any] | None = None
+        self.attempts = 0
+
+    def store(self, person: Person, deadline: float) -> Outcome:
+        """Store a person, trying again until the time is up where that may help; raises psycopg's errors."""
+        pause, self.attempts = PAUSE, 0
+        while True:
+            self.attempts += 1
+            kept = self.connection is not None
+            try:
+                if self.connection is None:
+                    self.connection = opened(deadline - time.monotonic())
+                return store(self.connection, person, timeout=max(0.1, deadline - time.monotonic()))
+            except psycopg.Error as error:
+                self.close()
+                heals = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+                if time.monotonic() + pause >= deadline or not (heals or kept):
+                    raise
+            if not kept:  # one that died since the last event says nothing about the server
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST)
+
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+database = Database()
+
+
+def handler(event: Any, context: Any) -> Any:
+    """Store who has signed up, and return the event as it came. Never raises."""
+    began = time.monotonic()
+    report: dict[str, Any] = {"function": "post_confirmation", "outcome": "failed"}
+    try:
+        if event["triggerSource"] != SIGN_UP:
+            return event
+        person = Person.of(event["request"]["userAttributes"], event.get("userName"))
+        report["sub"] = person.cognito_user_id[:64]
+        outcome = within(began + allowed(context), person)
+        report.update(outcome=outcome.word, changed=list(outcome.changed))
+    except Exception as error:  # whatever it is, the user is confirmed and must not be told that it failed
+        report.update(told(error))
+    report.update(attempts=database.attempts, ms=int((time.monotonic() - began) * 1000))
+    print(json.dumps(report), flush=True)
+    return event
+
+
+def allowed(context: Any) -> float:
+    """Return the seconds that the database may take: what is left of Cognito's and of Lambda's own clock."""
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    left = remaining() / 1000 if remaining else COGNITO
+    return float(max(0.1, min(left, COGNITO - COLD) - MARGIN))
+
+
+def within(deadline: float, person: Person) -> Outcome:
+    """Store a person beside a clock: neither a name that does not resolve nor a server that hangs may outlast it.
+
+    What is given up is left behind with its connection. Should it come to its
+    end later, its row is the one that was wanted.
+    """
+    global database  # noqa: PLW0603 - one sandbox, one connection
+    mine, done = database, queue.SimpleQueue[Outcome | Exception]()
+    threading.Thread(target=lambda: done.put(caught(lambda: mine.store(person, deadline))), daemon=True).start()
+    try:
+        outcome = done.get(timeout=max(0.0, deadline + MARGIN / 2 - time.monotonic()))
+    except queue.Empty:
+        database = Database()
+        database.attempts = mine.attempts
+        raise TimeoutError("the database did not answer in time") from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def caught(work: Callable[[], Outcome]) -> Outcome | Exception:
+    try:
+        return work()
+    except Exception as error:  # raised again where it is waited for
+        return error
+
+
+def opened(seconds: float) -> Connection[Any]:
+    """Open a connection to CONNECTION_URL, in at most so many seconds per address (libpq's least is 2)."""
+    url = os.environ.get("CONNECTION_URL", "")
+    if not url:
+        raise LookupError("CONNECTION_URL is not set")
+    return psycopg.connect(
+        autocommit=True,
+        prepare_threshold=None,  # a pooler gives each transaction another session
+        **parameters(url),
+        connect_timeout=max(2, int(seconds)),
+        tcp_user_timeout=SILENCE,
+        client_encoding="UTF8",
+    )
+
+
+def parameters(url: str) -> dict[str, Any]:
+    """Return libpq's parameters of a URL: TLS verified in full where it leads to RDS and does not say otherwise."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    params = {"application_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"), **conninfo_to_dict(url)}
+    params.pop("connect_timeout", None)
+    if str(params.get("host") or "").lower().rstrip(".").endswith(".rds.amazonaws.com"):
+        params["sslmode"] = params.get("sslmode") or "verify-full"
+        if str(params["sslmode"]).startswith("verify") and not Path(str(params.get("sslrootcert"))).is_file():
+            params["sslrootcert"] = str(CERTIFICATES)  # a path of the machine that made the URL is none here
+    return {name: value for name, value in params.items() if value is not None}
+
+
+# What libpq says of a failed connection, and what a server does, has a part that names no secret
+REASONS = re.compile(
+    r"FATAL:\s+[^\n]+|Connection refused|timeout expired|could not translate host name|"
+    r"Name or service not known|certificate verify failed|root certificate file|does not support SSL|"
+    r"server closed the connection unexpectedly|SSL error|invalid connection option|missing \"=\""
+)
+
+
+def told(error: Exception) -> dict[str, Any]:
+    """Return what of an error may stand in a log: its class, its code, and a reason without anybody's data."""
+    facts: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, Unusable | LookupError | TimeoutError) and not isinstance(error, KeyError):
+        facts["reason"] = str(error)
+    if isinstance(error, ImportError | NameError):
+        facts["reason"] = "the layer brings no psycopg for this Python and processor"
+    diag = getattr(error, "diag", None)
+    if diag is not None:
+        said = REASONS.search(str(error))
+        facts["sqlstate"] = error.sqlstate  # type: ignore[attr-defined]
+        # class 22 quotes the value that it refuses
+        if diag.message_primary and not str(diag.sqlstate).startswith("22"):
+            facts["reason"] = diag.message_primary
+        elif said:
+            facts["reason"] = said.group()
+    return facts

@@ -1,0 +1,223 @@
+"""A person as Cognito describes one, and the one row that stands for them.
+
+The table is the user's own. It may lack unique constraints, limit lengths,
+demand an e-mail address, or have an encoding that cannot hold every character;
+the role that writes may SELECT and INSERT, no more. So nothing here relies on
+a constraint, and what does not fit is learned from the server's refusal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Error
+
+TEXTS = ("display_name", "handle", "email")
+"""The columns whose values may be changed to make them fit; the sub is stored as it is, or not at all."""
+SHORT = 255
+"""Characters to which a text is cut that an index refuses: none of Postgres holds more than 2,704 bytes."""
+TRIES = 12
+"""Refusals after which a person is given up; each of them is answered by another change."""
+
+CHECK = """
+select exists (select from public.users where cognito_user_id = %s),
+  exists (select from public.users where lower(handle) = lower(%s))
+"""
+INSERT = "insert into public.users (display_name, email, handle, cognito_user_id) values (%s, %s, %s, %s)"
+WIDTHS = """
+select column_name::text, character_maximum_length::int from information_schema.columns
+where table_schema = 'public' and table_name = 'users' and character_maximum_length is not null
+"""
+
+
+class Unusable(ValueError):
+    """What Cognito sent names nobody: there is no `sub`, or none that a database can hold."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """The values of one row of public.users; without NUL and lone surrogates, which no column can hold."""
+
+    display_name: str
+    handle: str
+    email: str | None
+    """Absent for phone-only and some federated users."""
+    cognito_user_id: str
+    """The `sub`: what a person is known by, whatever else changes."""
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any], user_name: str) -> Person:
+        """Read the attributes of an event, or of ListUsers, by name; raises `Unusable`.
+
+        The handle falls back to the user name; the display name to the given
+        and family names, then to the handle. What is no text counts as absent.
+        """
+        sub = attributes.get("sub")
+        if not isinstance(sub, str) or not sub.strip() or clean(sub) != sub:
+            raise Unusable("no usable sub")
+        given = " ".join(filter(None, (filled(attributes.get(key)) for key in ("given_name", "family_name"))))
+        handle = filled(attributes.get("preferred_username")) or filled(user_name) or sub
+        return cls(
+            display_name=filled(attributes.get("name")) or given or handle,
+            handle=handle,
+            email=filled(attributes.get("email")) or None,
+            cognito_user_id=sub,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a person."""
+
+    inserted: bool
+    """Whether a row was added; else the sub had one already."""
+    changed: tuple[str, ...] = ()
+    """Columns stored otherwise than given: a handle that another sub holds, a text that did not fit."""
+
+    @property
+    def word(self) -> str:
+        return "inserted" if self.inserted else "present"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A person as the table may take them; each refusal leads to another one."""
+
+    person: Person
+    suffixes: int = 0
+    """How many handles were found to be held by others."""
+    width: int | None = None
+    """Characters that a handle may have."""
+
+    @property
+    def values(self) -> Person:
+        """The person with the handle to try next: the same at each repetition, since it comes from the sub."""
+        handle = self.person.handle
+        if self.suffixes:
+            suffix = "-" + hashlib.sha256(self.person.cognito_user_id.encode()).hexdigest()[: 4 * self.suffixes]
+            room = len(handle) if self.width is None else max(0, self.width - len(suffix))
+            handle = (handle[:room] + suffix)[: self.width]
+        return replace(self.person, handle=handle[: self.width])
+
+    def next_handle(self) -> Fit:
+        return replace(self, suffixes=self.suffixes + 1)
+
+    def without_email(self, instead: str | None = None) -> Fit:
+        return replace(self, person=replace(self.person, email=instead))
+
+    def cut(self, widths: Mapping[str, int]) -> Fit:
+        """Shorten what is too long. An e-mail address is left out: a shortened one is somebody else's."""
+        person, width = self.person, widths.get("handle", self.width)
+        if "display_name" in widths:
+            person = replace(person, display_name=person.display_name[: widths["display_name"]])
+        if "email" in widths and len(person.email or "") > widths["email"]:
+            person = replace(person, email=None)
+        return replace(self, person=person, width=width)
+
+    def ascii(self) -> Fit:
+        person = self.person
+        texts = {name: getattr(person, name) for name in TEXTS}
+        plain = {name: text and text.encode("ascii", "replace").decode() for name, text in texts.items()}
+        return replace(self, person=replace(person, **plain))
+
+
+def clean(text: str) -> str:
+    """Return a text as Postgres can hold it: without NUL, a lone surrogate as `?`."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def filled(value: object) -> str:
+    """Return the text of an attribute, empty where it is absent, blank or no text."""
+    text = clean(value) if isinstance(value, str) else ""
+    return text if text.strip() else ""
+
+
+def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0) -> Outcome:
+    """Make sure that public.users holds exactly one row of a person.
+
+    `connection` is in autocommit mode: each attempt is one transaction, so that
+    this is safe to repeat, at the same time too, and to break off anywhere.
+    `timeout` is in seconds, for a statement. Raises psycopg's errors:
+    `OperationalError` and `InterfaceError` where a new connection may help,
+    another where the table refuses what cannot be changed.
+    """
+    from psycopg import Error
+    from psycopg.errors import UniqueViolation
+
+    fit = Fit(person)
+    for _ in range(TRIES):
+        try:
+            with connection.transaction():
+                inserted = insert(connection, fit.values, timeout)
+        except Error as error:
+            other = repaired(connection, fit, error)
+            if other is None or other == fit:
+                raise
+            fit = other
+            continue
+        if inserted is None:
+            fit = fit.next_handle()
+            continue
+        names = TEXTS if inserted else ()
+        return Outcome(inserted, tuple(n for n in names if getattr(fit.values, n) != getattr(person, n)))
+    raise UniqueViolation("no handle was found that is free")
+
+
+def insert(connection: Connection[Any], person: Person, timeout: float) -> bool | None:
+    """Add a row unless the sub has one; None where another sub holds the handle.
+
+    The locks make two transactions for the same sub, or the same handle, take
+    turns. They come before the look at the table, as a statement of their own:
+    what a statement sees is settled when it begins.
+    """
+    milliseconds = max(1, int(timeout * 1000))
+    locks = key("sub", person.cognito_user_id), key("handle", person.handle.lower())
+    connection.execute(
+        f"set local statement_timeout = {milliseconds}; set local idle_in_transaction_session_timeout = {milliseconds};"
+        f"select pg_advisory_xact_lock({locks[0]}), pg_advisory_xact_lock({locks[1]})".encode()
+    )
+    with connection.cursor(row_factory=tuple_of) as cursor:
+        known, taken = cursor.execute(CHECK, (person.cognito_user_id, person.handle)).fetchone() or (False, False)
+    if known or taken:
+        return False if known else None
+    values = (person.display_name, person.email, person.handle, person.cognito_user_id)
+    connection.execute(INSERT, values)
+    return True
+
+
+def tuple_of(cursor: Any) -> Any:
+    """Return rows as tuples, whatever the connection makes of them."""
+    from psycopg.rows import tuple_row
+
+    return tuple_row(cursor)
+
+
+def key(kind: str, text: str) -> int:
+    """Return the number of an advisory lock: 64 bits, signed."""
+    digest = hashlib.sha256(f"post_confirmation {kind} {text}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
+    """Return what to try after a refusal; None where nothing of it can be changed."""
+    from psycopg import errors
+
+    email = fit.person.email
+    if isinstance(error, errors.UniqueViolation):
+        # The detail begins with the columns, as in "Key (lower(handle))=(…)"
+        columns = (error.diag.message_detail or "").partition("=")[0]
+        return fit.without_email() if "email" in columns and email else fit.next_handle()
+    if isinstance(error, errors.NotNullViolation) and error.diag.column_name == "email" and email is None:
+        return fit.without_email("")
+    if isinstance(error, errors.StringDataRightTruncation):
+        return fit.cut(dict(connection.cursor(row_factory=tuple_of).execute(WIDTHS).fetchall()))
+    if isinstance(error, errors.ProgramLimitExceeded):  # an index; most often that of the handle
+        first = fit.width is None or fit.width > SHORT
+        return fit.cut({"handle": SHORT} if first else dict.fromkeys(TEXTS, SHORT))
+    if isinstance(error, errors.UntranslatableCharacter | errors.CharacterNotInRepertoire):
+        return fit.ascii()
+    return None

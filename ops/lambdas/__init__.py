@@ -1,0 +1,1 @@
+"""The function that stores confirmed Cognito sign-ups, deployed without a console."""

@@ -1,0 +1,84 @@
+"""The function on this machine: the packaged zip and layer under AWS's own runtime client.
+
+The client, awslambdaric, is fetched for the Python that runs the function: the
+suite's own environment could hold it for its own Python only.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.settings import Settings
+from ops.console import say
+from ops.lambdas import interpreters, layer, package
+from ops.lambdas.archive import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.lambdas.runtime_api import Answer
+
+CLIENT = "awslambdaric==4.2.2"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sandbox is made of."""
+
+    function: Artifact
+    layer: Artifact
+    client: Path
+    """The folder with awslambdaric, for that interpreter."""
+    interpreter: Path
+
+
+def invoke(settings: Settings, python: str, architecture: str, event: Any, environment: Mapping[str, str]) -> Answer:
+    """Run one event through the function as it would be deployed, in a new sandbox.
+
+    `environment` is the function's own, with its CONNECTION_URL. Raises
+    `Problem` where the function fails, ends, or does not answer in five seconds.
+    """
+    from ops.lambdas.runtime_api import Sandbox
+
+    with closing(Sandbox(prepare(settings, python, architecture), environment)) as sandbox:
+        return sandbox.invoke(event)
+
+
+def prepare(settings: Settings, python: str, architecture: str) -> Parts:
+    """Build the zip files and fetch the client, all into .local/lambda.
+
+    Where this machine cannot run the target, the layer is built for the running
+    Python instead, and that is said.
+    """
+    folder = package.folder(settings)
+    function = package.build(package.certificates(settings), folder)
+    interpreter = interpreters.find(python)
+    if interpreter and interpreters.fits(architecture):
+        built = layer.build(python, architecture, folder)
+    else:
+        lacks = f"no Python {python}" if not interpreter else f"not Linux on {architecture}"
+        interpreter, python = interpreters.running(), interpreters.RUNNING
+        say(f"note: {lacks} here: run with a layer for this machine's Python {python} instead")
+        built = layer.build_here(folder)
+    return Parts(function, built, client(folder, interpreter, python), interpreter)
+
+
+def client(folder: Path, interpreter: Path, python: str) -> Path:
+    """Return the folder that holds AWS's runtime client for an interpreter, filled where it is not here yet."""
+    path = folder / f"{CLIENT}-{python}"
+    if not path.is_dir():
+        made = Path(tempfile.mkdtemp(dir=folder, prefix="client."))
+        try:
+            layer.install(made, CLIENT, python=interpreter, what=f"AWS's runtime client for Python {python}")
+            made.rename(path)
+        except OSError:
+            if not path.is_dir():  # another run was first
+                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return path

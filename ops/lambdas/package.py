@@ -1,0 +1,45 @@
+"""The function's zip file: its modules, and the certificates that RDS is checked against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.paths import ROOT, local_dir
+from config.settings import Settings
+from ops.errors import Misconfigured, Problem
+from ops.lambdas.archive import Artifact, write
+from ops.rds import ca
+
+SOURCE = ROOT / "functions" / "post_confirmation"
+HANDLER = "post_confirmation.handler.handler"
+"""What Lambda calls: the function's folder is a package in the zip file as it is here."""
+REQUIREMENTS = SOURCE / "requirements.txt"
+EVENTS = SOURCE / "events"
+"""Sample events, as JSON files."""
+
+
+def folder(settings: Settings) -> Path:
+    """Return where the built zip files lie: .local/lambda."""
+    return local_dir(settings.root) / "lambda"
+
+
+def certificates(settings: Settings) -> Path:
+    """Return the file of RDS's roots that the function is to trust, fetched where it is not here yet."""
+    if named := settings.vars.get("PROD_DB_SSLROOTCERT"):
+        if not Path(named).is_file():
+            raise Misconfigured(f"PROD_DB_SSLROOTCERT: there is no file {named}")
+        return Path(named)
+    path = ca.bundle(settings)
+    if not path.exists():
+        ca.fetch(settings)
+    return path
+
+
+def build(certificates: Path, to: Path) -> Artifact:
+    """Build function.zip in the folder `to`; the same content gives the same bytes."""
+    modules = sorted(SOURCE.glob("*.py"))
+    if not modules:
+        raise Problem(f"{SOURCE} holds no function: it comes with the suite's own repository")
+    files = {f"{SOURCE.name}/{module.name}": module.read_bytes() for module in modules}
+    files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes()
+    return write(files, to / "function.zip")

@@ -1,0 +1,185 @@
+"""Lambda's runtime API for one sandbox: hands out events, takes answers, and keeps Cognito's clock.
+
+Three endpoints are enough for AWS's client: the next event, an answer, an
+error (of an event, or of the start).
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.errors import Problem
+from ops.lambdas.package import HANDLER
+
+if TYPE_CHECKING:
+    from ops.lambdas.local import Parts
+
+COGNITO = 5.0
+"""Seconds that Cognito waits for a trigger, and that the function has; the start of a sandbox counts."""
+NAME = "cruddur-post-confirmation"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one event."""
+
+    returned: Any
+    """The function's answer."""
+    logs: tuple[str, ...]
+    """The lines that it printed."""
+    seconds: float
+    """From handing the event in to the answer."""
+
+
+class Api(ThreadingHTTPServer):
+    """The server side; `events` go out, `answers` come back as (kind, event's id, body)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Endpoints)
+        self.events: queue.SimpleQueue[tuple[str, float, bytes]] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[str, str, bytes]] = queue.SimpleQueue()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was stopped while it waited for an event: nothing to tell."""
+
+
+class Endpoints(BaseHTTPRequestHandler):
+    """The endpoints under /2018-06-01/runtime/."""
+
+    protocol_version = "HTTP/1.1"
+    server: Api
+
+    def do_GET(self) -> None:
+        event, deadline, body = self.server.events.get()
+        self.send_response(200)
+        self.send_header("Lambda-Runtime-Aws-Request-Id", event)
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(int(deadline * 1000)))
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:local:000000000000:function:{NAME}")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        *_, event, kind = self.path.split("/")
+        self.server.answers.put((kind, event, body))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """The function's own lines are the log."""
+
+
+class Sandbox:
+    """A process with the function, started by its first event and kept between events, until `close`.
+
+    One that failed or outlasted the clock is stopped, and the next event starts another, as Lambda does.
+    """
+
+    def __init__(self, parts: Parts, environment: Mapping[str, str], seconds: float = COGNITO) -> None:
+        self.parts = parts
+        self.environment = environment
+        self.seconds = seconds
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="lambda-"))
+        for artifact, name in ((self.parts.function, "task"), (self.parts.layer, "opt")):
+            with zipfile.ZipFile(artifact.path) as archive:
+                archive.extractall(self.folder / name)
+        self.log = (self.folder / "log").open("w+b")
+        self.api = Api()
+        self.thread = threading.Thread(target=self.api.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.stop()
+        self.api.shutdown()
+        self.thread.join()
+        self.api.server_close()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process, and note when it ends by itself."""
+        paths = (self.folder / "task", self.folder / "opt" / "python", self.parts.client)
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "PYTHONPATH": ":".join(map(str, paths)),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only
+            "LAMBDA_TASK_ROOT": str(self.folder / "task"),
+            "_HANDLER": HANDLER,
+            "AWS_LAMBDA_FUNCTION_NAME": NAME,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.server_port}",
+            **self.environment,
+        }
+        # without site: what this environment has installed must not stand in for the layer
+        process = subprocess.Popen(
+            [self.parts.interpreter, "-S", "-s", "-m", "awslambdaric", HANDLER],
+            cwd=self.folder / "task",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        threading.Thread(
+            target=lambda: self.api.answers.put(("exit", str(process.pid), b"%d" % process.wait()))
+        ).start()
+        return process
+
+    def stop(self) -> None:
+        process, self.process = self.process, None
+        if process:
+            process.kill()
+            process.wait()
+
+    def invoke(self, event: Any) -> Answer:
+        """Hand in an event and wait for the answer; raises `Problem` at an error, an end, or past the time."""
+        begun, offset = time.monotonic(), self.log.seek(0, 2)
+        if self.process is None:
+            self.process = self.start()
+        number = str(uuid.uuid4())
+        self.api.events.put((number, time.time() + self.seconds, json.dumps(event).encode()))
+        awaited = {number, "init", str(self.process.pid)}
+        kind, body = "", b""
+        while not kind:
+            try:
+                found, whose, body = self.api.answers.get(timeout=max(0.0, begun + self.seconds - time.monotonic()))
+            except queue.Empty:
+                found, whose = "timeout", number
+            kind = found if whose in awaited else ""  # of one that was stopped before
+        self.log.seek(offset)
+        logs = tuple(self.log.read().decode(errors="replace").splitlines())
+        if kind != "response":
+            self.stop()
+            raise Problem(failure(kind, body, self.seconds), *logs)
+        return Answer(json.loads(body), logs, time.monotonic() - begun)
+
+
+def failure(kind: str, body: bytes, seconds: float) -> str:
+    """Return what went wrong, in a line."""
+    if kind == "timeout":
+        return f"the function did not answer within {seconds:g} s, and Cognito does not wait longer"
+    if kind == "exit":
+        return f"the function's process ended with {body.decode()}"
+    told = json.loads(body)
+    return f"the function failed: {told.get('errorType')}: {told.get('errorMessage')}"

@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.fix_aws",
     "tests.fix_door",
     "tests.fix_app",
+    "tests.fix_lambda",
 ]

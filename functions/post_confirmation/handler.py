@@ -19,7 +19,6 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +46,45 @@ CERTIFICATES = Path(__file__).parent / "rds-ca.pem"
 
 
 class Database:
-    """The one connection of this sandbox: opened when it is needed, kept, opened anew when it has died."""
+    """The one connection of this sandbox: opened when it is needed, kept, opened anew when it has died.
+
+    It is used in a thread of its own beside which there is a clock: neither a
+    name that does not resolve nor a server that hangs may outlast it.
+    """
 
     def __init__(self) -> None:
         self.connection: Connection[Any] | None = None
         self.attempts = 0
+        self.jobs: queue.SimpleQueue[tuple[Person, float, queue.SimpleQueue[Outcome | Exception]] | None]
+        self.jobs = queue.SimpleQueue()
+        threading.Thread(target=self.work, daemon=True).start()
+
+    def within(self, person: Person, deadline: float) -> Outcome:
+        """Store a person by a time of the monotonic clock; raises psycopg's errors, or `TimeoutError`."""
+        answer: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
+        self.jobs.put((person, deadline, answer))
+        try:
+            outcome = answer.get(timeout=max(0.0, deadline + MARGIN / 2 - time.monotonic()))
+        except queue.Empty:
+            self.jobs.put(None)
+            raise TimeoutError("the database did not answer in time") from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def work(self) -> None:
+        """Do what is asked for, one after the other, until told to stop."""
+        while job := self.jobs.get():
+            person, deadline, answer = job
+            try:
+                answer.put(self.store(person, deadline))
+            except Exception as error:  # raised again where it is waited for
+                answer.put(error)
+        self.close()
 
     def store(self, person: Person, deadline: float) -> Outcome:
-        """Store a person, trying again until the time is up where that may help; raises psycopg's errors."""
-        pause, self.attempts = PAUSE, 0
+        """Store a person, trying again until the time is up where that may help."""
+        pause = PAUSE
         while True:
             self.attempts += 1
             kept = self.connection is not None
@@ -83,18 +112,22 @@ database = Database()
 
 def handler(event: Any, context: Any) -> Any:
     """Store who has signed up, and return the event as it came. Never raises."""
-    began = time.monotonic()
+    global database  # noqa: PLW0603 - one sandbox, one connection
+    began, mine = time.monotonic(), database
     report: dict[str, Any] = {"function": "post_confirmation", "outcome": "failed"}
+    mine.attempts = 0
     try:
         if event["triggerSource"] != SIGN_UP:
             return event
         person = Person.of(event["request"]["userAttributes"], event.get("userName"))
         report["sub"] = person.cognito_user_id[:64]
-        outcome = within(began + allowed(context), person)
+        outcome = mine.within(person, began + allowed(context))
         report.update(outcome=outcome.word, changed=list(outcome.changed))
     except Exception as error:  # whatever it is, the user is confirmed and must not be told that it failed
         report.update(told(error))
-    report.update(attempts=database.attempts, ms=int((time.monotonic() - began) * 1000))
+        if isinstance(error, TimeoutError):  # what hangs is left behind; should it end after all, its row is wanted
+            database = Database()
+    report.update(attempts=mine.attempts, ms=int((time.monotonic() - began) * 1000))
     print(json.dumps(report), flush=True)
     return event
 
@@ -104,33 +137,6 @@ def allowed(context: Any) -> float:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     left = remaining() / 1000 if remaining else COGNITO
     return float(max(0.1, min(left, COGNITO - COLD) - MARGIN))
-
-
-def within(deadline: float, person: Person) -> Outcome:
-    """Store a person beside a clock: neither a name that does not resolve nor a server that hangs may outlast it.
-
-    What is given up is left behind with its connection. Should it come to its
-    end later, its row is the one that was wanted.
-    """
-    global database  # noqa: PLW0603 - one sandbox, one connection
-    mine, done = database, queue.SimpleQueue[Outcome | Exception]()
-    threading.Thread(target=lambda: done.put(caught(lambda: mine.store(person, deadline))), daemon=True).start()
-    try:
-        outcome = done.get(timeout=max(0.0, deadline + MARGIN / 2 - time.monotonic()))
-    except queue.Empty:
-        database = Database()
-        database.attempts = mine.attempts
-        raise TimeoutError("the database did not answer in time") from None
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def caught(work: Callable[[], Outcome]) -> Outcome | Exception:
-    try:
-        return work()
-    except Exception as error:  # raised again where it is waited for
-        return error
 
 
 def opened(seconds: float) -> Connection[Any]:
@@ -180,8 +186,8 @@ def told(error: Exception) -> dict[str, Any]:
     if diag is not None:
         said = REASONS.search(str(error))
         facts["sqlstate"] = error.sqlstate  # type: ignore[attr-defined]
-        # class 22 quotes the value that it refuses
-        if diag.message_primary and not str(diag.sqlstate).startswith("22"):
+        # class 22 quotes the value that it refuses, and a trigger of the table's owner may quote anything
+        if diag.message_primary and not str(diag.sqlstate).startswith(("22", "P0")):
             facts["reason"] = diag.message_primary
         elif said:
             facts["reason"] = said.group()

@@ -171,12 +171,14 @@ def insert(connection: Connection[Any], person: Person, timeout: float) -> bool 
     """Add a row unless the sub has one; None where another sub holds the handle.
 
     The locks make two transactions for the same sub, or the same handle, take
-    turns. They come before the look at the table, as a statement of their own:
-    what a statement sees is settled when it begins.
+    turns. They come before the look at the table, as a statement of their own,
+    and read committed whatever the database's default: what a statement sees is
+    settled when it begins, or in stricter isolation when the first one does.
     """
     milliseconds = max(1, int(timeout * 1000))
     locks = key("sub", person.cognito_user_id), key("handle", person.handle.lower())
     connection.execute(
+        "set transaction isolation level read committed;"
         f"set local statement_timeout = {milliseconds}; set local idle_in_transaction_session_timeout = {milliseconds};"
         f"select pg_advisory_xact_lock({locks[0]}), pg_advisory_xact_lock({locks[1]})".encode()
     )

@@ -1,0 +1,247 @@
+"""One person, one row: whatever the table lacks, however often and however many at once."""
+
+from __future__ import annotations
+
+import random
+import string
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from functions.post_confirmation.people import Outcome, Person, Unusable, key, store
+from tests.fix_lambda import NARROW, OURS, PLAIN, STRICT, Make, Users, person
+
+SUB = "5f0c6a1e-8d0b-4b7e-9a53-0d8a4e7b1c01"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"name": "Andrew Brown", "preferred_username": "andrew", "email": "a@x"}, ("Andrew Brown", "andrew", "a@x")),
+        ({"name": " An drew ", "preferred_username": "Ąndrew"}, (" An drew ", "Ąndrew", None)),
+        ({"phone_number": "+14165550123"}, ("user-1", "user-1", None)),
+        ({"given_name": "Ada", "family_name": "Lovelace", "email": ""}, ("Ada Lovelace", "user-1", None)),
+        ({"given_name": "Ada", "family_name": "\t"}, ("Ada", "user-1", None)),
+        ({"name": "", "preferred_username": " ", "email": "  "}, ("user-1", "user-1", None)),
+        ({"name": None, "preferred_username": 7, "email": ["a@x"]}, ("user-1", "user-1", None)),
+        ({"name": "a\0b", "preferred_username": "\0", "email": "\ud800@x"}, ("ab", "user-1", "?@x")),
+        ({"name": "x'); drop table users; --", "preferred_username": "%s"}, ("x'); drop table users; --", "%s", None)),
+    ],
+)
+def test_a_person_is_read_from_what_cognito_has(attributes: dict[str, Any], expected: tuple[str, ...]) -> None:
+    made = Person.of({"sub": SUB, **attributes}, "user-1")
+    assert (made.display_name, made.handle, made.email, made.cognito_user_id) == (*expected, SUB)
+
+
+@pytest.mark.parametrize("sub", [None, "", "  ", 12, "a\0b", "\udfff", ["x"]])
+def test_without_a_sub_that_can_be_stored_there_is_nobody(sub: object) -> None:
+    with pytest.raises(Unusable):
+        Person.of({"sub": sub}, "user-1")
+
+
+def test_without_any_name_the_sub_stands_in() -> None:
+    made = Person.of({"sub": SUB}, "")
+    assert (made.display_name, made.handle) == (SUB, SUB)
+
+
+@pytest.mark.parametrize("schema", [OURS, PLAIN, NARROW, STRICT])
+def test_a_person_is_inserted_once_and_present_after(make_users: Make, schema: str) -> None:
+    users = make_users(schema)
+    with users.connect() as conn:
+        assert store(conn, person()) == Outcome(inserted=True)
+        assert store(conn, person(handle="another", display_name="other")) == Outcome(inserted=False)
+    [row] = users.rows()
+    assert (row["display_name"], row["handle"], row["email"]) == ("Name 1", "handle1", "e1@example.com")
+
+
+def at_once(users: Users, people: list[Person]) -> list[Outcome]:
+    """Store people at the same moment, each over a connection of its own."""
+    outcomes: list[Outcome] = []
+    gate = threading.Barrier(len(people))
+
+    def one(who: Person) -> None:
+        with users.connect() as conn:
+            gate.wait()
+            outcomes.append(store(conn, who))
+
+    threads = [threading.Thread(target=one, args=(who,)) for who in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_the_same_sub_eight_times_at_once_is_one_row(make_users: Make, isolation: str) -> None:
+    users = make_users(PLAIN)
+    users.database.do(f"alter database {users.database.name} set default_transaction_isolation = '{isolation}'")
+    for number in range(10):
+        outcomes = at_once(users, [person(number)] * 8)
+        assert [outcome.word for outcome in outcomes].count("inserted") == 1
+    assert len(users.rows()) == 10
+
+
+@pytest.mark.parametrize("schema", [PLAIN, OURS, STRICT])
+def test_one_handle_wanted_by_eight_at_once_is_held_by_one(make_users: Make, schema: str) -> None:
+    users = make_users(schema)
+    outcomes = at_once(users, [person(number, handle="same") for number in range(8)])
+    assert sorted(outcome.changed for outcome in outcomes) == [(), *[("handle",)] * 7]
+    handles = [row["handle"] for row in users.rows()]
+    assert len(set(handles)) == 8
+    assert all(handle == "same" or len(handle) == len("same-1234") for handle in handles)
+
+
+@pytest.mark.parametrize("schema", [PLAIN, OURS])
+def test_a_handle_that_differs_by_its_capitals_only_is_another_ones(make_users: Make, schema: str) -> None:
+    users = make_users(schema)
+    with users.connect() as conn:
+        store(conn, person(1, handle="Bayko"))
+        assert store(conn, person(2, handle="bayko")).changed == ("handle",)
+        assert store(conn, person(2, handle="bayko")).word == "present"
+    assert len(users.rows()) == 2
+
+
+def test_a_suffix_comes_from_the_sub_and_grows_where_it_is_taken(users: Users) -> None:
+    with users.connect() as conn:
+        for number in range(1, 4):
+            store(conn, person(number, handle="same"))
+        first = {row["cognito_user_id"]: row["handle"] for row in users.rows()}
+        users.database.do("delete from public.users where handle <> 'same'")
+        taken = first[person(2).cognito_user_id]
+        store(conn, person(9, handle=taken))
+        store(conn, person(2, handle="same"))
+    again = {row["cognito_user_id"]: row["handle"] for row in users.rows()}
+    assert again[person(2).cognito_user_id].startswith(taken)
+    assert len(again[person(2).cognito_user_id]) == len(taken) + 4
+
+
+def test_an_address_that_the_table_demands_is_stored_empty(make_users: Make) -> None:
+    users = make_users(PLAIN)
+    with users.connect() as conn:
+        assert store(conn, person(1, email=None)) == Outcome(inserted=True, changed=("email",))
+        assert store(conn, person(2, email=None)).word == "inserted"
+    assert [row["email"] for row in users.rows()] == ["", ""]
+
+
+def test_an_address_that_another_holds_is_left_out_where_it_must_be_unique(make_users: Make) -> None:
+    users = make_users(STRICT)
+    with users.connect() as conn:
+        store(conn, person(1, email="shared@example.com"))
+        assert store(conn, person(2, email="shared@example.com")) == Outcome(inserted=True, changed=("email",))
+    assert [(row["handle"], row["email"]) for row in users.rows()] == [
+        ("handle1", "shared@example.com"),
+        ("handle2", None),
+    ]
+
+
+def test_what_is_too_long_is_cut_but_an_address_is_left_out(make_users: Make) -> None:
+    users = make_users(NARROW)
+    long = {"display_name": "é" * 99, "handle": "h" * 99, "email": "e" * 90 + "@example.com"}
+    with users.connect() as conn:
+        assert store(conn, person(1, **long)).changed == ("display_name", "handle", "email")
+        assert store(conn, person(2, **long)).changed == ("display_name", "handle", "email")
+        with pytest.raises(psycopg.errors.StringDataRightTruncation):
+            store(conn, person(3, cognito_user_id="s" * 41))
+    assert [row["display_name"] for row in users.rows()] == ["é" * 12] * 2
+    assert {len(row["handle"]) for row in users.rows()} == {10}
+    assert {row["email"] for row in users.rows()} == {None}
+
+
+@pytest.mark.parametrize("schema", [OURS, STRICT])
+def test_a_text_that_no_index_holds_is_cut(make_users: Make, schema: str) -> None:
+    noise = "".join(random.Random(4).choices(string.printable, k=1_000_000))
+    users = make_users(schema)
+    with users.connect() as conn:
+        for number in (1, 2):
+            outcome = store(conn, person(number, handle=noise, display_name=noise, email=None))
+            assert outcome.inserted
+            assert "handle" in outcome.changed
+        with pytest.raises(psycopg.Error):
+            store(conn, person(3, cognito_user_id=noise))
+    assert {len(row["handle"]) for row in users.rows()} == {255}
+    assert {len(row["display_name"]) for row in users.rows()} == ({1_000_000} if schema == OURS else {255})
+
+
+def test_a_megabyte_is_stored_whole_where_the_column_holds_it(make_users: Make) -> None:
+    users = make_users(PLAIN)
+    with users.connect() as conn:
+        assert store(conn, person(1, display_name="é" * 1_000_000, handle="h" * 1_000_000)) == Outcome(inserted=True)
+    [row] = users.rows()
+    assert (len(row["display_name"]), len(row["handle"])) == (1_000_000, 1_000_000)
+
+
+def test_characters_that_the_database_cannot_hold_are_question_marks(make_users: Make) -> None:
+    users = make_users(PLAIN, "encoding 'LATIN1' locale 'C' template template0")
+    with users.connect() as conn:
+        conn.execute("set client_encoding to 'UTF8'")
+        assert store(conn, person(1, display_name="Zoë")).changed == ()
+        assert store(conn, person(2, display_name="王 Zoë", handle="王")).changed == ("display_name", "handle")
+    names = users.database.query("select convert_from(display_name::bytea, 'LATIN1') as n from public.users order by 1")
+    assert [row["n"] for row in names] == ["? Zo?", "Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("revoke insert on public.users from {role}", psycopg.errors.InsufficientPrivilege),
+        ("alter table public.users drop column email", psycopg.errors.UndefinedColumn),
+        ("drop table public.users cascade", psycopg.errors.UndefinedTable),
+        ("alter table public.users add check (handle ~ '^[A-Z]+$')", psycopg.errors.CheckViolation),
+        ("alter table public.users add column age int not null", psycopg.errors.NotNullViolation),
+        (
+            "alter table public.users alter cognito_user_id type uuid using null",
+            psycopg.errors.InvalidTextRepresentation,
+        ),
+    ],
+)
+def test_what_cannot_be_changed_is_raised_and_leaves_nothing_behind(
+    users: Users, change: str, error: type[psycopg.Error]
+) -> None:
+    users.database.do(change.format(role=users.role))
+    with users.connect() as conn:
+        with pytest.raises(error):
+            store(conn, person(1, cognito_user_id="no-uuid"))
+        assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_the_role_may_do_no_more_than_it_needs(users: Users) -> None:
+    with users.connect() as conn:
+        for statement in ("update public.users set handle = 'x'", "delete from public.users", "select from activities"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "lock table public.users in access exclusive mode",
+        f"select pg_advisory_xact_lock({key('sub', person().cognito_user_id)})",
+    ],
+)
+def test_whoever_holds_a_lock_is_not_waited_for_longer_than_told(users: Users, hold: str) -> None:
+    with users.connect() as conn, users.database.connect() as other, other.transaction():
+        other.execute(hold.encode())
+        begun = time.monotonic()
+        with pytest.raises(psycopg.OperationalError):
+            store(conn, person(), timeout=0.5)
+        assert 0.4 < time.monotonic() - begun < 2
+
+
+def test_the_timeouts_end_with_the_transaction(users: Users) -> None:
+    with users.connect() as conn:
+        store(conn, person(), timeout=0.5)
+        conn.execute("select pg_sleep(0.7)")
+
+
+def test_rows_of_any_shape_will_do(users: Users) -> None:
+    factories: list[Callable[..., Any]] = [psycopg.rows.tuple_row, psycopg.rows.dict_row, psycopg.rows.scalar_row]
+    for number, factory in enumerate(factories):
+        with users.connect() as conn:
+            conn.row_factory = factory
+            assert store(conn, person(number)).inserted
+            assert not store(conn, person(number)).inserted

@@ -12,6 +12,7 @@ from ops.app import commands as app  # noqa: E402
 from ops.cli import explain_configuration  # noqa: E402
 from ops.db import commands as db  # noqa: E402
 from ops.env import commands as env  # noqa: E402
+from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
 from ops.sandbox import commands as sandbox  # noqa: E402
 from ops.workspace import commands as workspace  # noqa: E402
@@ -22,5 +23,6 @@ ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves ou
 ns.add_collection(Collection.from_module(app, name="app"))
 ns.add_collection(Collection.from_module(db, name="db"))
 ns.add_collection(Collection.from_module(env, name="env"))
+ns.add_collection(Collection.from_module(lambdas, name="lambda"))
 ns.add_collection(Collection.from_module(rds, name="rds"))
 ns.add_collection(Collection.from_module(sandbox, name="sandbox"))

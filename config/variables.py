@@ -58,6 +58,8 @@ VARIABLES = (
     Variable("AWS_SECRET_ACCESS_KEY", "its secret"),
     Variable("AWS_SESSION_TOKEN", "its session, where the key is temporary"),
     Variable("AWS_ENDPOINT_URL", "another service than AWS, for all of it; AWS_ENDPOINT_URL_DYNAMODB for one"),
+    Variable("AWS_COGNITO_USER_POOL_ID", "the user pool, by id or ARN, whose sign-ups become rows"),
+    Variable("AWS_USER_POOLS_ID", "the same, under the name that applications have for it"),
     Variable("DB_SG_ID", "security group that rds.allow-my-ip opens (default: found from the instance)"),
     Variable("DB_SG_RULE_ID", "rule of it that rds.allow-my-ip changes (default: one that it makes)"),
     Variable("GITPOD_IP", "this workspace's public address (default: asked from two services)"),

@@ -13,6 +13,8 @@ from config.targets import MASK
 
 # Masking these would make nonsense of "wrong user or password", and they protect nothing
 WELL_KNOWN = ("password", "postgres")
+SELDOM = 5.0
+"""Seconds between two lines of a long count."""
 _secrets: set[str] = set()
 
 
@@ -111,6 +113,31 @@ def progress(limit: float) -> Iterator[Callable[[str, float], None]]:
     with Progress(*columns, TextColumn(shown), console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=limit or None)
         yield lambda state, elapsed: bars.update(task, description=state, completed=elapsed)
+
+
+@contextlib.contextmanager
+def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function to show how many of about `total` are done; where stderr is no terminal, a line now and then."""
+    import time
+
+    if sys.stderr is None or not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def line(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= SELDOM:
+                last = time.monotonic()
+                say(f"{done} of about {max(total, done)} {what}")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=total or None)
+        yield lambda done: bars.update(task, completed=done, total=max(total, done))
 
 
 def minutes(seconds: float) -> str:

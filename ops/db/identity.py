@@ -24,6 +24,8 @@ STAMP = "[inv: prod]"
 KEPT = "[inv: kept]"
 """Marks a database beside ours as put there by the suite, so that nobody else's is ever removed."""
 SUFFIXES = NEXT, PREV, OLD = ("__next", "__prev", "__old")
+SIGNUP = "lambda_signup"
+"""The role by which the function of lambda.* writes; its rights belong to a database, and are carried over to a new one."""
 UNSEEN, SEEN = 2.0, 0.5
 """Seconds that a dangerous act elsewhere waits for prod to say who it is: never seen from here, or seen before."""
 

@@ -84,6 +84,8 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         try:
             making.database(place, place.name + NEXT, like=live)
             tables = fill(place, plans, after)
+            if live:
+                making.rights(place, live, NEXT)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:

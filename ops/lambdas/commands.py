@@ -1,0 +1,160 @@
+"""The function that turns a confirmed Cognito sign-up into a row."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from ops.cli import JSON, aws, settings, task
+
+POOL = "the user pool, by id or ARN (default: AWS_COGNITO_USER_POOL_ID)"
+DRY = "tell what would be done, and write nothing (default: no)"
+
+
+@task(help={"publish": "publish it, unless that content is there already (default: no)"})
+def layer(c: Context, publish: bool = False) -> None:
+    """Build psycopg for the function's Python."""
+    from ops.console import result, say
+    from ops.lambdas import layer, package
+    from ops.lambdas import publish as publishing
+    from ops.lambdas.plan import Plan
+
+    found = settings(c)
+    lam = found.lambdas
+    built = layer.build(lam.python, lam.architecture, package.folder(found))
+    say(f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}, sha256:{built.sha256}")
+    if publish:
+        publishing.ensure(aws(found), lam, built, Plan())
+    else:
+        result(str(built.path))
+
+
+@task(
+    help={
+        "dry-run": DRY,
+        "adopt": "take over a function or role of this name that was made by hand (default: no)",
+    }
+)
+def deploy(c: Context, dry_run: bool = False, adopt: bool = False) -> None:
+    """Make the function and what it needs, or what differs."""
+    from ops.lambdas import deploy
+    from ops.rds.waiting import Clock
+
+    found = settings(c)
+    deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt)
+
+
+@task(
+    help={
+        "pool": POOL,
+        "replace": "take the place of another function (default: stop and say which)",
+        "dry-run": DRY,
+    }
+)
+def attach(c: Context, pool: str = "", replace: bool = False, dry_run: bool = False) -> None:
+    """Let the pool call the function when a user confirms."""
+    from ops.lambdas import attach
+    from ops.lambdas import pool as pools
+    from ops.lambdas.plan import Plan
+
+    found = settings(c)
+    cloud = aws(found)
+    attach.attach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run), replace=replace)
+
+
+@task(help={"pool": POOL, "dry-run": DRY})
+def detach(c: Context, pool: str = "", dry_run: bool = False) -> None:
+    """Take the function out of the pool's trigger."""
+    from ops.lambdas import attach
+    from ops.lambdas import pool as pools
+    from ops.lambdas.plan import Plan
+
+    found = settings(c)
+    cloud = aws(found)
+    attach.detach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run))
+
+
+@task(
+    help={
+        "pool": POOL,
+        "target": "the database: local, docker or prod (default: prod)",
+        "link": "give seeded rows with made-up ids to their users, by handle or verified e-mail (default: no)",
+        "dry-run": DRY,
+    }
+)
+def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False, dry_run: bool = False) -> None:
+    """Insert every confirmed user of the pool who has no row."""
+    from ops.console import result, say
+    from ops.lambdas import pool as pools
+    from ops.lambdas import sync
+
+    found = settings(c)
+    report = sync.run(found, aws(found), pools.identifier(found, pool), target, dry_run=dry_run, linking=link)
+    if dry_run:
+        say("nothing was written; it would be:")
+    result("\n".join(report.lines()))
+
+
+@task(
+    help={
+        "local": "run the packaged function on this machine (default: the deployed one, in AWS)",
+        "event": "a file, a sample's name or - (default: forgot-password, which writes nothing)",
+        "target": "with --local, the database: local, docker or prod (default: the deployed function's)",
+    }
+)
+def invoke(c: Context, local: bool = False, event: str = "", target: str = "") -> None:
+    """Send the function an event, and print its answer."""
+    from ops.console import as_json
+    from ops.errors import Misconfigured
+    from ops.lambdas import invoke
+
+    found = settings(c)
+    if target and not local:
+        raise Misconfigured("--target goes with --local: the deployed function has its own database")
+    sent = invoke.event(event)
+    as_json(invoke.here(found, aws(found), target, sent) if local else invoke.remote(aws(found), found, sent))
+
+
+@task(
+    help={
+        "follow": "go on until Ctrl-C (default: no)",
+        "minutes": "how far to look back (default: 60)",
+    }
+)
+def logs(c: Context, follow: bool = False, minutes: str = "60") -> None:
+    """Print what the function has logged."""
+    from ops.errors import Misconfigured
+    from ops.lambdas import logs
+
+    found = settings(c)
+    if not (minutes.isascii() and minutes.isdigit() and len(minutes) < 7):
+        raise Misconfigured(f"--minutes {minutes}: give a whole number")
+    logs.show(aws(found), found, int(minutes), follow=follow)
+
+
+@task(help={"pool": POOL, "json": JSON})
+def status(c: Context, pool: str = "", json: bool = False) -> None:
+    """Show the function, and where it has drifted."""
+    from ops import console
+    from ops.lambdas import pool as pools
+    from ops.lambdas import status
+    from ops.rds import instance
+
+    found = settings(c)
+    named = pool or any(found.vars.get(name) for name in pools.VARIABLES)
+    facts = status.facts(found, aws(found), pools.identifier(found, pool) if named else "")
+    if json:
+        console.as_json(facts)
+    else:
+        console.table(
+            ("about", "value"), instance.rows(facts), red=lambda row: row["about"] == "drift" and bool(row["value"])
+        )
+
+
+@task(help={"confirm": "the function's name, which stands for typing it (default: ask)"})
+def delete(c: Context, confirm: str = "") -> None:
+    """Delete the function and what belongs to it alone."""
+    from ops.lambdas import delete
+    from ops.rds.waiting import Clock
+
+    found = settings(c)
+    delete.run(found, aws(found), Clock(), confirm=confirm)

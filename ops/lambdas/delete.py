@@ -1,0 +1,76 @@
+"""lambda.delete: the function and all that is its own; triggers first, so that no sign-up fails over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.settings import Settings
+from ops import console
+from ops.aws import Aws
+from ops.console import say
+from ops.db.identity import SIGNUP
+from ops.errors import Problem, Refused
+from ops.lambdas import attach, function, network, pool, role
+from ops.lambdas.plan import Plan
+from ops.rds import tags
+from ops.rds.waiting import Clock
+
+
+def confirmed(name: str, given: str) -> None:
+    """Ask for the function's name; no terminal and no option means no."""
+    if given and given != name:
+        raise Refused(f"--confirm {given} is not this function, which is {name}: nothing was done")
+    if given:
+        return
+    if not console.interactive():
+        raise Refused(f"delete {name}: nothing was done; if a person has decided to, add --confirm {name}")
+    if console.ask(f"delete the function {name}. Type its name to go on:") != name:
+        raise Refused("the name does not match: nothing was done")
+
+
+def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
+    """Delete the function, its triggers, rule, group and role; say what stays."""
+    lam, plan, client = settings.lambdas, Plan(), aws.client("lambda")
+    found = function.find(aws, lam)
+    if found and not tags.ours(found.get("Tags", {})):
+        raise Problem(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
+    confirmed(lam.function, confirm)
+    for pool_id in pools(settings, aws, there=found is not None):
+        at = pool.opened(settings, aws, pool_id)
+        try:
+            at.read()
+        except pool.Missing:
+            say(f"note: there is no user pool {pool_id} (any more)")
+        else:
+            attach.detach(settings, aws, at, plan)
+    if found:
+        plan.remove("function", lam.function, lambda: gone(client, lam.function))
+    else:
+        plan.same("function", "not there")
+    network.remove(aws, settings, plan, sleep=clock.sleep)
+    role.remove(aws, settings, plan)
+    say(
+        f"what stays: the logs {lam.log_group}, the versions of the layer {lam.layer}, the rows, and the database's role "
+        f"{SIGNUP} (drop owned by {SIGNUP}; drop role {SIGNUP})"
+    )
+
+
+def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
+    """Return the pools that may call the function, as its own policy tells, and the one of the settings."""
+    found = []
+    if there:
+        for one in attach.policy(aws, settings.lambdas):
+            if str(one.get("Sid", "")).startswith("inv-"):
+                arns = [v for op in one.get("Condition", {}).values() for k, v in op.items() if k == "AWS:SourceArn"]
+                found += [str(arn).rpartition("/")[2] for arn in arns]
+    if any(settings.vars.get(name) for name in pool.VARIABLES):
+        found.append(pool.identifier(settings, ""))
+    return list(dict.fromkeys(found))
+
+
+def gone(client: Any, name: str) -> None:
+    """Delete the function; one that is gone already is well too."""
+    try:
+        client.delete_function(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        return

@@ -1,0 +1,267 @@
+"""The function itself: made, or changed where it differs, and waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from config.lambdas import Lambda
+from config.settings import Settings
+from ops.aws import Aws, code
+from ops.console import progress, say
+from ops.errors import InProgress, Problem
+from ops.lambdas.archive import Artifact
+from ops.lambdas.plan import Plan
+from ops.rds import tags
+from ops.rds.waiting import Clock
+
+URL = "CONNECTION_URL"
+POLL = 1.0
+"""Seconds between two looks at a function that is being made or changed."""
+FRESH = 150.0
+"""Seconds for which IAM may not know yet what it has just been told."""
+# What Lambda says of a role that is only too fresh; of others it says other things
+TOO_FRESH = ("cannot be assumed by Lambda", "does not have permissions to call CreateNetworkInterface")
+BUSY = ("is in progress", "is currently in the following state: Pending")
+
+Configuration = Mapping[str, Any]
+
+
+def find(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
+    """Return Configuration and Tags of the function as Lambda describes it, or None."""
+    client = aws.client("lambda")
+    try:
+        found: dict[str, Any] = client.get_function(FunctionName=lam.function)
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    return found
+
+
+def required(aws: Aws, lam: Lambda) -> Configuration:
+    """Return the configuration of a function that must be there."""
+    found = find(aws, lam)
+    if found is None:
+        raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
+    configuration: Configuration = found["Configuration"]
+    return configuration
+
+
+def environment(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the environment of a function."""
+    values = (found or {}).get("Configuration", {}).get("Environment", {}).get("Variables", {})
+    return {str(key): str(value) for key, value in values.items()}
+
+
+def layers(configuration: Configuration) -> list[str]:
+    return [str(layer["Arn"]) for layer in configuration.get("Layers", [])]
+
+
+def wanted(lam: Lambda, handler: str, role: str, layer: str, vpc: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return what we want of the configuration, but for the environment."""
+    return {
+        "Runtime": lam.runtime,
+        "Handler": handler,
+        "Role": role,
+        "Timeout": lam.timeout_seconds,
+        "MemorySize": lam.memory_mb,
+        "Layers": [layer],
+        "VpcConfig": {name: list(ids) for name, ids in vpc.items()},
+    }
+
+
+def differing(configuration: Configuration, lam: Lambda, want: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Return the fields to send for a function that is there; what belongs to others goes along as it is.
+
+    Lambda replaces environment and layers as a whole.
+    """
+    change = {key: want[key] for key in ("Runtime", "Handler", "Role", "Timeout", "MemorySize")}
+    change = {key: value for key, value in change.items() if configuration.get(key) != value}
+    have = configuration.get("VpcConfig") or {}
+    if any(sorted(have.get(key, [])) != sorted(ids) for key, ids in want["VpcConfig"].items()):
+        change["VpcConfig"] = want["VpcConfig"]
+    now, [own] = layers(configuration), want["Layers"]
+    merged = [arn for arn in now if not is_ours(arn, lam)]
+    merged.insert(next((i for i, arn in enumerate(now) if is_ours(arn, lam)), len(merged)), own)
+    if merged != now:
+        change["Layers"] = merged
+    values = environment({"Configuration": configuration})
+    if values.get(URL) != url:
+        change["Environment"] = {"Variables": {**values, URL: url}}
+    return change
+
+
+def is_ours(arn: str, lam: Lambda) -> bool:
+    """Whether a layer version is one of ours: arn:aws:lambda:region:account:layer:name:version."""
+    return arn.split(":")[6:7] == [lam.layer]
+
+
+def ensure(
+    aws: Aws,
+    settings: Settings,
+    found: dict[str, Any] | None,
+    package: Artifact,
+    want: dict[str, Any],
+    url: str,
+    plan: Plan,
+    clock: Clock,
+) -> None:
+    """Make the function, or change code and configuration where they differ."""
+    lam = settings.lambdas
+    client, digest = aws.client("lambda"), package.code_sha256
+    if found is None:
+        plan.create("function", lam.function, lambda: made(aws, settings, package, want, url, clock), None)
+        return
+    configuration = found["Configuration"]
+    if not tags.ours(found.get("Tags", {})):
+        plan.update(
+            "function",
+            f"{lam.function} tagged",
+            lambda: client.tag_resource(
+                Resource=configuration["FunctionArn"], Tags=tags.of_project(settings.rds.project)
+            ),
+            None,
+        )
+    if plan.write:
+        # an earlier run may have been cut off while AWS was at it; what failed then is sent again
+        configuration = settled(aws, lam, clock, failed=True)
+
+    def send(act: Callable[..., Any], **fields: Any) -> None:
+        nonlocal configuration
+        configuration = changed(aws, lam, configuration, act, fields, clock)
+
+    differs = differing(configuration, lam, want, url)
+    if differs:
+        plan.update(
+            "configuration",
+            ", ".join(differs),
+            lambda: send(client.update_function_configuration, **differs),
+            None,
+        )
+    else:
+        plan.same("configuration", lam.function)
+    architectures = configuration.get("Architectures", ["x86_64"])
+    if configuration.get("CodeSha256") == digest and architectures == [lam.architecture]:
+        plan.same("code", digest)
+        return
+    plan.update(
+        "code",
+        digest,
+        lambda: send(client.update_function_code, ZipFile=package.read(), Architectures=[lam.architecture]),
+        None,
+    )
+
+
+def made(aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], url: str, clock: Clock) -> None:
+    """Make the function, waiting until its role has spread."""
+    lam, client = settings.lambdas, aws.client("lambda")
+    request = {
+        **want,
+        "FunctionName": lam.function,
+        "Description": "Stores confirmed Cognito sign-ups in Postgres (inv lambda.deploy)",
+        "Code": {"ZipFile": package.read()},
+        "Environment": {"Variables": {URL: url}},
+        "Architectures": [lam.architecture],
+        "Tags": tags.of_project(settings.rds.project),
+    }
+
+    def create() -> None:
+        try:
+            client.create_function(**request)
+        except client.exceptions.ResourceConflictException:
+            # the answer to our own request was lost on the way; or another run was first, with another password
+            there = find(aws, lam)
+            if there is None or environment(there).get(URL) != url:
+                raise Problem(f"{lam.function} was just made by another run: run this again") from None
+
+    patiently(create, clock)
+    settled(aws, lam, clock)
+
+
+def changed(
+    aws: Aws,
+    lam: Lambda,
+    configuration: Configuration,
+    act: Callable[..., Any],
+    fields: dict[str, Any],
+    clock: Clock,
+) -> Configuration:
+    """Send a change, for the state of the function that we have seen, and wait until it is in force."""
+    revision = configuration.get("RevisionId")
+
+    def send() -> None:
+        nonlocal revision
+        seen = {"RevisionId": revision} if revision else {}
+        try:
+            act(FunctionName=lam.function, **fields, **seen)
+        except aws.client("lambda").exceptions.ResourceConflictException as error:
+            if not any(text in str(error) for text in BUSY):
+                raise
+            revision = settled(aws, lam, clock, failed=True).get("RevisionId")
+            raise
+
+    try:
+        patiently(send, clock)
+    except aws.client("lambda").exceptions.PreconditionFailedException as error:
+        raise Problem(f"{lam.function} was just changed by somebody else: run this again, it looks anew") from error
+    return settled(aws, lam, clock)
+
+
+def patiently(act: Callable[[], None], clock: Clock) -> None:
+    """Do it again while AWS refuses because it is not ready yet: by its message, since the code stands for real faults too."""
+    from botocore.exceptions import ClientError
+
+    begun = clock.monotonic()
+    told = False
+    while True:
+        try:
+            act()
+            return
+        except ClientError as error:
+            fresh = code(error) == "InvalidParameterValueException" and any(text in str(error) for text in TOO_FRESH)
+            busy = code(error) == "ResourceConflictException" and any(text in str(error) for text in BUSY)
+            if not (fresh or busy) or clock.monotonic() - begun > FRESH:
+                raise
+            if not told:
+                say("waiting until AWS knows the role everywhere" if fresh else "waiting for another change to end")
+                told = True
+        clock.sleep(POLL * 2)
+
+
+def settled(aws: Aws, lam: Lambda, clock: Clock, *, failed: bool = False) -> Configuration:
+    """Return the configuration when the function is made, and its last change in force, or `failed` as well.
+
+    Raises `Problem` with AWS's reason where that failed, `InProgress` at the limit.
+    """
+    client, begun, limit = aws.client("lambda"), clock.monotonic(), lam.wait_minutes * 60
+    with progress(limit) as show:
+        while True:
+            now: Configuration = client.get_function_configuration(FunctionName=lam.function)
+            doing, wrong = state(now)
+            if wrong and not (failed and now.get("State") != "Failed"):
+                raise Problem(wrong)
+            if not doing:
+                return now
+            elapsed = clock.monotonic() - begun
+            if elapsed >= limit:
+                raise InProgress(
+                    f"{lam.function} is still {doing} after {lam.wait_minutes:g} minutes (lambda.wait_minutes): "
+                    "run this again to go on waiting"
+                )
+            show(f"{lam.function} is {doing}", elapsed)
+            clock.sleep(POLL)
+
+
+def state(now: Configuration) -> tuple[str, str]:
+    """Return what AWS is doing with the function, and what went wrong; each empty where there is nothing of it."""
+    name = now["FunctionName"]
+    if now.get("State") == "Pending":
+        return "being made", ""
+    if now.get("State") == "Failed":
+        why = f"{now.get('StateReasonCode')}: {now.get('StateReason')}"
+        return "", f"AWS could not make {name} ({why}): mend that, then inv lambda.delete and inv lambda.deploy"
+    if now.get("LastUpdateStatus") == "InProgress":
+        return "being changed", ""
+    if now.get("LastUpdateStatus") == "Failed":
+        why = f"{now.get('LastUpdateStatusReasonCode')}: {now.get('LastUpdateStatusReason')}"
+        return "", f"AWS could not change {name} ({why}): mend that, then run this again"
+    return "", ""

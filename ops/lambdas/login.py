@@ -1,0 +1,137 @@
+"""The function's login to the database: a role that may read and add users, and nothing else.
+
+Its password lives in the function's environment alone. What stands there is
+tried first; only where it does not let in is a new one made. So a run that was
+cut off between the database and the function leaves nothing but a login that
+the next run replaces.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from config.targets import Target, parse
+from ops import postgres
+from ops.console import hide
+from ops.db.identity import SIGNUP
+from ops.db.place import Place
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem
+from ops.lambdas.plan import Plan
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+TABLE = "public.users"
+GRANTED = ["INSERT", "SELECT"]
+FACTS = f"""
+select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
+       coalesce(r.rolcanlogin and not (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls), false) as modest,
+       coalesce(has_database_privilege(r.oid, current_database(), 'connect'), false) as connects,
+       coalesce(has_schema_privilege(r.oid, 'public', 'usage'), false) as enters,
+       array(select privilege_type from pg_class c, aclexplode(c.relacl) a
+              where c.oid = to_regclass('{TABLE}') and a.grantee = r.oid order by 1) as granted
+  from (select) one left join pg_roles r on r.rolname = '{SIGNUP}'
+"""
+
+
+def ensure(at: Place, host: str, port: int, have: str, plan: Plan) -> str:
+    """Return the function's CONNECTION_URL; `have` is the one that it has now, empty where it has none.
+
+    Raises `Problem` where the table is not there, or this user may not make roles.
+    """
+    import psycopg
+
+    if not at.database():
+        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t prod")
+    with at.connect() as conn:
+        known = postgres.row(conn, FACTS)
+        if not known["usable"]:
+            raise Problem(f"{at.target.address} has no table {TABLE}: inv db.setup -t prod")
+        try:
+            with conn.transaction():
+                url = password(at, conn, known, host, port, have, plan)
+                grants(at, conn, known, plan)
+        except psycopg.errors.InsufficientPrivilege as error:
+            user = at.target.params.get("user", "this user")
+            raise Problem(
+                f"{user} may not make the role {SIGNUP} or give it rights ({error.diag.message_primary}): "
+                f"deploy as the owner of {TABLE} who has CREATEROLE"
+            ) from error
+    return url
+
+
+def password(
+    at: Place, conn: Connection[DictRow], known: dict[str, Any], host: str, port: int, have: str, plan: Plan
+) -> str:
+    """Return a URL that lets the role in, with a new password where the present one does not."""
+    from psycopg import sql
+
+    old = usable(at, host, port, have)
+    if known["there"] and known["modest"] and old and lets_in(at, old):
+        plan.same("database login", SIGNUP)
+        return have
+    new = url(at, host, port, secrets.token_urlsafe(32))
+    hide(new.password)
+    # what is sent is what Postgres would store: the password itself reaches neither the server nor its log
+    verifier = conn.pgconn.encrypt_password(new.password.encode(), SIGNUP.encode(), b"scram-sha-256").decode()
+    statement = sql.SQL("{} role {} login {} password {}").format(
+        sql.SQL("alter" if known["there"] else "create"),
+        sql.Identifier(SIGNUP),
+        sql.SQL("" if known["modest"] else "nocreatedb nocreaterole"),
+        sql.Literal(verifier),
+    )
+    act = plan.update if known["there"] else plan.create
+    why = "a new password" if known["there"] else f"may {' and '.join(GRANTED)} on {TABLE}"
+    act("database login", f"{SIGNUP}, {why}", lambda: conn.execute(statement), None)
+    return new.url(show_password=True)
+
+
+def grants(at: Place, conn: Connection[DictRow], known: dict[str, Any], plan: Plan) -> None:
+    """Give the role exactly its rights: what it has beyond them on the table is taken away."""
+    from psycopg import sql
+
+    role, statements = sql.Identifier(SIGNUP), []
+    if not known["connects"]:
+        statements.append(sql.SQL("grant connect on database {} to {}").format(sql.Identifier(at.name), role))
+    if not known["enters"]:
+        statements.append(sql.SQL("grant usage on schema public to {}").format(role))
+    if known["granted"] != GRANTED:
+        statements.append(sql.SQL(f"revoke all on {TABLE} from {{}}").format(role))
+        statements.append(sql.SQL(f"grant {', '.join(GRANTED)} on {TABLE} to {{}}").format(role))
+    what = f"{' and '.join(GRANTED)} on {TABLE}"
+    if not statements:
+        plan.same("database rights", what)
+        return
+    plan.update("database rights", what, lambda: conn.execute(sql.SQL("; ").join(statements)), None)
+
+
+def url(at: Place, host: str, port: int, word: str) -> Target:
+    """Return the function's target: the instance's own name, which inside the VPC leads to its private address.
+
+    TLS is always checked in full there, whatever a tunnel makes necessary here:
+    the function brings the certificates.
+    """
+    params = {"user": SIGNUP, "password": word, "host": host, "port": str(port), "dbname": at.name}
+    return Target("prod", "CONNECTION_URL", {**params, "sslmode": "verify-full"})
+
+
+def usable(at: Place, host: str, port: int, have: str) -> Target | None:
+    """Return the login of a URL if that is the one that we would write, but for its password."""
+    try:
+        found = parse(have, "CONNECTION_URL", "prod")
+    except Misconfigured:  # none, or somebody's own text
+        return None
+    hide(found.password)
+    return found if found.params == url(at, host, port, found.password).params else None
+
+
+def lets_in(at: Place, login: Target) -> bool:
+    """Whether the database takes a login, tried over the way by which we reach it ourselves."""
+    reached = at.target.on(user=SIGNUP, password=login.password)
+    try:
+        postgres.connect(reached, task=at.task, timeout=at.settings.connect_timeout).close()
+    except LoginFailed:
+        return False
+    return True

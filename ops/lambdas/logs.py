@@ -1,0 +1,82 @@
+"""The function's log group: kept for a limited time, read from the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from config.settings import Settings
+from ops.aws import Aws
+from ops.console import redact, result
+from ops.errors import Problem
+from ops.lambdas.plan import Plan
+from ops.rds import tags
+
+POLL = 2.0
+"""Seconds between two looks of --follow."""
+OVERLAP = 30_000
+"""Milliseconds that --follow looks back each time: CloudWatch may learn of an event later than of its successor."""
+
+
+def find(aws: Aws, name: str) -> dict[str, Any] | None:
+    """Return a log group as CloudWatch describes it, or None; names that only begin so are others."""
+    pages = aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
+    return next((group for page in pages for group in page["logGroups"] if group["logGroupName"] == name), None)
+
+
+def ensure(aws: Aws, settings: Settings, plan: Plan) -> None:
+    """Make the log group before the function would, and limit how long it keeps what it holds."""
+    logs, name, days = aws.client("logs"), settings.lambdas.log_group, settings.lambdas.log_days
+    group = find(aws, name)
+    if group is None:
+
+        def make() -> None:
+            # the function's first run, or a request of ours whose answer was lost, may have made it
+            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+                logs.create_log_group(logGroupName=name, tags=tags.of_project(settings.rds.project))
+            logs.put_retention_policy(logGroupName=name, retentionInDays=days)
+
+        plan.create("logs", f"{name}, kept {days} days", make, None)
+    elif group.get("retentionInDays") != days:
+        kept = group.get("retentionInDays")
+        plan.update(
+            "logs",
+            f"{name}, kept {days} days (were: {kept or 'for ever'})",
+            lambda: logs.put_retention_policy(logGroupName=name, retentionInDays=days),
+            None,
+        )
+    else:
+        plan.same("logs", f"{name}, kept {days} days")
+
+
+def lines(aws: Aws, name: str, since: int, seen: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield time (ms since 1970) and text of each event since then that is not in `seen` yet."""
+    logs = aws.client("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name, startTime=since)
+    try:
+        for page in pages:
+            for event in page["events"]:
+                if event["eventId"] not in seen:
+                    seen.add(event["eventId"])
+                    yield int(event["timestamp"]), str(event["message"]).rstrip()
+    except logs.exceptions.ResourceNotFoundException as error:
+        raise Problem(f"there are no logs {name}: inv lambda.deploy makes them") from error
+
+
+def show(
+    aws: Aws, settings: Settings, minutes: int, *, follow: bool, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Print the events of the last minutes; `follow` goes on until it is interrupted."""
+    name, seen = settings.lambdas.log_group, set[str]()
+    since = int(time.time() * 1000) - minutes * 60_000
+    while True:
+        for stamp, text in lines(aws, name, since, seen):
+            when = datetime.fromtimestamp(stamp / 1000, timezone.utc)
+            result(redact(f"{when:%Y-%m-%d %H:%M:%S} {text}"))
+            since = max(since, stamp - OVERLAP)
+        if not follow:
+            return
+        sleep(POLL)

@@ -1,0 +1,178 @@
+"""The function's place in the network: beside the instance, let in at its door group to group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from config.lambdas import Lambda
+from config.settings import Settings
+from ops.aws import Aws, code
+from ops.console import say
+from ops.errors import InProgress, Problem
+from ops.lambdas.plan import Plan
+from ops.rds import entrance, rules, tags
+from ops.rds.waiting import Row
+
+FUNCTION = "inv:function"
+"""The tag that says whose a group or a rule is."""
+MOST_SUBNETS = 16
+"""Lambda takes no more."""
+TRIES, PAUSE = 80, 15.0
+"""Lambda keeps its interfaces for some minutes after the function is gone, and a group as long."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Where the instance is."""
+
+    vpc: str
+    subnets: tuple[str, ...]
+    door: str
+    """The instance's security group."""
+    port: int
+
+
+def beside(aws: Aws, settings: Settings, row: Row) -> Beside:
+    """Return the instance's VPC and subnets: its subnet group's, else all of its security group's VPC."""
+    at = entrance.find(aws, settings)
+    group = row.get("DBSubnetGroup") or {}
+    subnets = [str(subnet["SubnetIdentifier"]) for subnet in group.get("Subnets", [])]
+    vpc, ec2 = str(group.get("VpcId") or ""), aws.client("ec2")
+    if not subnets:
+        [door] = ec2.describe_security_groups(GroupIds=[at.group])["SecurityGroups"]
+        vpc = str(door["VpcId"])
+        found = ec2.get_paginator("describe_subnets").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+        subnets = [str(subnet["SubnetId"]) for page in found for subnet in page["Subnets"]]
+    if not subnets:
+        raise Problem(f"{vpc} has no subnets for the function: aws ec2 create-default-subnet, or set rds.subnet_group")
+    return Beside(vpc, tuple(sorted(subnets)[:MOST_SUBNETS]), at.group, at.port)
+
+
+def ensure(aws: Aws, settings: Settings, place: Beside, plan: Plan) -> dict[str, list[str]]:
+    """Return the function's VpcConfig, its group made and let in at the instance's door."""
+    lam = settings.lambdas
+    own = [group["GroupId"] for group in groups(aws, lam, place.vpc)]
+    if own:
+        group = str(own[0])
+        plan.same("security group", f"{group} ({lam.group})")
+    else:
+        group = plan.create(
+            "security group",
+            f"{lam.group} in {place.vpc}",
+            lambda: made(aws, settings, place.vpc),
+            f"(the group {lam.group} that lambda.deploy makes)",
+        )
+    what = f"{group} may enter {place.door} on port {place.port}"
+    if own and any(rule.source == group and rule.reaches(place.port) for rule in listed(aws, place.door)):
+        plan.same("rule", what)
+    else:
+        plan.create("rule", what, lambda: let_in(aws, settings, place, group), None)
+    return {"SubnetIds": list(place.subnets), "SecurityGroupIds": [group]}
+
+
+def listed(aws: Aws, group: str) -> list[rules.Rule]:
+    return rules.listed(aws.client("ec2"), group)
+
+
+def mark(settings: Settings) -> list[dict[str, str]]:
+    """Return the tags of what belongs to the function."""
+    return tags.to_aws({**tags.of_project(settings.rds.project), FUNCTION: settings.lambdas.function})
+
+
+def groups(aws: Aws, lam: Lambda, vpc: str = "") -> list[dict[str, Any]]:
+    """Return the function's own groups by their tags; empty `vpc`: in any."""
+    filters = [
+        {"Name": "tag:ManagedBy", "Values": [tags.MANAGED_BY]},
+        {"Name": f"tag:{FUNCTION}", "Values": [lam.function]},
+    ]
+    if vpc:
+        filters.append({"Name": "vpc-id", "Values": [vpc]})
+    pages = aws.client("ec2").get_paginator("describe_security_groups").paginate(Filters=filters)
+    return [group for page in pages for group in page["SecurityGroups"]]
+
+
+def made(aws: Aws, settings: Settings, vpc: str) -> str:
+    """Make the group; its tags come with its birth, so a run that was cut off right after it finds it again."""
+    ec2, lam = aws.client("ec2"), settings.lambdas
+    try:
+        return str(
+            ec2.create_security_group(
+                GroupName=lam.group,
+                Description=f"The function {lam.function} (inv lambda.deploy)",
+                VpcId=vpc,
+                TagSpecifications=[{"ResourceType": "security-group", "Tags": mark(settings)}],
+            )["GroupId"]
+        )
+    except ec2.exceptions.ClientError as error:
+        if code(error) != "InvalidGroup.Duplicate":
+            raise
+    # a search by tags may lag behind its birth
+    filters = [{"Name": "group-name", "Values": [lam.group]}, {"Name": "vpc-id", "Values": [vpc]}]
+    for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
+        its = tags.from_aws(group.get("Tags"))
+        if tags.ours(its) and its.get(FUNCTION) == lam.function:
+            return str(group["GroupId"])
+        raise Problem(
+            f"the security group {group['GroupId']} is called {lam.group} and is not ours: "
+            f"remove it, or tag it ManagedBy={tags.MANAGED_BY} and {FUNCTION}={lam.function}"
+        )
+    raise InProgress(f"the security group {lam.group} is just being made by another run: run this again")
+
+
+def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
+    """Let the function's group in at the instance's: addresses come and go, the group stays."""
+    ec2, lam = aws.client("ec2"), settings.lambdas
+    pair = {"GroupId": group, "Description": f"inv lambda.deploy: {lam.function}"}
+    permission = {"IpProtocol": "tcp", "FromPort": place.port, "ToPort": place.port, "UserIdGroupPairs": [pair]}
+    try:
+        ec2.authorize_security_group_ingress(
+            GroupId=place.door,
+            IpPermissions=[permission],
+            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": mark(settings)}],
+        )
+    except ec2.exceptions.ClientError as error:
+        if code(error) != "InvalidPermission.Duplicate":
+            raise
+
+
+def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Remove the function's groups, and the rules by which they are let in elsewhere."""
+    ec2, own = aws.client("ec2"), groups(aws, settings.lambdas)
+    if not own:
+        plan.same("security group", "not there")
+    for group in own:
+        group_id = str(group["GroupId"])
+        entered = ec2.get_paginator("describe_security_groups").paginate(
+            Filters=[{"Name": "ip-permission.group-id", "Values": [group_id]}]
+        )
+        for door in [str(found["GroupId"]) for page in entered for found in page["SecurityGroups"]]:
+            for rule in [rule for rule in listed(aws, door) if rule.source == group_id]:
+                plan.remove(
+                    "rule",
+                    f"{rule.id} of {door}",
+                    lambda door=door, rule=rule: ec2.revoke_security_group_ingress(  # type: ignore[misc]
+                        GroupId=door, SecurityGroupRuleIds=[rule.id]
+                    ),
+                )
+        plan.remove("security group", group_id, lambda group_id=group_id: delete(ec2, group_id, sleep))  # type: ignore[misc]
+
+
+def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
+    """Delete a group, waiting while the function's interfaces hold it."""
+    for left in reversed(range(TRIES)):
+        try:
+            ec2.delete_security_group(GroupId=group_id)
+            return
+        except ec2.exceptions.ClientError as error:
+            if code(error) == "InvalidGroup.NotFound":
+                return
+            if code(error) != "DependencyViolation":
+                raise
+        if left == TRIES - 1:
+            say(f"{group_id} is held by the function's interfaces, which AWS takes away within 20 minutes: waiting")
+        if left:
+            sleep(PAUSE)
+    raise InProgress(f"the security group {group_id} is still in use: run this again in some minutes")

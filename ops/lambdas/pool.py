@@ -1,0 +1,240 @@
+"""One trigger of a user pool changed, and nothing else of it.
+
+UpdateUserPool resets whatever is not sent to its default. So the request is
+built from what the pool has and what the SDK's model says can be sent; a pool that
+has what this SDK does not know is left alone, because it would be reset unseen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from config.paths import local_dir, write_private
+from config.settings import Settings
+from ops.aws import Aws
+from ops.console import say
+from ops.errors import Misconfigured, Problem
+
+TRIGGER = "PostConfirmation"
+VARIABLES = ("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID")
+TRIES, PAUSE = 5, 1.0
+# What changes by itself
+MOVING = ("LastModifiedDate", "EstimatedNumberOfUsers")
+SUPERSEDED = "UnusedAccountValidityDays"
+"""What TemporaryPasswordValidityDays stands for now; AWS refuses both together, though it tells both."""
+UNPROVED = "-unproved"
+MFA = ("SmsMfaConfiguration", "SoftwareTokenMfaConfiguration", "EmailMfaConfiguration", "WebAuthnConfiguration")
+
+Facts = dict[str, Any]
+
+
+def identifier(settings: Settings, given: str) -> str:
+    """Return the pool's id: --pool, else a variable; its ARN will do too."""
+    name = "--pool" if given else next((name for name in VARIABLES if settings.vars.get(name)), VARIABLES[0])
+    text = given or settings.vars.get(name)
+    if not text:
+        raise Misconfigured(f"no user pool: set {VARIABLES[0]}, like ca-central-1_AbCdEfGhI, or give --pool")
+    text = text.rpartition("/")[2] if text.startswith("arn:") else text
+    if not re.fullmatch(r"[\w-]+_[0-9a-zA-Z]+", text):
+        raise Misconfigured(f"{name}: {text} is no id of a user pool, like ca-central-1_AbCdEfGhI")
+    return text
+
+
+class Missing(Problem):
+    """There is no such pool."""
+
+
+class Pool:
+    """A user pool, read whole and written whole."""
+
+    def __init__(self, aws: Aws, identifier: str, folder: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.client = aws.client("cognito-idp")
+        self.id = identifier
+        self.folder = folder
+        self.sleep = sleep
+
+    def read(self) -> Facts:
+        """Return the pool as it came over the wire; raises `Problem` where this SDK does not know all of it."""
+        raw: list[bytes] = []
+
+        def keep(response_dict: Mapping[str, Any], **_: Any) -> None:
+            raw.append(response_dict["body"])
+
+        event = "before-parse.cognito-idp.DescribeUserPool"
+        self.client.meta.events.register(event, keep)
+        try:
+            self.client.describe_user_pool(UserPoolId=self.id)
+        except self.client.exceptions.ResourceNotFoundException as error:
+            raise Missing(
+                f"there is no user pool {self.id} in {self.client.meta.region_name}: correct {VARIABLES[0]}, "
+                "or AWS_DEFAULT_REGION"
+            ) from error
+        finally:
+            self.client.meta.events.unregister(event, keep)
+        facts: Facts = json.loads(raw[-1])["UserPool"]
+        if strange := sorted(unknown(facts, self.client.meta.service_model.shape_for("UserPoolType"))):
+            raise Problem(
+                f"the pool has settings that this boto3 does not know, and would reset ({', '.join(strange)}): "
+                "nothing was done; pip install --upgrade boto3, then run this again"
+            )
+        return facts
+
+    def read_mfa(self) -> Facts:
+        """Return the pool's second factors, as SetUserPoolMfaConfig takes them."""
+        found = self.client.get_user_pool_mfa_config(UserPoolId=self.id)
+        return {key: value for key, value in found.items() if key in (*MFA, "MfaConfiguration")}
+
+    def write(self, facts: Facts, arn: str | None) -> None:
+        """Send the pool as it is, but for the trigger: `arn`, or none."""
+        wanted = request(facts, arn, self.client.meta.service_model)
+        while True:
+            try:
+                self.client.update_user_pool(**wanted)
+                return
+            except self.client.exceptions.InvalidParameterException as error:
+                if not relaxed(wanted, str(error)):
+                    raise
+
+    def set_trigger(self, arn: str | None, wanted: Callable[[Facts], bool]) -> None:
+        """Give the trigger another function, or none, and prove that nothing else has changed.
+
+        `wanted` looks at the pool as it is right before, and returns whether to
+        go on. Raises `Problem` after putting back what AWS has changed beyond the trigger.
+        """
+        for left in reversed(range(TRIES)):
+            before = self.read()
+            if not wanted(before):
+                return
+            mfa = self.read_mfa()
+            backup = self.save(before, mfa)
+            try:
+                self.write(before, arn)
+                break
+            except self.client.exceptions.ConcurrentModificationException:
+                backup.unlink()
+                if not left:
+                    raise
+                say("somebody else is changing the pool: reading it anew")
+                self.sleep(PAUSE)
+        self.prove(before, mfa, backup)
+        backup.rename(backup.with_name(backup.name.replace(UNPROVED, "")))
+
+    def prove(self, before: Facts, mfa: Facts, backup: Path) -> None:
+        """Compare the pool with what it was; what differs is put back."""
+        if self.read_mfa() != mfa:
+            self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
+        changed = differing(before, self.read())
+        if not changed:
+            return
+        self.write(before, trigger(before))
+        if self.read_mfa() != mfa:
+            self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
+        left = differing(before, self.read(), but="")
+        state = f"not all of it could be put back ({', '.join(left)})" if left else "all was put back as it was"
+        raise Problem(
+            f"setting the trigger changed other settings of the pool ({', '.join(changed)}): {state}; "
+            f"what it was is in {backup}"
+        )
+
+    def save(self, facts: Facts, mfa: Facts) -> Path:
+        """Write the pool to .local before it is touched; the name says that the change is not proved yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.id}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}{UNPROVED}.json"
+        write_private(path, json.dumps({"UserPool": facts, "MfaConfig": mfa}, indent=2, default=str))
+        return path
+
+    def resume(self) -> None:
+        """Prove the change of a run that was cut off before it could; raises `Problem` naming what it finds."""
+        for backup in sorted(self.folder.glob(f"{self.id}-*{UNPROVED}.json")):
+            saved = json.loads(backup.read_text(encoding="utf-8"))
+            if self.read_mfa() != saved["MfaConfig"]:
+                self.client.set_user_pool_mfa_config(UserPoolId=self.id, **saved["MfaConfig"])
+            if changed := differing(saved["UserPool"], self.read()):
+                raise Problem(
+                    f"a run was cut off while it set the trigger, and other settings of the pool differ since "
+                    f"({', '.join(changed)}): put them back as they are in {backup}, or remove that file if they are meant"
+                )
+            backup.rename(backup.with_name(backup.name.replace(UNPROVED, "")))
+
+
+def opened(settings: Settings, aws: Aws, given: str = "") -> Pool:
+    """Return the pool that the settings name."""
+    return Pool(aws, identifier(settings, given), local_dir(settings.root) / "pools")
+
+
+def trigger(facts: Facts) -> str | None:
+    """Return the ARN of the function that the trigger calls, or None."""
+    found = (facts.get("LambdaConfig") or {}).get(TRIGGER)
+    return str(found) if found else None
+
+
+def unknown(value: Any, shape: Any, path: str = "") -> Iterator[str]:
+    """Yield the keys of an answer that the model does not have; the SDK drops them without a word."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        for key, inner in value.items():
+            where = f"{path}.{key}" if path else key
+            if key in shape.members:
+                yield from unknown(inner, shape.members[key], where)
+            else:
+                yield where
+    elif shape.type_name == "list" and isinstance(value, list):
+        for inner in value:
+            yield from unknown(inner, shape.member, path)
+
+
+def request(facts: Facts, arn: str | None, model: Any) -> Facts:
+    """Return the UpdateUserPool request that leaves everything as it is but the trigger.
+
+    What the pool does not have is not sent: for some settings, sending anything turns them on.
+    """
+    shape = model.operation_model("UpdateUserPool").input_shape
+    wanted: Facts = {key: fitted(value, shape.members[key]) for key, value in facts.items() if key in shape.members}
+    wanted["UserPoolId"], wanted["PoolName"] = facts["Id"], facts["Name"]
+    triggers = {key: value for key, value in wanted.pop("LambdaConfig", {}).items() if key != TRIGGER}
+    if arn:
+        triggers[TRIGGER] = arn
+    if triggers:
+        wanted["LambdaConfig"] = triggers
+    return wanted
+
+
+def relaxed(wanted: Facts, refusal: str) -> bool:
+    """Take out of a refused request what AWS tells of a pool but does not take back; False where it is something else."""
+    admin = wanted.get("AdminCreateUserConfig", {})
+    if SUPERSEDED in admin and SUPERSEDED in refusal:
+        del admin[SUPERSEDED]  # the password policy says the same, and AWS goes by that
+        return True
+    if wanted.get("MfaConfiguration", "OFF") != "OFF" and re.search(r"MFA|SMS", refusal):
+        # a second factor by app alone is refused for want of text messages. Without the field the
+        # factor is off until `prove`, right after, puts it back by the call that it was set up with
+        del wanted["MfaConfiguration"]
+        return True
+    return False
+
+
+def fitted(value: Any, shape: Any) -> Any:
+    """Return a part of an answer as a request takes it: without what can only be read."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        return {key: fitted(inner, shape.members[key]) for key, inner in value.items() if key in shape.members}
+    if shape.type_name == "list" and isinstance(value, list):
+        return [fitted(inner, shape.member) for inner in value]
+    return value
+
+
+def differing(before: Facts, after: Facts, but: str = TRIGGER) -> list[str]:
+    """Return the settings of a pool that are not what they were, but for the trigger and what moves by itself."""
+
+    def plain(facts: Facts) -> Facts:
+        triggers = {k: v for k, v in (facts.get("LambdaConfig") or {}).items() if k != but}
+        admin = {k: v for k, v in (facts.get("AdminCreateUserConfig") or {}).items() if k != SUPERSEDED}
+        still = {k: v for k, v in facts.items() if k not in MOVING}
+        return {**still, "LambdaConfig": triggers, "AdminCreateUserConfig": admin}
+
+    one, other = plain(before), plain(after)
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

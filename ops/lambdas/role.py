@@ -1,0 +1,189 @@
+"""The function's role: who may take it, and what it may do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from config.paths import ROOT
+from config.settings import Settings
+from ops.aws import Aws, code
+from ops.errors import Problem
+from ops.lambdas.plan import Plan
+from ops.rds import tags
+
+SERVICE = "lambda.amazonaws.com"
+TRUST: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": SERVICE}, "Action": "sts:AssumeRole"}],
+}
+VPC_POLICY = "vpc-access"
+"""The name of the role's own policy, whose text is config/policies/lambda-vpc-access.json.
+
+Its first statement is what the application's authors asked for. Beyond it, AWS's own
+AWSLambdaVPCAccessExecutionRole holds the subnets and addresses of the second, and
+lets Lambda write logs, which is AWSLambdaBasicExecutionRole here. Lambda itself needs neither
+AttachNetworkInterface nor DescribeInstances today.
+"""
+
+
+def basic(aws: Aws) -> str:
+    """Return the ARN of AWS's policy for writing logs, in the partition of the region."""
+    partition = aws.session.get_partition_for_region(aws.region)
+    return f"arn:{partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+
+
+def find(aws: Aws, name: str) -> dict[str, Any] | None:
+    """Return a role as IAM describes it, or None."""
+    iam = aws.client("iam")
+    try:
+        found: dict[str, Any] = iam.get_role(RoleName=name)["Role"]
+    except iam.exceptions.NoSuchEntityException:
+        return None
+    return found
+
+
+def ensure(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
+    """Return the ARN of the role, with its trust and its policies as they should be."""
+    iam, name = aws.client("iam"), settings.lambdas.role
+    role = find(aws, name)
+    mark = tags.to_aws(tags.of_project(settings.rds.project))
+    if role is None:
+        arn = plan.create(
+            "role",
+            name,
+            lambda: str(made(aws, settings)["Arn"]),
+            f"(the role {name} that lambda.deploy makes)",
+        )
+    else:
+        arn = str(role["Arn"])
+        if not tags.ours(tags.from_aws(role.get("Tags"))):
+            if not adopt:
+                raise Problem(
+                    f"the role {name} is there already, and not made by inv: set another lambda.function; "
+                    "if it is yours, inv lambda.deploy --adopt takes it over"
+                )
+            plan.update("role", f"{name} tagged", lambda: iam.tag_role(RoleName=name, Tags=mark), None)
+        trust(iam, name, role["AssumeRolePolicyDocument"], plan)
+    attached = {policy["PolicyArn"] for policy in policies(iam, name)} if role else set()
+    logs = basic(aws)
+    if logs in attached:
+        plan.same("role's policy for logs", "AWSLambdaBasicExecutionRole")
+    else:
+        plan.create(
+            "role's policy for logs",
+            "AWSLambdaBasicExecutionRole",
+            lambda: iam.attach_role_policy(RoleName=name, PolicyArn=logs),
+            None,
+        )
+    inline(iam, name, plan, there=role is not None)
+    return arn
+
+
+def made(aws: Aws, settings: Settings) -> dict[str, Any]:
+    """Make the role; one that is suddenly there was made by another run, or by a request of ours whose answer was lost."""
+    iam, name = aws.client("iam"), settings.lambdas.role
+    mark = tags.to_aws(tags.of_project(settings.rds.project))
+    try:
+        role: dict[str, Any] = iam.create_role(
+            RoleName=name,
+            AssumeRolePolicyDocument=json.dumps(TRUST),
+            Description=f"Role of the function {settings.lambdas.function} (inv lambda.deploy)",
+            Tags=mark,
+        )["Role"]
+    except iam.exceptions.EntityAlreadyExistsException:
+        found = find(aws, name)
+        if found is None or not tags.ours(tags.from_aws(found.get("Tags"))):
+            raise
+        role = found
+    return role
+
+
+def trust(iam: Any, name: str, have: dict[str, Any], plan: Plan) -> None:
+    """Let Lambda take the role; whoever else may take it goes on doing so.
+
+    Checked by itself, because AWS has the same message for a role that is just
+    too fresh and for one that does not trust Lambda at all.
+    """
+    if any(trusts(statement) for statement in listed(have.get("Statement"))):
+        plan.same("role", name)
+        return
+    whole = {**have, "Version": "2012-10-17", "Statement": [*listed(have.get("Statement")), *TRUST["Statement"]]}
+    plan.update(
+        "role",
+        f"{name} trusts {SERVICE}",
+        lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(whole)),
+        None,
+    )
+
+
+def trusts(statement: dict[str, Any]) -> bool:
+    """Whether a statement lets Lambda take the role, unconditionally."""
+    principal = statement.get("Principal")
+    services = listed(principal.get("Service")) if isinstance(principal, dict) else []
+    return (
+        statement.get("Effect") == "Allow"
+        and SERVICE in services
+        and bool({"sts:AssumeRole", "sts:*", "*"} & set(listed(statement.get("Action"))))
+        and not statement.get("Condition")
+    )
+
+
+def listed(value: Any) -> list[Any]:
+    """Return what a policy may write as one value or as a list of them."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def policies(iam: Any, name: str) -> list[dict[str, Any]]:
+    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+    return [policy for page in pages for policy in page["AttachedPolicies"]]
+
+
+def inline(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
+    """Give the role the right to interfaces in the VPC."""
+    part, what = "role's policy for the VPC", "config/policies/lambda-vpc-access.json"
+    wanted = (ROOT / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
+    have = None
+    if there:
+        try:
+            have = iam.get_role_policy(RoleName=name, PolicyName=VPC_POLICY)["PolicyDocument"]
+        except iam.exceptions.NoSuchEntityException:
+            have = None
+
+    def put() -> None:
+        iam.put_role_policy(RoleName=name, PolicyName=VPC_POLICY, PolicyDocument=wanted)
+
+    if have == json.loads(wanted):
+        plan.same(part, what)
+    elif have is None:
+        plan.create(part, what, put, None)
+    else:
+        plan.update(part, what, put, None)
+
+
+def remove(aws: Aws, settings: Settings, plan: Plan) -> None:
+    """Remove the role, if it is ours; policies go first, as IAM wants it."""
+    iam, name = aws.client("iam"), settings.lambdas.role
+    role = find(aws, name)
+    if role is None:
+        plan.same("role", "not there")
+        return
+    if not tags.ours(tags.from_aws(role.get("Tags"))):
+        plan.same("role", f"{name} is not ours and stays")
+        return
+
+    def act() -> None:
+        for policy in policies(iam, name):
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+        pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
+        for inner in [inner for page in pages for inner in page["PolicyNames"]]:
+            iam.delete_role_policy(RoleName=name, PolicyName=inner)
+        try:
+            iam.delete_role(RoleName=name)
+        except iam.exceptions.ClientError as error:
+            if code(error) != "NoSuchEntity":
+                raise
+
+    plan.remove("role", name, act)

@@ -1,0 +1,144 @@
+"""lambda.sync-users: every confirmed user of the pool has a row, also those whom the trigger never saw.
+
+Admin-created and imported users have no trigger, and one that failed never
+comes again. The pool is read page by page, and one page at a time is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from config.settings import Settings
+from ops import console
+from ops.aws import Aws
+from ops.console import say
+from ops.db import place
+from ops.errors import NoDatabase, Problem
+from ops.lambdas import link, pool
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from functions.post_confirmation.people import Person
+
+CONFIRMED = ("CONFIRMED", "EXTERNAL_PROVIDER", "RESET_REQUIRED")
+"""Those who have confirmed themselves, by a code, at their provider, or before a new password was asked of them."""
+KNOWN = "select cognito_user_id from public.users where cognito_user_id = any(%s)"
+PAGE = 60
+"""The most that Cognito gives at once."""
+
+
+@dataclass
+class Report:
+    """What became of the users of a pool."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """By outcome: inserted, linked, present, skipped."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+
+    def skip(self, why: str) -> None:
+        self.counts["skipped"] += 1
+        self.skipped[why] += 1
+
+    def lines(self) -> list[str]:
+        """Return the report as lines of text."""
+        shown = [f"{word}: {self.counts[word]}" for word in ("inserted", "linked", "present", "skipped")]
+        return [*shown, *(f"  {count} {why}" for why, count in sorted(self.skipped.items()))]
+
+
+def run(settings: Settings, aws: Aws, pool_id: str, target: str, *, dry_run: bool, linking: bool) -> Report:
+    """Insert a row for every confirmed user who has none; `linking` gives a seeded row to whom it was meant for."""
+    client, report = aws.client("cognito-idp"), Report()
+    try:
+        about = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
+    except client.exceptions.ResourceNotFoundException as error:
+        raise Problem(f"there is no user pool {pool_id} in {aws.region}: correct {pool.VARIABLES[0]}") from error
+    with place.opened(settings, target or "prod", "lambda.sync-users", writes=not dry_run) as at:
+        if not at.database():
+            raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
+        links = link.Links(client, pool_id, dry_run=dry_run) if linking else None
+        with at.connect() as conn, console.counting(int(about.get("EstimatedNumberOfUsers") or 0), "users") as show:
+            for page in pages(client, pool_id):
+                sync(conn, page, report, links, dry_run=dry_run)
+                show(sum(report.counts.values()))
+    return report
+
+
+def pages(client: Any, pool_id: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the users of a pool, page by page."""
+    for page in client.get_paginator("list_users").paginate(UserPoolId=pool_id, PaginationConfig={"PageSize": PAGE}):
+        yield page["Users"]
+
+
+def sync(
+    conn: Connection[Any],
+    page: list[dict[str, Any]],
+    report: Report,
+    links: link.Links | None = None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Bring one page of users into the database."""
+    from psycopg import errors
+
+    people = list(confirmed(page, report))
+    try:
+        rows = conn.execute(KNOWN, [[person.cognito_user_id for person, _ in people]]).fetchall()
+    except errors.UndefinedTable as error:
+        raise Problem("the database has no table public.users: inv db.setup") from error
+    known = {row["cognito_user_id"] for row in rows}
+    for person, attributes in people:
+        if person.cognito_user_id in known:
+            report.counts["present"] += 1
+            continue
+        try:
+            word = (links.give(conn, person, attributes) if links else "") or insert(conn, person, dry_run=dry_run)
+        except link.Doubtful as doubt:
+            report.skip(str(doubt))
+            continue
+        if word in ("inserted", "linked", "present"):
+            report.counts[word] += 1
+        else:
+            report.skip(word)
+
+
+def confirmed(page: list[dict[str, Any]], report: Report) -> Iterator[tuple[Person, Mapping[str, str]]]:
+    """Yield the confirmed users of a page with their attributes, and report the others."""
+    from functions.post_confirmation.people import Person, Unusable
+
+    for user in page:
+        status = user.get("UserStatus", "UNKNOWN")
+        if status not in CONFIRMED:
+            report.skip(f"not confirmed ({status})")
+            continue
+        attributes = {item["Name"]: item.get("Value", "") for item in user.get("Attributes", [])}
+        try:
+            yield Person.of(attributes, user.get("Username", "")), attributes
+        except Unusable as error:
+            report.skip(str(error))
+
+
+def insert(conn: Connection[Any], person: Person, *, dry_run: bool) -> str:
+    """Return what became of a person: inserted, present, or why the table does not take them."""
+    import psycopg
+
+    from functions.post_confirmation.people import store
+
+    if dry_run:
+        return "inserted"
+    try:
+        outcome = store(conn, person)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise  # of the connection: the next one would fare no better
+    except psycopg.Error as error:
+        column = f" ({error.diag.column_name})" if error.diag.column_name else ""
+        return f"refused by the table: {type(error).__name__}{column}"
+    if outcome.changed:
+        say(
+            f"{person.cognito_user_id}: {', '.join(outcome.changed)} stored otherwise than in the pool, which the table demands"
+        )
+    return outcome.word

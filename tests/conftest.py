@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.fix_door",
     "tests.fix_app",
     "tests.fix_lambda",
+    "tests.fix_people",
 ]

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from functions.post_confirmation.people import Outcome, Person, Unusable, key, store
-from tests.fix_lambda import NARROW, OURS, PLAIN, STRICT, Make, Users, person
+from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, person
 
 SUB = "5f0c6a1e-8d0b-4b7e-9a53-0d8a4e7b1c01"
 
@@ -82,6 +82,14 @@ def test_the_same_sub_eight_times_at_once_is_one_row(make_users: Make, isolation
     users.database.do(f"alter database {users.database.name} set default_transaction_isolation = '{isolation}'")
     for number in range(10):
         outcomes = at_once(users, [person(number)] * 8)
+        assert [outcome.word for outcome in outcomes].count("inserted") == 1
+    assert len(users.rows()) == 10
+
+
+def test_the_same_sub_under_eight_handles_at_once_is_one_row(make_users: Make) -> None:
+    users = make_users(PLAIN)
+    for number in range(10):
+        outcomes = at_once(users, [person(number, handle=f"{number}-{i}", email=f"{i}@x") for i in range(8)])
         assert [outcome.word for outcome in outcomes].count("inserted") == 1
     assert len(users.rows()) == 10
 

@@ -170,8 +170,8 @@ def parameters(url: str) -> dict[str, Any]:
 # What libpq says of a failed connection, and what a server does, has a part that names no secret
 REASONS = re.compile(
     r"FATAL:\s+[^\n]+|Connection refused|timeout expired|could not translate host name|"
-    r"Name or service not known|certificate verify failed|root certificate file|does not support SSL|"
-    r"server closed the connection unexpectedly|SSL error|invalid connection option|missing \"=\""
+    r"Name or service not known|root certificate file|does not support SSL|"
+    r"server closed the connection unexpectedly|SSL error[: a-z]*|invalid connection option|missing \"=\""
 )
 
 

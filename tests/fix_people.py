@@ -1,0 +1,118 @@
+"""Tables of users as teams have them, and the role that the function writes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from functions.post_confirmation import handler
+from functions.post_confirmation.people import Person
+from tests.fix_suppliers import Database
+
+OURS = (Path(__file__).parent.parent / "sql" / "schema.sql").read_text(encoding="utf-8")
+PLAIN = """
+create table public.users (
+  uuid uuid primary key default gen_random_uuid(), display_name text not null, handle text not null,
+  email text not null, cognito_user_id text not null, created_at timestamp not null default current_timestamp
+);
+"""
+"""As most teams have it: not one constraint that would keep a second row out, and an e-mail demanded."""
+
+NARROW = """
+create table public.users (
+  display_name varchar(12), handle varchar(10), email varchar(30), cognito_user_id varchar(40)
+);
+"""
+
+STRICT = """
+create table public.users (
+  display_name text not null, handle text not null unique, email text unique, cognito_user_id uuid primary key
+);
+create index on public.users (display_name);
+"""
+
+
+@dataclass
+class Users:
+    """The table in a database of this test's own, and the URL of a role that may SELECT and INSERT there."""
+
+    database: Database
+    role: str
+
+    @property
+    def url(self) -> str:
+        params = self.database.server.params
+        return (
+            f"postgresql://{self.role}:{quote('s3cret word', safe='')}@{params['host']}:{params['port']}"
+            f"/{self.database.name}"
+        )
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        return psycopg.Connection[Any].connect(self.url, autocommit=True, row_factory=dict_row)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.database.query("select display_name, handle, email, cognito_user_id from public.users order by 2")
+
+
+def person(number: int = 1, **other: Any) -> Person:
+    """Return a person with values that fit everywhere."""
+    values = {"display_name": f"Name {number}", "handle": f"handle{number}", "email": f"e{number}@example.com"}
+    return Person(**{**values, "cognito_user_id": f"00000000-0000-4000-8000-{number:012}", **other})
+
+
+def event(number: int = 1, source: str = handler.SIGN_UP, **attributes: Any) -> dict[str, Any]:
+    """Return an event of the same person."""
+    one = person(number)
+    given = {"sub": one.cognito_user_id, "name": one.display_name, "preferred_username": one.handle, "email": one.email}
+    return {
+        "version": "1",
+        "triggerSource": source,
+        "userName": one.cognito_user_id,
+        "request": {"userAttributes": {k: v for k, v in {**given, **attributes}.items() if v is not None}},
+        "response": {},
+    }
+
+
+Make = Callable[..., Users]
+
+
+@pytest.fixture
+def make_users(one: Database) -> Iterator[Make]:
+    """Make the table by some SQL (default: the suite's schema), in a database made with some options."""
+    made: list[Users] = []
+
+    def make(schema: str = OURS, options: str = "") -> Users:
+        users = Users(one, f"{one.name}_signup")
+        one.do(f"create database {one.name} {options}", "postgres")
+        one.do(f"create role {users.role} login password 's3cret word'", "postgres")
+        one.do(schema)
+        one.do(f"grant select, insert on public.users to {users.role}")
+        made.append(users)
+        return users
+
+    yield make
+    for users in made:
+        one.do(f"drop database {one.name} with (force)", "postgres")
+        one.do(f"drop role {users.role}", "postgres")
+
+
+@pytest.fixture
+def users(make_users: Make) -> Users:
+    return make_users()
+
+
+@pytest.fixture
+def function(users: Users, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
+    """The handler as in a new sandbox, with CONNECTION_URL; its connection is closed after."""
+    monkeypatch.setenv("CONNECTION_URL", users.url)
+    monkeypatch.setattr(handler, "database", handler.Database())
+    yield users
+    handler.database.jobs.put(None)
+    handler.database.close()

@@ -1,0 +1,359 @@
+"""The trigger: the event always comes back in Cognito's time, and the log tells what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.post_confirmation import handler
+from functions.post_confirmation.people import store
+from ops.sandbox import certificates, front
+from tests import servers
+from tests.fix_people import PLAIN, Make, Users, event, person
+
+EVENTS = sorted((Path(handler.__file__).parent / "events").glob("*.json"))
+LOGGED = {"function", "outcome", "sub", "changed", "attempts", "ms"}
+
+
+class Context:
+    """Lambda's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int((self.end - time.monotonic()) * 1000)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the only line of the log."""
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.isascii()
+    made = json.loads(line)
+    assert isinstance(made, dict)
+    return made
+
+
+@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
+def test_each_sample_event_comes_back_as_it_was(function: Users, path: Path) -> None:
+    sample = json.loads(path.read_text(encoding="utf-8"))
+    given = copy.deepcopy(sample)
+    for _ in range(3):
+        assert handler.handler(sample, None) is sample
+    assert sample == given
+    subs = [row["cognito_user_id"] for row in function.rows()]
+    assert subs == ([] if path.stem == "forgot-password" else [sample["request"]["userAttributes"]["sub"]])
+
+
+def test_there_is_a_sample_of_each_kind() -> None:
+    names = {path.stem for path in EVENTS}
+    assert names == {"sign-up", "forgot-password", "federated", "phone-only", "unicode", "hostile"}
+
+
+def test_the_row_is_what_cognito_said(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    handler.handler(json.loads((Path(handler.__file__).parent / "events/hostile.json").read_text()), None)
+    [row] = function.rows()
+    assert row["display_name"] == "Robert'); drop table public.users; --"
+    assert row["handle"] == "%s {} $1 \\ \" ' ? \u202e"
+    assert row["email"] == '" or 1=1; --"@example.com'
+
+
+def test_the_log_tells_what_became_of_it(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    handler.handler(event(1), Context(5))
+    first = told(capsys)
+    assert set(first) == LOGGED
+    assert (first["outcome"], first["sub"], first["changed"], first["attempts"]) == (
+        "inserted",
+        person(1).cognito_user_id,
+        [],
+        1,
+    )
+    handler.handler(event(1), Context(5))
+    assert told(capsys)["outcome"] == "present"
+    handler.handler(event(2, preferred_username="handle1"), Context(5))
+    assert told(capsys)["changed"] == ["handle"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["PostConfirmation_ConfirmForgotPassword", "PreSignUp_SignUp", "CustomMessage_SignUp", "", None, ["x"]],
+)
+def test_another_trigger_writes_and_says_nothing(
+    function: Users, source: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = event(1, source)
+    assert handler.handler(sent, Context(5)) is sent
+    assert function.rows() == []
+    assert capsys.readouterr().out == ""
+    assert handler.database.connection is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        [],
+        {},
+        "text",
+        7,
+        {"triggerSource": handler.SIGN_UP},
+        {"triggerSource": handler.SIGN_UP, "request": None},
+        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": None}},
+        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": ["sub"]}},
+        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": {"email": "me@example.com"}}},
+    ],
+)
+def test_what_is_no_sign_up_comes_back_and_is_counted(
+    function: Users, sent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert handler.handler(sent, Context(5)) is sent
+    line = told(capsys)
+    assert (line["outcome"], line["attempts"]) == ("failed", 0)
+    assert "@" not in json.dumps(line)
+    assert function.rows() == []
+
+
+SECRET = "s3cret"
+FAILURES = {
+    "wrong password": ("postgresql://{role}:s3cret@{at}/{db}", "password authentication failed"),
+    "no such database": ("postgresql://{role}:s3cret%20word@{at}/s3cretdb?password=s3cret%20word", "does not exist"),
+    "nothing listens": ("postgresql://u:s3cret@127.0.0.1:1/x", "Connection refused"),
+    "no such host": ("postgresql://u:s3cret@nowhere.invalid/x", "could not translate host name|Name or service"),
+    "a raw @": ("postgresql://u:x@s3cret@{at}/x", ""),
+    "a raw /": ("postgresql://u:s3c/s3cret@{at}/x", ""),
+    "no URL": ("s3cret me@example.com", 'missing "="'),
+    "unset": ("", "CONNECTION_URL is not set"),
+    "an option": ("postgresql://u:s3cret@{at}/x?s3cretoption=1", ""),
+    "no TLS": ("postgresql://u:s3cret@{at}/x?sslmode=require", "does not support SSL"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_is_one_line_without_anybodys_data(
+    function: Users, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = function.database.server
+    url, reason = FAILURES[case]
+    url = url.format(role=function.role, at=f"{server.params['host']}:{server.port}", db=function.database.name)
+    monkeypatch.setenv("CONNECTION_URL", url)
+    sent = event(1, name="Mia Private", email="mia@example.com")
+    begun = time.monotonic()
+    assert handler.handler(sent, Context(1.5)) is sent
+    assert time.monotonic() - begun < 1.5
+    line = told(capsys)
+    assert line["outcome"] == "failed"
+    if reason:
+        assert any(part in line["reason"] for part in reason.split("|"))
+    text = json.dumps(line).replace("s3cretdb", "")  # the server names the database that it has not
+    for secret in (SECRET, "Mia", "mia@", "handle1", "postgresql:", "@"):
+        assert secret not in text
+
+
+def test_a_refusal_by_the_table_is_told_without_the_value(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    function.database.do("alter table public.users add constraint polite check (display_name <> 'Mia Private')")
+    handler.handler(event(1, name="Mia Private"), Context(3))
+    line = told(capsys)
+    assert (line["error"], line["sqlstate"]) == ("CheckViolation", "23514")
+    assert "polite" in line["reason"]
+    assert "Mia" not in json.dumps(line)
+    function.database.do(
+        "create function no() returns trigger language plpgsql as $$ begin raise 'not %', new.email; end $$;"
+        "create trigger no before insert on public.users for each row execute function no()"
+    )
+    handler.handler(event(2), Context(3))
+    line = told(capsys)
+    assert (line["sqlstate"], line.get("reason")) == ("P0001", None)
+
+
+def backend(function: Users) -> int:
+    assert handler.database.connection is not None
+    return handler.database.connection.info.backend_pid
+
+
+def test_one_connection_serves_all_events_and_is_opened_anew_when_it_has_died(
+    function: Users, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.handler(event(1), Context(5))
+    first = backend(function)
+    handler.handler(event(2), Context(5))
+    assert backend(function) == first
+    function.database.query(f"select pg_terminate_backend({first}, 5000)")
+    capsys.readouterr()
+    handler.handler(event(3), Context(5))
+    line = told(capsys)
+    assert (line["outcome"], line["attempts"]) == ("inserted", 2)
+    assert backend(function) != first
+    assert len(function.rows()) == 3
+
+
+def test_a_server_that_hangs_does_not_outlast_cognito(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    handler.handler(event(1), Context(5))
+    pid = backend(function)
+    mine = handler.database
+    capsys.readouterr()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        sent = event(2)
+        assert handler.handler(sent, Context(2)) is sent
+        assert time.monotonic() - begun < 2
+        line = told(capsys)
+        assert (line["outcome"], line["error"]) == ("failed", "TimeoutError")
+        assert handler.handler(event(3), Context(5))["triggerSource"] == handler.SIGN_UP
+        assert told(capsys)["outcome"] == "inserted"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while mine.connection is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert mine.connection is None
+    handler.handler(event(2), Context(5))
+    assert [row["handle"] for row in function.rows()] == ["handle1", "handle2", "handle3"]
+
+
+def test_a_server_that_comes_back_in_time_is_waited_for(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    name = function.database.name
+    function.database.do(f"alter database {name} allow_connections false", "postgres")
+    timer = threading.Timer(0.8, function.database.do, [f"alter database {name} allow_connections true", "postgres"])
+    timer.start()
+    handler.handler(event(1), Context(5))
+    timer.join()
+    line = told(capsys)
+    assert line["outcome"] == "inserted"
+    assert line["attempts"] > 2
+
+
+@pytest.mark.parametrize("seconds", [5, 2, 1])
+def test_a_locked_table_is_given_up_within_lambdas_time(
+    function: Users, seconds: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with function.database.connect() as other, other.transaction():
+        other.execute("lock table public.users in access exclusive mode")
+        context, sent = Context(seconds), event(1)
+        assert handler.handler(sent, context) is sent
+        assert 0 < context.get_remaining_time_in_millis() < 700 + (500 if seconds == 5 else 0)
+    assert told(capsys)["outcome"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("url", "sslmode", "root"),
+    [
+        ("postgresql://u:p@db.abc.ca-central-1.rds.amazonaws.com/x", "verify-full", "rds-ca.pem"),
+        ("postgresql://u:p@DB.abc.ca-central-1.RDS.amazonaws.com./x", "verify-full", "rds-ca.pem"),
+        ("host=db.abc.ca-central-1.rds.amazonaws.com dbname=x", "verify-full", "rds-ca.pem"),
+        ("postgres://u:p@db.rds.amazonaws.com/x?sslrootcert=/home/me/.local/ca.pem", "verify-full", "rds-ca.pem"),
+        ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=verify-ca", "verify-ca", "rds-ca.pem"),
+        ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=require", "require", None),
+        ("postgres://u:p@rds.amazonaws.com.example.org/x", None, None),
+        ("postgres://u:p@localhost/x", None, None),
+        ("postgres:///x", None, None),
+    ],
+)
+def test_tls_is_verified_in_full_where_the_url_leads_to_rds(url: str, sslmode: str | None, root: str | None) -> None:
+    params = handler.parameters(url)
+    assert params.get("sslmode") == sslmode
+    assert Path(params["sslrootcert"]).name == root if root else "sslrootcert" not in params
+
+
+@contextlib.contextmanager
+def tls(server: servers.Server, folder: Path) -> Iterator[int]:
+    """Yield the port of a TLS door before a server, as RDS has."""
+    ready: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
+
+    async def serve() -> None:
+        doors = await front.listen(0, folder / "server.pem", ("127.0.0.1", server.port))
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        ready.put((doors.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(end.set)))
+        await end.wait()
+        doors.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    port, stop = ready.get()
+    yield port
+    stop()
+    thread.join()
+
+
+def test_the_shipped_certificates_are_what_rds_is_checked_against(
+    function: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "cruddur.abc.ca-central-1.rds.amazonaws.com"
+    for folder in ("rds", "other"):
+        (tmp_path / folder).mkdir()
+        certificates.make(tmp_path / folder, name)
+    with tls(function.database.server, tmp_path / "rds") as port:
+        login = function.url.partition("@")[0]
+        monkeypatch.setenv("CONNECTION_URL", f"{login}@{name}:{port}/{function.database.name}?hostaddr=127.0.0.1")
+        for folder, outcome in (("other", "failed"), ("rds", "inserted")):
+            monkeypatch.setattr(handler, "CERTIFICATES", tmp_path / folder / "ca.pem")
+            handler.handler(event(1), Context(2))
+            line = told(capsys)
+            reason = "SSL error: certificate verify failed" if outcome == "failed" else None
+            assert (line["outcome"], line.get("reason")) == (outcome, reason)
+        handler.database.close()
+
+
+def test_a_layer_that_does_not_load_lets_users_in_and_says_so(tmp_path: Path) -> None:
+    source = Path(handler.__file__).parent
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from post_confirmation.handler import handler;"
+        "event = json.load(sys.stdin); assert handler(event, None) is event"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", code, source.parent],
+        input=json.dumps(event(1)),
+        env={"CONNECTION_URL": "postgresql://u:p@127.0.0.1:1/x"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    line = json.loads(done.stdout)
+    assert (line["outcome"], line["reason"]) == ("failed", "the layer brings no psycopg for this Python and processor")
+
+
+def test_a_pooler_that_hands_out_sessions_by_transaction_will_do(make_users: Make) -> None:
+    """What such a pooler breaks is state that outlives the transaction: prepared statements and settings."""
+    users = make_users(PLAIN)
+    with users.connect() as conn:
+        conn.prepare_threshold = None
+        kept = "select name, setting from pg_settings where name ~ 'timeout' order by name"
+        before = conn.execute(kept).fetchall()
+        for number in range(10):
+            store(conn, person(number))
+        assert conn.execute(kept).fetchall() == before
+        assert conn.execute("select * from pg_prepared_statements").fetchall() == []
+        assert conn.execute("select * from pg_locks where locktype = 'advisory'").fetchall() == []
+
+
+def test_replays_by_several_sandboxes_at_once_are_one_row(function: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Barrier(6)
+
+    def sandbox() -> None:
+        database = handler.Database()
+        for number in range(20):
+            gate.wait()
+            assert database.within(person(number), time.monotonic() + 4)
+        database.jobs.put(None)
+
+    threads = [threading.Thread(target=sandbox) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(function.rows()) == 20

@@ -94,8 +94,7 @@ class Database:
                 return store(self.connection, person, timeout=max(0.1, deadline - time.monotonic()))
             except psycopg.Error as error:
                 self.close()
-                heals = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-                if time.monotonic() + pause >= deadline or not (heals or kept):
+                if time.monotonic() + pause >= deadline or not (kept or heals(error)):
                     raise
             if not kept:  # one that died since the last event says nothing about the server
                 time.sleep(pause)
@@ -137,6 +136,12 @@ def allowed(context: Any) -> float:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     left = remaining() / 1000 if remaining else COGNITO
     return float(max(0.1, min(left, COGNITO - COLD) - MARGIN))
+
+
+def heals(error: Exception) -> bool:
+    """Whether an error may be over at the next attempt: the server's or the connection's, not the row's."""
+    limit = isinstance(error, psycopg.errors.ProgramLimitExceeded)
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not limit
 
 
 def opened(seconds: float) -> Connection[Any]:

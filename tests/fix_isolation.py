@@ -28,6 +28,8 @@ FOREIGN = (
     "APP_PORT",
 )
 KEPT = ("POSTGRES_IMAGE",)
+WHEELS = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
+"""What uv has fetched once need not be fetched by each test."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("UV_CACHE_DIR", WHEELS)
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
     monkeypatch.setattr(aws, "_elsewhere", {})
 

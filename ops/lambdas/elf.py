@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ops.lambdas.runtimes import Runtime
 
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
-FOREIGN = (".pyd", ".dll", ".dylib")
+LIBRARY = re.compile(r"\.(?:so|pyd|dll|dylib)(?:\.\d+)*$")
 MODULE = re.compile(r"\.(?:cpython-(\d+[a-z]*)|abi3)(?:-[\w-]+)?\.so$")
 """The name of an extension module, with the Python that it is for."""
 
@@ -20,9 +20,8 @@ def fault(name: str, content: bytes, runtime: Runtime) -> str:
 
     A wrong one shows in Lambda only, as "No module named psycopg_binary._psycopg".
     """
-    library = name.endswith((".so", *FOREIGN)) or ".so." in name
     if not content.startswith(b"\x7fELF"):
-        return "is no Linux library" if library else ""
+        return "is no Linux library" if LIBRARY.search(name) else ""
     wanted = runtime.python.replace(".", "")
     if name.endswith(".so") and (tag := MODULE.search(name)) and tag[1] not in {None, wanted}:
         return f"is for Python {tag[1][0]}.{tag[1][1:]}"

@@ -8,6 +8,7 @@ compiler, no Docker, and not that Python either.
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,8 @@ SITE = "python"
 """Where Lambda looks for a layer's packages; python/lib/python3.X/site-packages would do, too."""
 INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 """Files of a .dist-info that tell of the installation and not of the package; the others are read at run time."""
+SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROJECT": "1", "UV_COMPILE_BYTECODE": "0"}
+"""What somebody's uv may be set to otherwise; indexes and proxies stay theirs."""
 TIMEOUT = 300.0
 """Seconds for fetching the wheels."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
@@ -66,12 +69,14 @@ def install(site: Path, *arguments: str, what: str, python: Path | None = None) 
     """Run `uv pip install` into a folder, for the running Python unless told otherwise; raises `Problem`."""
     interpreter = str(python or sys.executable)
     argv = [uv(), "pip", "install", "--quiet", "--no-progress", "--color", "never", "--python", interpreter]
-    argv += ["--target", str(site), "--link-mode", "copy", "--no-compile-bytecode", *arguments]
-    done = process.run(argv, {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROJECT": "1"}, timeout=TIMEOUT, cwd=site)
+    argv += ["--target", str(site), "--link-mode", "copy", *arguments]
+    try:
+        done = process.run(argv, SETTINGS, timeout=TIMEOUT, cwd=site)
+    except subprocess.TimeoutExpired:
+        raise Problem(f"{what} cannot be built: uv did not end within {TIMEOUT:g} s, check the network") from None
     if done.returncode:
-        raise Problem(
-            f"{what} cannot be built", *(done.stderr.strip().splitlines() or [f"uv ended with {done.returncode}"])
-        )
+        said = done.stderr.strip().splitlines() or [f"uv ended with {done.returncode}"]
+        raise Problem(f"{what} cannot be built", *said)
 
 
 def uv() -> str:

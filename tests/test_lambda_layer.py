@@ -47,7 +47,8 @@ def test_two_builds_in_two_folders_are_byte_equal(
     built: Path, tmp_path: Path, python: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(built, python, architecture)
-    time.sleep(1.1)  # so that the files' times differ
+    if (python, architecture) == ("3.13", "x86_64"):
+        time.sleep(2)  # the grain of a zip file's times: once is enough
     previous = os.umask(0o077)
     try:
         monkeypatch.setenv("UV_COMPILE_BYTECODE", "1")

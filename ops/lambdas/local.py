@@ -61,9 +61,9 @@ def prepare(settings: Settings, python: str, architecture: str) -> Parts:
     if interpreter and interpreters.fits(architecture):
         built = layer.build(python, architecture, folder)
     else:
-        lacks = f"no Python {python}" if not interpreter else f"not Linux on {architecture}"
+        lacks = f"has no Python {python}" if not interpreter else f"is not Linux on {architecture}"
         interpreter, python = interpreters.running(), interpreters.RUNNING
-        say(f"note: {lacks} here: run with a layer for this machine's Python {python} instead")
+        say(f"note: this machine {lacks}: the layer is built for its own Python {python} instead")
         built = layer.build_here(folder)
     return Parts(function, built, client(folder, interpreter, python), interpreter)
 

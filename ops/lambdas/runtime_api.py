@@ -45,17 +45,25 @@ class Answer:
 
 
 class Api(ThreadingHTTPServer):
-    """The server side; `events` go out, `answers` come back as (kind, event's id, body)."""
+    """The server of one process: `events` go out, None where there will be none, `answers` come as (kind, body)."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Endpoints)
-        self.events: queue.SimpleQueue[tuple[str, float, bytes]] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[tuple[str, str, bytes]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.events.put(None)
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was stopped while it waited for an event: nothing to tell."""
+        """A process that was stopped while it waited for an event: nothing to tell."""
 
 
 class Endpoints(BaseHTTPRequestHandler):
@@ -65,9 +73,13 @@ class Endpoints(BaseHTTPRequestHandler):
     server: Api
 
     def do_GET(self) -> None:
-        event, deadline, body = self.server.events.get()
+        awaited = self.server.events.get()
+        if awaited is None:
+            self.close_connection = True
+            return
+        deadline, body = awaited
         self.send_response(200)
-        self.send_header("Lambda-Runtime-Aws-Request-Id", event)
+        self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid.uuid4()))
         self.send_header("Lambda-Runtime-Deadline-Ms", str(int(deadline * 1000)))
         self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:local:000000000000:function:{NAME}")
         self.send_header("Content-Type", "application/json")
@@ -77,8 +89,7 @@ class Endpoints(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        *_, event, kind = self.path.split("/")
-        self.server.answers.put((kind, event, body))
+        self.server.answers.put((self.path.rpartition("/")[2], body))
         self.send_response(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -102,21 +113,16 @@ class Sandbox:
         for artifact, name in ((self.parts.function, "task"), (self.parts.layer, "opt")):
             with zipfile.ZipFile(artifact.path) as archive:
                 archive.extractall(self.folder / name)
-        self.log = (self.folder / "log").open("w+b")
-        self.api = Api()
-        self.thread = threading.Thread(target=self.api.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
+        self.log = (self.folder / "log").open("a+b")  # the process writes at the end, wherever we read
 
     def close(self) -> None:
         self.stop()
-        self.api.shutdown()
-        self.thread.join()
-        self.api.server_close()
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the process, and note when it ends by itself."""
+        """Start the process, with a server of its own: what one that was stopped still asks for is not the next one's."""
+        self.api = api = Api()
         paths = (self.folder / "task", self.folder / "opt" / "python", self.parts.client)
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -129,7 +135,7 @@ class Sandbox:
             "AWS_LAMBDA_FUNCTION_NAME": NAME,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.server_port}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
             **self.environment,
         }
         # without site: what this environment has installed must not stand in for the layer
@@ -141,9 +147,7 @@ class Sandbox:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
-        threading.Thread(
-            target=lambda: self.api.answers.put(("exit", str(process.pid), b"%d" % process.wait()))
-        ).start()
+        threading.Thread(target=lambda: api.answers.put(("exit", b"%d" % process.wait()))).start()
         return process
 
     def stop(self) -> None:
@@ -151,22 +155,18 @@ class Sandbox:
         if process:
             process.kill()
             process.wait()
+            self.api.close()
 
     def invoke(self, event: Any) -> Answer:
         """Hand in an event and wait for the answer; raises `Problem` at an error, an end, or past the time."""
         begun, offset = time.monotonic(), self.log.seek(0, 2)
         if self.process is None:
             self.process = self.start()
-        number = str(uuid.uuid4())
-        self.api.events.put((number, time.time() + self.seconds, json.dumps(event).encode()))
-        awaited = {number, "init", str(self.process.pid)}
-        kind, body = "", b""
-        while not kind:
-            try:
-                found, whose, body = self.api.answers.get(timeout=max(0.0, begun + self.seconds - time.monotonic()))
-            except queue.Empty:
-                found, whose = "timeout", number
-            kind = found if whose in awaited else ""  # of one that was stopped before
+        self.api.events.put((time.time() + self.seconds, json.dumps(event).encode()))
+        try:
+            kind, body = self.api.answers.get(timeout=max(0.0, begun + self.seconds - time.monotonic()))
+        except queue.Empty:
+            kind, body = "timeout", b""
         self.log.seek(offset)
         logs = tuple(self.log.read().decode(errors="replace").splitlines())
         if kind != "response":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,24 +84,24 @@ def event(number: int = 1, source: str = handler.SIGN_UP, **attributes: Any) -> 
 Make = Callable[..., Users]
 
 
+@contextlib.contextmanager
+def made(database: Database, schema: str = OURS, options: str = "") -> Iterator[Users]:
+    """Make the table by some SQL, in a database made with some options, and the role; drop both after."""
+    users = Users(database, f"{database.name}_signup")
+    database.do(f"create database {database.name} {options}", "postgres")
+    database.do(f"create role {users.role} login password 's3cret word'", "postgres")
+    database.do(schema)
+    database.do(f"grant select, insert on public.users to {users.role}")
+    yield users
+    database.do(f"drop database {database.name} with (force)", "postgres")
+    database.do(f"drop role {users.role}", "postgres")
+
+
 @pytest.fixture
 def make_users(one: Database) -> Iterator[Make]:
-    """Make the table by some SQL (default: the suite's schema), in a database made with some options."""
-    made: list[Users] = []
-
-    def make(schema: str = OURS, options: str = "") -> Users:
-        users = Users(one, f"{one.name}_signup")
-        one.do(f"create database {one.name} {options}", "postgres")
-        one.do(f"create role {users.role} login password 's3cret word'", "postgres")
-        one.do(schema)
-        one.do(f"grant select, insert on public.users to {users.role}")
-        made.append(users)
-        return users
-
-    yield make
-    for users in made:
-        one.do(f"drop database {one.name} with (force)", "postgres")
-        one.do(f"drop role {users.role}", "postgres")
+    """Make the table in this test's database, by the suite's schema or another one."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *how: stack.enter_context(made(one, *how))
 
 
 @pytest.fixture
@@ -116,3 +117,16 @@ def function(users: Users, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
     yield users
     handler.database.jobs.put(None)
     handler.database.close()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Put a line into the run's summary, which captures no output of tests that pass."""
+    return lambda line: record_property("told", line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")

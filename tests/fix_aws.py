@@ -7,6 +7,7 @@ with it but with botocore's Stubber, or by an answer that the front gives itself
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from ops.aws import Aws
 from ops.console import say
 from ops.rds.waiting import Clock
 
-READS = ("Describe", "Get", "List")
+READS = ("Describe", "Get", "List", "Filter", "GET ")
 REGION = "ca-central-1"
 LOGIN = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
 
@@ -98,8 +99,8 @@ class Front:
 def recorded(environ: dict[str, Any], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    action = params.pop("Action", "") or target.rpartition(".")[2]
-    return Call(action, params)
+    path = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"  # Lambda has no other name for a call
+    return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params)
 
 
 def answered(answer: Answer, start: Callable[..., Any]) -> list[bytes]:
@@ -115,6 +116,11 @@ def error(code: str, status: str = "400 Bad Request") -> Answer:
         f"<Error><Code>{code}</Code><Message>said {code}</Message></Error></Response>"
     )
     return status, text.encode()
+
+
+def json_error(code: str, message: str = "", status: str = "400 Bad Request") -> Answer:
+    """Return a refusal as Cognito and CloudWatch word it, and Lambda where its code is in the text."""
+    return status, json.dumps({"__type": code, "code": code, "message": message or f"said {code}"}).encode()
 
 
 class Quiet(WSGIRequestHandler):

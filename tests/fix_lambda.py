@@ -1,118 +1,155 @@
-"""Tables of users as teams have them, and the role that the function writes with."""
+"""An instance whose database is a real one, a user pool, and the function deployed beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from functions.post_confirmation import handler
-from functions.post_confirmation.people import Person
+from config.settings import Settings, load
+from ops.aws import Aws
+from ops.lambdas import archive, attach, deploy, layer, pool
+from ops.lambdas.plan import Plan
+from tests.fix_aws import LOGIN, Front, Hands
+from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database
 
-OURS = (Path(__file__).parent.parent / "sql" / "schema.sql").read_text(encoding="utf-8")
-PLAIN = """
-create table public.users (
-  uuid uuid primary key default gen_random_uuid(), display_name text not null, handle text not null,
-  email text not null, cognito_user_id text not null, created_at timestamp not null default current_timestamp
-);
-"""
-"""As most teams have it: not one constraint that would keep a second row out, and an e-mail demanded."""
-
-NARROW = """
-create table public.users (
-  display_name varchar(12), handle varchar(10), email varchar(30), cognito_user_id varchar(40)
-);
-"""
-
-STRICT = """
-create table public.users (
-  display_name text not null, handle text not null unique, email text unique, cognito_user_id uuid primary key
-);
-create index on public.users (display_name);
-"""
+HOST = "cruddur-db-instance.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
+"""What moto calls the instance."""
+NAME = "cruddur-post-confirmation"
+SERVICES = ("iam", "lambda", "logs", "ec2", "rds", "cognito-idp")
 
 
 @dataclass
-class Users:
-    """The table in a database of this test's own, and the URL of a role that may SELECT and INSERT there."""
+class Stage:
+    """moto's AWS with an instance, whose name leads to the test's own database."""
 
+    cloud: Front
     database: Database
-    role: str
+    hands: Hands
+    root: Path
+    certificates: Path
+    name: str = NAME
+    """The function's: another one stands beside what is there, and starting AWS anew takes longer."""
+
+    def settings(self, config: dict[str, str] | None = None, **environ: str) -> Settings:
+        """Return the settings; `config` is that of the lambda: section."""
+        params = {**self.database.server.params, "host": HOST, "dbname": self.database.name}
+        from config.targets import Target
+
+        variables = {
+            **LOGIN,
+            "AWS_ENDPOINT_URL": self.cloud.url,
+            "PROD_CONNECTION_URL": Target("prod", "", params).url(show_password=True),
+            "PROD_DB_HOSTADDR": "127.0.0.1",
+            "PROD_DB_SSLMODE": "disable",
+            "PROD_DB_SSLROOTCERT": str(self.certificates),
+            **environ,
+        }
+        return load({"lambda": {"function": self.name, **(config or {})}}, variables, self.root)
 
     @property
+    def aws(self) -> Aws:
+        return self.cloud.aws(self.settings())
+
+    def client(self, service: str) -> Any:
+        return self.aws.client(service)
+
+    def deploy(self, config: dict[str, str] | None = None, *, dry_run: bool = False, adopt: bool = False) -> list[str]:
+        """Deploy, and return the parts that were changed."""
+        plan = deploy.run(self.settings(config), self.aws, self.hands.clock, dry_run=dry_run, adopt=adopt)
+        return plan.changed
+
+    def function(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("lambda").get_function(FunctionName=self.name)
+        return found
+
     def url(self) -> str:
-        params = self.database.server.params
-        return (
-            f"postgresql://{self.role}:{quote('s3cret word', safe='')}@{params['host']}:{params['port']}"
-            f"/{self.database.name}"
-        )
+        return str(self.function()["Configuration"]["Environment"]["Variables"]["CONNECTION_URL"])
 
-    def connect(self) -> psycopg.Connection[dict[str, Any]]:
-        return psycopg.Connection[Any].connect(self.url, autocommit=True, row_factory=dict_row)
+    def make_pool(self, **settings: Any) -> str:
+        return str(self.client("cognito-idp").create_user_pool(PoolName="cruddur", **settings)["UserPool"]["Id"])
 
-    def rows(self) -> list[dict[str, Any]]:
-        return self.database.query("select display_name, handle, email, cognito_user_id from public.users order by 2")
+    def described(self, pool_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("cognito-idp").describe_user_pool(UserPoolId=pool_id)["UserPool"]
+        return {key: value for key, value in found.items() if key != "LastModifiedDate"}
 
+    def pool(self, pool_id: str) -> pool.Pool:
+        return pool.Pool(self.aws, pool_id, self.root / ".local" / "pools", sleep=self.hands.sleep)
 
-def person(number: int = 1, **other: Any) -> Person:
-    """Return a person with values that fit everywhere."""
-    values = {"display_name": f"Name {number}", "handle": f"handle{number}", "email": f"e{number}@example.com"}
-    return Person(**{**values, "cognito_user_id": f"00000000-0000-4000-8000-{number:012}", **other})
+    def attach(self, pool_id: str, *, replace: bool = False) -> list[str]:
+        plan = Plan()
+        attach.attach(self.settings(), self.aws, self.pool(pool_id), plan, replace=replace)
+        return plan.changed
 
+    def detach(self, pool_id: str) -> list[str]:
+        plan = Plan()
+        attach.detach(self.settings(), self.aws, self.pool(pool_id), plan)
+        return plan.changed
 
-def event(number: int = 1, source: str = handler.SIGN_UP, **attributes: Any) -> dict[str, Any]:
-    """Return an event of the same person."""
-    one = person(number)
-    given = {"sub": one.cognito_user_id, "name": one.display_name, "preferred_username": one.handle, "email": one.email}
-    return {
-        "version": "1",
-        "triggerSource": source,
-        "userName": one.cognito_user_id,
-        "request": {"userAttributes": {k: v for k, v in {**given, **attributes}.items() if v is not None}},
-        "response": {},
-    }
+    def lets_in(self, url: str) -> bool:
+        """Whether the database takes the login of a URL of the function's."""
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
 
-
-Make = Callable[..., Users]
-
-
-@pytest.fixture
-def make_users(one: Database) -> Iterator[Make]:
-    """Make the table by some SQL (default: the suite's schema), in a database made with some options."""
-    made: list[Users] = []
-
-    def make(schema: str = OURS, options: str = "") -> Users:
-        users = Users(one, f"{one.name}_signup")
-        one.do(f"create database {one.name} {options}", "postgres")
-        one.do(f"create role {users.role} login password 's3cret word'", "postgres")
-        one.do(schema)
-        one.do(f"grant select, insert on public.users to {users.role}")
-        made.append(users)
-        return users
-
-    yield make
-    for users in made:
-        one.do(f"drop database {one.name} with (force)", "postgres")
-        one.do(f"drop role {users.role}", "postgres")
+        params = {**conninfo_to_dict(url), "host": "127.0.0.1", "sslmode": "disable"}
+        try:
+            psycopg.connect(**params).close()  # type: ignore[arg-type]
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 @pytest.fixture
-def users(make_users: Make) -> Users:
-    return make_users()
+def built(tmp_path: Path) -> archive.Artifact:
+    """A layer with little in it: what is really in one, its own tests and the sandbox's chain see."""
+    return archive.write({"python/psycopg/__init__.py": b""}, tmp_path / "layer.zip")
+
+
+def stand(staged: Stage) -> None:
+    """Make the instance, and its security group without any rule."""
+    ec2 = staged.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    door = ec2.create_security_group(GroupName="door", Description="door", VpcId=vpc)["GroupId"]
+    staged.client("rds").create_db_instance(
+        DBInstanceIdentifier="cruddur-db-instance",
+        DBInstanceClass="db.t4g.micro",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="postgres",
+        MasterUserPassword="not-used-here",
+        Port=staged.database.server.port,
+        VpcSecurityGroupIds=[door],
+    )
+    staged.cloud.forget()
+
+
+def unsign(database: Database) -> None:
+    """Remove the function's role, which belongs to the server that other tests share."""
+    owned = "do $$ begin if to_regrole('lambda_signup') is not null then drop owned by lambda_signup; end if; end $$"
+    for suffix in database.names():
+        database.do(owned, database.name + suffix)
+    database.do("drop role if exists lambda_signup", "postgres")
 
 
 @pytest.fixture
-def function(users: Users, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    """The handler as in a new sandbox, with CONNECTION_URL; its connection is closed after."""
-    monkeypatch.setenv("CONNECTION_URL", users.url)
-    monkeypatch.setattr(handler, "database", handler.Database())
-    yield users
-    handler.database.jobs.put(None)
-    handler.database.close()
+def stage(
+    cloud: Front, one: Database, hands: Hands, built: archive.Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stage]:
+    """An instance with its database set up, and nothing deployed."""
+    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    from moto.core.config import default_user_config
+
+    monkeypatch.setitem(default_user_config, "lambda", {"use_docker": False})
+    cloud.reset()  # IAM reads that when it is made
+    monkeypatch.setattr(layer, "build", lambda *_: built)
+    certificates = SUITE / "tests" / "data" / "rds-roots-ca-central-1.pem"
+    staged = Stage(cloud, one, hands, one.root, certificates)
+    one.do(f'create database "{one.name}"', "postgres")
+    one.do((SUITE / "sql" / "schema.sql").read_text(encoding="utf-8"))
+    stand(staged)
+    yield staged
+    unsign(one)

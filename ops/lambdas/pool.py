@@ -24,8 +24,6 @@ from ops.errors import Misconfigured, Problem
 TRIGGER = "PostConfirmation"
 VARIABLES = ("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID")
 TRIES, PAUSE = 5, 1.0
-# What changes by itself
-MOVING = ("LastModifiedDate", "EstimatedNumberOfUsers")
 SUPERSEDED = "UnusedAccountValidityDays"
 """What TemporaryPasswordValidityDays stands for now; AWS refuses both together, though it tells both."""
 UNPROVED = "-unproved"
@@ -55,6 +53,7 @@ class Pool:
 
     def __init__(self, aws: Aws, identifier: str, folder: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         self.client = aws.client("cognito-idp")
+        self.model = self.client.meta.service_model
         self.id = identifier
         self.folder = folder
         self.sleep = sleep
@@ -78,7 +77,7 @@ class Pool:
         finally:
             self.client.meta.events.unregister(event, keep)
         facts: Facts = json.loads(raw[-1])["UserPool"]
-        if strange := sorted(unknown(facts, self.client.meta.service_model.shape_for("UserPoolType"))):
+        if strange := sorted(unknown(facts, self.model.shape_for("UserPoolType"))):
             raise Problem(
                 f"the pool has settings that this boto3 does not know, and would reset ({', '.join(strange)}): "
                 "nothing was done; pip install --upgrade boto3, then run this again"
@@ -92,7 +91,7 @@ class Pool:
 
     def write(self, facts: Facts, arn: str | None) -> None:
         """Send the pool as it is, but for the trigger: `arn`, or none."""
-        wanted = request(facts, arn, self.client.meta.service_model)
+        wanted = request(facts, arn, self.model)
         while True:
             try:
                 self.client.update_user_pool(**wanted)
@@ -129,13 +128,13 @@ class Pool:
         """Compare the pool with what it was; what differs is put back."""
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
-        changed = differing(before, self.read())
+        changed = differing(before, self.read(), self.model)
         if not changed:
             return
         self.write(before, trigger(before))
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
-        left = differing(before, self.read(), but="")
+        left = differing(before, self.read(), self.model, but="")
         state = f"not all of it could be put back ({', '.join(left)})" if left else "all was put back as it was"
         raise Problem(
             f"setting the trigger changed other settings of the pool ({', '.join(changed)}): {state}; "
@@ -155,7 +154,7 @@ class Pool:
             saved = json.loads(backup.read_text(encoding="utf-8"))
             if self.read_mfa() != saved["MfaConfig"]:
                 self.client.set_user_pool_mfa_config(UserPoolId=self.id, **saved["MfaConfig"])
-            if changed := differing(saved["UserPool"], self.read()):
+            if changed := differing(saved["UserPool"], self.read(), self.model):
                 raise Problem(
                     f"a run was cut off while it set the trigger, and other settings of the pool differ since "
                     f"({', '.join(changed)}): put them back as they are in {backup}, or remove that file if they are meant"
@@ -186,6 +185,9 @@ def unknown(value: Any, shape: Any, path: str = "") -> Iterator[str]:
     elif shape.type_name == "list" and isinstance(value, list):
         for inner in value:
             yield from unknown(inner, shape.member, path)
+    elif shape.type_name == "map" and isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from unknown(inner, shape.value, f"{path}.{key}")
 
 
 def request(facts: Facts, arn: str | None, model: Any) -> Facts:
@@ -224,17 +226,23 @@ def fitted(value: Any, shape: Any) -> Any:
         return {key: fitted(inner, shape.members[key]) for key, inner in value.items() if key in shape.members}
     if shape.type_name == "list" and isinstance(value, list):
         return [fitted(inner, shape.member) for inner in value]
+    if shape.type_name == "map" and isinstance(value, Mapping):
+        return {key: fitted(inner, shape.value) for key, inner in value.items()}
     return value
 
 
-def differing(before: Facts, after: Facts, but: str = TRIGGER) -> list[str]:
-    """Return the settings of a pool that are not what they were, but for the trigger and what moves by itself."""
+def differing(before: Facts, after: Facts, model: Any, but: str = TRIGGER) -> list[str]:
+    """Return the settings of a pool that are not what they were, but for the trigger.
+
+    Those that can be sent: the others no update changes, or they move by themselves.
+    """
+    settings = model.operation_model("UpdateUserPool").input_shape.members
 
     def plain(facts: Facts) -> Facts:
         triggers = {k: v for k, v in (facts.get("LambdaConfig") or {}).items() if k != but}
         admin = {k: v for k, v in (facts.get("AdminCreateUserConfig") or {}).items() if k != SUPERSEDED}
-        still = {k: v for k, v in facts.items() if k not in MOVING}
-        return {**still, "LambdaConfig": triggers, "AdminCreateUserConfig": admin}
+        sent = {k: v for k, v in facts.items() if k in settings}
+        return {**sent, "LambdaConfig": triggers, "AdminCreateUserConfig": admin}
 
     one, other = plain(before), plain(after)
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

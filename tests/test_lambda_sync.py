@@ -1,0 +1,258 @@
+"""lambda.sync-users: every confirmed user has a row, however many there are, and seeded rows find their people."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ops.errors import NoDatabase, Problem
+from ops.lambdas import link, sync
+from tests.fix_lambda import Stage
+
+
+@pytest.fixture
+def pool_id(stage: Stage) -> str:
+    return stage.make_pool()
+
+
+def sign_up(stage: Stage, pool_id: str, username: str, /, *, confirmed: bool = True, **attributes: str) -> str:
+    """Add a user to the pool and return the sub."""
+    client = stage.client("cognito-idp")
+    given = [{"Name": key, "Value": value} for key, value in attributes.items()]
+    user = client.admin_create_user(UserPoolId=pool_id, Username=username, UserAttributes=given)["User"]
+    if confirmed:
+        client.admin_set_user_password(UserPoolId=pool_id, Username=username, Password="Passw0rd!x", Permanent=True)
+    return next(str(item["Value"]) for item in user["Attributes"] if item["Name"] == "sub")
+
+
+def run(stage: Stage, pool_id: str, **options: bool) -> dict[str, int]:
+    options = {"dry_run": False, "linking": False, **options}
+    return dict(sync.run(stage.settings(), stage.aws, pool_id, "", **options).counts)
+
+
+def row(stage: Stage, sub: str) -> dict[str, Any]:
+    [found] = stage.database.query(f"select * from users where cognito_user_id = '{sub}'")
+    return found
+
+
+def test_inserts_exactly_those_who_have_no_row(stage: Stage, pool_id: str) -> None:
+    ada = sign_up(stage, pool_id, "ada", email="ada@example.com", name="Ada", preferred_username="ada")
+    sign_up(stage, pool_id, "new", confirmed=False)
+    assert run(stage, pool_id) == {"inserted": 1, "skipped": 1}
+    bob = sign_up(stage, pool_id, "bob", email="bob@example.com")  # without preferred_username
+    assert run(stage, pool_id) == {"inserted": 1, "present": 1, "skipped": 1}
+    assert run(stage, pool_id) == {"present": 2, "skipped": 1}
+    assert (row(stage, ada)["handle"], row(stage, ada)["display_name"]) == ("ada", "Ada")
+    assert (row(stage, bob)["handle"], row(stage, bob)["email"]) == ("bob", "bob@example.com")
+    assert stage.database.scalar("select count(*) from users") == 2
+
+
+def test_a_dry_run_counts_and_writes_nothing(stage: Stage, pool_id: str) -> None:
+    sign_up(stage, pool_id, "ada")
+    assert run(stage, pool_id, dry_run=True) == {"inserted": 1}
+    assert stage.database.scalar("select count(*) from users") == 0
+
+
+def test_says_whom_it_skips_and_why(stage: Stage, pool_id: str) -> None:
+    sign_up(stage, pool_id, "new", confirmed=False)
+    sign_up(stage, pool_id, "ada")
+    stage.database.do("alter table users add check (handle <> 'ada')")
+    report = sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=False)
+    assert report.lines() == [
+        "inserted: 0",
+        "linked: 0",
+        "present: 0",
+        "skipped: 2",
+        "  1 not confirmed (FORCE_CHANGE_PASSWORD)",
+        "  1 refused by the table: CheckViolation",
+    ]
+
+
+def test_a_handle_that_is_taken_is_reported(stage: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        sign_up(stage, pool_id, name, preferred_username="same")
+    assert run(stage, pool_id) == {"inserted": 2}
+    assert "handle stored otherwise than in the pool" in capsys.readouterr().err
+    assert stage.database.scalar("select count(distinct handle) from users") == 2
+
+
+class Pages:
+    """A pool of many users, as Cognito pages it: it makes each page when it is asked for."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.asked = 0
+
+    def get_paginator(self, name: str) -> Pages:
+        assert name == "list_users"
+        return self
+
+    def paginate(self, *, UserPoolId: str, PaginationConfig: dict[str, int]) -> Iterator[dict[str, Any]]:  # noqa: N803
+        assert UserPoolId
+        size = PaginationConfig["PageSize"]
+        assert size <= 60
+        for start in range(0, self.total, size):
+            self.asked += 1
+            yield {"Users": [user(number) for number in range(start, min(start + size, self.total))]}
+
+
+def user(number: int) -> dict[str, Any]:
+    sub = f"00000000-0000-4000-8000-{number:012}"
+    attributes = {
+        "sub": sub,
+        "email": f"u{number}@example.com",
+        "name": f"User {number}",
+        "preferred_username": f"u{number}",
+    }
+    status = "UNCONFIRMED" if number % 10 == 9 else "CONFIRMED"
+    items = [{"Name": key, "Value": value} for key, value in attributes.items()]
+    return {"Username": sub, "Attributes": items, "UserStatus": status}
+
+
+def test_a_hundred_thousand_users_fit_in_bounded_memory(stage: Stage) -> None:
+    """All but the last hundred are there already, as after a first run."""
+    total = 100_000
+    stage.database.do(
+        "insert into users (display_name, handle, email, cognito_user_id) select 'User ' || n, 'u' || n, "
+        "'u' || n || '@example.com', format('00000000-0000-4000-8000-%s', lpad(n::text, 12, '0')) "
+        f"from generate_series(0, {total - 101}) n where n % 10 <> 9"
+    )
+    pages, report = Pages(total), sync.Report()
+    peaks = []
+    tracemalloc.start()
+    try:
+        with stage.database.connect() as conn:
+            for number, page in enumerate(sync.pages(pages, "pool")):
+                sync.sync(conn, page, report)
+                if number in (50, 1600):
+                    peaks.append(tracemalloc.get_traced_memory()[1])
+                    tracemalloc.reset_peak()
+    finally:
+        tracemalloc.stop()
+    assert pages.asked == 1667
+    assert dict(report.counts) == {"present": 89_910, "inserted": 90, "skipped": 10_000}
+    assert report.skipped == {"not confirmed (UNCONFIRMED)": 10_000}
+    early, late = peaks
+    print(f"peak of the first 50 pages {early / 1e6:.1f} MB, of the next 1550 {late / 1e6:.1f} MB")
+    assert late < early + 1_000_000
+    assert stage.database.scalar("select count(*) from users") == 90_000
+
+
+def test_the_wire_is_paged_too(stage: Stage, pool_id: str) -> None:
+    for number in range(61):
+        sign_up(stage, pool_id, f"u{number}")
+    stage.cloud.forget()
+    assert run(stage, pool_id) == {"inserted": 61}
+    assert [call.action for call in stage.cloud.calls] == ["DescribeUserPool", "ListUsers", "ListUsers"]
+
+
+# --- linking ------------------------------------------------------------------------------
+
+
+def seed(stage: Stage, handle: str, email: str | None, id: str = "MOCK") -> None:
+    with stage.database.connect() as conn:
+        conn.execute(
+            "insert into users (display_name, handle, email, cognito_user_id) values (%s, %s, %s, %s)",
+            [handle, handle, email, id],
+        )
+
+
+def test_seeded_rows_are_given_to_those_they_were_meant_for(stage: Stage, pool_id: str) -> None:
+    stage.database.do("alter table users drop constraint users_cognito_user_id_key")  # one mock id for all
+    seed(stage, "andrewbrown", "a@example.com")
+    seed(stage, "bayko", "bayko@example.com")
+    seed(stage, "londo", None)
+    by_handle = sign_up(stage, pool_id, "x", preferred_username="AndrewBrown")
+    by_email = sign_up(stage, pool_id, "y", email="Bayko@example.com", email_verified="true")
+    assert run(stage, pool_id, dry_run=True, linking=True) == {"linked": 2}
+    assert stage.database.scalar("select count(*) from users where cognito_user_id = 'MOCK'") == 3
+    assert run(stage, pool_id, linking=True) == {"linked": 2}
+    assert (row(stage, by_handle)["handle"], row(stage, by_email)["handle"]) == ("andrewbrown", "bayko")
+    assert run(stage, pool_id, linking=True) == {"present": 2}
+    assert stage.database.scalar("select handle from users where cognito_user_id = 'MOCK'") == "londo"
+
+
+def test_without_the_option_nothing_is_linked(stage: Stage, pool_id: str) -> None:
+    seed(stage, "bayko", None)
+    sign_up(stage, pool_id, "x", preferred_username="bayko")
+    assert run(stage, pool_id) == {"inserted": 1}
+    assert stage.database.scalar("select count(*) from users where cognito_user_id = 'MOCK'") == 1
+
+
+def test_an_address_that_was_not_verified_links_nothing(stage: Stage, pool_id: str) -> None:
+    seed(stage, "bayko", "bayko@example.com")
+    sign_up(stage, pool_id, "x", email="bayko@example.com", email_verified="false")
+    assert run(stage, pool_id, linking=True) == {"inserted": 1}
+
+
+def test_a_row_that_is_somebodys_is_never_given_away(stage: Stage, pool_id: str) -> None:
+    real = sign_up(stage, pool_id, "x", email="x@example.com")
+    seed(stage, "bayko", None, real)
+    other = sign_up(stage, pool_id, "y", preferred_username="bayko")
+    assert run(stage, pool_id, linking=True) == {"present": 1, "inserted": 1}
+    assert row(stage, real)["handle"] == "bayko"
+    assert row(stage, other)["handle"].startswith("bayko-")
+
+
+def test_a_row_of_a_user_whom_the_pool_has_no_more_is(stage: Stage, pool_id: str) -> None:
+    """Deleted and signed up again: the old sub is nobody's."""
+    seed(stage, "bayko", None, "00000000-0000-4000-8000-000000000001")
+    sub = sign_up(stage, pool_id, "y", preferred_username="bayko")
+    assert run(stage, pool_id, linking=True) == {"linked": 1}
+    assert row(stage, sub)["handle"] == "bayko"
+
+
+def test_doubt_links_nothing_inserts_nothing_and_is_reported(stage: Stage, pool_id: str) -> None:
+    seed(stage, "bayko", None, "MOCK-1")
+    seed(stage, "other", "b@example.com", "MOCK-2")
+    sign_up(stage, pool_id, "two rows", preferred_username="bayko", email="b@example.com", email_verified="true")
+    seed(stage, "londo", None, "MOCK-3")
+    for name in ("first", "second"):
+        sign_up(stage, pool_id, name, preferred_username="londo")
+    report = sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=True)
+    assert report.skipped == {
+        "matching several rows, to be linked by hand": 1,
+        "matching a row that other users match, too, to be linked by hand": 2,
+    }
+    assert stage.database.scalar("select count(*) from users where cognito_user_id like 'MOCK%'") == 3
+    assert stage.database.scalar("select count(*) from users") == 3
+
+
+def test_a_row_that_was_taken_meanwhile_is_left(stage: Stage, pool_id: str) -> None:
+    from functions.post_confirmation.people import Person
+
+    seed(stage, "bayko", None)
+    links = link.Links(stage.client("cognito-idp"), pool_id, dry_run=False)
+    person = Person("b", "bayko", None, "sub")
+    with stage.database.connect() as conn:
+        [found] = conn.execute(link.MATCHES, {"email": None, "handle": "bayko"}).fetchall()
+        conn.execute("update users set cognito_user_id = 'taken'")
+        assert links.change(conn, person, found) == ""
+
+
+def test_quotes_in_a_name_are_part_of_it(stage: Stage) -> None:
+    from botocore.stub import Stubber
+
+    client = stage.client("cognito-idp")
+    with Stubber(client) as stub:
+        wanted = {"UserPoolId": "ca-central-1_x", "Filter": 'preferred_username = "a\\"b\\\\c"', "Limit": 2}
+        stub.add_response("list_users", {"Users": []}, wanted)
+        assert link.Links(client, "ca-central-1_x", dry_run=True).subs("preferred_username", 'a"b\\c') == set()
+
+
+# --- what stands in the way ---------------------------------------------------------------
+
+
+def test_no_pool_no_table_and_no_database_are_said(stage: Stage, pool_id: str) -> None:
+    with pytest.raises(Problem, match=r"no user pool ca-central-1_None"):
+        run(stage, "ca-central-1_None")
+    sign_up(stage, pool_id, "ada")
+    stage.database.do("alter table users rename to people")
+    with pytest.raises(Problem, match=r"no table public\.users"):
+        run(stage, pool_id)
+    stage.database.do(f'drop database "{stage.database.name}" with (force)', "postgres")
+    with pytest.raises(NoDatabase, match=r"inv db\.setup -t prod"):
+        run(stage, pool_id)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import signup
 from bench.feed import feed
 from bench.measure import INV, Command, Comparison, machine, run
 from config.settings import Settings
@@ -85,7 +86,13 @@ def setup(settings: Settings, folder: Path) -> Comparison:
     return Comparison("setup", Command([INV, "db.setup"], folder), beside, {"bash, 4 × psql": 1.5})
 
 
-COMPARISONS: dict[str, Callable[[Settings, Path], Comparison]] = {"list": listing, "setup": setup, "feed": feed}
+COMPARISONS: dict[str, Callable[[Settings, Path], Comparison]] = {
+    "list": listing,
+    "setup": setup,
+    "feed": feed,
+    "cold": signup.cold,
+    "warm": signup.warm,
+}
 
 
 def main(settings: Settings, only: list[str], runs: int, *, json: bool) -> None:

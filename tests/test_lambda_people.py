@@ -240,6 +240,16 @@ def test_whoever_holds_a_lock_is_not_waited_for_longer_than_told(users: Users, h
         assert 0.4 < time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize("setting", ["standard_conforming_strings = off", "client_encoding = 'LATIN1'"])
+def test_no_text_becomes_sql_whatever_the_database_is_set_to(users: Users, setting: str) -> None:
+    users.database.do(f"alter database {users.database.name} set {setting}")
+    evil = "\\'; drop table public.users; -- $$ %s é"
+    with users.connect() as conn:
+        assert store(conn, person(1, display_name=evil, handle=evil, email=evil)) == Outcome(inserted=True)
+    [row] = users.rows()
+    assert (row["display_name"], row["handle"], row["email"]) == (evil, evil, evil)
+
+
 def test_the_timeouts_end_with_the_transaction(users: Users) -> None:
     with users.connect() as conn:
         store(conn, person(), timeout=0.5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,11 +23,22 @@ SHORT = 255
 TRIES = 12
 """Refusals after which a person is given up; each of them is answered by another change."""
 
-CHECK = """
-select exists (select from public.users where cognito_user_id = %s),
-  exists (select from public.users where lower(handle) = lower(%s))
+# Two transactions for the same sub, or the same handle, take turns by the locks. They come before the look at the
+# table, as a statement of their own, and read committed whatever the database's default: what a statement sees is
+# settled when it begins, or in stricter isolation when the first one does. All of it is one round trip.
+LOOK = """
+begin isolation level read committed;
+set local statement_timeout = %(milliseconds)s;
+set local idle_in_transaction_session_timeout = %(milliseconds)s;
+select pg_advisory_xact_lock(%(sub_lock)s), pg_advisory_xact_lock(%(handle_lock)s);
+select exists (select from public.users where cognito_user_id = %(cognito_user_id)s),
+  exists (select from public.users where lower(handle) = lower(%(handle)s))
 """
-INSERT = "insert into public.users (display_name, email, handle, cognito_user_id) values (%s, %s, %s, %s)"
+INSERT = """
+insert into public.users (display_name, email, handle, cognito_user_id)
+values (%(display_name)s, %(email)s, %(handle)s, %(cognito_user_id)s);
+commit
+"""
 WIDTHS = """
 select column_name::text, character_maximum_length::int from information_schema.columns
 where table_schema = 'public' and table_name = 'users' and character_maximum_length is not null
@@ -151,8 +162,7 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
     fit = Fit(person)
     for _ in range(TRIES):
         try:
-            with connection.transaction():
-                inserted = insert(connection, fit.values, timeout)
+            inserted = insert(connection, fit.values, timeout)
         except Error as error:
             other = repaired(connection, fit, error)
             if other is None or other == fit:
@@ -168,34 +178,30 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
 
 
 def insert(connection: Connection[Any], person: Person, timeout: float) -> bool | None:
-    """Add a row unless the sub has one; None where another sub holds the handle.
-
-    The locks make two transactions for the same sub, or the same handle, take
-    turns. They come before the look at the table, as a statement of their own,
-    and read committed whatever the database's default: what a statement sees is
-    settled when it begins, or in stricter isolation when the first one does.
-    """
-    milliseconds = max(1, int(timeout * 1000))
-    locks = key("sub", person.cognito_user_id), key("handle", person.handle.lower())
-    connection.execute(
-        "set transaction isolation level read committed;"
-        f"set local statement_timeout = {milliseconds}; set local idle_in_transaction_session_timeout = {milliseconds};"
-        f"select pg_advisory_xact_lock({locks[0]}), pg_advisory_xact_lock({locks[1]})".encode()
-    )
-    with connection.cursor(row_factory=tuple_of) as cursor:
-        known, taken = cursor.execute(CHECK, (person.cognito_user_id, person.handle)).fetchone() or (False, False)
-    if known or taken:
-        return False if known else None
-    values = (person.display_name, person.email, person.handle, person.cognito_user_id)
-    connection.execute(INSERT, values)
-    return True
-
-
-def tuple_of(cursor: Any) -> Any:
-    """Return rows as tuples, whatever the connection makes of them."""
+    """Add a row unless the sub has one, in a transaction; None where another sub holds the handle."""
+    from psycopg import ClientCursor
     from psycopg.rows import tuple_row
 
-    return tuple_row(cursor)
+    values = {
+        **asdict(person),
+        "milliseconds": max(1, int(timeout * 1000)),
+        "sub_lock": key("sub", person.cognito_user_id),
+        "handle_lock": key("handle", person.handle.lower()),
+    }
+    try:
+        # which escapes values here, so that several statements go as one
+        with ClientCursor(connection, row_factory=tuple_row) as cursor:
+            cursor.execute(LOOK, values)
+            while cursor.nextset():
+                pass
+            known, taken = cursor.fetchone() or (False, False)
+            if not known and not taken:
+                cursor.execute(INSERT, values)
+                return True
+    finally:
+        if not connection.closed:
+            connection.rollback()
+    return False if known else None
 
 
 def key(kind: str, text: str) -> int:
@@ -207,6 +213,7 @@ def key(kind: str, text: str) -> int:
 def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
     """Return what to try after a refusal; None where nothing of it can be changed."""
     from psycopg import errors
+    from psycopg.rows import tuple_row
 
     email = fit.person.email
     if isinstance(error, errors.UniqueViolation):
@@ -216,7 +223,7 @@ def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
     if isinstance(error, errors.NotNullViolation) and error.diag.column_name == "email" and email is None:
         return fit.without_email("")
     if isinstance(error, errors.StringDataRightTruncation):
-        return fit.cut(dict(connection.cursor(row_factory=tuple_of).execute(WIDTHS).fetchall()))
+        return fit.cut(dict(connection.cursor(row_factory=tuple_row).execute(WIDTHS).fetchall()))
     if isinstance(error, errors.ProgramLimitExceeded):  # an index; most often that of the handle
         first = fit.width is None or fit.width > SHORT
         return fit.cut({"handle": SHORT} if first else dict.fromkeys(TEXTS, SHORT))

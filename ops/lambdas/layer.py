@@ -67,6 +67,7 @@ def build_here(to: Path) -> Artifact:
 
 def install(site: Path, *arguments: str, what: str, python: Path | None = None) -> None:
     """Run `uv pip install` into a folder, for the running Python unless told otherwise; raises `Problem`."""
+    site.mkdir(parents=True, exist_ok=True)
     interpreter = str(python or sys.executable)
     argv = [uv(), "pip", "install", "--quiet", "--no-progress", "--color", "never", "--python", interpreter]
     argv += ["--target", str(site), "--link-mode", "copy", *arguments]

@@ -1,0 +1,142 @@
+"""The sign-up function beside the one it replaces: psycopg2, and a connection for each event."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from bench.measure import INV, Command, Comparison
+from config.paths import local_dir
+from config.settings import Settings
+from ops.errors import Problem
+from ops.lambdas import layer, package
+
+EVENTS = 50
+"""Events of one run: one alone takes less than a millisecond."""
+
+# What learners paste into the console, with its two faults mended: it put the values
+# into the SQL by hand, and failed in `finally` where there was no connection
+OLD = """
+import os
+import psycopg2
+
+def lambda_handler(event, context):
+    user = event["request"]["userAttributes"]
+    conn = None
+    try:
+        conn = psycopg2.connect(os.getenv("CONNECTION_URL"))
+        cur = conn.cursor()
+        sql = "INSERT INTO public.users (display_name, email, handle, cognito_user_id) VALUES (%s, %s, %s, %s)"
+        cur.execute(sql, (user["name"], user["email"], user["preferred_username"], user["sub"]))
+        conn.commit()
+        cur.close()
+    except (Exception, psycopg2.DatabaseError) as error:
+        print(error)
+        raise
+    finally:
+        if conn is not None:
+            conn.close()
+    return event
+"""
+
+# Reads how many events to handle, and answers when it has
+WORKER = """
+import importlib, sys, uuid
+module, name = sys.argv[1].rsplit(".", 1)
+handler = getattr(importlib.import_module(module), name)
+answers, sys.stdout = sys.stdout, open("/dev/null", "w")
+for count in sys.stdin:
+    for _ in range(int(count)):
+        sub = str(uuid.uuid4())
+        user = {"sub": sub, "name": "Andrew Brown", "email": "andrew@example.com", "preferred_username": sub[:18]}
+        handler({"triggerSource": "PostConfirmation_ConfirmSignUp", "userName": sub, "request": {"userAttributes": user}}, None)
+    print("done", file=answers, flush=True)
+"""
+
+
+class Worker:
+    """A process that keeps a handler loaded, as a warm sandbox does."""
+
+    def __init__(self, handler: str, paths: list[Path], url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-s", "-c", WORKER, handler],
+            env={**variables(paths), "CONNECTION_URL": url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(EVENTS, file=self.process.stdin, flush=True)
+        if self.process.stdout.readline() != "done\n":
+            raise RuntimeError("the handler ended before its events did")
+
+    def stop(self) -> None:
+        self.process.communicate()
+
+
+def variables(paths: list[Path]) -> dict[str, str]:
+    """Return the environment of a sandbox, whose file system is read-only: nothing is compiled beforehand."""
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def both(settings: Settings, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the paths from which the packaged function and the old one are imported."""
+    old, psycopg2 = folder / "old", local_dir(settings.root) / "bench" / "psycopg2"
+    old.mkdir()
+    (old / "old.py").write_text(OLD, encoding="utf-8")
+    certificates = folder / "roots.pem"
+    certificates.touch()
+    try:
+        if not (psycopg2 / "psycopg2").is_dir():
+            layer.install(psycopg2, "psycopg2-binary", what="psycopg2 to compare with")
+        parts = {"task": package.build(certificates, folder), "opt": layer.build_here(folder)}
+    except Problem as error:
+        raise LookupError(str(error).splitlines()[0]) from error
+    for name, artifact in parts.items():
+        with zipfile.ZipFile(artifact.path) as archive:
+            archive.extractall(folder / name)
+    return [folder / "task", folder / "opt" / "python"], [old, psycopg2]
+
+
+def cold(settings: Settings, folder: Path) -> Comparison:
+    """The import of the handler, as at the start of a sandbox."""
+
+    def importing(module: str, paths: list[Path]) -> Command:
+        return Command([sys.executable, "-S", "-s", "-c", f"import {module}"], folder, variables(paths))
+
+    ours, old = both(settings, folder)
+    beside = {"psycopg2": importing("old", old), "floor: Python alone": importing("sys", [])}
+    return Comparison("cold import of the function", importing("post_confirmation.handler", ours), beside, {})
+
+
+def warm(settings: Settings, folder: Path) -> Comparison:
+    """Events in a sandbox that runs already."""
+    from ops.db import state
+
+    ours, old = both(settings, folder)
+    Command([INV, "db.setup"], folder)()
+    made = state.load(folder)
+    assert made is not None
+    target = made.target("cruddur")
+    # The disk's part of a commit is the same for both, and not the function's: with and without it
+    urls = target.on(options="-c synchronous_commit=off").url(show_password=True), target.url(show_password=True)
+    workers = {
+        f"{label}{disk}": Worker(handler, paths, url)
+        for url, disk in zip(urls, ("", ", the disk waited for"), strict=True)
+        for label, handler, paths in (
+            ("ours", "post_confirmation.handler.handler", ours),
+            ("psycopg2, a connection each", "old.lambda_handler", old),
+        )
+    }
+
+    def end() -> None:
+        for worker in workers.values():
+            worker.stop()
+
+    beside = {label: worker for label, worker in workers.items() if label != "ours"}
+    return Comparison(f"{EVENTS} warm sign-ups", workers["ours"], beside, {"psycopg2, a connection each": 0.2}, end=end)

@@ -1,0 +1,307 @@
+"""status, invoke, logs, layer and delete: what is shown, what is sent, and what stays."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import ANY, Stubber
+
+from config.settings import load
+from ops import console
+from ops.errors import Misconfigured, Problem, Refused
+from ops.lambdas import archive, delete, invoke, logs, publish, status
+from ops.lambdas.plan import Plan
+from tests.fix_lambda import HOST, NAME, Stage
+
+ARN = f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}"
+
+
+def facts(stage: Stage, pool_id: str = "", config: dict[str, str] | None = None) -> dict[str, Any]:
+    return status.facts(stage.settings(config), stage.aws, pool_id)
+
+
+@pytest.fixture
+def deployed(stage: Stage) -> Stage:
+    stage.deploy()
+    stage.cloud.forget()
+    return stage
+
+
+# --- status -------------------------------------------------------------------------------
+
+
+def test_status_shows_no_drift_after_deploy_and_attach(deployed: Stage) -> None:
+    pool_id = deployed.make_pool()
+    deployed.attach(pool_id)
+    deployed.cloud.forget()
+    shown = facts(deployed, pool_id)
+    assert shown["drift"] is None
+    assert (shown["trigger"], shown["permission"], shown["runtime ends"]) == (ARN, True, "2029-06-30")
+    assert (
+        shown["database"]
+        == f"postgresql://lambda_signup:****@{HOST}:{deployed.database.server.port}/{deployed.database.name}?sslmode=verify-full"
+    )
+    assert deployed.cloud.writes == []
+    json.dumps(shown)
+
+
+def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
+    pool_id = deployed.make_pool()
+    client = deployed.client("lambda")
+    content = {"ZipFile": b"zip"}
+    newer = client.publish_layer_version(LayerName=f"{NAME}-psycopg", Content=content)["LayerVersionArn"]
+    ec2 = deployed.client("ec2")
+    [door] = ec2.describe_security_groups(GroupNames=["door"])["SecurityGroups"]
+    ec2.revoke_security_group_ingress(GroupId=door["GroupId"], IpPermissions=door["IpPermissions"])
+    deployed.client("logs").delete_log_group(logGroupName=f"/aws/lambda/{NAME}")
+    client.update_function_code(FunctionName=NAME, ZipFile=b"other")
+    client.update_function_configuration(
+        FunctionName=NAME,
+        Runtime="python3.9",
+        Handler="x.y",
+        Timeout=9,
+        Environment={"Variables": {"CONNECTION_URL": "postgresql://root:Xq7Zw9Kv@elsewhere/cruddur"}},
+    )
+    told = "\n".join(facts(deployed, pool_id)["drift"])
+    for part in (
+        "maintains python3.9 until 2025-12-15",
+        "leads to elsewhere",
+        "logs in as root",
+        "Runtime is python3.9, the settings say python3.13",
+        "Timeout is 9",
+        "Handler is x.y",
+        "the code is not what is here",
+        "which is not the newest",
+        f"does not let sg-{''}",
+        "are not kept 14 days",
+        f"the pool {pool_id} calls nothing: inv lambda.attach sets the trigger",
+    ):
+        assert part in told, told
+    assert "Xq7Zw9Kv" not in told
+    client.delete_layer_version(LayerName=f"{NAME}-psycopg", VersionNumber=1)
+    client.update_function_configuration(
+        FunctionName=NAME, Environment={"Variables": {}}, VpcConfig={"SubnetIds": [], "SecurityGroupIds": []}
+    )
+    told = "\n".join(facts(deployed)["drift"])
+    assert "is deleted: inv lambda.deploy publishes it anew" in told
+    assert "CONNECTION_URL is missing" in told
+    assert "with its own group" in told
+    client.update_function_configuration(FunctionName=NAME, Layers=[])
+    assert "no layer of ours" in "\n".join(facts(deployed)["drift"])
+    assert newer
+
+
+def test_status_sees_a_trigger_that_may_not_call_and_another_function_there(deployed: Stage) -> None:
+    cognito = deployed.client("cognito-idp")
+    pool_id = deployed.make_pool(LambdaConfig={"PostConfirmation": ARN})
+    assert "sign-ups of" in "\n".join(facts(deployed, pool_id)["drift"])
+    cognito.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": f"{ARN}x"})
+    assert "inv lambda.attach --replace" in "\n".join(facts(deployed, pool_id)["drift"])
+    assert "no user pool" in "\n".join(facts(deployed, "ca-central-1_None")["drift"])
+
+
+def test_status_without_instance_or_role(deployed: Stage) -> None:
+    deployed.client("rds").delete_db_instance(DBInstanceIdentifier="cruddur-db-instance", SkipFinalSnapshot=True)
+    iam = deployed.client("iam")
+    iam.detach_role_policy(RoleName=NAME, PolicyArn="arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole")
+    iam.delete_role_policy(RoleName=NAME, PolicyName="vpc-access")
+    iam.delete_role(RoleName=NAME)
+    told = "\n".join(facts(deployed)["drift"])
+    assert "there is no instance cruddur-db-instance" in told
+    assert f"the role {NAME} is gone" in told
+
+
+def test_status_of_nothing_says_what_makes_it(stage: Stage) -> None:
+    with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
+        facts(stage)
+
+
+# --- invoke -------------------------------------------------------------------------------
+
+
+def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    import base64
+
+    with Stubber(stage.client("lambda")) as stub:
+        answer = {"Payload": io.BytesIO(b'{"a": 1}'), "LogResult": base64.b64encode(b"one\ntwo").decode()}
+        wanted = {"FunctionName": NAME, "Payload": b'{"x": 1}', "LogType": "Tail"}
+        stub.add_response("invoke", answer, wanted)
+        assert invoke.remote(stage.aws, stage.settings(), {"x": 1}) == {"a": 1}
+    assert capsys.readouterr().err == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("payload", [b'{"errorMessage": "it broke"}', b'"it broke"'])
+def test_a_function_that_fails_is_exit_1_with_its_reason(stage: Stage, payload: bytes) -> None:
+    with Stubber(stage.client("lambda")) as stub:
+        stub.add_response(
+            "invoke",
+            {"FunctionError": "Unhandled", "Payload": io.BytesIO(payload)},
+            {"FunctionName": ANY, "Payload": ANY, "LogType": ANY},
+        )
+        with pytest.raises(Problem, match=r"failed \(Unhandled\): it broke"):
+            invoke.remote(stage.aws, stage.settings(), {})
+
+
+def test_there_is_nothing_to_invoke_before_it_is_deployed(stage: Stage) -> None:
+    with Stubber(stage.client("lambda")) as stub:  # moto answers for functions that are not there
+        stub.add_client_error("invoke", "ResourceNotFoundException")
+        with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
+            invoke.remote(stage.aws, stage.settings(), {})
+    with pytest.raises(Problem, match=r"its login is not known: inv lambda\.deploy, or name a database by --target"):
+        invoke.here(stage.settings(), stage.aws, "", {})
+
+
+def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke.event("")["triggerSource"] == "PostConfirmation_ConfirmForgotPassword"
+    assert invoke.event("sign-up")["triggerSource"] == "PostConfirmation_ConfirmSignUp"
+    path = tmp_path / "e.json"
+    path.write_text('{"mine": 1}')
+    assert invoke.event(str(path)) == {"mine": 1}
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"typed": 1}'))
+    assert invoke.event("-") == {"typed": 1}
+    with pytest.raises(Misconfigured, match=r"--event nothing: no such file, and no sample: federated"):
+        invoke.event("nothing")
+    path.write_text("{")
+    with pytest.raises(Misconfigured, match="no event in JSON"):
+        invoke.event(str(path))
+
+
+# --- logs ---------------------------------------------------------------------------------
+
+
+def test_logs_follow_prints_each_event_once(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    import time
+
+    client, group = deployed.client("logs"), f"/aws/lambda/{NAME}"
+    client.create_log_stream(logGroupName=group, logStreamName="s")
+
+    def put(text: str) -> None:
+        event = {"timestamp": int(time.time() * 1000), "message": text + "\n"}
+        client.put_log_events(logGroupName=group, logStreamName="s", logEvents=[event])
+
+    console.hide("Xq7Zw9Kv")
+    put("one Xq7Zw9Kv")
+    more = iter(["two", "three"])
+
+    def sleep(seconds: float) -> None:
+        assert seconds == logs.POLL
+        text = next(more, "")
+        if not text:
+            raise KeyboardInterrupt
+        put(text)
+
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        logs.show(deployed.aws, deployed.settings(), 60, follow=True, sleep=sleep)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(" ", 2)[2] for line in printed] == ["one ****", "two", "three"]
+    logs.show(deployed.aws, deployed.settings(), 60, follow=False)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_logs_that_are_not_there_say_what_makes_them(stage: Stage) -> None:
+    with pytest.raises(Problem, match=r"no logs .*inv lambda\.deploy"):
+        logs.show(stage.aws, stage.settings(), 60, follow=False)
+
+
+# --- the layer ----------------------------------------------------------------------------
+
+
+def test_the_same_layer_is_published_once(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lam = stage.settings().lambdas
+    one = archive.write({"python/a.py": b"1"}, tmp_path / "a.zip")
+    other = archive.write({"python/a.py": b"2"}, tmp_path / "b.zip")
+    first = publish.ensure(stage.aws, lam, one, Plan())
+    second = publish.ensure(stage.aws, lam, other, Plan())
+    assert (first[-2:], second[-2:]) == (":1", ":2")
+    stage.cloud.forget()
+    assert publish.ensure(stage.aws, lam, one, Plan()) == first
+    assert stage.cloud.writes == []
+    assert [version["Version"] for version in publish.versions(stage.aws, lam)] == [2, 1]
+    assert one.sha256 in publish.versions(stage.aws, lam)[1]["Description"]
+
+
+# --- delete -------------------------------------------------------------------------------
+
+
+def end(stage: Stage, confirm: str = NAME, **environ: str) -> None:
+    delete.run(stage.settings(None, **environ), stage.aws, stage.hands.clock, confirm=confirm)
+
+
+def test_delete_detaches_first_and_says_what_stays(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    pool_id, other = deployed.make_pool(), deployed.make_pool()
+    before = deployed.described(pool_id)
+    for each in (pool_id, other):
+        deployed.attach(each)
+    deployed.cloud.forget()
+    end(deployed)  # the pools are known by the function's own policy
+    writes = deployed.cloud.writes
+    assert writes.count("UpdateUserPool") == 2
+    assert writes.index(f"DELETE /2015-03-31/functions/{NAME}") > max(
+        i for i, w in enumerate(writes) if w == "UpdateUserPool"
+    )
+    assert deployed.described(pool_id) == before
+    assert "what stays: the logs" in capsys.readouterr().err
+    deployed.cloud.forget()
+    end(deployed)
+    assert deployed.cloud.writes == []
+
+
+def test_delete_wants_the_name(deployed: Stage) -> None:
+    with pytest.raises(Refused, match=f"add --confirm {NAME}"):
+        end(deployed, "")
+    with pytest.raises(Refused, match="is not this function"):
+        end(deployed, "cruddur")
+    assert deployed.cloud.writes == []
+
+
+def test_delete_asks_a_person(deployed: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "interactive", lambda: True)
+    monkeypatch.setattr(console, "ask", lambda _: "no")
+    with pytest.raises(Refused, match="does not match"):
+        end(deployed, "")
+    monkeypatch.setattr(console, "ask", lambda _: NAME)
+    end(deployed, "")
+    assert f"DELETE /2015-03-31/functions/{NAME}" in deployed.cloud.writes
+
+
+def test_what_is_not_ours_is_not_deleted(deployed: Stage) -> None:
+    deployed.client("iam").untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
+    deployed.client("lambda").untag_resource(Resource=ARN, TagKeys=["ManagedBy"])
+    with pytest.raises(Problem, match=r"not made by inv: inv lambda\.deploy --adopt"):
+        end(deployed)
+    deployed.client("lambda").tag_resource(Resource=ARN, Tags={"ManagedBy": "inv"})
+    end(deployed)
+    assert deployed.client("iam").get_role(RoleName=NAME)
+
+
+def test_a_pool_that_is_gone_is_said(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    end(deployed, AWS_COGNITO_USER_POOL_ID="ca-central-1_None")
+    assert "no user pool ca-central-1_None" in capsys.readouterr().err
+
+
+def test_a_group_that_is_still_held_is_waited_for(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    from ops.errors import InProgress
+    from tests.fix_aws import error
+
+    deployed.cloud.before = lambda call: error("DependencyViolation") if call.action == "DeleteSecurityGroup" else None
+    with pytest.raises(InProgress, match="still in use: run this again"):
+        end(deployed)
+    assert "waiting" in capsys.readouterr().err
+    assert sum(deployed.hands.slept) == 79 * 15
+    deployed.cloud.before = lambda _: None
+    end(deployed)
+
+
+# --- settings -----------------------------------------------------------------------------
+
+
+def test_every_setting_that_cannot_be_meant_is_listed(tmp_path: Path) -> None:
+    wrong = {"function": "a b", "timeout_seconds": "0", "memory_mb": "64", "log_days": "2", "wait_minutes": "x"}
+    with pytest.raises(Misconfigured, match="5 faults") as caught:
+        _ = load({"lambda": wrong}, {}, tmp_path).lambdas
+    assert "lambda.memory_mb (INVOKE_LAMBDA_MEMORY_MB): 64 is not between 128 and 10240" in str(caught.value)

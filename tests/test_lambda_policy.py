@@ -1,0 +1,72 @@
+"""The rights in config/policies/lambda.json are those that the tasks use: no fewer, and none that nobody asks for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ops.lambdas import delete, invoke, logs, role, status, sync
+from tests.fix_cli import SUITE
+from tests.fix_lambda import NAME, SERVICES, Stage
+
+# What AWS demands of the caller beyond the call's own right; moto asks for none
+IMPLIED = {
+    *("iam:PassRole", "ec2:CreateTags", "ec2:DescribeVpcs", "lambda:GetLayerVersion", "logs:TagResource"),
+    "secretsmanager:GetSecretValue",  # where RDS keeps the password
+}
+
+
+def policy() -> list[dict[str, Any]]:
+    text = (SUITE / "config" / "policies" / "lambda.json").read_text(encoding="utf-8")
+    statements: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return statements
+
+
+def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Stage) -> None:
+    used: set[str] = set()
+
+    def note(model: Any, **_: Any) -> None:
+        name = "InvokeFunction" if model.name == "Invoke" else model.name
+        used.add(f"{model.service_model.signing_name}:{name}")
+
+    clients = [stage.client(service) for service in SERVICES]
+    pool_id = stage.make_pool()
+    settings = stage.settings(AWS_COGNITO_USER_POOL_ID=pool_id)
+    for client in clients:
+        client.meta.events.register("before-call", note)
+    try:
+        stage.deploy()
+        stage.deploy({"memory_mb": "512", "architecture": "arm64"})
+        stage.attach(pool_id)
+        status.facts(settings, stage.aws, pool_id)
+        sync.run(settings, stage.aws, pool_id, "", dry_run=True, linking=False)
+        invoke.remote(stage.aws, settings, {})
+        logs.show(stage.aws, settings, 1, follow=False)
+        for client in clients:
+            client.meta.events.unregister("before-call", note)
+        stage.client("iam").untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
+        arn = stage.function()["Configuration"]["FunctionArn"]
+        stage.client("lambda").untag_resource(Resource=arn, TagKeys=["ManagedBy"])
+        ec2 = json.dumps(role.TRUST).replace("lambda.", "ec2.")
+        stage.client("iam").update_assume_role_policy(RoleName=NAME, PolicyDocument=ec2)
+        for client in clients:
+            client.meta.events.register("before-call", note)
+        stage.deploy(adopt=True)
+        delete.run(settings, stage.aws, stage.hands.clock, confirm=NAME)
+    finally:
+        for client in clients:
+            client.meta.events.unregister("before-call", note)
+    used.add("cognito-idp:SetUserPoolMfaConfig")  # only where AWS has turned the second factor off
+    allowed = {name for statement in policy() for name in statement["Action"]}
+    assert allowed - IMPLIED == used
+    assert not any("*" in name for name in allowed)
+
+
+@pytest.mark.parametrize("service", ["iam", "lambda", "logs"])
+def test_what_is_named_after_the_function_is_limited_to_its_name(service: str) -> None:
+    for statement in policy():
+        if any(name.startswith(f"{service}:") for name in statement["Action"]) and statement["Resource"] != "*":
+            resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            assert all("cruddur-post-confirmation" in resource for resource in resources)

@@ -50,10 +50,9 @@ class Users:
     @property
     def url(self) -> str:
         params = self.database.server.params
-        return (
-            f"postgresql://{self.role}:{quote('s3cret word', safe='')}@{params['host']}:{params['port']}"
-            f"/{self.database.name}"
-        )
+        tls = f"?sslmode={params['sslmode']}" if "sslmode" in params else ""
+        login = f"{self.role}:{quote('s3cret word', safe='')}"
+        return f"postgresql://{login}@{params['host']}:{params['port']}/{self.database.name}{tls}"
 
     def connect(self) -> psycopg.Connection[dict[str, Any]]:
         return psycopg.Connection[Any].connect(self.url, autocommit=True, row_factory=dict_row)

@@ -258,6 +258,7 @@ def test_a_locked_table_is_given_up_within_lambdas_time(
         ("postgres://u:p@db.rds.amazonaws.com/x?sslrootcert=/home/me/.local/ca.pem", "verify-full", "rds-ca.pem"),
         ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=verify-ca", "verify-ca", "rds-ca.pem"),
         ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=require", "require", None),
+        ("postgres://u:p@db.proxy-abc.ca-central-1.rds.amazonaws.com/x?sslrootcert=system", "verify-full", "system"),
         ("postgres://u:p@rds.amazonaws.com.example.org/x", None, None),
         ("postgres://u:p@localhost/x", None, None),
         ("postgres:///x", None, None),

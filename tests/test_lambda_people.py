@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from functions.post_confirmation.people import Outcome, Person, Unusable, key, store
-from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, person
+from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, made, person
+from tests.fix_suppliers import Database
 
 SUB = "5f0c6a1e-8d0b-4b7e-9a53-0d8a4e7b1c01"
 
@@ -248,6 +249,20 @@ def test_no_text_becomes_sql_whatever_the_database_is_set_to(users: Users, setti
         assert store(conn, person(1, display_name=evil, handle=evil, email=evil)) == Outcome(inserted=True)
     [row] = users.rows()
     assert (row["display_name"], row["handle"], row["email"]) == (evil, evil, evil)
+
+
+def test_each_version_of_postgres_will_do(database: Database) -> None:
+    with made(database, PLAIN) as users, users.connect() as conn, database.connect() as other:
+        assert store(conn, person(1)).word == "inserted"
+        assert store(conn, person(1)).word == "present"
+        assert store(conn, person(2, handle="handle1", email=None)).changed == ("handle", "email")
+        with other.transaction():
+            other.execute("lock table public.users in access exclusive mode")
+            begun = time.monotonic()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                store(conn, person(3), timeout=0.5)
+            assert 0.4 < time.monotonic() - begun < 2
+        assert store(conn, person(3)).inserted
 
 
 def test_the_timeouts_end_with_the_transaction(users: Users) -> None:

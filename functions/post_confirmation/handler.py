@@ -167,8 +167,10 @@ def parameters(url: str) -> dict[str, Any]:
     params.pop("connect_timeout", None)
     if str(params.get("host") or "").lower().rstrip(".").endswith(".rds.amazonaws.com"):
         params["sslmode"] = params.get("sslmode") or "verify-full"
-        if str(params["sslmode"]).startswith("verify") and not Path(str(params.get("sslrootcert"))).is_file():
-            params["sslrootcert"] = str(CERTIFICATES)  # a path of the machine that made the URL is none here
+        root = str(params.get("sslrootcert"))
+        # a path of the machine that made the URL is none here
+        if str(params["sslmode"]).startswith("verify") and root != "system" and not Path(root).is_file():
+            params["sslrootcert"] = str(CERTIFICATES)
     return {name: value for name, value in params.items() if value is not None}
 
 

@@ -283,6 +283,9 @@ def test_another_python_is_looked_for_on_the_path_and_behind_pyenvs_shims(
     assert interpreters.find("3.96") is None
     assert interpreters.find("3.95") == tmp_path / "bin/python3.95"
     assert interpreters.find("3.94") is None
+    (tmp_path / "bin/python3.92").write_bytes(b"\x7fELF for another machine")
+    (tmp_path / "bin/python3.92").chmod(0o755)
+    assert interpreters.find("3.92") is None
     assert interpreters.find("3.93") is None
 
 

@@ -218,6 +218,17 @@ def test_what_cannot_be_changed_is_raised_and_leaves_nothing_behind(
         assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
+def test_a_table_that_refuses_every_handle_is_given_up(users: Users) -> None:
+    users.database.do(
+        "create function no() returns trigger language plpgsql as"
+        " $$ begin raise 'no' using errcode = 'unique_violation'; end $$;"
+        "create trigger no before insert on public.users for each row execute function no()"
+    )
+    with users.connect() as conn, pytest.raises(psycopg.errors.UniqueViolation, match="no handle was found"):
+        store(conn, person())
+    assert users.rows() == []
+
+
 def test_the_role_may_do_no_more_than_it_needs(users: Users) -> None:
     with users.connect() as conn:
         for statement in ("update public.users set handle = 'x'", "delete from public.users", "select from activities"):

@@ -94,7 +94,7 @@ class Database:
                 return store(self.connection, person, timeout=max(0.1, deadline - time.monotonic()))
             except psycopg.Error as error:
                 self.close()
-                if time.monotonic() + pause >= deadline or not (kept or heals(error)):
+                if time.monotonic() + pause >= deadline or not heals(error):
                     raise
             if not kept:  # one that died since the last event says nothing about the server
                 time.sleep(pause)

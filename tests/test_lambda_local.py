@@ -22,6 +22,8 @@ from ops.lambdas.runtime_api import Sandbox
 from tests.fix_people import Users, event
 
 RUNNING = interpreters.RUNNING
+PATIENT = 60.0
+"""Seconds for a sandbox where the clock is not what is tested: a busy machine may take long to start one."""
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +82,7 @@ def test_the_packaged_function_stores_who_signs_up(
 @pytest.mark.parametrize("path", sorted(package.EVENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_each_sample_event_goes_through(parts: local.Parts, users: Users, path: Path) -> None:
     sample = json.loads(path.read_text(encoding="utf-8"))
-    with closing(Sandbox(parts, {"CONNECTION_URL": users.url})) as sandbox:
+    with closing(Sandbox(parts, {"CONNECTION_URL": users.url}, PATIENT)) as sandbox:
         assert sandbox.invoke(sample).returned == sample
     assert len(users.rows()) == (path.stem != "forgot-password")
 
@@ -106,14 +108,14 @@ def test_nothing_that_is_installed_here_stands_in_for_the_layer(
     parts: local.Parts, users: Users, tmp_path: Path
 ) -> None:
     empty = replace(parts, layer=archive.write({"python/nothing.txt": b""}, tmp_path / "layer.zip"))
-    with closing(Sandbox(empty, {"CONNECTION_URL": users.url})) as sandbox:
+    with closing(Sandbox(empty, {"CONNECTION_URL": users.url}, PATIENT)) as sandbox:
         answer = sandbox.invoke(event(1))
     assert log(answer)["reason"] == "the layer brings no psycopg for this Python and processor"
     assert answer.returned == event(1)
 
 
 def test_a_sandbox_keeps_its_connection_between_events(parts: local.Parts, users: Users) -> None:
-    with closing(Sandbox(parts, {"CONNECTION_URL": users.url})) as sandbox:
+    with closing(Sandbox(parts, {"CONNECTION_URL": users.url}, PATIENT)) as sandbox:
         first = sandbox.invoke(event(1))
         assert sandbox.process is not None
         pid = sandbox.process.pid
@@ -155,12 +157,12 @@ def test_what_the_function_is_told_is_lambdas(other: Other) -> None:
     ],
 )
 def test_a_function_that_fails_is_a_line_and_leaves_nothing_running(other: Other, code: str, said: str) -> None:
-    seconds = 1.0 if "within" in said else 5.0
+    seconds = 1.0 if "within" in said else PATIENT
     with closing(Sandbox(other(code), {}, seconds)) as sandbox:
         begun = time.monotonic()
         with pytest.raises(Problem, match=said):
             sandbox.invoke({"x": "1"})
-        assert time.monotonic() - begun < seconds + 1
+        assert time.monotonic() - begun < seconds + 3
         assert sandbox.process is None
         folder = sandbox.folder
     assert not folder.exists()
@@ -177,20 +179,23 @@ def test_after_a_failure_the_next_event_starts_another_sandbox(other: Other) -> 
         "    if event == 'hang': time.sleep(60)\n"
         "    return event\n"
     )
-    with closing(Sandbox(other(code), {}, 1.5)) as sandbox:
+    with closing(Sandbox(other(code), {}, PATIENT)) as sandbox:
         for number, word in enumerate(["end", "hang", "raise", "end"]):
+            sandbox.seconds = PATIENT
             assert sandbox.invoke(number).returned == number
+            sandbox.seconds = 1.5 if word == "hang" else PATIENT
             with pytest.raises(Problem) as raised:
                 sandbox.invoke(word)
             assert f"got {word}" in str(raised.value)
             assert f"got {number}" not in str(raised.value)
+        sandbox.seconds = PATIENT
         answer = sandbox.invoke("last")
         assert (answer.returned, answer.logs) == ("last", ("got last",))
 
 
 def test_a_surrogate_that_json_can_tell_comes_back(parts: local.Parts, users: Users) -> None:
     sent = event(1, name="\ud800 x", preferred_username="y\udfff")
-    with closing(Sandbox(parts, {"CONNECTION_URL": users.url})) as sandbox:
+    with closing(Sandbox(parts, {"CONNECTION_URL": users.url}, PATIENT)) as sandbox:
         assert sandbox.invoke(sent).returned == sent
     assert [row["display_name"] for row in users.rows()] == ["? x"]
 

@@ -113,6 +113,7 @@ def function(users: Users, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
     """The handler as in a new sandbox, with CONNECTION_URL; its connection is closed after."""
     monkeypatch.setenv("CONNECTION_URL", users.url)
     monkeypatch.setattr(handler, "database", handler.Database())
+    monkeypatch.setattr(handler, "starting", float("-inf"))
     yield users
     handler.database.jobs.put(None)
     handler.database.close()

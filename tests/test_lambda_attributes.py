@@ -49,6 +49,7 @@ def table(request: pytest.FixtureRequest, make_users: Make, monkeypatch: pytest.
     users = make_users(request.param)
     monkeypatch.setenv("CONNECTION_URL", users.url)
     monkeypatch.setattr(handler, "database", handler.Database())
+    monkeypatch.setattr(handler, "starting", float("-inf"))
     yield users
     handler.database.jobs.put(None)
     handler.database.close()

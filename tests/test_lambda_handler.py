@@ -250,6 +250,37 @@ def test_a_locked_table_is_given_up_within_lambdas_time(
 
 
 @pytest.mark.parametrize(
+    ("seconds", "spent", "allowed"),
+    [
+        (5, float("inf"), 4.5),
+        (5, 1.0, 3.5),
+        (5, 4.9, 0.1),
+        (5, 5.0, 4.5),
+        (3, 0.5, 2.5),
+        (3, 3.0, 1.5),
+        (0.2, 1.0, 0.1),
+        (30, 9.0, 4.5),
+    ],
+)
+def test_the_start_of_a_sandbox_is_taken_off_cognitos_clock(seconds: float, spent: float, allowed: float) -> None:
+    assert handler.allowed(Context(seconds), spent) == pytest.approx(allowed, abs=0.01)
+    assert handler.allowed(None, spent) == pytest.approx(
+        allowed if seconds >= 5 else handler.allowed(Context(5), spent)
+    )
+
+
+def test_only_the_first_event_pays_for_the_start(
+    function: Users, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONNECTION_URL", "postgresql://u@127.0.0.1:1/x")
+    monkeypatch.setattr(handler, "starting", time.monotonic() - 3)
+    handler.handler(event(1), Context(5))
+    assert told(capsys)["ms"] < 1400
+    handler.handler(event(1), Context(3))
+    assert told(capsys)["ms"] > 1500
+
+
+@pytest.mark.parametrize(
     ("url", "sslmode", "root"),
     [
         ("postgresql://u:p@db.abc.ca-central-1.rds.amazonaws.com/x", "verify-full", "rds-ca.pem"),

@@ -11,7 +11,7 @@ from botocore.stub import ANY, Stubber
 from config.settings import Settings
 from ops.aws import Aws
 from ops.errors import InProgress, Problem
-from ops.lambdas import archive, function
+from ops.lambdas import archive, function, waiting
 from ops.lambdas.plan import Plan
 from tests.fix_aws import Configure, Front, Hands
 from tests.fix_lambda import NAME
@@ -94,7 +94,7 @@ def test_a_role_that_stays_unknown_is_a_failure_in_the_end(made: Bare, built: ar
             stub.add_client_error("create_function", "InvalidParameterValueException", UNASSUMED)
         with pytest.raises(made.client("lambda").exceptions.InvalidParameterValueException):
             ensure(made, None, built)
-    assert function.FRESH < sum(made.hands.slept) < function.FRESH + 5
+    assert waiting.FRESH < sum(made.hands.slept) < waiting.FRESH + 5
 
 
 def test_another_refusal_is_one_at_once(made: Bare, built: archive.Artifact) -> None:

@@ -243,6 +243,20 @@ def test_a_setting_that_aws_changes_on_the_way_is_put_back(deployed: Stage) -> N
     assert deployed.described(pool_id) == before
 
 
+def test_somebody_elses_trigger_right_after_is_said(deployed: Stage) -> None:
+    pool_id = deployed.make_pool()
+    client = deployed.client("cognito-idp")
+
+    def overtake(call: Call) -> None:
+        if call.action == "UpdateUserPool":
+            deployed.cloud.after = lambda _: None
+            client.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": OTHER})
+
+    deployed.cloud.after = overtake
+    with pytest.raises(Problem, match=rf"calls {OTHER}: somebody else has set it"):
+        deployed.attach(pool_id)
+
+
 def test_a_run_that_was_cut_off_before_its_proof_is_proved_by_the_next(deployed: Stage) -> None:
     pool_id = deployed.make_pool(**FULL)
     app = {"MfaConfiguration": "OPTIONAL", "SoftwareTokenMfaConfiguration": {"Enabled": True}}
@@ -258,7 +272,7 @@ def test_a_run_that_was_cut_off_before_its_proof_is_proved_by_the_next(deployed:
     with pytest.raises(Problem, match=r"cut off.*UserPoolTier.*remove that file"):
         deployed.attach(pool_id)
     backup.unlink()
-    assert deployed.attach(pool_id) == ["permission"]
+    assert deployed.attach(pool_id) == []
 
 
 def test_somebody_elses_change_meanwhile_is_read_anew(deployed: Stage) -> None:
@@ -314,7 +328,7 @@ def test_a_second_factor_that_was_lost_is_put_back(stage: Stage) -> None:
         stub.add_response("set_user_pool_mfa_config", {}, {**ANY_ID, **mfa})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(at, "read", lambda: POOL)
-            at.prove(POOL, mfa, stage.root / "backup")
+            at.prove(POOL, mfa, None, stage.root / "backup")
         stub.assert_no_pending_responses()
 
 

@@ -23,7 +23,7 @@ def layer(c: Context, publish: bool = False) -> None:
     built = layer.build(lam.python, lam.architecture, package.folder(found))
     say(f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}, sha256:{built.sha256}")
     if publish:
-        publishing.ensure(aws(found), lam, built, Plan())
+        result(publishing.ensure(aws(found), lam, built, Plan()))
     else:
         result(str(built.path))
 

@@ -7,24 +7,16 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from ops.aws import Aws, code
-from ops.console import progress, say
-from ops.errors import InProgress, Problem
+from ops.aws import Aws
+from ops.errors import Problem
 from ops.lambdas.archive import Artifact
 from ops.lambdas.plan import Plan
+from ops.lambdas.waiting import Configuration, busy, patiently, settled
 from ops.rds import tags
 from ops.rds.waiting import Clock
 
 URL = "CONNECTION_URL"
-POLL = 1.0
-"""Seconds between two looks at a function that is being made or changed."""
-FRESH = 150.0
-"""Seconds for which IAM may not know yet what it has just been told."""
-# What Lambda says of a role that is only too fresh; of others it says other things
-TOO_FRESH = ("cannot be assumed by Lambda", "does not have permissions to call CreateNetworkInterface")
-BUSY = ("is in progress", "is currently in the following state: Pending")
-
-Configuration = Mapping[str, Any]
+"""The variable by which the function knows its database."""
 
 
 def find(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
@@ -194,9 +186,8 @@ def changed(
         try:
             act(FunctionName=lam.function, **fields, **seen)
         except aws.client("lambda").exceptions.ResourceConflictException as error:
-            if not any(text in str(error) for text in BUSY):
-                raise
-            revision = settled(aws, lam, clock, failed=True).get("RevisionId")
+            if busy(error):
+                revision = settled(aws, lam, clock, failed=True).get("RevisionId")
             raise
 
     try:
@@ -204,64 +195,3 @@ def changed(
     except aws.client("lambda").exceptions.PreconditionFailedException as error:
         raise Problem(f"{lam.function} was just changed by somebody else: run this again, it looks anew") from error
     return settled(aws, lam, clock)
-
-
-def patiently(act: Callable[[], None], clock: Clock) -> None:
-    """Do it again while AWS refuses because it is not ready yet: by its message, since the code stands for real faults too."""
-    from botocore.exceptions import ClientError
-
-    begun = clock.monotonic()
-    told = False
-    while True:
-        try:
-            act()
-            return
-        except ClientError as error:
-            fresh = code(error) == "InvalidParameterValueException" and any(text in str(error) for text in TOO_FRESH)
-            busy = code(error) == "ResourceConflictException" and any(text in str(error) for text in BUSY)
-            if not (fresh or busy) or clock.monotonic() - begun > FRESH:
-                raise
-            if not told:
-                say("waiting until AWS knows the role everywhere" if fresh else "waiting for another change to end")
-                told = True
-        clock.sleep(POLL * 2)
-
-
-def settled(aws: Aws, lam: Lambda, clock: Clock, *, failed: bool = False) -> Configuration:
-    """Return the configuration when the function is made, and its last change in force, or `failed` as well.
-
-    Raises `Problem` with AWS's reason where that failed, `InProgress` at the limit.
-    """
-    client, begun, limit = aws.client("lambda"), clock.monotonic(), lam.wait_minutes * 60
-    with progress(limit) as show:
-        while True:
-            now: Configuration = client.get_function_configuration(FunctionName=lam.function)
-            doing, wrong = state(now)
-            if wrong and not (failed and now.get("State") != "Failed"):
-                raise Problem(wrong)
-            if not doing:
-                return now
-            elapsed = clock.monotonic() - begun
-            if elapsed >= limit:
-                raise InProgress(
-                    f"{lam.function} is still {doing} after {lam.wait_minutes:g} minutes (lambda.wait_minutes): "
-                    "run this again to go on waiting"
-                )
-            show(f"{lam.function} is {doing}", elapsed)
-            clock.sleep(POLL)
-
-
-def state(now: Configuration) -> tuple[str, str]:
-    """Return what AWS is doing with the function, and what went wrong; each empty where there is nothing of it."""
-    name = now["FunctionName"]
-    if now.get("State") == "Pending":
-        return "being made", ""
-    if now.get("State") == "Failed":
-        why = f"{now.get('StateReasonCode')}: {now.get('StateReason')}"
-        return "", f"AWS could not make {name} ({why}): mend that, then inv lambda.delete and inv lambda.deploy"
-    if now.get("LastUpdateStatus") == "InProgress":
-        return "being changed", ""
-    if now.get("LastUpdateStatus") == "Failed":
-        why = f"{now.get('LastUpdateStatusReasonCode')}: {now.get('LastUpdateStatusReason')}"
-        return "", f"AWS could not change {name} ({why}): mend that, then run this again"
-    return "", ""

@@ -104,7 +104,8 @@ def grants(at: Place, conn: Connection[DictRow], known: dict[str, Any], plan: Pl
     if not statements:
         plan.same("database rights", what)
         return
-    plan.update("database rights", what, lambda: conn.execute(sql.SQL("; ").join(statements)), None)
+    act = plan.update if known["there"] else plan.create
+    act("database rights", what, lambda: conn.execute(sql.SQL("; ").join(statements)), None)
 
 
 def url(at: Place, host: str, port: int, word: str) -> Target:

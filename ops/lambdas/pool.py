@@ -34,13 +34,13 @@ Facts = dict[str, Any]
 
 def identifier(settings: Settings, given: str) -> str:
     """Return the pool's id: --pool, else a variable; its ARN will do too."""
-    name = "--pool" if given else next((name for name in VARIABLES if settings.vars.get(name)), VARIABLES[0])
+    name = next((name for name in VARIABLES if settings.vars.get(name)), VARIABLES[0])
     text = given or settings.vars.get(name)
     if not text:
         raise Misconfigured(f"no user pool: set {VARIABLES[0]}, like ca-central-1_AbCdEfGhI, or give --pool")
     text = text.rpartition("/")[2] if text.startswith("arn:") else text
     if not re.fullmatch(r"[\w-]+_[0-9a-zA-Z]+", text):
-        raise Misconfigured(f"{name}: {text} is no id of a user pool, like ca-central-1_AbCdEfGhI")
+        raise Misconfigured(f"{'--pool' if given else name}: {text} is no id of a user pool, like ca-central-1_AbCdEfGhI")
     return text
 
 
@@ -121,16 +121,19 @@ class Pool:
                     raise
                 say("somebody else is changing the pool: reading it anew")
                 self.sleep(PAUSE)
-        self.prove(before, mfa, backup)
+        self.prove(before, mfa, arn, backup)
         backup.rename(backup.with_name(backup.name.replace(UNPROVED, "")))
 
-    def prove(self, before: Facts, mfa: Facts, backup: Path) -> None:
+    def prove(self, before: Facts, mfa: Facts, arn: str | None, backup: Path) -> None:
         """Compare the pool with what it was; what differs is put back."""
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
-        changed = differing(before, self.read(), self.model)
-        if not changed:
+        after = self.read()
+        changed = differing(before, after, self.model)
+        if not changed and trigger(after) == arn:
             return
+        if not changed:
+            raise Problem(f"the pool {self.id} calls {trigger(after) or 'nothing'}: somebody else has set it just now")
         self.write(before, trigger(before))
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
@@ -226,9 +229,7 @@ def fitted(value: Any, shape: Any) -> Any:
         return {key: fitted(inner, shape.members[key]) for key, inner in value.items() if key in shape.members}
     if shape.type_name == "list" and isinstance(value, list):
         return [fitted(inner, shape.member) for inner in value]
-    if shape.type_name == "map" and isinstance(value, Mapping):
-        return {key: fitted(inner, shape.value) for key, inner in value.items()}
-    return value
+    return value  # also of a map, whose keys are the user's own
 
 
 def differing(before: Facts, after: Facts, model: Any, but: str = TRIGGER) -> list[str]:

@@ -9,7 +9,7 @@ from config.targets import parse
 from ops.aws import Aws, errors, explain
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import attach, deploy, function, logs, network, package, pool, publish, role
+from ops.lambdas import attach, deploy, function, logs, network, package, pool, publish, role, waiting
 from ops.rds import instance, tags
 from ops.rds.waiting import Row
 
@@ -21,7 +21,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
     if found is None:
         raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
     have, drift = found["Configuration"], list[str]()
-    doing, wrong = function.state(have)
+    doing, wrong = waiting.state(have)
     if wrong:
         drift.append(wrong)
     arn, redeploy = str(have["FunctionArn"]), "inv lambda.deploy puts it right"
@@ -38,6 +38,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
         "changed": have["LastModified"],
         "layers": function.layers(have),
         "vpc": (have.get("VpcConfig") or {}).get("VpcId"),
+        "code": None,
         "database": login(have, row, drift),
         "logs": None,
         "trigger": None,
@@ -50,7 +51,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
         drift.append(f"Handler is {have.get('Handler')}: {redeploy}")
     if shown["architecture"] != lam.architecture:
         drift.append(f"architecture is {shown['architecture']}, the settings say {lam.architecture}: {redeploy}")
-    code(settings, have, drift)
+    shown["code"] = code(settings, have, drift)
     layer(aws, settings, have, drift)
     placed(aws, settings, have, row, drift)
     if role.find(aws, lam.role) is None:
@@ -72,7 +73,7 @@ def ends(runtime: str, drift: list[str]) -> str | None:
     return end or None
 
 
-def login(have: function.Configuration, row: Row | None, drift: list[str]) -> str | None:
+def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> str | None:
     """Return the database of the function, password masked."""
     text = function.environment({"Configuration": have}).get(function.URL, "")
     try:
@@ -89,14 +90,19 @@ def login(have: function.Configuration, row: Row | None, drift: list[str]) -> st
     return target.url()
 
 
-def code(settings: Settings, have: function.Configuration, drift: list[str]) -> None:
-    """Compare the code with what would be packaged here; without the certificates it cannot be."""
-    bundle = package.certificates(settings)
-    if have.get("CodeSha256") != package.build(bundle, package.folder(settings)).code_sha256:
-        drift.append("the code is not what is here: inv lambda.deploy puts it right")
+def code(settings: Settings, have: waiting.Configuration, drift: list[str]) -> str:
+    """Compare the code with what would be packaged here, where the certificates for that can be had."""
+    try:
+        here = package.build(package.certificates(settings), package.folder(settings))
+    except Problem as error:
+        return f"not compared ({error})"
+    if have.get("CodeSha256") == here.code_sha256:
+        return "as it is here"
+    drift.append("the code is not what is here: inv lambda.deploy puts it right")
+    return "differs"
 
 
-def layer(aws: Aws, settings: Settings, have: function.Configuration, drift: list[str]) -> None:
+def layer(aws: Aws, settings: Settings, have: waiting.Configuration, drift: list[str]) -> None:
     """See that the function has the layer that was published last."""
     lam = settings.lambdas
     own = [arn for arn in function.layers(have) if function.is_ours(arn, lam)]
@@ -109,7 +115,7 @@ def layer(aws: Aws, settings: Settings, have: function.Configuration, drift: lis
         drift.append(f"the function has {own[0]}, which is not the newest: inv lambda.deploy puts it right")
 
 
-def placed(aws: Aws, settings: Settings, have: function.Configuration, row: Row | None, drift: list[str]) -> None:
+def placed(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, drift: list[str]) -> None:
     """See that the function is beside the instance and let in at its door."""
     if row is None:
         drift.append(f"there is no instance {settings.rds.identifier}: inv rds.create")

@@ -163,6 +163,18 @@ def speaking() -> Iterator[None]:
         raise explain(error) from error
 
 
+@contextlib.contextmanager
+def unless(*codes: str) -> Iterator[None]:
+    """Take a refusal with one of these codes for well: what was to be done is done, as by a request whose answer was lost."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code(error) not in codes:
+            raise
+
+
 def errors() -> tuple[type[Exception], ...]:
     """Return everything that a call of botocore's raises."""
     from botocore.exceptions import BotoCoreError, ClientError

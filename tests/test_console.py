@@ -139,3 +139,28 @@ def test_nobody_is_there_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", None)
     assert not console.interactive()
     assert console.ask_secret("?") == ""
+
+
+def test_a_long_count_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with console.counting(10, "users") as show:
+        show(1)  # too soon
+        monkeypatch.setattr(console, "SELDOM", 0.0)
+        show(3)
+        show(12)
+    assert capsys.readouterr().err.splitlines() == ["3 of about 10 users", "12 of about 12 users"]
+
+
+def test_a_long_count_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.counting(10, "users") as show:
+        show(5)
+    assert "users" in screen.getvalue()
+    assert "/10" in screen.getvalue()

@@ -197,3 +197,30 @@ def test_delete_cut_at_any_write_and_run_again_leaves_nothing(stage: Stage, how:
         if not reached():
             break
     assert number == 9  # trigger, permission, function, rule, group, role 3
+
+
+@pytest.mark.slow
+def test_an_answer_that_was_lost_is_no_failure_when_botocore_repeats_the_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is carried out twice: the second finds it done."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    monkeypatch.setattr(stage.cloud, "clients", {})
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    lost: set[str] = set()
+
+    def lose(call: Call) -> Any:
+        if not call.writes or call.action in lost or "layers" in call.action:  # a version more harms nobody
+            return None
+        lost.add(call.action)
+        return error("InternalFailure", "503 Service Unavailable")
+
+    stage.cloud.after = lose
+    stage.deploy()
+    whole(stage)
+    pool_id = stage.make_pool()
+    stage.attach(pool_id)
+    stage.detach(pool_id)
+    delete.run(stage.settings(), stage.aws, stage.hands.clock, confirm=stage.name)
+    assert (roles(stage), own(stage), door(stage)) == ([], [], [])
+    assert len(lost - {"CreateUserPool"}) == 17

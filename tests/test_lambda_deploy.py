@@ -201,6 +201,28 @@ def test_rights_beyond_its_own_are_taken_away(stage: Stage) -> None:
     assert sorted(row["privilege_type"] for row in rows) == login.GRANTED
 
 
+def test_the_subnets_are_those_of_the_instances_subnet_group(stage: Stage) -> None:
+    rds, ec2 = stage.client("rds"), stage.client("ec2")
+    two = sorted(subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"])[1:]
+    rds.create_db_subnet_group(DBSubnetGroupName="two", DBSubnetGroupDescription="two", SubnetIds=two)
+    rds.delete_db_instance(DBInstanceIdentifier="cruddur-db-instance", SkipFinalSnapshot=True)
+    rds.create_db_instance(
+        DBInstanceIdentifier="cruddur-db-instance", DBInstanceClass="db.t4g.micro", Engine="postgres", AllocatedStorage=20,
+        MasterUsername="postgres", MasterUserPassword="not-used-here", Port=stage.database.server.port,
+        VpcSecurityGroupIds=[door(stage)], DBSubnetGroupName="two",
+    )  # fmt: skip
+    stage.deploy()
+    assert sorted(stage.function()["Configuration"]["VpcConfig"]["SubnetIds"]) == two
+
+
+def test_a_group_of_our_name_that_is_not_ours_is_refused(stage: Stage) -> None:
+    ec2 = stage.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    ec2.create_security_group(GroupName=f"lambda-{NAME}", Description="theirs", VpcId=vpc)
+    with pytest.raises(Problem, match=rf"is called lambda-{NAME} and is not ours: .*tag it ManagedBy=inv"):
+        stage.deploy()
+
+
 def test_a_function_or_role_made_by_hand_is_refused_and_adopted_on_demand(stage: Stage) -> None:
     iam, client = stage.client("iam"), stage.client("lambda")
     trust = {

@@ -15,6 +15,7 @@ from ops import console
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import archive, delete, invoke, logs, publish, status
 from ops.lambdas.plan import Plan
+from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
 
 ARN = f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}"
@@ -295,6 +296,38 @@ def test_a_group_that_is_still_held_is_waited_for(deployed: Stage, capsys: pytes
     assert sum(deployed.hands.slept) == 79 * 15
     deployed.cloud.before = lambda _: None
     end(deployed)
+
+
+# --- the command line ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("lambda.attach", "no user pool: set AWS_COGNITO_USER_POOL_ID"),
+        ("lambda.sync-users --pool nothing", "--pool: nothing is no id"),
+        ("lambda.invoke --target local", "--target goes with --local"),
+        ("lambda.invoke --local --event nothing", "--event nothing: no such file, and no sample"),
+        ("lambda.logs --minutes soon", "--minutes soon: give a whole number"),
+        ("lambda.status", "no AWS region: set AWS_DEFAULT_REGION"),
+    ],
+)
+def test_what_is_given_wrong_is_one_line_and_exit_2(inv: Cli, line: str, message: str) -> None:
+    region = {} if "region" in message else {"AWS_DEFAULT_REGION": "ca-central-1"}
+    done = inv(*line.split(), env=region)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_local_database_needs_no_aws(inv: Cli, stage: Stage) -> None:
+    """The roots for RDS are packaged all the same."""
+    inv.ok("db.setup")
+    roots = {"PROD_DB_SSLROOTCERT": str(stage.certificates)}
+    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=roots, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert '"outcome": "inserted"' in done.stderr
+    assert json.loads(done.stdout)["triggerSource"] == "PostConfirmation_ConfirmSignUp"
 
 
 # --- settings -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from ops.aws import Aws, code
+from ops.aws import Aws, unless
 from ops.console import say
 from ops.errors import Problem
 from ops.lambdas import function, pool
@@ -145,9 +145,5 @@ def permit(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
 
 
 def forbid(aws: Aws, lam: Lambda, name: str) -> None:
-    client = aws.client("lambda")
-    try:
-        client.remove_permission(FunctionName=lam.function, StatementId=name)
-    except client.exceptions.ClientError as error:
-        if code(error) != "ResourceNotFoundException":
-            raise
+    with unless("ResourceNotFoundException"):
+        aws.client("lambda").remove_permission(FunctionName=lam.function, StatementId=name)

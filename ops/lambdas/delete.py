@@ -6,7 +6,7 @@ from typing import Any
 
 from config.settings import Settings
 from ops import console
-from ops.aws import Aws
+from ops.aws import Aws, unless
 from ops.console import say
 from ops.db.identity import SIGNUP
 from ops.errors import Problem, Refused
@@ -69,8 +69,5 @@ def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
 
 
 def gone(client: Any, name: str) -> None:
-    """Delete the function; one that is gone already is well too."""
-    try:
+    with unless("ResourceNotFoundException"):
         client.delete_function(FunctionName=name)
-    except client.exceptions.ResourceNotFoundException:
-        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from ops.aws import Aws, code
+from ops.aws import Aws, code, unless
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
@@ -127,15 +128,12 @@ def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
     ec2, lam = aws.client("ec2"), settings.lambdas
     pair = {"GroupId": group, "Description": f"inv lambda.deploy: {lam.function}"}
     permission = {"IpProtocol": "tcp", "FromPort": place.port, "ToPort": place.port, "UserIdGroupPairs": [pair]}
-    try:
+    with unless("InvalidPermission.Duplicate"):
         ec2.authorize_security_group_ingress(
             GroupId=place.door,
             IpPermissions=[permission],
             TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": mark(settings)}],
         )
-    except ec2.exceptions.ClientError as error:
-        if code(error) != "InvalidPermission.Duplicate":
-            raise
 
 
 def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -150,14 +148,13 @@ def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float],
         )
         for door in [str(found["GroupId"]) for page in entered for found in page["SecurityGroups"]]:
             for rule in [rule for rule in listed(aws, door) if rule.source == group_id]:
-                plan.remove(
-                    "rule",
-                    f"{rule.id} of {door}",
-                    lambda door=door, rule=rule: ec2.revoke_security_group_ingress(  # type: ignore[misc]
-                        GroupId=door, SecurityGroupRuleIds=[rule.id]
-                    ),
-                )
-        plan.remove("security group", group_id, lambda group_id=group_id: delete(ec2, group_id, sleep))  # type: ignore[misc]
+                plan.remove("rule", f"{rule.id} of {door}", functools.partial(shut, ec2, door, rule.id))
+        plan.remove("security group", group_id, functools.partial(delete, ec2, group_id, sleep))
+
+
+def shut(ec2: Any, door: str, rule_id: str) -> None:
+    with unless("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound"):
+        ec2.revoke_security_group_ingress(GroupId=door, SecurityGroupRuleIds=[rule_id])
 
 
 def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:

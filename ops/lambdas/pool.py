@@ -40,7 +40,7 @@ def identifier(settings: Settings, given: str) -> str:
         raise Misconfigured(f"no user pool: set {VARIABLES[0]}, like ca-central-1_AbCdEfGhI, or give --pool")
     text = text.rpartition("/")[2] if text.startswith("arn:") else text
     if not re.fullmatch(r"[\w-]+_[0-9a-zA-Z]+", text):
-        raise Misconfigured(f"{'--pool' if given else name}: {text} is no id of a user pool, like ca-central-1_AbCdEfGhI")
+        raise Misconfigured(f"{'--pool' if given else name}: {text} is no id like ca-central-1_AbCdEfGhI")
     return text
 
 

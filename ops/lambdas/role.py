@@ -7,7 +7,7 @@ from typing import Any
 
 from config.paths import ROOT
 from config.settings import Settings
-from ops.aws import Aws, code
+from ops.aws import Aws, unless
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
 from ops.rds import tags
@@ -176,14 +176,13 @@ def remove(aws: Aws, settings: Settings, plan: Plan) -> None:
 
     def act() -> None:
         for policy in policies(iam, name):
-            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+            with unless("NoSuchEntity"):
+                iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
         pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
         for inner in [inner for page in pages for inner in page["PolicyNames"]]:
-            iam.delete_role_policy(RoleName=name, PolicyName=inner)
-        try:
+            with unless("NoSuchEntity"):
+                iam.delete_role_policy(RoleName=name, PolicyName=inner)
+        with unless("NoSuchEntity"):
             iam.delete_role(RoleName=name)
-        except iam.exceptions.ClientError as error:
-            if code(error) != "NoSuchEntity":
-                raise
 
     plan.remove("role", name, act)

@@ -70,3 +70,23 @@ def test_what_is_named_after_the_function_is_limited_to_its_name(service: str) -
         if any(name.startswith(f"{service}:") for name in statement["Action"]) and statement["Resource"] != "*":
             resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
             assert all("cruddur-post-confirmation" in resource for resource in resources)
+
+
+def test_what_is_made_is_tagged_at_birth_and_only_what_is_tagged_is_changed() -> None:
+    for statement in policy():
+        for name in statement["Action"]:
+            groups = "security-group/" in str(statement["Resource"])
+            if name == "ec2:CreateSecurityGroup" and groups:
+                assert statement["Condition"] == {"StringEquals": {"aws:RequestTag/ManagedBy": "inv"}}
+            elif name == "ec2:CreateTags":
+                assert list(statement["Condition"]["StringEquals"]) == ["ec2:CreateAction"]
+            elif name.startswith("ec2:") and groups:
+                assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/ManagedBy": "inv"}}
+            elif name in ("iam:AttachRolePolicy", "iam:PassRole"):
+                assert statement["Condition"]
+
+
+def test_the_policy_fits_into_one_of_iams() -> None:
+    """A managed policy has at most 6,144 characters, blanks not counted."""
+    text = (SUITE / "config" / "policies" / "lambda.json").read_text(encoding="utf-8")
+    assert len("".join(text.split())) < 6144

@@ -39,6 +39,8 @@ REAL = {
     "DB_SG_ID": "sg-0123456789abcdef0",
     "DB_SG_RULE_ID": "sgr-0123456789abcdef0",
     "GITPOD_IP": "10.0.0.1",
+    "AWS_COGNITO_USER_POOL_ID": "ca-central-1_Real",
+    "AWS_USER_POOLS_ID": "ca-central-1_Real",
     "AWS_PROFILE": "real",
     "AWS_SESSION_TOKEN": "real",
     "AWS_ENDPOINT_URL_RDS": "http://127.0.0.1:1",

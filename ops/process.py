@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 # libpq's own variables would redirect or re-configure a child behind our back
 _INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
@@ -46,15 +47,19 @@ def run(
     argv: Sequence[str],
     env: Mapping[str, str],
     *,
-    stdin: IO[bytes] | None = None,
+    feed: Iterable[bytes] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run another program to its end and return what it printed."""
+    """Run another program to its end and return what it printed.
+
+    `feed` is its standard input; an error in making it kills the program before it sees the end.
+    """
+    feeder = Feeder(feed) if feed is not None else None
     with subprocess.Popen(
         list(argv),
         env=clean_environ(env),
-        stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        stdin=feeder.out if feeder else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
@@ -63,6 +68,8 @@ def run(
         errors="replace",
     ) as child:
         try:
+            if feeder:
+                feeder.start_for(child)
             out, err = child.communicate(timeout=timeout)
         except BaseException as stopped:
             if isinstance(stopped, KeyboardInterrupt):
@@ -72,4 +79,43 @@ def run(
                     child.communicate(timeout=PATIENCE)
             child.kill()
             raise
+    if feeder:
+        feeder.finish()
     return subprocess.CompletedProcess(list(argv), child.returncode, out, err)
+
+
+class Feeder(threading.Thread):
+    """Writes into a pipe what a program reads, piece by piece."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.pieces = pieces
+        self.out, self.end = os.pipe()
+        self.error: Exception | None = None
+        self.child: subprocess.Popen[str] | None = None
+
+    def start_for(self, child: subprocess.Popen[str]) -> None:
+        os.close(self.out)  # ours; when the program's is closed too, writing ends with an error
+        self.child = child
+        self.start()
+
+    def run(self) -> None:
+        assert self.child is not None
+        with open(self.end, "wb", buffering=0) as pipe:
+            try:
+                for piece in self.pieces:
+                    view = memoryview(piece)
+                    while view:
+                        view = view[pipe.write(view) :]
+            except BrokenPipeError:
+                pass  # it has stopped reading, and will say why
+            except Exception as error:  # raised again by finish()
+                self.error = error
+                self.child.kill()
+                self.child.wait()
+
+    def finish(self) -> None:
+        """Raise the error that the making of the pieces ended in."""
+        self.join()
+        if self.error:
+            raise self.error

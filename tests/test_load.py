@@ -21,7 +21,7 @@ from psycopg import Connection
 
 from ops.db import binaries, build, psql
 from ops.db.faults import columns, of_statement
-from ops.db.load import blocks, execute, plan
+from ops.db.load import batches, execute, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
 from ops.postgres import environment
@@ -346,12 +346,12 @@ def test_a_file_longer_than_a_block_is_all_or_nothing(one: Database) -> None:
     assert database.scalar("select count(*) from t") == 12000
 
 
-def test_blocks_are_whole_statements_of_about_a_megabyte() -> None:
+def test_batches_are_whole_statements_of_about_a_megabyte() -> None:
     size = 3 << 20
-    assert list(blocks([5], size)) == [(0, size)]
-    assert list(blocks([], size)) == []
+    assert list(batches([5], size)) == [(0, size)]
+    assert list(batches([], size)) == []
     starts = range(0, size, 1000)
-    parts = list(blocks(starts, size))
+    parts = list(batches(starts, size))
     assert len(parts) == 3
     assert parts[0][0] == 0
     assert parts[-1][1] == size

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ops.db import build
 from ops.db.faults import columns, excerpt
-from ops.db.script import Script, family, missing_variables, needs_psql, read, read_stdin, scan
+from ops.db.scan import scan
+from ops.db.script import Script, missing_variables, needs_psql, read, read_stdin
 from ops.errors import Misconfigured
 
 
@@ -156,7 +157,7 @@ def test_the_family_is_each_included_file_once(tmp_path: Path) -> None:
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    members = [m.path.name for m in family(read(tmp_path / "main.sql")) if m.path]
+    members = [m.path.name for m in read(tmp_path / "main.sql").members if m.path]
     assert members == ["main.sql", "a.sql", "b c.sql"]
 
 

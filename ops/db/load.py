@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ from ops import postgres
 from ops.console import say
 from ops.db import explain, faults, psql
 from ops.db.place import Place
-from ops.db.script import INCLUDE, Found, Script, family, missing_variables, needs_psql
+from ops.db.scan import Found
+from ops.db.script import INCLUDE, Script, missing_variables, needs_psql
+from ops.db.text import blocks
 from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
@@ -66,16 +68,15 @@ class Plan:
         return sorted([*self.own_transaction, *self.pointless, *newer], key=lambda found: found.start)
 
 
-def text(script: Script, blanks: Sequence[Found], start: int = 0, end: int | None = None) -> bytes:
-    """Return a part of a script, as long as it was in lines and characters."""
-    parts, at = [], start
-    end = len(script.data) if end is None else end
+def pieces(script: Script, blanks: Sequence[Found], start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """Yield a part of a script, as long as it was in lines and characters."""
+    at, end = start, len(script.data) if end is None else end
     for found in blanks:
         if start <= found.start < end:
-            blank = re.sub(r"[^\n]", " ", script.data[found.start : found.end].decode())
-            parts += [script.data[at : found.start], blank.encode()]
+            yield from blocks(script.data, at, found.start)
+            yield re.sub(r"[^\n]", " ", script.data[found.start : found.end].decode()).encode()
             at = found.end
-    return b"".join([*parts, script.data[at:end]]) if parts else script.data[start:end]
+    yield from blocks(script.data, at, end)
 
 
 def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") -> Plan:
@@ -86,7 +87,7 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
     """
     own: list[Found] = []
     extensions = []
-    for member in family(script):
+    for member in script.members:
         for use in missing_variables(member, variables):
             if member is script:
                 raise Misconfigured(
@@ -187,20 +188,44 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "")
     psql goes there, with its own connection to the same database.
     """
     blanks = plan.blanks(conn.info.server_version)
-    if plan.by_psql:
-        whole = text(plan.script, blanks) if blanks or plan.script.path is None else None
-        psql.run(place, conn.info.dbname, plan, whole, f"{RESET}; {after}")
-        return
+    try:
+        if plan.by_psql:
+            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"{RESET}; {after}")
+        else:
+            by_query(conn, plan.script, blanks, after)
+    except Problem:
+        plan.script.check()  # an error in a text that was being written to is none of the user's
+        raise
+
+
+def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], after: str) -> None:
+    """Load a script over the connection, in a transaction of its own."""
     conn.add_notice_handler(tell)
     try:
         with conn.transaction():
-            execute(conn, plan.script, blanks)
-            checked(conn, plan.script)
+            execute(conn, script, blanks)
+            script.check()
+            checked(conn, script)
             conn.execute(RESET)
             if after:
                 conn.execute(after.encode())
     finally:
         conn.remove_notice_handler(tell)
+
+
+def feed(script: Script, blanks: Sequence[Found]) -> Iterable[bytes] | None:
+    """Return what psql reads by standard input, or None where it is to open the file itself.
+
+    Its commands may read standard input, or name files beside the script.
+    """
+    if script.commands and script.path and not blanks:
+        return None
+
+    def until_checked() -> Iterator[bytes]:
+        yield from pieces(script, blanks)
+        script.check()
+
+    return until_checked()
 
 
 def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) -> None:
@@ -216,8 +241,8 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
     starts = [start for start in script.contents.statements if start not in skip]
     done = 0
     try:
-        for begin, end in blocks(starts, len(script.data)):
-            conn.pgconn.send_query(text(script, blanks, begin, end))
+        for begin, end in batches(starts, len(script.data)):
+            conn.pgconn.send_query(b"".join(pieces(script, blanks, begin, end)))
             for error in results(conn.pgconn):
                 if error:
                     raise faults.of_statement(script, error, starts[done : done + 2], begin)
@@ -242,7 +267,7 @@ def checked(conn: Connection[DictRow], script: Script) -> None:
         raise faults.pointed(script, -1, error.diag, "") from None
 
 
-def blocks(starts: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+def batches(starts: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
     """Yield where each part of a script begins and ends that is sent at once."""
     begin = 0
     for start in starts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from ops import postgres, process
 from ops.console import say
 from ops.db import binaries, faults
 from ops.db.place import Place
-from ops.db.script import Script, family
+from ops.db.script import Script
+from ops.db.text import line_end
 from ops.errors import Problem
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def program(*, tls: bool) -> str | None:
     return shutil.which("psql")
 
 
-def run(place: Place, dbname: str, plan: Plan, whole: bytes | None, after: str) -> None:
+def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, after: str) -> None:
     """Give a script to psql: one transaction, stop on the first error.
 
-    `whole` is what to send in place of the file, if it differs; `after` is SQL for the end.
+    `feed` is the text to send; None: psql opens the file. `after` is SQL for the end.
     """
     client = program(tls=bool(place.conn.pgconn.ssl_in_use))
     assert client is not None  # check_client has seen it
@@ -52,19 +53,16 @@ def run(place: Place, dbname: str, plan: Plan, whole: bytes | None, after: str) 
     for name, value in plan.variables.items():
         argv += ["-v", f"{name}={value}"]
     argv += ["-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
-    with tempfile.TemporaryFile() as stdin:
-        if whole is None:
-            argv += ["-f", str(plan.script.path)]
-        else:
-            stdin.write(whole)
-            stdin.seek(0)
-            argv += ["-f", "-"]
-        # Also tells a transaction that failed while the file had ON_ERROR_STOP off
-        argv += ["-c", after]
-        env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
-        env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
-        env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
-        done = process.run(argv, env, stdin=stdin)
+    if feed is None:
+        for member in plan.script.members:
+            member.check_path()
+    argv += ["-f", str(plan.script.path) if feed is None else "-"]
+    # Also tells a transaction that failed while the file had ON_ERROR_STOP off
+    argv += ["-c", after]
+    env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
+    env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
+    env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
+    done = process.run(argv, env, feed=feed)
     if done.stdout.strip():
         say(done.stdout.rstrip())
     if done.returncode == _LOST:
@@ -115,7 +113,7 @@ def named(script: Script, file: str) -> Script | None:
     if file == "<stdin>":
         return script
     path = Path(file).resolve()
-    return next((m for m in family(script) if m.path and m.path.resolve() == path), None)
+    return next((m for m in script.members if m.path and m.path.resolve() == path), None)
 
 
 def beginning(script: Script, line: int, sent: str) -> int:
@@ -123,12 +121,7 @@ def beginning(script: Script, line: int, sent: str) -> int:
 
     Several may stand on that line: the text that psql sent tells which.
     """
-    end = -1
-    for _ in range(line):
-        end = script.data.find(b"\n", end + 1)
-        if end < 0:
-            end = len(script.data)
-            break
+    end = line_end(script.data, line)
     begun = [start for start in script.contents.statements if start <= end]
     text = sent[:200].rstrip().encode()
     same = [start for start in begun[-100:] if script.data.startswith(text, start)]
@@ -168,9 +161,7 @@ def in_copy(script: Script, begins: int, line: int, value: str) -> int:
     copy = next((copy for copy in script.contents.copies if copy.start == begins), None)
     if copy is None:
         return begins
-    start = copy.end - 1
-    for _ in range(line):
-        start = script.data.find(b"\n", start) + 1
+    start = line_end(script.data, line, copy.end) + 1
     newline = script.data.find(b"\n", start)
     raw = script.data[start : newline if newline >= 0 else len(script.data)]
     return start + max(0, raw.find(value.removesuffix("...").encode()))

@@ -1,0 +1,266 @@
+"""What psql would see in an SQL text: its statements, and what in it is psql's own.
+
+The scan follows psql's own lexer (strings, dollar quotes, nested comments,
+COPY data, backslash commands, variables), on bytes: UTF-8 never hides an ASCII
+character. Nothing is ever split for execution; the scan only says where things are.
+It holds a window of the text at a time, as long as the longest statement at most.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, field
+
+from ops.db.text import BLOCK, WHOLE, Text
+
+_WORD = rb"A-Za-z0-9_$\x80-\xff"
+# A stretch in which nothing happens: plain text, finished strings, casts. Its
+# length is bounded: the expression keeps a record of each step it took.
+_QUIET = re.compile(
+    rb"(?:[^'\"$\\;:\-/eE]+|[eE](?!')|(?<=[" + _WORD + rb"])[eE]"
+    rb"|'[^']*'|\"[^\"]*\"|-(?!-)|/(?!\*)|::|:=){1,200}"
+)
+_ESCAPED = re.compile(rb"(?:[^'\\]+|\\.|''){1,200}", re.DOTALL)
+_CONTINUES = re.compile(rb"\s*\n\s*'")
+_BLANK = re.compile(rb"(?:\s|--[^\n]*(?:\n|\Z))+")
+_DOLLAR = re.compile(rb"(?<![" + _WORD + rb"])\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
+_NAME = rb"[A-Za-z0-9_\x80-\xff]+"
+_VARIABLE = re.compile(rb":(?:'(%b)'|\"(%b)\"|\{\?(%b)\}|((?![0-9])%b))" % (_NAME, _NAME, _NAME, _NAME))
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")
+_BY_CLIENT = re.compile(rb"\b(?:(from)|to)\s+std(?:in|out)\b", re.IGNORECASE)
+_TOKEN = re.compile(rb"\"(?:[^\"]|\"\")*\"|'[^']*'|[\w$\x80-\xff]+|.", re.DOTALL)
+_NOISE = re.compile(rb"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_PLAIN = re.compile(rb"(?:insert|select|update|delete|with|values)\b", re.IGNORECASE)
+_BLOCK_WORD = re.compile(rb"(?<![" + _WORD + rb"])(begin|case|end)(?![" + _WORD + rb"])", re.IGNORECASE)
+# Backslash commands that end the statement before them
+_SENDS = re.compile(r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|r|reset)\b")
+
+_LAST_ROW = re.compile(rb"\n\\\.\r?(?=\n|\Z)")
+COPY_IN = "COPY … FROM stdin"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something in a script, by its byte offsets."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass
+class Contents:
+    """What a scan found."""
+
+    statements: array[int] = field(default_factory=lambda: array("Q"))
+    """Byte offset of the start of each statement that is not empty."""
+    remarkable: list[Found] = field(default_factory=list)
+    """Statements that are not plain data or definitions, by their first words."""
+    commands: list[Found] = field(default_factory=list)
+    """Backslash commands."""
+    variables: list[Found] = field(default_factory=list)
+    """Uses of psql variables, by name."""
+    copies: list[Found] = field(default_factory=list)
+    """COPY statements from and to the client."""
+
+    def add(self, other: Contents, base: int) -> None:
+        """Take over what was found in a part that begins at `base`."""
+        self.statements.extend(array("Q", (base + start for start in other.statements)))
+        for mine, others in zip(self.found(), other.found(), strict=True):
+            mine.extend(Found(base + each.start, base + each.end, each.text) for each in others)
+
+    def cut(self, start: int) -> None:
+        """Forget what begins at `start` or behind it."""
+        while self.statements and self.statements[-1] >= start:
+            self.statements.pop()
+        for found in self.found():
+            while found and found[-1].start >= start:
+                found.pop()
+
+    def found(self) -> tuple[list[Found], ...]:
+        return self.remarkable, self.commands, self.variables, self.copies
+
+
+def scan(text: Text) -> Contents:
+    """Find statements and psql's own syntax in an SQL text."""
+    found = Contents()
+    position, reach = 0, WHOLE
+    while position < len(text):
+        window = text[position : position + reach]
+        seen = Contents()
+        done = statements(text, window, position, seen)
+        found.add(seen, position)
+        # A statement or comment that is longer than the window wants a larger one
+        reach = WHOLE if done else 2 * reach
+        position += done
+    return found
+
+
+def statements(text: Text, window: bytes, base: int, found: Contents) -> int:
+    """Scan the whole statements of the window that begins at `base`; return how far they reach, 0 if there is none."""
+    position, end = 0, len(window)
+    last = base + end == len(text)
+    while (start := skip_blank(window, position)) < end:
+        after = statement(window, start, found)
+        if after == end and not last:
+            found.cut(start)
+            return position
+        position = after
+        if found.copies and found.copies[-1].end == after and found.copies[-1].text == COPY_IN:
+            position = after_data(text, base + after) - base
+    return end if last else position
+
+
+def after_data(text: Text, position: int) -> int:
+    """Return the offset behind the data of a COPY: it begins on the next line, and ends with a line of \\."""
+    at = text.find(b"\n", position)
+    while 0 <= at < len(text):
+        block = text[at : at + BLOCK]
+        last = at + len(block) == len(text)
+        # Most data has no backslash at all, and a single byte is found ten times as fast
+        if b"\\" in block and (over := _LAST_ROW.search(block)) and (last or over.end() < len(block)):
+            return at + over.end()
+        at += len(block) - (0 if last else len(b"\n\\.\r"))
+    return len(text)
+
+
+def skip_blank(data: bytes, position: int) -> int:
+    """Return the offset of the next thing that is neither space nor comment."""
+    while True:
+        if match := _BLANK.match(data, position):
+            position = match.end()
+        elif data.startswith(b"/*", position):
+            position = after_comment(data, position)
+        else:
+            return position
+
+
+def after_comment(data: bytes, position: int) -> int:
+    """Return the offset behind a block comment; they nest."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(data, position):
+        depth += 1 if edge[0] == b"/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(data)
+
+
+def statement(data: bytes, start: int, found: Contents) -> int:
+    """Scan one statement or backslash command, and return the offset behind it."""
+    if data[start : start + 1] == b";":
+        return start + 1
+    if data[start : start + 1] == b"\\":
+        return command(data, start, found)
+    end = len(data)
+    head = opening(data, start)
+    body = re.match(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE)\b", head)
+    rule = re.match(r"CREATE( OR REPLACE)? RULE\b", head)
+    found.statements.append(start)
+    position = start
+    while position < end:
+        if quiet := _QUIET.match(data, position):
+            position = quiet.end()
+            continue
+        match data[position : position + 1]:
+            case b";":
+                position += 1
+                if not (body or rule) or not unfinished(data[start:position]):
+                    return finish(data, start, position, head, found)
+            case b"\\":
+                if data[position + 1 : position + 2] in (b";", b":"):  # psql's way to send just that
+                    found.commands.append(Found(position, position + 2, data[position : position + 2].decode()))
+                    position += 2
+                    continue
+                position = command(data, position, found)
+                if _SENDS.match(found.commands[-1].text):
+                    return finish(data, start, position, head, found)
+            case b"$":
+                position = after_dollar(data, position)
+            case b"e" | b"E":
+                position = after_escaped(data, position + 2)
+            case b":":
+                if variable := _VARIABLE.match(data, position):
+                    name = next(filter(None, variable.groups())).decode(errors="replace")
+                    found.variables.append(Found(position, variable.end(), name))
+                    position = variable.end()
+                else:
+                    position += 1
+            case b"-":
+                newline = data.find(b"\n", position)
+                position = end if newline < 0 else newline
+            case b"/":
+                position = after_comment(data, position)
+            case _:  # an unfinished string: the server will say where it begins
+                position = end
+    return finish(data, start, end, head, found)
+
+
+def finish(data: bytes, start: int, end: int, head: str, found: Contents) -> int:
+    """Note what kind of statement this was; return where the next one may begin."""
+    if not head.startswith("COPY "):
+        if head:
+            found.remarkable.append(Found(start, end, head))
+    elif by_client := _BY_CLIENT.search(_NOISE.sub(b" ", data[start:end])):
+        found.copies.append(Found(start, end, COPY_IN if by_client[1] else "COPY … TO stdout"))
+    return end
+
+
+def command(data: bytes, position: int, found: Contents) -> int:
+    """Note a backslash command, which ends with its line."""
+    newline = data.find(b"\n", position)
+    end = len(data) if newline < 0 else newline
+    text = data[position:end].decode(errors="replace").rstrip("\r")
+    found.commands.append(Found(position, end, text))
+    return end
+
+
+def after_dollar(data: bytes, position: int) -> int:
+    """Return the offset behind a dollar-quoted string, or behind a lone dollar sign."""
+    if not (tag := _DOLLAR.match(data, position)):
+        return position + 1
+    close = data.find(tag[0], tag.end())
+    return len(data) if close < 0 else close + len(tag[0])
+
+
+def after_escaped(data: bytes, position: int) -> int:
+    """Return the offset behind an E'' string, from behind its first quote."""
+    while True:
+        if piece := _ESCAPED.match(data, position):
+            position = piece.end()
+        elif more := _CONTINUES.match(data, position + 1):  # the same string, on the next line
+            position = more.end()
+        else:
+            return position + 1
+
+
+def opening(data: bytes, start: int) -> str:
+    """Return the first words of a statement in capitals, quoted names as written.
+
+    Statements that only read or write rows have nothing to look for: a seed
+    may hold a million of them.
+    """
+    if _PLAIN.match(data, start):
+        return ""
+    words: list[str] = []
+    position, end = start, len(data)
+    while position < end and len(words) < 40:
+        token = _TOKEN.match(data, position)
+        if token is None or token[0] in (b";", b"\\", b"$"):
+            break
+        word = token[0][:200].decode(errors="replace")
+        words.append(word if word[0] in "\"'" else word.upper())
+        position = skip_blank(data, token.end())
+    return " ".join(words)
+
+
+def unfinished(text: bytes) -> bool:
+    """Whether a CREATE ends inside a BEGIN ATOMIC … END body or the brackets of a rule."""
+    text = _NOISE.sub(b" ", text)
+    depth = 0
+    for word in _BLOCK_WORD.findall(text):
+        if word.lower() == b"end":
+            depth -= depth > 0
+        elif word.lower() == b"begin" or depth:
+            depth += 1
+    return depth > 0 or text.count(b"(") > text.count(b")")

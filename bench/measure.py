@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-INV = str(Path(sys.executable).parent / "inv")
+from ops.db.binaries import Runner
+from ops.errors import Problem
+
+OURS = "ours"
+TIMED = Path(__file__).parent / "timed.py"
+
+
+class Unavailable(Exception):
+    """What a comparison, or one of its sides, would need and is not here; the text says what to do."""
+
+
+def nothing() -> None:
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,65 +36,97 @@ class Command:
     argv: Sequence[str]
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    user: Runner = field(default_factory=Runner)
+    before: Callable[[], object] = nothing
+    """What makes ready for a run, untimed."""
 
-    def __call__(self) -> None:
-        done = subprocess.run(
-            list(self.argv), cwd=self.cwd, env={**os.environ, **self.env}, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(self.argv[:3])} exits with {done.returncode}: {done.stderr[-500:]}")
+    def __call__(self) -> tuple[float, int]:
+        """Run it, and return the seconds it took and the peak memory in bytes of the largest of its processes."""
+        report, end = os.pipe()
+        env = {**os.environ, **self.env}
+        program = shutil.which(self.argv[0], path=env["PATH"]) or self.argv[0]
+        who = ("-1", "-1") if self.user.uid is None else (str(self.user.uid), str(self.user.gid))
+        with tempfile.TemporaryFile() as said, open(report, encoding="ascii") as told:
+            try:
+                subprocess.run(
+                    [sys.executable, "-I", "-S", str(TIMED), str(end), *who, program, *self.argv[1:]],
+                    cwd=self.cwd,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=[end],
+                    check=False,
+                )
+            finally:
+                os.close(end)
+            seconds, memory, code = told.read().split() or ("0", "0", "127")
+            if code != "0":
+                said.seek(0)
+                words = said.read()[-500:].decode(errors="replace")
+                raise Problem(f"{' '.join(self.argv[:3])} exits with {code}: {words}")
+        return float(seconds), int(memory)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Something of ours beside others; `reach` holds the ratios to stay below, by the other's name."""
+    """One of our tasks beside others."""
 
-    name: str
-    ours: Callable[[], object]
-    beside: Mapping[str, Callable[[], object]]
-    reach: Mapping[str, float]
-    calls: int = 1
-    """Calls of each side in a run."""
-    quantile: float = 0.5
-    """Which of the times is compared: the median, or one towards the worst."""
-    end: Callable[[], None] = lambda: None
-    """What to do once it is measured."""
+    what: str
+    """The command, as a reader would type it."""
+    ours: Command
+    beside: Mapping[str, Command] = field(default_factory=dict)
+    reach: Mapping[str, float] = field(default_factory=dict)
+    """The ratio to a side to stay below, at most."""
+    memory: int = 0
+    """Bytes of memory to stay below; 0: whatever it takes."""
+    note: str = ""
+    """Why the floor is where it is; more of what is measured."""
+    facts: Callable[[], Mapping[str, str]] = dict
+    """What else there is to say of a side, asked for when all have run."""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def figure(self) -> str:
-        return "median" if self.quantile == 0.5 else f"p{self.quantile * 100:.0f}"
 
-
-def run(comparison: Comparison, runs: int) -> dict[str, Any]:
-    """Run every side in turn, `runs` times after one that does not count; seconds of wall time."""
-    sides: dict[str, Callable[[], object]] = {"ours": comparison.ours, **comparison.beside}
+def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str, Any]:
+    """Run every side in turn, `runs` times after one that does not count; seconds of wall time, bytes."""
+    sides = {OURS: comparison.ours, **comparison.beside}
     times: dict[str, list[float]] = {label: [] for label in sides}
-    try:
-        for turn in range(runs + 1):
-            for label, side in sides.items():
-                for _ in range(comparison.calls):
-                    begun = time.perf_counter()
-                    side()
-                    if turn:
-                        times[label].append(time.perf_counter() - begun)
-    finally:
-        comparison.end()
-    figures = {label: quantile(seconds, comparison.quantile) for label, seconds in times.items()}
-    return {
-        "name": comparison.name,
-        "runs": runs,
-        "figure": comparison.figure,
-        "sides": [
+    peaks = dict.fromkeys(sides, 0)
+    for turn in range(-1 if warm else 0, runs):
+        for label, side in sides.items():
+            side.before()
+            seconds, peak = side()
+            if turn >= 0:
+                times[label].append(seconds)
+                peaks[label] = max(peaks[label], peak)
+    facts = comparison.facts()
+    ours = statistics.median(times[OURS])
+    found = []
+    for label, taken in times.items():
+        ratio, reach = ours / statistics.median(taken), comparison.reach.get(label)
+        found.append(
             {
                 "side": label,
-                "seconds": figures[label],
-                "least": min(seconds),
-                "most": max(seconds),
-                "ratio": figures["ours"] / figures[label],
-                "reach": comparison.reach.get(label),
+                "median": statistics.median(taken),
+                "least": min(taken),
+                "most": max(taken),
+                "memory": peaks[label],
+                "ratio": ratio,
+                "reach": reach,
+                "reached": None if reach is None else ratio <= reach,
+                "fact": facts.get(label, ""),
             }
-            for label, seconds in times.items()
-        ],
+        )
+    if comparison.memory:
+        found[0]["memory_reach"] = comparison.memory
+        found[0]["reached"] = peaks[OURS] <= comparison.memory
+    return {
+        "name": name,
+        "what": comparison.what,
+        "runs": runs,
+        "sides": found,
+        "note": comparison.note,
+        "versions": dict(comparison.versions),
     }
 
 
@@ -94,8 +139,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def machine() -> dict[str, Any]:
     """Describe where the figures come from."""
+    import psutil
+
     return {
         "cpus": os.cpu_count(),
+        "memory": f"{psutil.virtual_memory().total >> 30} GB",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }

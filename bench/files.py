@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.db import postgres_version
-from bench.measure import OURS, Command, Comparison
+from bench.measure import Comparison
 from bench.place import Bench
 from ops.db import postmaster
 
@@ -77,7 +78,6 @@ def beside(at: Bench, what: str, task: str, file: Path, tables: str, memory: int
 
     ours = at.inv(task, "--file", str(file), before=empty("cruddur"))
     theirs = at.psql("other", "-1", "-f", str(file), before=empty("other"))
-    sides = {OURS: ours, PSQL: theirs}
     at.stack.callback(file.unlink, missing_ok=True)
     return Comparison(
         what,
@@ -85,7 +85,7 @@ def beside(at: Bench, what: str, task: str, file: Path, tables: str, memory: int
         {PSQL: theirs},
         {PSQL: 1.1},
         memory,
-        facts=lambda: {label: f"server {megabytes(peak)}" for label, peak in server_peaks(at, sides)},
+        probe=lambda: server_memory(at),
         note=(
             "Loading alone, into an empty database. Beside the load, the task reads the file, finds in it what "
             "cannot be undone, and remembers the seed by its hash; the memory of the server is that of its session."
@@ -98,30 +98,27 @@ def megabytes(size: int) -> str:
     return f"{size / MEGABYTE:.0f} MB"
 
 
-def server_peaks(at: Bench, sides: Mapping[str, Command]) -> Iterator[tuple[str, int]]:
-    """Run each side once more, and yield the most memory that a session of the server had of its own."""
+@contextlib.contextmanager
+def server_memory(at: Bench) -> Iterator[list[str]]:
+    """Watch for the most memory that a session of the server has of its own."""
     import psutil
 
     server = psutil.Process(postmaster.running(at.server))
-    for label, side in sides.items():
-        side.before()
-        peak, over = 0, threading.Event()
+    peak, over, facts = 0, threading.Event(), list[str]()
 
-        def watch(over: threading.Event = over) -> None:
-            nonlocal peak
-            while not over.wait(0.02):
-                for child in server.children():
-                    try:
-                        memory = child.memory_info()
-                    except psutil.NoSuchProcess:
-                        continue
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.05):
+            for child in server.children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    memory = child.memory_info()
                     peak = max(peak, memory.rss - getattr(memory, "shared", 0))
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            side()
-        finally:
-            over.set()
-            watcher.join()
-        yield label, peak
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield facts
+    finally:
+        over.set()
+        watcher.join()
+    facts.append(f"server {megabytes(peak)}")

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ops.db.binaries import Runner
 from ops.errors import Problem
@@ -29,6 +30,16 @@ def nothing() -> None:
     """Prepare nothing."""
 
 
+class Taken(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    cpu: float
+    """Seconds of all its processes, but not of the servers they ask; less at the mercy of what else runs."""
+    memory: int
+    """Bytes at the peak of the largest of its processes."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command line, run in a folder with some variables."""
@@ -40,8 +51,8 @@ class Command:
     before: Callable[[], object] = nothing
     """What makes ready for a run, untimed."""
 
-    def __call__(self) -> tuple[float, int]:
-        """Run it, and return the seconds it took and the peak memory in bytes of the largest of its processes."""
+    def __call__(self) -> Taken:
+        """Run it, and return what it took."""
         report, end = os.pipe()
         env = {**os.environ, **self.env}
         program = shutil.which(self.argv[0], path=env["PATH"]) or self.argv[0]
@@ -60,12 +71,12 @@ class Command:
                 )
             finally:
                 os.close(end)
-            seconds, memory, code = told.read().split() or ("0", "0", "127")
+            code, seconds, cpu, memory = told.read().split() or ("127", "0", "0", "0")
             if code != "0":
                 said.seek(0)
                 words = said.read()[-500:].decode(errors="replace")
                 raise Problem(f"{' '.join(self.argv[:3])} exits with {code}: {words}")
-        return float(seconds), int(memory)
+        return Taken(float(seconds), float(cpu), int(memory))
 
 
 @dataclass(frozen=True)
@@ -82,44 +93,45 @@ class Comparison:
     """Bytes of memory to stay below; 0: whatever it takes."""
     note: str = ""
     """Why the floor is where it is; more of what is measured."""
-    facts: Callable[[], Mapping[str, str]] = dict
-    """What else there is to say of a side, asked for when all have run."""
+    probe: Callable[[], AbstractContextManager[list[str]]] = lambda: nullcontext([])
+    """Looks on while a side runs; what it puts into the list is said of that side."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str, Any]:
     """Run every side in turn, `runs` times after one that does not count; seconds of wall time, bytes."""
     sides = {OURS: comparison.ours, **comparison.beside}
-    times: dict[str, list[float]] = {label: [] for label in sides}
-    peaks = dict.fromkeys(sides, 0)
+    taken: dict[str, list[Taken]] = {label: [] for label in sides}
+    facts: dict[str, list[str]] = {}
     for turn in range(-1 if warm else 0, runs):
         for label, side in sides.items():
             side.before()
-            seconds, peak = side()
+            with comparison.probe() as facts[label]:
+                took = side()
             if turn >= 0:
-                times[label].append(seconds)
-                peaks[label] = max(peaks[label], peak)
-    facts = comparison.facts()
-    ours = statistics.median(times[OURS])
-    found = []
-    for label, taken in times.items():
-        ratio, reach = ours / statistics.median(taken), comparison.reach.get(label)
+                taken[label].append(took)
+    found: list[dict[str, Any]] = []
+    ours = statistics.median(each.seconds for each in taken[OURS])
+    for label, all_of_it in taken.items():
+        seconds = [each.seconds for each in all_of_it]
+        ratio, reach = ours / statistics.median(seconds), comparison.reach.get(label)
         found.append(
             {
                 "side": label,
-                "median": statistics.median(taken),
-                "least": min(taken),
-                "most": max(taken),
-                "memory": peaks[label],
+                "median": statistics.median(seconds),
+                "least": min(seconds),
+                "most": max(seconds),
+                "cpu": statistics.median(each.cpu for each in all_of_it),
+                "memory": max(each.memory for each in all_of_it),
                 "ratio": ratio,
                 "reach": reach,
                 "reached": None if reach is None else ratio <= reach,
-                "fact": facts.get(label, ""),
+                "fact": ", ".join(facts[label]),
             }
         )
     if comparison.memory:
         found[0]["memory_reach"] = comparison.memory
-        found[0]["reached"] = peaks[OURS] <= comparison.memory
+        found[0]["reached"] = found[0]["memory"] <= comparison.memory
     return {
         "name": name,
         "what": comparison.what,

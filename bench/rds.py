@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.measure import OURS, Command, Comparison, Unavailable
+from bench.measure import Command, Comparison, Unavailable
 from bench.place import Bench, output
 
 CLI = "aws ec2 modify-security-group-rules"
 ADDRESS, OTHER = "8.8.4.4", "8.8.8.8"
+ONE_CALL = "import boto3; boto3.client('ec2').describe_security_groups()"
 NOTE = (
     "The CLI is told group, rule and port and writes blindly, as the script did that this task replaces. The task is "
-    "told nothing: it finds them, leaves a rule that is right as it is, keeps its expiry in tags, and tries the port."
+    "told nothing: it finds them, leaves a rule that is right as it is, keeps its expiry in tags, and tries the port. "
+    "Its floor is boto3: two thirds of the time go into importing it and reading its descriptions of EC2 and RDS, "
+    "the rest is invoke; the CLI stands on the same library, and so its half is out of reach for anything that does."
 )
 
 
@@ -50,26 +55,24 @@ def beside(at: Bench, what: str, before: str) -> Comparison:
     change = json.dumps([{"SecurityGroupRuleId": rule["rule"], "SecurityGroupRule": wanted}])
     argv = [str(aws), *CLI.split()[1:], "--group-id", rule["group"], "--security-group-rules", change]
     ready = allow(before)
-    sides = {
-        OURS: at.inv(*allow(ADDRESS).argv[1:], env=env, before=ready),
-        CLI: Command(argv, at.folder, env, before=ready),
-    }
+    one = Command([sys.executable, "-c", ONE_CALL], at.folder, env, before=ready)
     return Comparison(
         what,
-        sides[OURS],
-        {CLI: sides[CLI]},
+        at.inv("rds.allow-my-ip", "--ip", ADDRESS, env=env, before=ready),
+        {CLI: Command(argv, at.folder, env, before=ready), "floor: boto3 and one call, without invoke": one},
         {CLI: 0.5},
         note=NOTE,
-        facts=lambda: {label: calls(at, side) for label, side in sides.items()},
+        probe=lambda: calls(at),
         versions={"AWS CLI": version("awscli"), "boto3": version("boto3")},
     )
 
 
-def calls(at: Bench, side: Command) -> str:
-    """Run it once more, and return how many calls the sandbox saw."""
+@contextlib.contextmanager
+def calls(at: Bench) -> Iterator[list[str]]:
+    """Count the calls that the sandbox sees."""
     log = at.folder / ".local" / "sandbox" / "calls.log"
-    side.before()
     before = log.read_text(encoding="utf-8").count("\n")
-    side()
+    facts: list[str] = []
+    yield facts
     made = log.read_text(encoding="utf-8").count("\n") - before
-    return f"{made} call{'s' if made > 1 else ''}"
+    facts.append(f"{made} call{'s' if made > 1 else ''}")

@@ -12,7 +12,7 @@ from bench.measure import OURS
 from ops import console
 from ops.errors import Misconfigured
 
-COLUMNS = ("comparison", "side", "median", "spread", "memory", "ours / side", "to reach", "besides")
+COLUMNS = ("comparison", "side", "median", "spread", "cpu", "memory", "ours / side", "to reach", "besides")
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -26,6 +26,7 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
                 "side": result["what"] if ours else side["side"],
                 "median": duration(side["median"]),
                 "spread": f"{duration(side['least'])} to {duration(side['most'])}",
+                "cpu": duration(side["cpu"]),
                 "memory": f"{side['memory'] / (1 << 20):.0f} MB",
                 "ours / side": "" if ours else f"{side['ratio']:.2f}",
                 "to reach": target(side),

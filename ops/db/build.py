@@ -38,6 +38,7 @@ def setup(
     scripts = [script(schema, settings.schema)]
     if seeds:
         scripts.append(script(seeds, settings.seed))
+        seed.foresee(scripts[1])
     with place.opened(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
         guard.confirm(at, "setup", confirm)
@@ -66,6 +67,7 @@ def seed_load(
 ) -> None:
     """Load a seed into the live database, unless it holds that content already."""
     source = script(file, settings.seed)
+    seed.foresee(source)
     with place.opened(settings, target, "db.seed", writes=True) as at:
         plan = load.plan(source, variables)
         guard.confirm(at, "seed", confirm)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ops.db.scan import Contents, Found, scan
-from ops.db.text import WHOLE, FileText, Stamp, Text, blocks, stamp
+from ops.db.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
 
 INCLUDE = re.compile(r"\\(i|ir|include|include_relative)\b")
@@ -55,11 +54,16 @@ class Script:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, with what it includes, by which applied seeds are remembered."""
-        content = hashlib.sha256()
-        for member in self.members:
-            for block in blocks(member.data):
+        content = self.own_digest.result()
+        for included in self.members[1:]:
+            for block in blocks(included.data):
                 content.update(block)
         return content.hexdigest()
+
+    @cached_property
+    def own_digest(self) -> Digest:
+        """Begins where it is first asked for."""
+        return Digest(self.data)
 
     @cached_property
     def members(self) -> list[Script]:

@@ -8,7 +8,9 @@ system ends a process without a word when a mapped file is cut off.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import IO, TypeAlias
@@ -109,3 +111,27 @@ def line_end(text: Text, number: int, start: int = 0) -> int:
         number -= there
         at += len(block)
     return len(text)
+
+
+class Digest(threading.Thread):
+    """The SHA-256 of a text, made while others read it: neither hashing nor reading holds Python up."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(daemon=True)
+        self.text, self.content = text, hashlib.sha256()
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for block in blocks(self.text):
+                self.content.update(block)
+        except Exception as error:  # raised again by result()
+            self.error = error
+
+    def result(self) -> hashlib._Hash:
+        """Wait for its end; raise what it ended in."""
+        self.join()
+        if self.error:
+            raise self.error
+        return self.content.copy()

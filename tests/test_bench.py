@@ -1,53 +1,165 @@
-"""The comparisons: figures that are what they say."""
+"""The comparisons of inv bench: what they measure, and the table they write."""
 
 from __future__ import annotations
 
-import time
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import feed
-from bench.compare import clone
-from bench.measure import Comparison, quantile, run
+from bench import compare, measure, peers, place, report, startup
+from bench.measure import Command, Comparison, Unavailable
 from config.settings import load
+from ops.errors import Misconfigured, Problem
+from tests.fix_cli import SUITE
+
+MACHINE = {"cpus": 2, "memory": "8 GB", "system": "Linux x86_64", "python": "3.12.1"}
 
 
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [([3, 1, 2], 0.5, 2), ([1, 2, 3, 4], 0.5, 2.5), (list(range(1000)), 0.99, 990), ([5], 0.99, 5), ([1, 9], 0.99, 9)],
-)
-def test_a_quantile_is_the_value_that_so_many_do_not_exceed(values: list[float], share: float, expected: float) -> None:
-    assert quantile(values, share) == expected
+def sh(text: str, folder: Path, **kwargs: Any) -> Command:
+    return Command(["sh", "-c", text], folder, **kwargs)
 
 
-def test_a_comparison_holds_the_figures_of_each_side() -> None:
-    ended = []
-    comparison = Comparison(
-        "sleep",
-        lambda: time.sleep(0.02),
-        {"less": lambda: time.sleep(0.01)},
-        {"less": 3},
-        calls=3,
-        end=lambda: ended.append(True),
+def test_a_command_is_measured_without_what_measures_it(tmp_path: Path) -> None:
+    ballast = b"x" * 200_000_000
+    took = sh("sleep 0.2", tmp_path)()
+    assert len(ballast) > took.memory > 0
+    assert took.memory < 50_000_000
+    assert 0.2 <= took.seconds < 2
+    assert took.cpu < 0.2
+
+
+def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"^sh -c echo no >&2; exit 3 exits with 3: no$"):
+        sh("echo no >&2; exit 3", tmp_path)()
+    with pytest.raises(Problem, match="no-such-program"):
+        Command(["no-such-program"], tmp_path)()
+
+
+def test_sides_take_turns_after_a_run_that_does_not_count(tmp_path: Path) -> None:
+    order: list[str] = []
+    ours, theirs = (
+        sh("sleep 0.1" if name == "a" else "true", tmp_path, before=lambda n=name: order.append(n)) for name in "ab"
     )
-    found = run(comparison, 2)
-    ours, less = found["sides"]
-    assert (found["figure"], ours["side"], less["reach"], ours["reach"]) == ("median", "ours", 3, None)
-    assert ours["least"] <= ours["seconds"] <= ours["most"]
-    assert 1 < less["ratio"] < 3
-    assert ended == [True]
+    found = measure.run("x", Comparison("a", ours, {"b": theirs}, {"b": 0.5}), 3, warm=True)
+    assert order == ["a", "b"] * 4
+    mine, other = found["sides"]
+    assert mine["least"] <= mine["median"] <= mine["most"]
+    assert other["ratio"] == mine["median"] / other["median"]
+    assert other["reached"] is False
+    assert mine["reached"] is None
+    order.clear()
+    measure.run("x", Comparison("a", ours), 1, warm=False)
+    assert order == ["a"]
 
 
-def test_the_feed_is_measured_beside_select_1_and_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both small here: the figures at a million are those of inv bench."""
-    monkeypatch.setattr(feed, "MANY", 2000)
-    monkeypatch.setattr(feed, "FEW", 200)
-    settings = load({})
-    with clone(settings) as folder:
-        found = run(feed.feed(settings, folder), 1)
-    assert found["figure"] == "p99"
-    assert {side["side"]: side["reach"] for side in found["sides"]} == {
-        "ours": None,
-        "select 1": 10,
-        "200 activities": 2,
+def test_memory_may_be_the_target(tmp_path: Path) -> None:
+    found = measure.run("x", Comparison("a", sh("true", tmp_path), memory=1 << 40), 1, warm=False)
+    assert found["sides"][0]["reached"]
+    assert report.target(found["sides"][0]) == "1048576 MB: reached"
+
+
+def result(name: str, seconds: float) -> dict[str, Any]:
+    common = {"least": seconds, "most": seconds, "cpu": seconds, "memory": 5 << 20, "fact": ""}
+    sides = [
+        {**common, "side": "ours", "median": seconds, "ratio": 1.0, "reach": None, "reached": None},
+        {**common, "side": "a | b", "median": 2.0, "ratio": seconds / 2, "reach": 0.5, "reached": seconds <= 1},
+    ]
+    return {
+        "name": name,
+        "what": f"inv {name}",
+        "runs": 3,
+        "sides": sides,
+        "note": f"Why {name}.",
+        "versions": {"x": "1"},
     }
+
+
+def test_the_table_keeps_what_was_not_measured_this_time(tmp_path: Path) -> None:
+    file = tmp_path / "performance.md"
+    file.write_text(
+        "top\n<!-- table -->\n<!-- end of table -->\nmiddle\n<!-- notes -->\n<!-- end of notes -->\nend\n",
+        encoding="utf-8",
+    )
+    report.write(file, [result("late", 1.0), result("early", 3.0)], MACHINE, ["early", "late"])
+    before = file.read_text(encoding="utf-8")
+    report.write(file, [result("late", 4.0)], {**MACHINE, "cpus": 64}, ["early", "late"])
+    after = file.read_text(encoding="utf-8")
+    assert [line for line in after.splitlines() if "early" in line] == [
+        line for line in before.splitlines() if "early" in line
+    ]
+    assert "| `late` | inv late | 4000 ms | 4000 ms to 4000 ms | 4000 ms | 5 MB |  |  |  |" in after
+    assert "| `late` | a \\| b | 2000 ms | 4000 ms to 4000 ms | 4000 ms | 5 MB | 2.00 | 0.50: missed |  |" in after
+    assert after.count("`late`") == 3
+    assert after.index("`early`") < after.index("`late`")
+    assert "3 runs of each side; 64 CPUs, 8 GB, Linux x86_64, Python 3.12.1; x 1. Why late." in after
+    assert [line for line in after.splitlines() if line in {"top", "middle", "end"}] == ["top", "middle", "end"]
+    report.write(file, [], MACHINE, ["early", "late"])
+    assert file.read_text(encoding="utf-8") == after
+
+
+def test_a_document_without_its_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(Misconfigured, match="has lost its line <!-- table -->"):
+        report.write(tmp_path / "performance.md", [], MACHINE, [])
+
+
+def test_tiny_figures_are_not_written(root: Path) -> None:
+    with pytest.raises(Misconfigured, match="--write with --tiny"):
+        compare.main(load({}, {}, root), [], 1, tiny=True, write=True, json=False)
+    with pytest.raises(Misconfigured, match="--only no: there is no such comparison, use list, complete, setup"):
+        compare.main(load({}, {}, root), ["no"], 1, tiny=True, write=False, json=False)
+
+
+def test_a_peer_that_cannot_be_had_is_a_reason(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(peers.PEERS, "none", ("no-such-package-anywhere",))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(Unavailable, match=r"none cannot be installed: .*no-such-package-anywhere"):
+        peers.installed(load({}, {}, root), "none")
+    with pytest.raises(Unavailable):  # what was left of it is not taken for it
+        peers.installed(load({}, {}, root), "none")
+    monkeypatch.setitem(peers.PEERS, "none", ("pip",))
+    programs = peers.installed(load({}, {}, root), "none")
+    assert peers.version(programs, "pip")
+    (programs / "mark").touch()
+    assert (peers.installed(load({}, {}, root), "none") / "mark").exists()
+
+
+def test_a_comparison_that_cannot_run_is_skipped_with_the_reason(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(at: place.Bench) -> Comparison:
+        raise Unavailable("no rocket here")
+
+    def plain(at: place.Bench) -> Comparison:
+        return Comparison("true", Command(["true"], at.folder), note="It is true.")
+
+    monkeypatch.setattr(compare, "COMPARISONS", {"never": never, "plain": plain})
+    monkeypatch.setattr(place, "copy", lambda *_: None)
+    compare.main(load({}, {}, root), [], 1, tiny=True, write=False, json=False)
+    told = capsys.readouterr()
+    assert "skipped never: no rocket here" in told.err
+    assert "plain" in told.out
+    assert "plain: It is true." in told.out
+
+
+def test_the_hollow_tasks_list_as_ours_do(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(startup.hollow(), encoding="utf-8")
+    ours, theirs = (
+        subprocess.run([place.INV, "--list"], cwd=folder, capture_output=True, text=True, check=True).stdout
+        for folder in (SUITE, tmp_path)
+    )
+    assert theirs == ours
+    assert "db.setup" in ours
+
+
+def test_measures_and_prints_json() -> None:
+    done = subprocess.run(
+        [place.INV, "bench", "--only", "list", "--runs", "1", "--tiny", "--json"],
+        cwd=SUITE, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    [found] = json.loads(done.stdout)["comparisons"]
+    assert [side["side"] for side in found["sides"]][:2] == ["ours", "trivial tasks.py"]
+    assert all(side["median"] > 0 for side in found["sides"])

@@ -181,6 +181,11 @@ SAME = {
     "copy, comment between the words": "create table t (a int);\ncopy t from /* the */ stdin; -- now\n1\n\\.\n",
     "copy without an end": "create table t (a int);\ncopy t from stdin;\n1\n2",
     "copy with CRLF": "create table t (a int, b text);\r\ncopy t from stdin;\r\n1\tx\r\n2\ty\r\n\\.\r\ninsert into t values (3, 'z');\r\n",
+    "copy and more on its line": "create table t (a int);\ncopy t from stdin; insert into t values (7);\n1\n\\.\ninsert into t values (2);",
+    "copy between much else": "create table t (a int); insert into t values (1);\ncopy t from stdin;\n2\n\\.\ninsert into t values (3); insert into t values (4);\ncopy t from stdin;\n5\n\\.\nselect 1;\ncopy t from stdin;\n6\n\\.\n",
+    "copy in the middle of a line": "create table t (a int); copy t from stdin;\n2\n\\.\ninsert into t values (3);",
+    "copy in UTF-8, and a byte order mark": "\ufeffcreate table t (a text);\ncopy t from stdin;\n漢字\\tx\n\\N\n\\.\ninsert into t values ('größe');",
+    "copy into columns of a view's table": "create table t (a int default 7, b text); create view v as select a, b from t;\ncopy t (b) from stdin;\nx\n\\.\ncreate table u (a int);",
     "copy of nothing": "create table t (a int);\ncopy t from stdin;\n\\.\ncreate table u (a int);",
     "two copies": "create table t (a int);\ncopy t from stdin;\n1\n\\.\n\ncopy t from stdin;\n2\n\\.\n",
     "copy in a transaction": "begin;\ncreate table t (a text);\ncopy t from stdin;\nbegin;\n\\.\ncommit;",
@@ -533,20 +538,29 @@ def test_a_variable_that_is_not_given_is_named(one: Database) -> None:
         plan(script, {"handle": "x"})
 
 
-def test_copy_needs_a_psql_that_reaches_the_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_needs_psql_needs_one_that_reaches_the_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the embedded server's psql alone there is no TLS."""
     copy = create(database, "_a")
     monkeypatch.setenv("PATH", "/nowhere")
-    text = "create table t (a int);\ncopy t from stdin;\n1\n\\.\n"
+    text = "create table t (a int);\n\\set x 1\ninsert into t values (:x);\n"
     with database.connect("postgres") as conn:
         tls = conn.pgconn.ssl_in_use
     if tls:
-        with pytest.raises(Problem, match=r"test\.sql:2:1: COPY … FROM stdin needs psql.*no TLS.*postgresql-client"):
+        with pytest.raises(Problem, match=r"test\.sql:2:1: \\set needs psql.*no TLS.*postgresql-client"):
             load(copy, text)
         load(copy, "create table u (a int)")
     else:
         load(copy, text)
         assert copy.scalar("select a from t") == 1
+
+
+def test_the_rows_of_a_copy_need_no_psql(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = create(database, "_a")
+    monkeypatch.setattr(psql, "program", lambda **_: None)
+    load(
+        copy, "create table t (a int);\ncopy t from stdin;\n1\n2\n\\.\n\ncopy t from stdin; -- more\n3\n\\.\nselect 1;"
+    )
+    assert copy.scalar("select sum(a) from t") == 6
 
 
 FRAGMENTS = [
@@ -638,11 +652,21 @@ def test_without_any_psql_it_is_said_what_to_install(one: Database, monkeypatch:
     )
 
 
+def test_rows_behind_an_end_without_a_newline_are_loaded(pair: Pair, tmp_path: Path) -> None:
+    """Where an editor took it away, psql takes the end for a row."""
+    file = tmp_path / "file.sql"
+    file.write_text("create table t (a int);\ncopy t from stdin;\n1\n\\.", encoding="utf-8")
+    assert pair.by_us(file) is None
+    assert pair.ours.scalar("select a from t") == 1
+
+
 @pytest.mark.parametrize("copy", ["copy t from stdin", "copy t to stdout"])
 def test_a_copy_that_was_not_seen_does_not_hang(one: Database, copy: str) -> None:
     database = create(one, "_a")
     with database.connect() as conn:
+        script = Script("x.sql", f"create table t (a int); {copy};".encode())
+        script.contents.copies.clear()
         with pytest.raises(Problem, match="nothing was loaded"), conn.transaction():
-            execute(conn, Script("x.sql", f"create table t (a int); {copy};".encode()), [])
+            execute(conn, script, [])
         assert conn.closed
     assert database.scalar("select to_regclass('t')") is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
@@ -42,7 +43,7 @@ def setup(
     with place.opened(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
         guard.confirm(at, "setup", confirm)
-        after = ["", seed.ledger(scripts[1], variables)] if seeds else [""]
+        after: list[Callable[[], str]] = [str, partial(seed.ledger, scripts[1], variables)] if seeds else [str]
         built = swap.rebuild(at, plans, force=force, after=after)
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {status.summary(built.tables)}")
@@ -75,8 +76,7 @@ def seed_load(
             there(at)
             with at.connect() as conn:
                 known = seed.applied(conn)
-            digest = seed.digest(source, variables)
-            same = next((s for s in known if s["digest"] == digest), None)
+            same = next((s for s in known if s["digest"] == seed.digest(source, variables)), None)
             if same and not again:
                 say(
                     f"{source.name} was applied on {same['applied_at']:%Y-%m-%d %H:%M} UTC and has not changed: nothing to do (--again insists)"
@@ -85,7 +85,7 @@ def seed_load(
             if not same and any(s["name"] == Path(source.name).name for s in known):
                 what = " (or its variables have)" if variables else ""
                 say(f"{source.name} has changed{what} since it was applied: applying it as it is now")
-            send(at, plan, after=seed.ledger(source, variables))
+            send(at, plan, after=partial(seed.ledger, source, variables))
         say(f"seeded {at.name} from {source.name}")
 
 
@@ -96,7 +96,7 @@ def into(at: place.Place, plan: load.Plan) -> None:
         send(at, plan)
 
 
-def send(at: place.Place, plan: load.Plan, *, after: str = "") -> None:
+def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) -> None:
     """Send a script to the live database, and mark that as production if it is."""
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from ops.db import explain
+from ops.db.scan import CopyIn
 from ops.db.script import Script
+from ops.db.text import line_end
 from ops.errors import Problem
 
 # States of a server that goes away: shutdown, crash, and lost connections
@@ -18,6 +21,19 @@ def disconnected(script: Script, why: str) -> Problem:
     """Return the fault of a load whose connection broke."""
     first = (why.strip().splitlines() or ["the server is gone"])[0].rpartition(": ")[2].strip()
     return Problem(f"{script.name}: the connection broke while it was loading, nothing of it was kept: {first}")
+
+
+def in_copy(script: Script, begins: int, context: str) -> int:
+    """Return the offset of a value in the rows of the COPY at an offset, by what the server says of it; 0 if nothing."""
+    copied = re.match(r'COPY .*, line (\d+)(?:, column [^:]+: "(.*)")?', context)
+    copy = next((c for c in script.contents.copies if c.start == begins and isinstance(c, CopyIn)), None)
+    if not copied or not copy:
+        return 0
+    number, value = int(copied[1]), (copied[2] or "").removesuffix("...")
+    start = line_end(script.data, number - 1, copy.rows) + 1 if number > 1 else copy.rows
+    newline = script.data.find(b"\n", start)
+    raw = script.data[start : newline if newline >= 0 else len(script.data)]
+    return start + max(0, raw.find(value.encode()))
 
 
 def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> Problem:
@@ -34,6 +50,8 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
     statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace") if spans else ""
     if diag.statement_position:
         offset = script.offset(int(diag.statement_position), base)
+    elif spans:
+        offset = in_copy(script, offset, diag.context or "") or offset
     return pointed(script, offset, diag, statement)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ops import postgres
 from ops.console import say
 from ops.db import explain, faults, psql
 from ops.db.place import Place
-from ops.db.scan import Found
+from ops.db.scan import CopyIn, Found
 from ops.db.script import INCLUDE, Script, missing_variables, needs_psql
 from ops.db.text import blocks
 from ops.errors import Misconfigured, Problem
@@ -181,16 +182,16 @@ def describe(found: Found) -> str:
     return found.text if found.text.startswith(("COPY ", "SET ")) else f"the variable {found.text}"
 
 
-def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "") -> None:
+def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str) -> None:
     """Load a script into the database of `conn`; all of it or nothing.
 
-    `after` is SQL that belongs to the same transaction. A script that needs
+    `after` gives SQL that belongs to the same transaction. A script that needs
     psql goes there, with its own connection to the same database.
     """
     blanks = plan.blanks(conn.info.server_version)
     try:
         if plan.by_psql:
-            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"{RESET}; {after}")
+            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"{RESET}; {after()}")
         else:
             by_query(conn, plan.script, blanks, after)
     except Problem:
@@ -198,7 +199,7 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: str = "")
         raise
 
 
-def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], after: str) -> None:
+def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], after: Callable[[], str]) -> None:
     """Load a script over the connection, in a transaction of its own."""
     conn.add_notice_handler(tell)
     try:
@@ -207,8 +208,8 @@ def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found],
             script.check()
             checked(conn, script)
             conn.execute(RESET)
-            if after:
-                conn.execute(after.encode())
+            if last := after():
+                conn.execute(last.encode())
     finally:
         conn.remove_notice_handler(tell)
 
@@ -239,14 +240,22 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
 
     skip = {found.start for found in blanks}
     starts = [start for start in script.contents.statements if start not in skip]
-    done = 0
+    copies = [copy for copy in script.contents.copies if isinstance(copy, CopyIn)]
+    done = begin = 0
     try:
-        for begin, end in batches(starts, len(script.data)):
-            conn.pgconn.send_query(b"".join(pieces(script, blanks, begin, end)))
-            for error in results(conn.pgconn):
-                if error:
-                    raise faults.of_statement(script, error, starts[done : done + 2], begin)
-                done += 1
+        for copy in [*copies, None]:
+            upto = copy.start if copy else len(script.data)
+            between = starts[bisect_left(starts, begin) : bisect_left(starts, upto)]
+            for first, end in batches(between, upto, begin):
+                conn.pgconn.send_query(b"".join(pieces(script, blanks, first, end)))
+                for error in results(conn.pgconn):
+                    if error:
+                        raise faults.of_statement(script, error, starts[done : done + 2], first)
+                    done += 1
+            if copy:
+                if error := copied(conn, script, copy):
+                    raise faults.of_statement(script, error, starts[done : done + 2], copy.start)
+                done, begin = done + 1, copy.resumes
     except KeyboardInterrupt:
         conn.cancel_safe()
         while conn.pgconn.get_result() is not None:
@@ -254,6 +263,21 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
         raise
     except psycopg.OperationalError as error:
         raise faults.disconnected(script, str(error)) from None
+
+
+def copied(conn: Connection[DictRow], script: Script, copy: CopyIn) -> Any:
+    """Send the rows of a COPY; return the diagnostics if it failed."""
+    import psycopg
+
+    try:
+        with conn.cursor() as cursor, cursor.copy(script.data[copy.start : copy.end]) as rows:
+            for block in blocks(script.data, copy.rows, copy.over):
+                rows.write(block)
+    except psycopg.Error as error:
+        if error.sqlstate:
+            return error.diag
+        raise
+    return None
 
 
 def checked(conn: Connection[DictRow], script: Script) -> None:
@@ -267,9 +291,8 @@ def checked(conn: Connection[DictRow], script: Script) -> None:
         raise faults.pointed(script, -1, error.diag, "") from None
 
 
-def batches(starts: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+def batches(starts: Sequence[int], size: int, begin: int = 0) -> Iterator[tuple[int, int]]:
     """Yield where each part of a script begins and ends that is sent at once."""
-    begin = 0
     for start in starts:
         if start - begin > _BLOCK:
             yield begin, start

@@ -102,8 +102,7 @@ def failure(script: Script, stderr: str) -> Problem:
         return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)
     begins = beginning(inside, int(found["line"]), sent)
     offset = pointer(inside, begins, sent, fields)
-    if copied := re.match(r'COPY .*, line (\d+)(?:, column [^:]+: "(.*)")?', diag.context):
-        offset = in_copy(inside, begins, int(copied[1]), copied[2] or "")
+    offset = faults.in_copy(inside, begins, diag.context) or offset
     statement = inside.data[begins : begins + 4000].decode(errors="replace")
     return faults.pointed(inside, offset, diag, statement)
 
@@ -154,14 +153,3 @@ def pointer(script: Script, begins: int, sent: str, fields: dict[str, str]) -> i
     length = next((n for n in range(len(text)) if faults.columns(text[:n]) >= before), len(text))
     found = line + len(row[: at + length].encode())
     return found if script.data.startswith(row[: at + length].encode(), line) else begins
-
-
-def in_copy(script: Script, begins: int, line: int, value: str) -> int:
-    """Return the offset of a value in a line of the COPY data that follows a statement."""
-    copy = next((copy for copy in script.contents.copies if copy.start == begins), None)
-    if copy is None:
-        return begins
-    start = line_end(script.data, line, copy.end) + 1
-    newline = script.data.find(b"\n", start)
-    raw = script.data[start : newline if newline >= 0 else len(script.data)]
-    return start + max(0, raw.find(value.removesuffix("...").encode()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ops.db.text import BLOCK, WHOLE, Text
 
@@ -48,6 +48,26 @@ class Found:
     end: int
     text: str
 
+    def moved(self, by: int) -> Found:
+        return replace(self, start=self.start + by, end=self.end + by)
+
+
+@dataclass(frozen=True)
+class CopyIn(Found):
+    """A COPY … FROM stdin statement and the rows that follow it."""
+
+    rows: int
+    over: int
+    """Where the rows begin and end."""
+    resumes: int
+    """Where the script goes on, behind the line of \\."""
+    alone: bool
+    """Whether its line has nothing else on it; psql would take that for the next statement's."""
+
+    def moved(self, by: int) -> Found:
+        moved = replace(self, rows=self.rows + by, over=self.over + by, resumes=self.resumes + by)
+        return Found.moved(moved, by)
+
 
 @dataclass
 class Contents:
@@ -68,7 +88,7 @@ class Contents:
         """Take over what was found in a part that begins at `base`."""
         self.statements.extend(array("Q", (base + start for start in other.statements)))
         for mine, others in zip(self.found(), other.found(), strict=True):
-            mine.extend(Found(base + each.start, base + each.end, each.text) for each in others)
+            mine.extend(each.moved(base) for each in others)
 
     def cut(self, start: int) -> None:
         """Forget what begins at `start` or behind it."""
@@ -108,21 +128,30 @@ def statements(text: Text, window: bytes, base: int, found: Contents) -> int:
             return position
         position = after
         if found.copies and found.copies[-1].end == after and found.copies[-1].text == COPY_IN:
-            position = after_data(text, base + after) - base
+            copy = with_rows(text, found.copies[-1].moved(base))
+            found.copies[-1], position = copy.moved(-base), copy.resumes - base
     return end if last else position
 
 
-def after_data(text: Text, position: int) -> int:
-    """Return the offset behind the data of a COPY: it begins on the next line, and ends with a line of \\."""
-    at = text.find(b"\n", position)
-    while 0 <= at < len(text):
+def with_rows(text: Text, copy: Found) -> CopyIn:
+    """Return a COPY with the rows that begin on the next line."""
+    newline = text.find(b"\n", copy.end)
+    rest = text[copy.end : newline if newline >= 0 else len(text)].strip()
+    rows = newline + 1 if newline >= 0 else len(text)
+    over, resumes = last_row(text, newline) if newline >= 0 else (rows, rows)
+    return CopyIn(copy.start, copy.end, copy.text, rows, over, resumes, not rest or rest.startswith(b"--"))
+
+
+def last_row(text: Text, at: int) -> tuple[int, int]:
+    """Return where the rows end that begin behind the newline at an offset, and where the line that ends them does."""
+    while at < len(text):
         block = text[at : at + BLOCK]
         last = at + len(block) == len(text)
         # Most data has no backslash at all, and a single byte is found ten times as fast
-        if b"\\" in block and (over := _LAST_ROW.search(block)) and (last or over.end() < len(block)):
-            return at + over.end()
+        if b"\\" in block and (ends := _LAST_ROW.search(block)) and (last or ends.end() < len(block)):
+            return at + ends.start() + 1, at + ends.end()
         at += len(block) - (0 if last else len(b"\n\\.\r"))
-    return len(text)
+    return len(text), len(text)
 
 
 def skip_blank(data: bytes, position: int) -> int:

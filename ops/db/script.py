@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ops.db.scan import Contents, Found, scan
+from ops.db.scan import Contents, CopyIn, Found, scan
 from ops.db.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
 
@@ -188,7 +188,8 @@ def needs_psql(script: Script, variables: Mapping[str, str]) -> Found | None:
         for r in contents.remarkable
         if re.match(r"SET STANDARD_CONFORMING_STRINGS (=|TO) '?(OFF|FALSE|0)", r.text, re.IGNORECASE)
     ]
-    return min([*script.commands, *contents.copies, *uses, *old], key=lambda f: f.start, default=None)
+    copies = [c for c in contents.copies if not (isinstance(c, CopyIn) and c.alone)]
+    return min([*script.commands, *copies, *uses, *old], key=lambda f: f.start, default=None)
 
 
 def missing_variables(script: Script, variables: Mapping[str, str]) -> Iterator[Found]:

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
@@ -66,10 +66,10 @@ class Rebuilt(NamedTuple):
     """As `status.tables` returns them."""
 
 
-def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[str]) -> Rebuilt:
+def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[Callable[[], str]]) -> Rebuilt:
     """Build the database anew from scripts and swap it in.
 
-    `after` is SQL for each script that belongs to the same transaction.
+    `after` gives SQL for each script that belongs to the same transaction.
     Raises `Refused` at once when sessions are in the way.
     """
     check_name(place)
@@ -105,7 +105,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         return Rebuilt(live is not None, tables)
 
 
-def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[str]) -> list[dict[str, Any]]:
+def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]) -> list[dict[str, Any]]:
     """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
     with place.connect(NEXT) as conn:
         if any(plan.by_psql for plan in plans):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench import db, files, place, rds, report, startup
+from bench import db, files, place, rds, report, startup, suite
 from bench.measure import Comparison, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
@@ -20,6 +20,7 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "copy": files.data,
     "rds-unchanged": rds.unchanged,
     "rds-changed": rds.changed,
+    "suite": suite.suite,
 }
 TABLE = "docs/performance.md"
 
@@ -39,7 +40,7 @@ def main(settings: Settings, only: Sequence[str], runs: int, *, tiny: bool, writ
             except Unavailable as reason:
                 console.say(f"skipped {name}: {reason}")
                 continue
-            console.say(f"measuring {name}, {runs} run{'s' if runs > 1 else ''} of each side in turn")
+            console.say(f"measuring {name}")
             results.append(run(name, comparison, runs, warm=not tiny))
     if json:
         console.as_json({"machine": machine(), "comparisons": results})

@@ -96,6 +96,8 @@ class Comparison:
     probe: Callable[[], AbstractContextManager[list[str]]] = lambda: nullcontext([])
     """Looks on while a side runs; what it puts into the list is said of that side."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
+    """Whether one run is enough of it, since it takes minutes."""
 
 
 def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str, Any]:
@@ -103,6 +105,8 @@ def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str
     sides = {OURS: comparison.ours, **comparison.beside}
     taken: dict[str, list[Taken]] = {label: [] for label in sides}
     facts: dict[str, list[str]] = {}
+    if comparison.once:
+        runs, warm = 1, False
     for turn in range(-1 if warm else 0, runs):
         for label, side in sides.items():
             side.before()

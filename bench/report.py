@@ -37,6 +37,8 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def duration(seconds: float) -> str:
+    if seconds >= 120:
+        return f"{seconds / 60:.1f} min"
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 

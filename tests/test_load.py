@@ -461,6 +461,25 @@ def test_a_fault_points(pair: Pair, head: str, text: str, line: int, place: int,
     assert shown[column:].startswith(caret)
 
 
+@pytest.mark.parametrize("wrong", [b"gr\xf6\xdfe", b"a\0b", b"cut \xc3"])
+def test_rows_that_are_no_text_are_found_by_the_server(pair: Pair, tmp_path: Path, wrong: bytes) -> None:
+    file = tmp_path / "file.sql"
+    file.write_bytes(b"create table t (a text);\ncopy t from stdin;\nfine\n" + wrong + b"\n\\.\n")
+    problem = pair.by_us(file)
+    assert "file.sql:4:1: invalid byte sequence for encoding" in str(problem)
+    with pair.ours.connect() as conn:
+        assert "row of t" not in " ".join(state(conn))
+
+
+def test_rows_in_another_encoding_are_converted(pair: Pair, tmp_path: Path) -> None:
+    file = tmp_path / "file.sql"
+    file.write_bytes(
+        b"create table t (a text);\nset client_encoding = 'LATIN1';\ncopy t from stdin;\ngr\xf6\xdfe\n\\.\n"
+    )
+    assert pair.by_us(file) is None
+    assert pair.ours.scalar("select a from t") == "größe"
+
+
 def test_a_fault_in_copy_data_points_to_the_value(pair: Pair) -> None:
     told = fault(
         pair.ours, 'create table "t u" (a int, b int);\ncopy "t u" from stdin;\n1\t2\n3\tgröße\n\\.\nselect 1;\n'

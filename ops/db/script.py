@@ -146,8 +146,19 @@ def checked(script: Script) -> Script:
         raise Misconfigured(f"{script.name} is UTF-16: save it as UTF-8")
     if script.data.startswith(b"PGDMP"):
         raise Misconfigured(f"{script.name} is a pg_dump archive: make SQL of it by pg_restore -f FILE.sql")
-    decoder, at = codecs.getincrementaldecoder("utf-8")(), 0
-    for block in blocks(script.data):
+    at = 0
+    for copy in script.contents.copies:
+        if isinstance(copy, CopyIn):  # the server looks at each of its rows
+            check_text(script, at, copy.rows)
+            at = copy.over
+    check_text(script, at, len(script.data))
+    return script
+
+
+def check_text(script: Script, at: int, end: int) -> None:
+    """Raise `Misconfigured` for what is no UTF-8 text between two places."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for block in blocks(script.data, at, end):
         if (zero := block.find(b"\0")) >= 0:
             raise Misconfigured(f"{script.at(at + zero)}: holds a zero byte: this is not SQL text")
         pending = decoder.getstate()[0]
@@ -155,7 +166,6 @@ def checked(script: Script) -> Script:
             decode(script, decoder, block, at - len(pending))
         at += len(block)
     decode(script, decoder, b"", at - len(decoder.getstate()[0]), final=True)
-    return script
 
 
 def decode(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from bench.measure import INV, Command, Comparison
-from config.settings import Settings
-from config.targets import Target
+from bench.measure import Call, Comparison
+from bench.place import Bench
+from ops import postgres
 
 MANY, FEW = 1_000_000, 10_000
 USERS = """
@@ -21,43 +19,36 @@ from generate_series(1, {}) n, (select array_agg(uuid) as people from users) u
 """
 
 
-def feed(settings: Settings, folder: Path) -> Comparison:
+def feed(at: Bench) -> Comparison:
     """`HomeActivities`' page beside the least that its pool can do, p99 of the calls."""
     from backend.db import Pool
     from backend.home_activities import home
 
-    many, few = (Pool(filled(folder, rows)) for rows in (MANY, FEW))
+    least, most = at.size(FEW, 200), at.size(MANY, 2000)
+    many, few = (Pool(filled(at, rows)) for rows in (most, least))
+    for pool in (many, few):
+        at.stack.callback(pool.close)
 
-    def least() -> None:
+    def floor() -> None:
         with many.connection() as conn:
             conn.execute("select 1").fetchone()
 
-    def end() -> None:
-        many.close()
-        few.close()
-
-    small = f"{FEW:,} activities"
+    calls, small = at.size(500, 5), f"{least:,} activities"
     return Comparison(
-        "feed",
-        lambda: home(source=many),
-        {"select 1": least, small: lambda: home(source=few)},
+        f"first page of the feed, {most:,} activities",
+        Call(lambda: home(source=many), calls),
+        {"select 1": Call(floor, calls), small: Call(lambda: home(source=few), calls)},
         {"select 1": 10, small: 2},
-        calls=500,
+        note="By the application's own pool, without HTTP; every call is timed.",
         quantile=0.99,
-        end=end,
     )
 
 
-def filled(folder: Path, rows: int) -> str:
-    """Set up a database with this many activities on the clone's server, and return its URL."""
-    from ops import postgres
-    from ops.db import state
-
+def filled(at: Bench, rows: int) -> str:
+    """Set up a database with this many activities on the server, and return its URL."""
     name = f"feed{rows}"
-    Command([INV, "db.setup", "--no-seed"], folder, {"INVOKE_DB_NAME": name})()
-    made = state.load(folder)
-    assert made is not None
-    target: Target = made.target(name)
+    at.inv("db.setup", "--no-seed", env={"INVOKE_DB_NAME": name})()
+    target = at.server.target(name)
     with postgres.connect(target, task="bench") as conn:
         conn.execute(USERS)
         conn.execute(ACTIVITIES.format(rows).encode())

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Command:
     before: Callable[[], object] = nothing
     """What makes ready for a run, untimed."""
 
-    def __call__(self) -> Taken:
+    def __call__(self) -> list[Taken]:
         """Run it, and return what it took."""
         report, end = os.pipe()
         env = {**os.environ, **self.env}
@@ -76,7 +77,25 @@ class Command:
                 said.seek(0)
                 words = said.read()[-500:].decode(errors="replace")
                 raise Problem(f"{' '.join(self.argv[:3])} exits with {code}: {words}")
-        return Taken(float(seconds), float(cpu), int(memory))
+        return [Taken(float(seconds), float(cpu), int(memory))]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something called in this process, or in one that waits for it: too short to start a program for."""
+
+    body: Callable[[], object]
+    times: int = 1
+    """Calls in a run, each timed."""
+    before: Callable[[], object] = nothing
+
+    def __call__(self) -> list[Taken]:
+        taken = []
+        for _ in range(self.times):
+            cpu, begun = time.process_time(), time.perf_counter()
+            self.body()
+            taken.append(Taken(time.perf_counter() - begun, time.process_time() - cpu, 0))
+        return taken
 
 
 @dataclass(frozen=True)
@@ -85,8 +104,8 @@ class Comparison:
 
     what: str
     """The command, as a reader would type it."""
-    ours: Command
-    beside: Mapping[str, Command] = field(default_factory=dict)
+    ours: Command | Call
+    beside: Mapping[str, Command | Call] = field(default_factory=dict)
     reach: Mapping[str, float] = field(default_factory=dict)
     """The ratio to a side to stay below, at most."""
     memory: int = 0
@@ -96,6 +115,8 @@ class Comparison:
     probe: Callable[[], AbstractContextManager[list[str]]] = lambda: nullcontext([])
     """Looks on while a side runs; what it puts into the list is said of that side."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    quantile: float = 0.5
+    """Which of the times is compared: the median, or one towards the worst."""
     once: bool = False
     """Whether one run is enough of it, since it takes minutes."""
 
@@ -113,16 +134,17 @@ def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str
             with comparison.probe() as facts[label]:
                 took = side()
             if turn >= 0:
-                taken[label].append(took)
+                taken[label] += took
     found: list[dict[str, Any]] = []
-    ours = statistics.median(each.seconds for each in taken[OURS])
+    ours = quantile([each.seconds for each in taken[OURS]], comparison.quantile)
     for label, all_of_it in taken.items():
         seconds = [each.seconds for each in all_of_it]
-        ratio, reach = ours / statistics.median(seconds), comparison.reach.get(label)
+        figure = quantile(seconds, comparison.quantile)
+        ratio, reach = ours / figure, comparison.reach.get(label)
         found.append(
             {
                 "side": label,
-                "median": statistics.median(seconds),
+                "seconds": figure,
                 "least": min(seconds),
                 "most": max(seconds),
                 "cpu": statistics.median(each.cpu for each in all_of_it),
@@ -139,6 +161,7 @@ def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str
     return {
         "name": name,
         "what": comparison.what,
+        "figure": "median" if comparison.quantile == 0.5 else f"p{comparison.quantile * 100:.0f}",
         "runs": runs,
         "sides": found,
         "note": comparison.note,

@@ -21,7 +21,7 @@ from ops.errors import Problem
 from ops.process import clean_environ
 from ops.sandbox import lifecycle
 
-PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "sql")
+PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "functions", "sql")
 INV = str(Path(sys.executable).parent / "inv")
 
 

@@ -12,7 +12,7 @@ from bench.measure import OURS
 from ops import console
 from ops.errors import Misconfigured
 
-COLUMNS = ("comparison", "side", "median", "spread", "cpu", "memory", "ours / side", "to reach", "besides")
+COLUMNS = ("comparison", "side", "time", "spread", "cpu", "memory", "ours / side", "to reach", "besides")
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -24,10 +24,10 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             {
                 "comparison": result["name"],
                 "side": result["what"] if ours else side["side"],
-                "median": duration(side["median"]),
+                "time": ("" if result["figure"] == "median" else f"{result['figure']} ") + duration(side["seconds"]),
                 "spread": f"{duration(side['least'])} to {duration(side['most'])}",
                 "cpu": duration(side["cpu"]),
-                "memory": f"{side['memory'] / (1 << 20):.0f} MB",
+                "memory": f"{side['memory'] / (1 << 20):.0f} MB" if side["memory"] else "",
                 "ours / side": "" if ours else f"{side['ratio']:.2f}",
                 "to reach": target(side),
                 "besides": side["fact"],
@@ -39,6 +39,8 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
 def duration(seconds: float) -> str:
     if seconds >= 120:
         return f"{seconds / 60:.1f} min"
+    if seconds < 0.1:
+        return f"{seconds * 1000:.2f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 

@@ -7,9 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from bench.measure import INV, Command, Comparison
+from bench.measure import Call, Command, Comparison, Unavailable
+from bench.place import Bench
 from config.paths import local_dir
-from config.settings import Settings
 from ops.errors import Problem
 from ops.lambdas import layer, package
 
@@ -56,6 +56,9 @@ for count in sys.stdin:
 """
 
 
+PSYCOPG2 = "psycopg2, a connection each"
+
+
 class Worker:
     """A process that keeps a handler loaded, as a warm sandbox does."""
 
@@ -84,9 +87,9 @@ def variables(paths: list[Path]) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def both(settings: Settings, folder: Path) -> tuple[list[Path], list[Path]]:
+def both(at: Bench, folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the paths from which the packaged function and the old one are imported."""
-    old, psycopg2 = folder / "old", local_dir(settings.root) / "bench" / "psycopg2"
+    old, psycopg2 = folder / "old", local_dir(at.settings.root) / "bench" / "psycopg2"
     old.mkdir()
     (old / "old.py").write_text(OLD, encoding="utf-8")
     certificates = folder / "roots.pem"
@@ -96,33 +99,32 @@ def both(settings: Settings, folder: Path) -> tuple[list[Path], list[Path]]:
             layer.install(psycopg2, "psycopg2-binary", what="psycopg2 to compare with")
         parts = {"task": package.build(certificates, folder), "opt": layer.build_here(folder)}
     except Problem as error:
-        raise LookupError(str(error).splitlines()[0]) from error
+        raise Unavailable(str(error).splitlines()[0]) from error
     for name, artifact in parts.items():
         with zipfile.ZipFile(artifact.path) as archive:
             archive.extractall(folder / name)
     return [folder / "task", folder / "opt" / "python"], [old, psycopg2]
 
 
-def cold(settings: Settings, folder: Path) -> Comparison:
+def cold(at: Bench) -> Comparison:
     """The import of the handler, as at the start of a sandbox."""
+    folder = at.sub("cold")
 
     def importing(module: str, paths: list[Path]) -> Command:
         return Command([sys.executable, "-S", "-s", "-c", f"import {module}"], folder, variables(paths))
 
-    ours, old = both(settings, folder)
-    beside = {"psycopg2": importing("old", old), "floor: Python alone": importing("sys", [])}
-    return Comparison("cold import of the function", importing("post_confirmation.handler", ours), beside, {})
+    ours, old = both(at, folder)
+    beside = {PSYCOPG2: importing("old", old), "floor: Python alone": importing("sys", [])}
+    return Comparison(
+        "import of the function, cold", importing("post_confirmation.handler", ours), beside, {PSYCOPG2: 2.0}
+    )
 
 
-def warm(settings: Settings, folder: Path) -> Comparison:
+def warm(at: Bench) -> Comparison:
     """Events in a sandbox that runs already."""
-    from ops.db import state
-
-    ours, old = both(settings, folder)
-    Command([INV, "db.setup"], folder)()
-    made = state.load(folder)
-    assert made is not None
-    target = made.target("cruddur")
+    ours, old = both(at, at.sub("warm"))
+    target = at.server.target("cruddur")
+    at.inv("db.setup")()  # another comparison may have made another database of it
     # The disk's part of a commit is the same for both, and not the function's: with and without it
     urls = target.on(options="-c synchronous_commit=off").url(show_password=True), target.url(show_password=True)
     workers = {
@@ -130,13 +132,10 @@ def warm(settings: Settings, folder: Path) -> Comparison:
         for url, disk in zip(urls, ("", ", the disk waited for"), strict=True)
         for label, handler, paths in (
             ("ours", "post_confirmation.handler.handler", ours),
-            ("psycopg2, a connection each", "old.lambda_handler", old),
+            (PSYCOPG2, "old.lambda_handler", old),
         )
     }
-
-    def end() -> None:
-        for worker in workers.values():
-            worker.stop()
-
-    beside = {label: worker for label, worker in workers.items() if label != "ours"}
-    return Comparison(f"{EVENTS} warm sign-ups", workers["ours"], beside, {"psycopg2, a connection each": 0.2}, end=end)
+    for worker in workers.values():
+        at.stack.callback(worker.stop)
+    beside = {label: Call(worker) for label, worker in workers.items() if label != "ours"}
+    return Comparison(f"{EVENTS} sign-ups, warm", Call(workers["ours"]), beside, {PSYCOPG2: 0.2})

@@ -24,7 +24,7 @@ def sh(text: str, folder: Path, **kwargs: Any) -> Command:
 
 def test_a_command_is_measured_without_what_measures_it(tmp_path: Path) -> None:
     ballast = b"x" * 200_000_000
-    took = sh("sleep 0.2", tmp_path)()
+    [took] = sh("sleep 0.2", tmp_path)()
     assert len(ballast) > took.memory > 0
     assert took.memory < 50_000_000
     assert 0.2 <= took.seconds < 2
@@ -46,8 +46,8 @@ def test_sides_take_turns_after_a_run_that_does_not_count(tmp_path: Path) -> Non
     found = measure.run("x", Comparison("a", ours, {"b": theirs}, {"b": 0.5}), 3, warm=True)
     assert order == ["a", "b"] * 4
     mine, other = found["sides"]
-    assert mine["least"] <= mine["median"] <= mine["most"]
-    assert other["ratio"] == mine["median"] / other["median"]
+    assert mine["least"] <= mine["seconds"] <= mine["most"]
+    assert other["ratio"] == mine["seconds"] / other["seconds"]
     assert other["reached"] is False
     assert mine["reached"] is None
     order.clear()
@@ -64,12 +64,13 @@ def test_memory_may_be_the_target(tmp_path: Path) -> None:
 def result(name: str, seconds: float) -> dict[str, Any]:
     common = {"least": seconds, "most": seconds, "cpu": seconds, "memory": 5 << 20, "fact": ""}
     sides = [
-        {**common, "side": "ours", "median": seconds, "ratio": 1.0, "reach": None, "reached": None},
-        {**common, "side": "a | b", "median": 2.0, "ratio": seconds / 2, "reach": 0.5, "reached": seconds <= 1},
+        {**common, "side": "ours", "seconds": seconds, "ratio": 1.0, "reach": None, "reached": None},
+        {**common, "side": "a | b", "seconds": 2.0, "ratio": seconds / 2, "reach": 0.5, "reached": seconds <= 1},
     ]
     return {
         "name": name,
         "what": f"inv {name}",
+        "figure": "median",
         "runs": 3,
         "sides": sides,
         "note": f"Why {name}.",
@@ -162,4 +163,32 @@ def test_measures_and_prints_json() -> None:
     )  # fmt: skip
     [found] = json.loads(done.stdout)["comparisons"]
     assert [side["side"] for side in found["sides"]][:2] == ["ours", "trivial tasks.py"]
-    assert all(side["median"] > 0 for side in found["sides"])
+    assert all(side["seconds"] > 0 for side in found["sides"])
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([3, 1, 2], 0.5, 2), ([1, 2, 3, 4], 0.5, 2.5), (list(range(1000)), 0.99, 990), ([5], 0.99, 5), ([1, 9], 0.99, 9)],
+)
+def test_a_quantile_is_the_value_that_so_many_do_not_exceed(values: list[float], share: float, expected: float) -> None:
+    assert measure.quantile(values, share) == expected
+
+
+def test_calls_are_timed_one_by_one() -> None:
+    calls: list[int] = []
+    found = measure.run("x", Comparison("a", measure.Call(lambda: calls.append(1), 3), quantile=0.99), 2, warm=True)
+    assert len(calls) == 9
+    assert found["figure"] == "p99"
+    assert report.rows(found)[0]["time"].startswith("p99 0.0")
+    assert report.rows(found)[0]["memory"] == ""
+
+
+def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
+    with place.opened(load({}), tiny=True) as at:
+        comparison = compare.COMPARISONS["feed"](at)
+        found = measure.run("feed", comparison, 1, warm=False)
+    assert {side["side"]: side["reach"] for side in found["sides"]} == {
+        "ours": None,
+        "select 1": 10,
+        "200 activities": 2,
+    }

@@ -69,7 +69,7 @@ def beside(at: Bench, what: str, task: str, file: Path, tables: str, memory: int
 
     def empty(name: str) -> Callable[[], None]:
         def make() -> None:
-            calls = (f"drop database if exists {name}", f"create database {name}", "checkpoint")
+            calls = (f"drop database if exists {name} with (force)", f"create database {name}", "checkpoint")
             at.psql("postgres", *(part for sql in calls for part in ("-c", sql)))()
             if tables:
                 at.psql(name, "-c", tables)()

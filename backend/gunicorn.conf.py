@@ -16,7 +16,7 @@ except settings.Misconfigured as error:
     sys.exit(2)
 
 wsgi_app = "backend.app:create_app()"
-bind = f"{read.host}:{read.port}"
+bind = f"[{read.host}]:{read.port}" if ":" in read.host else f"{read.host}:{read.port}"
 # A request waits for the database and for little else: threads of one process share its pool.
 # WEB_CONCURRENCY is gunicorn's own variable for more processes, each with a pool.
 worker_class = "gthread"

@@ -18,7 +18,7 @@ class Misconfigured(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says, once per process."""
+    """What the environment says at this moment."""
 
     connection_url: str = field(repr=False)
     """A libpq URL or conninfo string (CONNECTION_URL)."""

@@ -120,6 +120,7 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     """Load the settings of this command from invoke's configuration."""
     from config.settings import load
     from ops import process
+    from ops.console import hide
     from ops.errors import Misconfigured
 
     config = cast(Any, c.config)
@@ -129,15 +130,17 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     if config.run.dry:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
     process.forget_libpq()
-    return load(config, may_make_env_file=may_make_env_file)
+    loaded = load(config, may_make_env_file=may_make_env_file)
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # passwords are hidden where they are read
+        hide(loaded.vars.get(name))
+    return loaded
 
 
 def aws(settings: Settings) -> Aws:
-    """Return AWS as a task meets it: what is not AWS is said, and the key's secret masked."""
+    """Return AWS as a task meets it: what is not AWS is said."""
     from ops.aws import Aws
-    from ops.console import hide, say
+    from ops.console import say
 
-    hide(settings.vars.get("AWS_SECRET_ACCESS_KEY"))
     return Aws(settings, tell=say)
 
 

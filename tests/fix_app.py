@@ -53,13 +53,14 @@ def get(url: str, **headers: str) -> Answer:
 def serve(url: str, port: int = 0, **environ: str) -> Iterator[str]:
     """Serve the feed of a database with gunicorn; yield where, and see it end cleanly."""
     port = port or free_port()
+    host = "[::1]" if environ.get("HOST") == "::1" else "127.0.0.1"
     argv = [sys.executable, "-m", "gunicorn", "-c", str(SUITE / "backend" / "gunicorn.conf.py")]
     env = {**os.environ, "CONNECTION_URL": url, "PORT": str(port), **environ}
     with tempfile.TemporaryFile("w+") as log:  # not a pipe, which fills up
         server = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
         try:
-            wait(f"http://127.0.0.1:{port}/static/icon.svg")
-            yield f"http://127.0.0.1:{port}"
+            wait(f"http://{host}:{port}/static/icon.svg")
+            yield f"http://{host}:{port}"
         finally:
             server.terminate()
             code = server.wait(30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -339,3 +340,9 @@ def test_the_containers_health_check_asks_the_application(feed: Database, monkey
     with serve(f"postgresql://u:p@127.0.0.1:{servers.free_port()}/d", DB_POOL_TIMEOUT="0.5") as url:
         monkeypatch.setenv("PORT", url.rpartition(":")[2])
         assert health.main() == 1
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_gunicorn_listens_at_an_address_of_ipv6(feed: Database) -> None:
+    with serve(feed.url, HOST="::1") as url:
+        assert get(url + HOME).status == 200

@@ -251,9 +251,9 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
         "    (SELECT uuid from public.users WHERE users.handle = 'andrewbrown' LIMIT 1),\n"
         "    'This was imported as seed data!',\n    current_timestamp + interval '10 day'\n  )"
     )
-    for part in re.findall(
-        r"`([\w./]+?)/?`", "`tasks.py`, `invoke.yaml`, `config/`, `functions/`, `ops/` `requirements.txt`"
-    ):
+    copied = re.search(r"^Copy (.+?) into it", DOCS[0].read_text(encoding="utf-8"), re.MULTILINE)
+    assert copied
+    for part in re.findall(r"`([\w./]+?)/?`", copied[1]):
         source = SUITE / part
         if source.is_dir():
             shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -32,8 +32,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
     claim(*at)
     with place.opened(settings, name, "app.run") as found:
         target = found.target
-        if found.database() is None:
-            raise NoDatabase(f"{target.address}: the database is not there yet: inv db.setup -t {target.name}")
+        found.required()
         with found.connect() as conn:
             tables = postgres.row(conn, "select to_regclass('public.activities') is not null as there")
         if not tables["there"]:

@@ -11,7 +11,7 @@ from config.settings import Settings
 from ops.console import say
 from ops.db import guard, identity, load, lock, place, seed, status, swap
 from ops.db.script import Script, read, read_stdin
-from ops.errors import Misconfigured, NoDatabase
+from ops.errors import Misconfigured
 
 DEFAULT = "(default)"
 """Stands for the file that invoke.yaml names."""
@@ -73,7 +73,7 @@ def seed_load(
         plan = load.plan(source, variables)
         guard.confirm(at, "seed", confirm)
         with lock.held(at):
-            there(at)
+            at.required()
             with at.connect() as conn:
                 known = seed.applied(conn)
             same = next((s for s in known if s["digest"] == seed.digest(source, variables)), None)
@@ -92,7 +92,7 @@ def seed_load(
 def into(at: place.Place, plan: load.Plan) -> None:
     """Load one checked script into the live database, under the lock."""
     with lock.held(at):
-        there(at)
+        at.required()
         send(at, plan)
 
 
@@ -105,9 +105,3 @@ def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) ->
         load.run(at, conn, plan, after=after)
     at.look_again()
     guard.stamp(at)  # the file may have set another comment
-
-
-def there(at: place.Place) -> None:
-    """See that the database exists."""
-    if not at.database():
-        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")

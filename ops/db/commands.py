@@ -148,11 +148,9 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     from ops import process
     from ops.console import interactive
     from ops.db import client, place
-    from ops.errors import NoDatabase
 
     with place.opened(settings(c), target, "db.connect", writes=True) as at:
-        if at.database() is None:
-            raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
+        at.required()
         tool = client.choose(interactive=interactive(), tls=bool(at.conn.pgconn.ssl_in_use))
         argv, env = client.command(tool, at.target, prod=bool(at.prod), read_only=bool(at.prod) and not write)
     process.replace(argv, env)

@@ -51,6 +51,13 @@ class Place:
         row: dict[str, Any] | None = self.facts["databases"].get(self.name + suffix)
         return row
 
+    def required(self) -> None:
+        """See that our database exists; raises `NoDatabase`."""
+        if not self.database():
+            raise NoDatabase(
+                f"{self.target.address}: the database is not there yet: inv db.setup -t {self.target.name}"
+            )
+
     def look_again(self) -> None:
         """Read the facts anew, once the lock is ours."""
         self.facts.update(facts(self.conn, self.name))

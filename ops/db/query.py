@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from config.settings import Settings
 from ops import console
 from ops.db import place
-from ops.errors import Misconfigured, NoDatabase
+from ops.errors import Misconfigured
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
@@ -49,8 +49,7 @@ def fetched(
 ) -> tuple[list[str], list[DictRow]]:
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
     with place.opened(settings, target, "db.query") as at:
-        if at.database() is None:
-            raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
+        at.required()
         with at.connect() as conn:
             conn.read_only = True
             with conn.transaction():

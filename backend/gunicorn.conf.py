@@ -1,6 +1,7 @@
 """How gunicorn serves the application: `gunicorn -c backend/gunicorn.conf.py`, from any folder."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,5 +29,12 @@ accesslog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)s ms'
 loglevel = "warning"
 control_socket_disable = True
+
+
+def post_worker_init(_: object) -> None:
+    """Leave a terminal's Ctrl-C, which reaches every process, to the parent: it tells the worker, once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn's heartbeat file: never on a slow disk)
     worker_tmp_dir = "/dev/shm"  # noqa: S108

@@ -39,6 +39,8 @@ def result(text: str) -> None:
 
     if sys.stdout is None:
         raise Problem("there is no standard output to print the result to")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     print(text)
 
 

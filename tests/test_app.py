@@ -183,13 +183,15 @@ def test_a_variable_that_the_application_cannot_read_is_one_line(inv: Cli) -> No
     assert done.stderr.splitlines()[-1] == "FRONTEND_URL: write it like http://localhost:3000"
 
 
-def test_without_a_database_or_tables_the_next_step_is_told(inv: Cli) -> None:
+def test_without_a_database_or_tables_the_next_step_is_told(inv: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOKE_APP_PORT", str(free_port()))
     assert "the database is not there yet: inv db.setup -t local" in told(inv, "app.run", code=1)
     inv.ok("db.create")
     assert "has no table public.activities yet: inv db.setup -t local" in told(inv, "app.run", code=1)
 
 
-def test_a_target_that_does_not_answer_is_one_line(inv: Cli) -> None:
+def test_a_target_that_does_not_answer_is_one_line(inv: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOKE_APP_PORT", str(free_port()))
     url = "postgresql://u:hushhush@127.0.0.1:1/db"
     line = told(inv, "app.run", code=1, CONNECTION_URL=url)
     assert "nothing answers at u@127.0.0.1:1/db" in line

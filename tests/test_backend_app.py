@@ -342,6 +342,16 @@ def test_the_containers_health_check_asks_the_application(feed: Database, monkey
         assert health.main() == 1
 
 
+def test_the_containers_health_check_asks_no_proxy(feed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backend import health
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with serve(feed.url) as url:
+        monkeypatch.setenv("PORT", url.rpartition(":")[2])
+        assert health.main() == 0
+    assert health.main() == 1
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 def test_gunicorn_listens_at_an_address_of_ipv6(feed: Database) -> None:
     with serve(feed.url, HOST="::1") as url:

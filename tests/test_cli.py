@@ -138,7 +138,7 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("db.query users --var who=zoe", {}, 2, "--var who: users takes limit"),
     ("db.query home --var before=yesterday-ish", {}, 1, "invalid input syntax for type timestamp"),
     ("db.query home", {LOCAL: "{missing}"}, 1, NOT_THERE),
-    ("db.query home", {"INVOKE_PATHS_QUERIES": "folder"}, 2, "there is no query home in"),
+    ("db.query home", {"INVOKE_PATHS_QUERIES": "folder"}, 2, "there are no queries in"),
     ("app.run --port x", {}, 2, "--port x: give a port from 1 to 65535"),
     ("app.run", {LOCAL: "{missing}"}, 1, NOT_THERE),
     ("app.run -t staging", {}, 2, NO_TARGET),

@@ -153,6 +153,12 @@ def test_what_cannot_be_saved_is_not(inv: Cli, argument: str, stdin: str, messag
     assert not (inv.root / ".env").exists()
 
 
+def test_a_name_that_is_nearly_one_of_ours_is_doubted(inv: Cli) -> None:
+    said = inv("env.set", "PROD_DB_ENPOINT=x").stderr
+    assert "note: nothing here reads PROD_DB_ENPOINT: do you mean PROD_DB_ENDPOINT?" in said
+    assert "note" not in inv("env.set", "MY_OWN=x").stderr
+
+
 def test_a_secret_that_git_would_take_is_said(inv: Cli) -> None:
     subprocess.run(["git", "init", "-q", str(inv.root)], check=True)
     warning = "note: git does not ignore .env: add it to .gitignore before you commit"

@@ -350,6 +350,14 @@ def test_a_server_out_on_the_network_wants_the_name_too(one: Database, host: str
             guard.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
 
 
+@pytest.mark.parametrize("act", ["undo", "seed", "schema-load", "kill-sessions"])
+def test_what_leaves_the_previous_one_alone_does_not_say_that_it_goes(prod: Database, act: str) -> None:
+    with place.opened(as_prod(prod), "prod", f"db.{act}", writes=True) as at, pytest.raises(Refused) as refusal:
+        guard.confirm(at, act, "")
+    assert "holds 2 tables" in str(refusal.value)
+    assert "goes for good" not in str(refusal.value)
+
+
 def test_the_refusal_says_what_is_at_stake(prod: Database) -> None:
     with pytest.raises(Refused, match=r"holds 2 tables, about \d+ rows, \d+ kB; \w+__prev, kept .* goes for good"):
         setup(as_prod(prod), "prod", "")

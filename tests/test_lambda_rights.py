@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.db import build, place, swap
+from ops.db import build
 from tests.fix_suppliers import Database
-from tests.test_setup import setup
+from tests.test_setup import drop, setup, undo
 
 GRANTS = """
 select table_schema || '.' || table_name as on, privilege_type as may
@@ -37,8 +37,29 @@ def test_the_rights_are_there_again_after_a_setup(signed: Database) -> None:
     assert before == [("public.users", "INSERT"), ("public.users", "SELECT")]
     setup(signed)
     assert may(signed) == before
-    with place.opened(signed.settings(), "local", "db.undo", writes=True) as at:
-        swap.undo(at, force=False)
+    undo(signed)
+    assert may(signed) == before
+
+
+def test_the_rights_are_there_again_after_a_drop_and_a_setup(signed: Database) -> None:
+    before = may(signed)
+    drop(signed)
+    setup(signed)
+    assert may(signed) == before
+
+
+def test_the_database_from_before_the_first_deployment_gets_the_rights_by_undo(signed: Database) -> None:
+    before = may(signed)
+    setup(signed)
+    signed.do("drop owned by lambda_signup", signed.name + "__prev")
+    undo(signed)
+    assert may(signed) == before
+
+
+def test_a_schema_that_makes_its_tables_anew_leaves_the_rights(signed: Database) -> None:
+    before = may(signed)
+    anew = signed.sql("drop table activities; drop table users; " + signed.settings().schema.read_text(), "anew.sql")
+    build.schema_load(signed.settings(), "local", str(anew), {}, "")
     assert may(signed) == before
 
 
@@ -58,7 +79,7 @@ def test_what_the_new_schema_has_no_more_is_said(signed: Database, capsys: pytes
     empty = signed.sql("create table public.other (x int)")
     build.setup(signed.settings(), "local", str(empty), "", {}, "", force=False)
     assert may(signed) == []
-    assert "the new database has no public.users, on which lambda_signup may INSERT" in capsys.readouterr().err
+    assert "the database has no public.users now, on which lambda_signup may INSERT" in capsys.readouterr().err
 
 
 def test_rights_of_other_roles_are_the_schemas_to_give(signed: Database) -> None:

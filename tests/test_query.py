@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from config.settings import Settings
@@ -94,7 +95,7 @@ def test_a_query_without_rows_and_one_without_columns(settings: Settings, capsys
 def test_those_there_are_named(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"there is no query nope in .*: use one of home, users$"):
         query.template(settings.queries, "nope")
-    with pytest.raises(Misconfigured, match="use one of none"):
+    with pytest.raises(Misconfigured, match=r"there are no queries in .*: set paths\.queries"):
         query.template(tmp_path / "nothing", "home")
     (settings.queries / "latin.sql").write_bytes(b"select '\xe9'")
     with pytest.raises(Misconfigured, match=r"latin\.sql is not UTF-8"):
@@ -110,3 +111,25 @@ def test_from_the_command_line_on_production_too(inv: Cli, one: Database) -> Non
     assert "PRODUCTION" in done.stderr
     done = inv("db.query", "home", "-t", "prod", env=production, cwd=inv.root / "sql")
     assert done.stdout.splitlines()[0].split()[:3] == ["uuid", "display_name", "handle"]
+
+
+def test_a_file_with_a_second_statement_can_change_nothing_either(settings: Settings, one: Database) -> None:
+    sneaky = "select 1; commit; set default_transaction_read_only = off; delete from activities; select 2"
+    (settings.queries / "sneaky.sql").write_text(sneaky)
+    with pytest.raises(psycopg.Error, match="multiple commands"):
+        query.show(settings, "sneaky", "local", "20", {}, json=True)
+    (settings.queries / "plain.sql").write_text("delete from activities")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        query.show(settings, "plain", "local", "20", {}, json=True)
+    assert one.scalar("select count(*) from activities") == 9
+
+
+def test_a_limit_of_many_digits_is_one_line(settings: Settings) -> None:
+    with pytest.raises(Misconfigured, match="give a whole number above 0"):
+        query.show(settings, "home", "local", "9" * 5000, {}, json=True)
+
+
+def test_what_the_terminal_cannot_show_is_escaped(inv: Cli, one: Database) -> None:
+    filled(one)
+    env = {"CONNECTION_URL": one.url, "PYTHONIOENCODING": "ascii"}
+    assert "Zo\\xeb" in inv.ok("db.query", "users", env=env)

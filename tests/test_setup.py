@@ -10,6 +10,7 @@ import pytest
 
 from ops.db import build, identity, place, swap
 from ops.errors import Misconfigured, Problem, Refused
+from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
 
@@ -66,6 +67,18 @@ def test_drop_is_a_rename_that_undo_reverts(database: Database) -> None:
     undo(database)
     assert database.names() == {""}
     assert database.scalar("select count(*) from users") == 5
+
+
+def test_what_is_said_after_a_drop_is_what_is_there(inv: Cli) -> None:
+    inv.ok("db.setup")
+    inv.ok("db.drop")
+    assert "was dropped: inv db.undo -t local brings it back" in inv.ok("db.status")
+    assert "was dropped: inv db.undo" in inv("db.query", "home").stderr
+    assert "the previous one is kept as cruddur__prev" in inv("db.setup").stderr
+    assert "inv db.undo swaps back" in inv("db.undo").stderr
+    inv.ok("db.drop")
+    inv.ok("db.drop")
+    assert "swaps back" not in inv("db.undo").stderr
 
 
 def test_undo_with_nothing_kept_says_so(database: Database) -> None:

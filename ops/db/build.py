@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from ops.console import say
-from ops.db import guard, identity, load, lock, place, seed, status, swap
+from ops.db import guard, identity, load, lock, making, place, seed, status, swap
 from ops.db.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 
@@ -47,7 +47,7 @@ def setup(
         built = swap.rebuild(at, plans, force=force, after=after)
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {status.summary(built.tables)}")
-        if built.replaced:
+        if built.kept:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"
         say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")
@@ -101,7 +101,9 @@ def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) ->
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
     guard.stamp(at)
+    rights = making.rights(at)  # a schema that makes its tables anew takes them away
     with at.connect() as conn:
         load.run(at, conn, plan, after=after)
+    making.give(at, rights)
     at.look_again()
     guard.stamp(at)  # the file may have set another comment

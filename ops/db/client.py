@@ -33,11 +33,13 @@ def choose(*, interactive: bool, tls: bool) -> str:
     )
 
 
-def command(client: str, target: Target, *, prod: bool, read_only: bool) -> tuple[list[str], dict[str, str]]:
+def command(
+    client: str, target: Target, *, prod: bool, read_only: bool, interactive: bool = True
+) -> tuple[list[str], dict[str, str]]:
     """Return the command line and the variables of a client for a target.
 
     The password is among the variables only. The prompt says which target it
-    is, in red on production.
+    is, in red on production; where there is none, the first error ends psql (exit code 3).
     """
     env = postgres.environment(target, task="db.connect", read_only=read_only)
     label = target.name.upper() if prod else target.name
@@ -45,6 +47,8 @@ def command(client: str, target: Target, *, prod: bool, read_only: bool) -> tupl
         return [client, "--prompt", rf"{label} \u@\h:\d> ", target_url(target)], env
     colour, plain = ("%[%033[1;31m%]", "%[%033[0m%]") if prod else ("", "")
     prompts: Sequence[str] = [f"PROMPT{i}={colour}{label}{plain} %/%R%x%# " for i in (1, 2)]
+    if not interactive:  # psql would go on after an error, and end with 0
+        return [client, "-v", "ON_ERROR_STOP=1"], env
     return [client, *(word for prompt in prompts for word in ("-v", prompt))], env
 
 

@@ -59,7 +59,7 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     with place.opened(settings(c), target, "db.drop", writes=True) as at:
         guard.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
-        kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until the next drop or setup (inv db.undo)"
+        kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until another takes that place (inv db.undo brings it back)"
         say(kept if dropped else f"there is no {at.name}: nothing to do")
 
 
@@ -71,10 +71,11 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 
     with place.opened(settings(c), target, "db.undo", writes=True) as at:
         guard.confirm(at, "undo", confirm)
-        swap.undo(at, force=force)
+        swapped = swap.undo(at, force=force)
         with at.connect() as conn:
             rows = status.summary(status.tables(conn))
-        say(f"{at.name} is the previous one again: {rows}; inv db.undo swaps back")
+        again = "; inv db.undo swaps back" if swapped else ""
+        say(f"{at.name} is the previous one again: {rows}{again}")
 
 
 @task(
@@ -151,8 +152,11 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
 
     with place.opened(settings(c), target, "db.connect", writes=True) as at:
         at.required()
-        tool = client.choose(interactive=interactive(), tls=bool(at.conn.pgconn.ssl_in_use))
-        argv, env = client.command(tool, at.target, prod=bool(at.prod), read_only=bool(at.prod) and not write)
+        person = interactive()
+        tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
+        argv, env = client.command(
+            tool, at.target, interactive=person, prod=bool(at.prod), read_only=bool(at.prod) and not write
+        )
     process.replace(argv, env)
 
 

@@ -27,7 +27,7 @@ def confirm(place: Place, act: str, given: str) -> None:
         return
     where = "production" if place.prod else "another machine"
     why = f": {place.prod}" if place.prod else ""
-    what = f"({place.target.address}{why}){stake(place)}"
+    what = f"({place.target.address}{why}){stake(place, act)}"
     if not interactive():
         raise Refused(
             f"{act} on {where} {what}: nothing was done; if a person has decided to, add --confirm {place.name}"
@@ -48,7 +48,7 @@ def elsewhere(target: Target) -> bool:
         return not target.loopback and "." in host
 
 
-def stake(place: Place) -> str:
+def stake(place: Place, act: str) -> str:
     """Return what a dangerous act would be about, as the server estimates it."""
     import psycopg
 
@@ -64,7 +64,9 @@ def stake(place: Place) -> str:
             )
     except (psycopg.Error, Problem):
         return ""
-    kept = f"; {place.name}{PREV}, kept from the run before, goes for good" if place.database(PREV) else ""
+    kept = ""
+    if place.database(PREV) and act in ("setup", "drop"):
+        kept = f"; {place.name}{PREV}, kept from the run before, goes for good"
     return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}"
 
 

@@ -100,7 +100,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         + (f", PRODUCTION: {found['prod']}" if found["prod"] else "")
     )
     if not found["exists"]:
-        console.result(f"the database is not there yet: inv db.setup -t {found['target']}")
+        console.result(at.missing)
     else:
         console.result(
             f"size {status.human(found['bytes'])}"

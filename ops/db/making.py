@@ -124,23 +124,30 @@ def carry(place: Place, like: dict[str, Any], name: str) -> None:
         place.conn.execute(sql.SQL("; ").join(todo))
 
 
-def rights(place: Place, like: dict[str, Any], suffix: str) -> None:
-    """Give the function of lambda.* the rights in a new database that it has in another one.
+def rights(place: Place, suffix: str = "") -> list[dict[str, Any]]:
+    """Return the rights that the function of lambda.* has in the tables of a database; none if that is not there.
 
     Other rights in the tables are the schema's to give; these come from
     lambda.deploy, and without them no sign-up would be stored from here on.
     """
+    found = place.database(suffix)
+    if not found or place.conn.execute(HAS_RIGHTS, [found["oid"], SIGNUP]).fetchone() is None:
+        return []
+    with place.connect(suffix) as conn:
+        return conn.execute(RIGHTS, {"role": SIGNUP}).fetchall()
+
+
+def give(place: Place, rights: list[dict[str, Any]], suffix: str = "") -> None:
+    """Give the function of lambda.* the rights in a database that it had in another one."""
     from psycopg import sql
 
-    if place.conn.execute(HAS_RIGHTS, [like["oid"], SIGNUP]).fetchone() is None:
+    if not rights:
         return
-    with place.connect() as conn:
-        found = conn.execute(RIGHTS, {"role": SIGNUP}).fetchall()
     with place.connect(suffix) as conn:
-        for row in found:
+        for row in rights:
             kind, name = row["kind"], row["name"]
             if postgres.row(conn, THERE, kind, name, name)["there"]:
                 statement = f"grant {row['privilege']} on {kind} {name} to {{}}"
                 conn.execute(sql.SQL(statement).format(sql.Identifier(SIGNUP)))
             else:
-                say(f"note: the new database has no {name}, on which {SIGNUP} may {row['privilege']}")
+                say(f"note: the database has no {name} now, on which {SIGNUP} may {row['privilege']}")

@@ -14,7 +14,7 @@ from config.targets import Target, resolve, unusable
 from ops import postgres
 from ops.console import hide, say
 from ops.db import guard, postmaster, server, state
-from ops.db.identity import Watch, facts, note, why_prod
+from ops.db.identity import PREV, Watch, facts, note, why_prod
 from ops.errors import (
     LoginFailed,
     Misconfigured,
@@ -54,9 +54,14 @@ class Place:
     def required(self) -> None:
         """See that our database exists; raises `NoDatabase`."""
         if not self.database():
-            raise NoDatabase(
-                f"{self.target.address}: the database is not there yet: inv db.setup -t {self.target.name}"
-            )
+            raise NoDatabase(f"{self.target.address}: {self.missing}")
+
+    @property
+    def missing(self) -> str:
+        """What to do about a database that is not there, in words."""
+        if self.database(PREV):
+            return f"the database was dropped: inv db.undo -t {self.target.name} brings it back"
+        return f"the database is not there yet: inv db.setup -t {self.target.name}"
 
     def look_again(self) -> None:
         """Read the facts anew, once the lock is ours."""

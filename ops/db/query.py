@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 def show(settings: Settings, name: str, target: str, limit: str, variables: dict[str, str], *, json: bool) -> None:
     """Print the rows of a query: a table, or JSON."""
-    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) < 2**31):
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 0 < int(limit) < 2**31):
         raise Misconfigured(f"--limit {limit}: give a whole number above 0")
     text = template(settings.queries, name)
     wanted = set(_PARAMETER.findall(text))
@@ -37,7 +37,11 @@ def template(folder: Path, name: str) -> str:
     """Return the SQL of a query; raise `Misconfigured` naming those there are."""
     there = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql"))
     if name not in there:
-        raise Misconfigured(f"there is no query {name} in {folder}: use one of {', '.join(there) or 'none'}")
+        raise Misconfigured(
+            f"there is no query {name} in {folder}: use one of {', '.join(there)}"
+            if there
+            else f"there are no queries in {folder}: set paths.queries"
+        )
     try:
         return (folder / f"{name}.sql").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -53,7 +57,8 @@ def fetched(
         with at.connect() as conn:
             conn.read_only = True
             with conn.transaction():
-                found = conn.execute(text.strip().encode(), values or None)
+                # prepared, so that the server refuses a second statement, which could end the transaction
+                found = conn.execute(text.strip().encode(), values or None, prepare=True)
                 return [
                     column.name for column in found.description or ()
                 ], found.fetchall() if found.description else []

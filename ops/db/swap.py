@@ -60,8 +60,8 @@ def create(place: Place) -> bool:
 class Rebuilt(NamedTuple):
     """What `rebuild` has made."""
 
-    replaced: bool
-    """Whether a database was there before."""
+    kept: bool
+    """Whether a previous one is kept."""
     tables: list[dict[str, Any]]
     """As `status.tables` returns them."""
 
@@ -84,8 +84,8 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         try:
             making.database(place, place.name + NEXT, like=live)
             tables = fill(place, plans, after)
-            if live:
-                making.rights(place, live, NEXT)
+            source = "" if live else PREV  # what was dropped had them, too
+            making.give(place, making.rights(place, source), NEXT)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:
@@ -102,7 +102,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                 error.detail += (f"  {place.name} is as it was",)
             raise
         let_go(place)
-        return Rebuilt(live is not None, tables)
+        return Rebuilt(bool(live or place.database(PREV)), tables)
 
 
 def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]) -> list[dict[str, Any]]:
@@ -139,8 +139,8 @@ def drop(place: Place, *, force: bool) -> bool:
         return True
 
 
-def undo(place: Place, *, force: bool) -> None:
-    """Swap the database with the previous one, or bring that back after a drop."""
+def undo(place: Place, *, force: bool) -> bool:
+    """Swap the database with the previous one, or bring that back after a drop; True if it was a swap."""
     check_name(place)
     with lock.held(place):
         if not place.database(PREV):
@@ -150,17 +150,29 @@ def undo(place: Place, *, force: bool) -> None:
         sweep(place)
         renames = [(place.name + PREV, place.name)]
         if place.database():
+            making.give(place, making.rights(place), PREV)
             renames = [(place.name, place.name + OLD), *renames, (place.name + OLD, place.name + PREV)]
         rename(place, renames, force=force)
+        swapped = place.database() is not None
         place.look_again()
         stamp(place)
+        return swapped
 
 
 def sweep(place: Place) -> None:
     """Remove what a finished swap or a killed run has left under our own suffixes."""
+    import psycopg
+
     for suffix in (NEXT, OLD):
-        if postgres.fetch(place.conn, "select from pg_database where datname = %s", place.name + suffix):
-            place.conn.execute(removal(place.name + suffix))
+        name = place.name + suffix
+        if postgres.fetch(place.conn, "select from pg_database where datname = %s", name):
+            try:
+                place.conn.execute(removal(name))
+            except psycopg.errors.DatabaseError as error:
+                why = error.diag.message_primary or str(error)
+                raise Problem(
+                    f"{name}, left from a run before, cannot be removed ({why}): see to that, then run this again"
+                ) from None
 
 
 def let_go(place: Place) -> None:
@@ -171,6 +183,8 @@ def let_go(place: Place) -> None:
     lock; should it fail, the next run removes it first, and says why it cannot.
     """
     if place.database(PREV):
+        if place.conn.info.server_version >= 140000:  # our leaving must not cancel it
+            place.conn.execute("set client_connection_check_interval = 0")
         place.conn.pgconn.send_query(removal(place.name + OLD).as_bytes(place.conn))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from ops import process
 from ops.console import ask_secret, hide, say
 from ops.errors import Misconfigured, Problem
 
+KNOWN = [variable.name for variable in VARIABLES]
 URLS = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL")
 
 
@@ -61,6 +63,8 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         raise Misconfigured("give NAME=VALUE, or NAME alone for a secret; the name in letters, digits and _")
     if name == "ENV_FILE":
         raise Misconfigured("ENV_FILE says which file is read, so it cannot stand in that file: export it instead")
+    if name in URLS and value.strip():
+        parse(value, name, "local")  # one that would not work is not saved
     if given and holds_secret(name, value):
         raise Misconfigured(
             f"{name} holds a secret, and a command line is kept in the shell's history: "
@@ -74,8 +78,10 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         )
     if re.search(r"[\0\r\n]", value):
         raise Misconfigured(f"{name}: a value is one line of text")
-    if name in URLS:
-        parse(value, name, "local")  # one that would not work is not saved
+    if name in URLS and not given:
+        parse(value, name, "local")
+    if name not in KNOWN and (near := difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.85)):
+        say(f"note: nothing here reads {name}: do you mean {near[0]}?")
     store(settings, name, value, share=share)
 
 

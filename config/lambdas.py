@@ -9,16 +9,6 @@ from typing import Any
 
 from config.rds import Section, refuse
 
-# Until when AWS maintains a runtime. It moves these dates and tells them by no call; "Lambda runtimes", read 2026-11-22
-END_OF_LIFE = {
-    "3.8": "2024-10-14",
-    "3.9": "2025-12-15",
-    "3.10": "2026-10-31",
-    "3.11": "2027-06-30",
-    "3.12": "2028-10-31",
-    "3.13": "2029-06-30",
-    "3.14": "2029-06-30",
-}
 # CloudWatch takes these and no others
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 LONGEST = 50

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from config.paths import ROOT
 from ops.errors import Misconfigured, NoDatabase, Problem
-from ops.lambdas import deploy, login, role
+from ops.lambdas import deploy, layer, login, role, runtimes
 from tests.fix_lambda import HOST, NAME, Stage
 
 PARTS = [
@@ -265,6 +265,23 @@ def test_prod_must_be_the_instance_and_have_its_table(stage: Stage) -> None:
         stage.deploy()
 
 
+@pytest.mark.parametrize("config", [{"python": "banana"}, {"architecture": "arm"}])
+def test_a_runtime_that_lambda_has_not_is_found_before_anything_is_asked(stage: Stage, config: dict[str, str]) -> None:
+    with pytest.raises(Misconfigured, match=rf"set lambda\.{next(iter(config))} to"):
+        stage.deploy(config)
+    assert stage.cloud.calls == []
+
+
+def test_no_session_of_prod_waits_while_wheels_are_fetched(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: Any) -> Any:
+        ours = "select count(*) from pg_stat_activity where application_name like '%lambda.deploy%'"
+        raise Problem(f"sessions: {stage.database.scalar(ours)}")
+
+    monkeypatch.setattr(layer, "build", slow)
+    with pytest.raises(Problem, match="sessions: 0"):
+        stage.deploy()
+
+
 def test_a_user_who_may_not_make_roles_is_told_so(stage: Stage) -> None:
     stage.database.do("create role limited login password 'limited1'", "postgres")
     try:
@@ -286,7 +303,7 @@ def test_a_user_who_may_not_make_roles_is_told_so(stage: Stage) -> None:
 def test_the_end_of_a_runtime_is_known(runtime: str, day: str, soon: bool) -> None:
     from datetime import date
 
-    assert deploy.end_of_life(runtime, date.fromisoformat(day))[1] is soon
+    assert runtimes.end_of_life(runtime, date.fromisoformat(day))[1] is soon
 
 
 def test_an_old_runtime_is_warned_of(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

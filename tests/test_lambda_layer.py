@@ -156,7 +156,7 @@ def test_a_network_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("python", "architecture", "said"),
-    [("3.99", "x86_64", "Lambda has no Python 3.99"), ("3.13", "riscv", "use x86_64 or arm64")],
+    [("3.99", "x86_64", "Lambda has no Python 3.99"), ("3.13", "riscv", "to x86_64 or arm64")],
 )
 def test_what_lambda_has_not_is_refused(tmp_path: Path, python: str, architecture: str, said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
@@ -260,6 +260,14 @@ def test_the_certificates_are_those_that_prod_is_checked_against(configure: Conf
     fetched = plain.root / ".local" / "rds-ca.pem"
     fetched.write_text("x")
     assert package.certificates(plain) == fetched
+
+
+def test_the_store_of_this_machine_is_no_file_and_not_in_the_package(configure: Configure) -> None:
+    settings = configure(PROD_DB_SSLROOTCERT="system")
+    fetched = settings.root / ".local" / "rds-ca.pem"
+    fetched.parent.mkdir(exist_ok=True)
+    fetched.write_text("x")
+    assert package.certificates(settings) == fetched
 
 
 def test_another_python_is_looked_for_on_the_path_and_behind_pyenvs_shims(

@@ -16,7 +16,7 @@ import pytest
 
 from config.settings import Settings, load
 from functions.post_confirmation import handler
-from ops.errors import Problem
+from ops.errors import Misconfigured, Problem
 from ops.lambdas import archive, interpreters, layer, local, package, runtime_api
 from ops.lambdas.runtime_api import Sandbox
 from tests.fix_people import Users, event
@@ -89,19 +89,38 @@ def test_each_sample_event_goes_through(parts: local.Parts, users: Users, path: 
 
 @pytest.mark.parametrize(
     ("python", "architecture", "said"),
-    [("3.15", "x86_64", "has no Python 3.15"), (RUNNING, "arm64", "is not Linux on arm64")],
+    [("3.6", "x86_64", "has no Python 3.6"), (RUNNING, "arm64", "is not Linux on arm64")],
 )
 def test_where_the_target_cannot_run_the_running_python_does_and_it_is_said(
-    here: Settings, users: Users, python: str, architecture: str, said: str, capsys: pytest.CaptureFixture[str]
+    here: Settings,
+    users: Users,
+    python: str,
+    architecture: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if said.startswith("is not") and interpreters.fits(architecture):
         architecture, said = "x86_64", "is not Linux on x86_64"
-    assert interpreters.find("3.15") is None
+    monkeypatch.setenv("PATH", str(tmp_path))  # no other Python is found
     answer = local.invoke(here, python, architecture, event(1), {"CONNECTION_URL": users.url})
     assert log(answer)["outcome"] == "inserted"
     assert capsys.readouterr().err == (
         f"note: this machine {said}: the layer is built for its own Python {RUNNING} instead\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("python", "architecture", "said"),
+    [
+        ("banana", "x86_64", r"no Python banana: set lambda\.python to one of .*3\.13"),
+        (RUNNING, "arm", r"no architecture arm: set lambda\.architecture to x86_64 or arm64"),
+    ],
+)
+def test_a_target_that_lambda_has_not_is_a_line(here: Settings, python: str, architecture: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        local.prepare(here, python, architecture)
 
 
 def test_nothing_that_is_installed_here_stands_in_for_the_layer(

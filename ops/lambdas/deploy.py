@@ -5,27 +5,28 @@ There is no state but theirs, so a run may end anywhere and the next one goes on
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-
-from config.lambdas import END_OF_LIFE, Lambda
+from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws
 from ops.console import hide, say
 from ops.db import place
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import function, layer, login, logs, network, package, publish, role
+from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
 from ops.lambdas.plan import Plan
 from ops.rds import instance, tags
 from ops.rds.waiting import Clock
-
-SOON = timedelta(days=180)
 
 
 def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool) -> Plan:
     """Deploy the function with all that it needs; `dry_run` only tells what would be done."""
     lam, plan = settings.lambdas, Plan(write=not dry_run)
+    runtimes.find(lam.python, lam.architecture)
     row = instance.required(aws, settings.rds)
     host, port = instance.endpoint(row), instance.port(row)
+    aging(lam)
+    # before prod is opened: no session of it waits while wheels are fetched
+    code = package.build(package.certificates(settings), package.folder(settings))
+    libraries = layer.build(lam.python, lam.architecture, package.folder(settings))
     with place.opened(settings, "prod", "lambda.deploy", writes=not dry_run) as at:
         if at.target.host.lower().rstrip(".") != host.lower():
             raise Misconfigured(
@@ -38,9 +39,6 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
                 f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
                 "if it is yours, inv lambda.deploy --adopt takes it over"
             )
-        aging(lam)
-        code = package.build(package.certificates(settings), package.folder(settings))
-        libraries = layer.build(lam.python, lam.architecture, package.folder(settings))
         arn = role.ensure(aws, settings, plan, adopt=adopt)
         vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
         version = publish.ensure(aws, lam, libraries, plan)
@@ -56,16 +54,6 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
 
 def aging(lam: Lambda) -> None:
     """Warn of a runtime that AWS will soon maintain no more."""
-    end, soon = end_of_life(lam.runtime)
+    end, soon = runtimes.end_of_life(lam.runtime)
     if soon:
         say(f"note: AWS maintains {lam.runtime} until {end}: set a newer lambda.python")
-
-
-def end_of_life(runtime: str, today: date | None = None) -> tuple[str, bool]:
-    """Return the day until which AWS maintains a runtime, as 2029-06-30, and whether it is near or past.
-
-    The day is empty for a runtime that is newer than the table.
-    """
-    end = END_OF_LIFE.get(runtime.removeprefix("python"), "")
-    today = today or date.today()  # noqa: DTZ011 - the day where the user is
-    return end, bool(end) and date.fromisoformat(end) - today < SOON

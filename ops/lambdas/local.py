@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops.console import say
-from ops.lambdas import interpreters, layer, package
+from ops.lambdas import interpreters, layer, package, runtimes
 from ops.lambdas.archive import Artifact
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def prepare(settings: Settings, python: str, architecture: str) -> Parts:
     """Build the zip files and fetch the client, all into .local/lambda.
 
     Where this machine cannot run the target, the layer is built for the running
-    Python instead, and that is said.
+    Python instead, and that is said; a target that Lambda has not is `Misconfigured`.
     """
+    runtimes.find(python, architecture)
     folder = package.folder(settings)
     function = package.build(package.certificates(settings), folder)
     interpreter = interpreters.find(python)

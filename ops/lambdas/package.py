@@ -25,7 +25,8 @@ def folder(settings: Settings) -> Path:
 
 def certificates(settings: Settings) -> Path:
     """Return the file of RDS's roots that the function is to trust, fetched where it is not here yet."""
-    if named := settings.vars.get("PROD_DB_SSLROOTCERT"):
+    named = settings.vars.get("PROD_DB_SSLROOTCERT")
+    if named and named != "system":  # libpq's word for the store of the machine, which holds no root of RDS
         if not Path(named).is_file():
             raise Misconfigured(f"PROD_DB_SSLROOTCERT: there is no file {named}")
         return Path(named)

@@ -1,14 +1,26 @@
-"""The Python versions of Lambda: which there are, and what they run on."""
+"""The Python versions of Lambda: which there are, what they run on, and until when they are maintained."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from ops.errors import Misconfigured
 
 ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """What Lambda calls a processor, and what wheels do."""
+# Until when AWS maintains a runtime. It moves these dates and tells them by no call; "Lambda runtimes", read 2026-11-22
+END_OF_LIFE = {
+    "3.8": "2024-10-14",
+    "3.9": "2025-12-15",
+    "3.10": "2026-10-31",
+    "3.11": "2027-06-30",
+    "3.12": "2028-10-31",
+    "3.13": "2029-06-30",
+    "3.14": "2029-06-30",
+}
+SOON = timedelta(days=180)
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,11 @@ class Runtime:
 def find(python: str, architecture: str) -> Runtime:
     """Return a runtime that Lambda has; raises `Misconfigured` naming those there are."""
     if python not in pythons():
-        raise Misconfigured(f"Lambda has no Python {python}: use {', '.join(pythons()[-5:])}")
+        raise Misconfigured(f"Lambda has no Python {python}: set lambda.python to one of {', '.join(pythons()[-5:])}")
     if architecture not in ARCHITECTURES:
-        raise Misconfigured(f"Lambda has no architecture {architecture}: use {' or '.join(ARCHITECTURES)}")
+        raise Misconfigured(
+            f"Lambda has no architecture {architecture}: set lambda.architecture to {' or '.join(ARCHITECTURES)}"
+        )
     return Runtime(python, architecture)
 
 
@@ -62,3 +76,13 @@ def pythons() -> tuple[str, ...]:
     names = Session().get_service_model("lambda").shape_for("Runtime").enum
     found = (name.removeprefix("python") for name in names if name.startswith("python3."))
     return tuple(sorted(found, key=lambda version: int(version.partition(".")[2])))
+
+
+def end_of_life(runtime: str, today: date | None = None) -> tuple[str, bool]:
+    """Return the day until which AWS maintains a runtime, as 2029-06-30, and whether it is near or past.
+
+    The day is empty for a runtime that is newer than the table.
+    """
+    end = END_OF_LIFE.get(runtime.removeprefix("python"), "")
+    today = today or date.today()  # noqa: DTZ011 - the day where the user is
+    return end, bool(end) and date.fromisoformat(end) - today < SOON

@@ -9,7 +9,7 @@ from config.targets import parse
 from ops.aws import Aws, errors, explain
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import attach, deploy, function, logs, network, package, pool, publish, role, waiting
+from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, waiting
 from ops.rds import instance, tags
 from ops.rds.waiting import Row
 
@@ -67,7 +67,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
 
 def ends(runtime: str, drift: list[str]) -> str | None:
     """Return the day on which AWS stops to maintain a runtime."""
-    end, soon = deploy.end_of_life(runtime)
+    end, soon = runtimes.end_of_life(runtime)
     if soon:
         drift.append(f"AWS maintains {runtime} until {end}: set a newer lambda.python, then inv lambda.deploy")
     return end or None

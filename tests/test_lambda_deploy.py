@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from config.paths import ROOT
-from ops.errors import Misconfigured, NoDatabase, Problem
+from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas import deploy, layer, login, role, runtimes
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -231,7 +231,7 @@ def test_a_function_or_role_made_by_hand_is_refused_and_adopted_on_demand(stage:
     }
     iam.create_role(RoleName=NAME, AssumeRolePolicyDocument=json.dumps(trust))
     stage.cloud.forget()
-    with pytest.raises(Problem, match=r"the role .* not made by inv.*--adopt"):
+    with pytest.raises(Refused, match=r"the role .* not made by inv.*--adopt"):
         stage.deploy()
     hand = iam.create_role(RoleName="hand", AssumeRolePolicyDocument=json.dumps(role.TRUST))["Role"]["Arn"]
     client.create_function(
@@ -239,7 +239,7 @@ def test_a_function_or_role_made_by_hand_is_refused_and_adopted_on_demand(stage:
         Code={"ZipFile": b"zip"}, Environment={"Variables": {"CONNECTION_URL": "postgresql://root:Mine99xx@h/cruddur"}},
     )  # fmt: skip
     stage.cloud.forget()
-    with pytest.raises(Problem, match=r"the function .* not made by inv.*--adopt"):
+    with pytest.raises(Refused, match=r"the function .* not made by inv.*--adopt"):
         stage.deploy()
     assert stage.cloud.writes == []
     assert {"role", "function", "configuration", "code"} <= set(stage.deploy(adopt=True))

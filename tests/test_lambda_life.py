@@ -13,7 +13,7 @@ from botocore.stub import ANY, Stubber
 from config.settings import load
 from ops import console
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import archive, delete, invoke, logs, publish, status
+from ops.lambdas import archive, attach, delete, invoke, logs, publish, status
 from ops.lambdas.plan import Plan
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
@@ -273,11 +273,26 @@ def test_delete_asks_a_person(deployed: Stage, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_not_ours_is_not_deleted(deployed: Stage) -> None:
     deployed.client("iam").untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
     deployed.client("lambda").untag_resource(Resource=ARN, TagKeys=["ManagedBy"])
-    with pytest.raises(Problem, match=r"not made by inv: inv lambda\.deploy --adopt"):
+    with pytest.raises(Refused, match=r"not made by inv: inv lambda\.deploy --adopt"):
         end(deployed)
     deployed.client("lambda").tag_resource(Resource=ARN, Tags={"ManagedBy": "inv"})
     end(deployed)
     assert deployed.client("iam").get_role(RoleName=NAME)
+
+
+def test_the_pools_of_a_policy_are_those_that_attach_let_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy is the user's own, too: keys in any case, lists of values, names that only look like ours."""
+    arn = "arn:aws:cognito-idp:ca-central-1:123456789012:userpool/"
+    policy = [
+        {"Sid": "inv-ca-central-1_One", "Condition": {"ArnLike": {"aws:sourcearn": f"{arn}ca-central-1_One"}}},
+        {"Sid": "inv-ca-central-1_Two", "Condition": {"ArnEquals": {"AWS:SourceArn": [f"{arn}ca-central-1_Two"]}}},
+        {"Sid": "inv-ca-central-1_Three", "Condition": {"ArnNotLike": {"AWS:SourceArn": f"{arn}ca-central-1_Three"}}},
+        {"Sid": "inv-any", "Condition": {"ArnLike": {"AWS:SourceArn": f"{arn}*"}}},
+        {"Sid": "theirs", "Condition": {"ArnLike": {"AWS:SourceArn": f"{arn}ca-central-1_Four"}}},
+        {"Sid": "inv-without"},
+    ]
+    monkeypatch.setattr(attach, "policy", lambda *_: policy)
+    assert delete.pools(stage.settings(), stage.aws, there=True) == ["ca-central-1_One", "ca-central-1_Two"]
 
 
 def test_a_pool_that_is_gone_is_said(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.stub import ANY, Stubber
 
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import attach, pool
 from tests.fix_aws import Call, json_error
 from tests.fix_lambda import NAME, Stage
@@ -182,10 +182,45 @@ def test_a_permission_that_is_too_wide_is_replaced(deployed: Stage) -> None:
     assert attach.permits(one, deployed.described(pool_id)["Arn"])
 
 
+def permission(**condition: Any) -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": "cognito-idp.amazonaws.com"},
+        "Action": "lambda:InvokeFunction",
+        "Condition": condition,
+    }
+
+
+ONE = "arn:aws:cognito-idp:ca-central-1:123456789012:userpool/ca-central-1_One"
+MINE = {"AWS:SourceAccount": "123456789012"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "permits", "sources"),
+    [
+        ({"ArnLike": {"AWS:SourceArn": ONE}, "StringEquals": MINE}, True, {ONE}),
+        ({"ArnEquals": {"aws:sourceArn": [ONE]}, "StringEquals": MINE}, True, {ONE}),
+        ({"StringEquals": {"aws:SourceArn": ONE, **MINE}}, True, {ONE}),
+        ({"ArnNotLike": {"AWS:SourceArn": ONE}, "StringEquals": MINE}, False, set()),
+        ({"ArnLike": {"AWS:SourceArn": ONE}, "StringNotEquals": MINE}, False, {ONE}),
+        ({"ArnLike": {"AWS:SourceArn": ONE}, "ArnEquals": MINE}, False, {ONE}),
+        ({"ArnLike": {"AWS:SourceArn": [ONE, f"{ONE}2"]}, "StringEquals": MINE}, False, {ONE, f"{ONE}2"}),
+        ({"ArnLike": {"AWS:SourceArn": ONE}, "StringEquals": MINE, "Bool": {"aws:SecureTransport": "true"}}, False, {ONE}),
+        ({"ArnLike": {"AWS:SourceArn": ONE}}, False, {ONE}),
+        ({}, False, set()),
+    ],
+)  # fmt: skip
+def test_what_a_permission_says_is_read_with_its_operators(
+    condition: dict[str, Any], permits: bool, sources: set[str]
+) -> None:
+    assert attach.permits(permission(**condition), ONE) is permits
+    assert attach.sources(permission(**condition)) == sources
+
+
 def test_another_function_is_named_and_replaced_on_demand(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     pool_id = deployed.make_pool(LambdaConfig={"PostConfirmation": OTHER, "PreSignUp": OTHER})
     deployed.cloud.forget()
-    with pytest.raises(Problem, match=rf"another function.*{OTHER}.*--replace"):
+    with pytest.raises(Refused, match=rf"another function.*{OTHER}.*--replace"):
         deployed.attach(pool_id)
     assert deployed.cloud.writes == []
     assert deployed.detach(pool_id) == []
@@ -364,7 +399,7 @@ def test_no_pool_a_wrong_id_and_one_that_is_not_there_say_what_to_set(deployed: 
         pool.identifier(deployed.settings(), "")
     with pytest.raises(Misconfigured, match="--pool: cruddur is no id"):
         pool.identifier(deployed.settings(), "cruddur")
-    with pytest.raises(Problem, match="no user pool ca-central-1_None in ca-central-1"):
+    with pytest.raises(Misconfigured, match="no user pool ca-central-1_None in ca-central-1"):
         deployed.attach("ca-central-1_None")
 
 

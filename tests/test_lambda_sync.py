@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.errors import NoDatabase, Problem
+from ops.errors import Misconfigured, NoDatabase, Problem
 from ops.lambdas import link, sync
 from tests.fix_lambda import Stage
 
@@ -247,7 +247,7 @@ def test_quotes_in_a_name_are_part_of_it(stage: Stage) -> None:
 
 
 def test_no_pool_no_table_and_no_database_are_said(stage: Stage, pool_id: str) -> None:
-    with pytest.raises(Problem, match=r"no user pool ca-central-1_None"):
+    with pytest.raises(Misconfigured, match=r"no user pool ca-central-1_None"):
         run(stage, "ca-central-1_None")
     sign_up(stage, pool_id, "ada")
     stage.database.do("alter table users rename to people")

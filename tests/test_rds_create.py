@@ -148,7 +148,7 @@ def test_an_instance_made_by_hand_is_refused_and_adopted_on_demand(
 ) -> None:
     by_hand(cloud, configure())
     cloud.forget()
-    with pytest.raises(Problem, match=r"not made by inv.*--adopt"):
+    with pytest.raises(Refused, match=r"not made by inv.*--adopt"):
         make(cloud, configure(), hands)
     assert cloud.writes == []
     make(cloud, configure(), hands, adopt=True)
@@ -170,7 +170,7 @@ def test_another_projects_instance_is_refused_even_with_adopt(cloud: Front, conf
 def test_deleting_what_is_not_ours_is_refused(cloud: Front, configure: Configure, hands: Hands) -> None:
     by_hand(cloud, configure())
     cloud.forget()
-    with pytest.raises(Problem, match="was not made by inv"):
+    with pytest.raises(Refused, match="was not made by inv"):
         end(cloud, configure(), hands)
     assert cloud.writes == []
 

@@ -15,11 +15,13 @@ from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws, unless
 from ops.console import say
-from ops.errors import Problem
-from ops.lambdas import function, pool
+from ops.errors import Refused
+from ops.lambdas import function, pool, role
 from ops.lambdas.plan import Plan
 
 PRINCIPAL = "cognito-idp.amazonaws.com"
+ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
+"""The conditions of a permission; IAM takes their names in any case."""
 
 
 def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: bool) -> None:
@@ -30,10 +32,10 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
     before = at.read()
 
     def free(facts: pool.Facts) -> bool:
-        """Whether the trigger is to be set; raises `Problem` where it is another function's."""
+        """Whether the trigger is to be set; raises `Refused` where it is another function's."""
         now = pool.trigger(facts)
         if now and now != arn and not replace:
-            raise Problem(
+            raise Refused(
                 f"the pool {at.id} calls another function when a sign-up is confirmed: {now}. Nothing was done; "
                 "inv lambda.attach --replace puts this one in its place"
             )
@@ -103,15 +105,29 @@ def statement(aws: Aws, lam: Lambda, name: str) -> dict[str, Any] | None:
     return next((one for one in policy(aws, lam) if one.get("Sid") == name), None)
 
 
+def sources(one: Mapping[str, Any]) -> set[str]:
+    """Return the ARNs for which a statement is; what it excludes is none of them."""
+    return wanted(one, ARN, "ArnLike", "ArnEquals", "StringEquals")
+
+
+def wanted(one: Mapping[str, Any], name: str, *operators: str) -> set[str]:
+    """Return the values that the conditions of these operators have for a key."""
+    conditions = one.get("Condition", {})
+    found = [
+        value for operator in operators for key, value in conditions.get(operator, {}).items() if key.lower() == name
+    ]
+    return {str(value) for values in found for value in role.listed(values)}
+
+
 def permits(one: Mapping[str, Any], pool_arn: str) -> bool:
     """Whether a statement lets exactly this pool call the function."""
-    condition = one.get("Condition", {})
-    values = {key.lower(): value for operator in condition.values() for key, value in operator.items()}
     return (
         one.get("Effect") == "Allow"
         and one.get("Principal") == {"Service": PRINCIPAL}
         and one.get("Action") == "lambda:InvokeFunction"
-        and values == {"aws:sourcearn": pool_arn, "aws:sourceaccount": pool_arn.split(":")[4]}
+        and sorted(key.lower() for keys in one.get("Condition", {}).values() for key in keys) == [ACCOUNT, ARN]
+        and sources(one) == {pool_arn}
+        and wanted(one, ACCOUNT, "StringEquals") == {pool_arn.split(":")[4]}
     )
 
 

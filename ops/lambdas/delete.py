@@ -9,7 +9,7 @@ from ops import console
 from ops.aws import Aws, unless
 from ops.console import say
 from ops.db.identity import SIGNUP
-from ops.errors import Problem, Refused
+from ops.errors import Refused
 from ops.lambdas import attach, function, network, pool, role
 from ops.lambdas.plan import Plan
 from ops.rds import tags
@@ -33,7 +33,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
     lam, plan, client = settings.lambdas, Plan(), aws.client("lambda")
     found = function.find(aws, lam)
     if found and not tags.ours(found.get("Tags", {})):
-        raise Problem(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
+        raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
     confirmed(lam.function, confirm)
     for pool_id in pools(settings, aws, there=found is not None):
         at = pool.opened(settings, aws, pool_id)
@@ -56,13 +56,12 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
 
 
 def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
-    """Return the pools that may call the function, as its own policy tells, and the one of the settings."""
+    """Return the pools that lambda.attach let call the function, as its policy tells, and the one of the settings."""
     found = []
     if there:
         for one in attach.policy(aws, settings.lambdas):
-            if str(one.get("Sid", "")).startswith("inv-"):
-                arns = [v for op in one.get("Condition", {}).values() for k, v in op.items() if k == "AWS:SourceArn"]
-                found += [str(arn).rpartition("/")[2] for arn in arns]
+            ids = sorted(arn.rpartition("/")[2] for arn in attach.sources(one))
+            found += [pool_id for pool_id in ids if one.get("Sid") == attach.sid(pool_id)]
     if any(settings.vars.get(name) for name in pool.VARIABLES):
         found.append(pool.identifier(settings, ""))
     return list(dict.fromkeys(found))

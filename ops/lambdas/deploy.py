@@ -10,7 +10,7 @@ from config.settings import Settings
 from ops.aws import Aws
 from ops.console import hide, say
 from ops.db import place
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
 from ops.lambdas.plan import Plan
 from ops.rds import instance, tags
@@ -35,7 +35,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
             )
         found = function.find(aws, lam)
         if found and not (adopt or tags.ours(found.get("Tags", {}))):
-            raise Problem(
+            raise Refused(
                 f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
                 "if it is yours, inv lambda.deploy --adopt takes it over"
             )

@@ -44,8 +44,11 @@ def identifier(settings: Settings, given: str) -> str:
     return text
 
 
-class Missing(Problem):
+class Missing(Misconfigured):
     """There is no such pool."""
+
+    def __init__(self, pool_id: str, region: str) -> None:
+        super().__init__(f"there is no user pool {pool_id} in {region}: correct {VARIABLES[0]}, or AWS_DEFAULT_REGION")
 
 
 class Pool:
@@ -70,10 +73,7 @@ class Pool:
         try:
             self.client.describe_user_pool(UserPoolId=self.id)
         except self.client.exceptions.ResourceNotFoundException as error:
-            raise Missing(
-                f"there is no user pool {self.id} in {self.client.meta.region_name}: correct {VARIABLES[0]}, "
-                "or AWS_DEFAULT_REGION"
-            ) from error
+            raise Missing(self.id, self.client.meta.region_name) from error
         finally:
             self.client.meta.events.unregister(event, keep)
         facts: Facts = json.loads(raw[-1])["UserPool"]

@@ -8,7 +8,7 @@ from typing import Any
 from config.paths import ROOT
 from config.settings import Settings
 from ops.aws import Aws, unless
-from ops.errors import Problem
+from ops.errors import Refused
 from ops.lambdas.plan import Plan
 from ops.rds import tags
 
@@ -59,7 +59,7 @@ def ensure(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
         arn = str(role["Arn"])
         if not tags.ours(tags.from_aws(role.get("Tags"))):
             if not adopt:
-                raise Problem(
+                raise Refused(
                     f"the role {name} is there already, and not made by inv: set another lambda.function; "
                     "if it is yours, inv lambda.deploy --adopt takes it over"
                 )

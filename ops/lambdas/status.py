@@ -140,7 +140,7 @@ def triggered(aws: Aws, settings: Settings, pool_id: str, arn: str, shown: dict[
     try:
         facts = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException:
-        drift.append(f"there is no user pool {pool_id}: correct {pool.VARIABLES[0]}")
+        drift.append(str(pool.Missing(pool_id, aws.region)))
         return
     now = shown["trigger"] = pool.trigger(facts)
     if now != arn:

@@ -56,7 +56,7 @@ def run(settings: Settings, aws: Aws, pool_id: str, target: str, *, dry_run: boo
     try:
         about = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException as error:
-        raise Problem(f"there is no user pool {pool_id} in {aws.region}: correct {pool.VARIABLES[0]}") from error
+        raise pool.Missing(pool_id, aws.region) from error
     with place.opened(settings, target or "prod", "lambda.sync-users", writes=not dry_run) as at:
         if not at.database():
             raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")

@@ -13,7 +13,7 @@ from config.settings import Settings
 from ops import console
 from ops.aws import NO_LOGIN, Aws, code, errors
 from ops.console import hide, say
-from ops.errors import Problem
+from ops.errors import Problem, Refused
 from ops.rds import ca, differences, group, instance, lookups, request, saved, tags
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
 
@@ -94,7 +94,7 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
                 f"{rds.identifier} belongs to the project {have['Project']}: choose another rds.identifier (or correct rds.project)"
             )
         if not adopt:
-            raise Problem(
+            raise Refused(
                 f"{rds.identifier} is there already, and not made by inv: choose another rds.identifier; "
                 "if it is yours, inv rds.create --adopt tags it"
             )

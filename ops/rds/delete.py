@@ -30,7 +30,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
     rds = settings.rds
     row = instance.find(aws, rds.identifier)
     if row is not None and not instance.mine(row, rds):
-        raise Problem(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
+        raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
     confirmed(rds.identifier, confirm)
     host = instance.host(row) if row else settings.vars.saved.get(saved.ENDPOINT, "")
     if row is not None:

@@ -64,12 +64,48 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
     assert not any("*" in name for name in allowed)
 
 
-@pytest.mark.parametrize("service", ["iam", "lambda", "logs"])
+def resources(statement: dict[str, Any]) -> set[str]:
+    return set(role.listed(statement["Resource"]))
+
+
+# Reading calls that AWS permits for all or for nothing
+UNLIMITED = {
+    *("rds:DescribeDBInstances", "ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules"),
+    *("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DescribeVpcs", "logs:DescribeLogGroups"),
+}
+OWN = {
+    "iam": {f"arn:aws:iam::*:role/{NAME}"},
+    "lambda": {
+        f"arn:aws:lambda:*:*:function:{NAME}",
+        f"arn:aws:lambda:*:*:layer:{NAME}-psycopg",
+        f"arn:aws:lambda:*:*:layer:{NAME}-psycopg:*",
+    },
+    "logs": {f"arn:aws:logs:*:*:log-group:/aws/lambda/{NAME}", f"arn:aws:logs:*:*:log-group:/aws/lambda/{NAME}:*"},
+}
+
+
+def test_only_what_reads_and_cannot_be_limited_is_for_every_resource() -> None:
+    [unlimited] = [set(statement["Action"]) for statement in policy() if "*" in resources(statement)]
+    assert unlimited == UNLIMITED
+
+
+@pytest.mark.parametrize("service", list(OWN))
 def test_what_is_named_after_the_function_is_limited_to_its_name(service: str) -> None:
+    found: set[str] = set()
     for statement in policy():
-        if any(name.startswith(f"{service}:") for name in statement["Action"]) and statement["Resource"] != "*":
-            resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-            assert all("cruddur-post-confirmation" in resource for resource in resources)
+        if any(name.startswith(f"{service}:") for name in set(statement["Action"]) - UNLIMITED):
+            found |= resources(statement)
+    assert found == OWN[service]
+
+
+def test_one_pool_is_changed_and_read_which_the_user_names() -> None:
+    [change] = [s for s in policy() if "cognito-idp:UpdateUserPool" in s["Action"]]
+    assert set(change["Action"]) == {
+        f"cognito-idp:{n}" for n in ("UpdateUserPool", "SetUserPoolMfaConfig", "ListUsers")
+    }
+    [pool] = resources(change)
+    assert pool == "arn:aws:cognito-idp:*:*:userpool/PUT-THE-ID-OF-YOUR-POOL-HERE"
+    assert pool.rpartition("/")[2] in (SUITE / "docs" / "lambda.md").read_text(encoding="utf-8")
 
 
 def test_what_is_made_is_tagged_at_birth_and_only_what_is_tagged_is_changed() -> None:
@@ -82,7 +118,7 @@ def test_what_is_made_is_tagged_at_birth_and_only_what_is_tagged_is_changed() ->
                 assert list(statement["Condition"]["StringEquals"]) == ["ec2:CreateAction"]
             elif name.startswith("ec2:") and groups:
                 assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/ManagedBy": "inv"}}
-            elif name in ("iam:AttachRolePolicy", "iam:PassRole"):
+            elif name in ("iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PassRole"):
                 assert statement["Condition"]
 
 

@@ -89,14 +89,14 @@ def statements(name: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["rds", "door"])
+@pytest.mark.parametrize("name", ["rds", "door", "lambda"])
 def test_no_condition_holds_where_its_key_is_missing(name: str) -> None:
     """IfExists would let a request without the tag through."""
     for statement in statements(name).values():
         assert not [operator for operator in statement.get("Condition", {}) if operator.endswith("IfExists")]
 
 
-@pytest.mark.parametrize("name", ["rds", "door"])
+@pytest.mark.parametrize("name", ["rds", "door", "lambda"])
 def test_tags_of_ec2_are_permitted_at_birth_or_on_what_is_ours(name: str) -> None:
     """Without a condition, whoever may tag could mark any group as ours and then open or remove it."""
     tagging = [s for s in statements(name).values() if "ec2:CreateTags" in s["Action"]]
@@ -108,6 +108,7 @@ def test_tags_of_ec2_are_permitted_at_birth_or_on_what_is_ours(name: str) -> Non
         assert condition in (
             {"ec2:CreateAction": "CreateSecurityGroup"},
             {"ec2:CreateAction": "AuthorizeSecurityGroupIngress"},
+            {"ec2:CreateAction": ["CreateSecurityGroup", "AuthorizeSecurityGroupIngress"]},
             {"aws:ResourceTag/ManagedBy": "inv"},
         )
 

@@ -13,7 +13,7 @@ from botocore.stub import ANY, Stubber
 from config.settings import load
 from ops import console
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import archive, attach, delete, invoke, logs, publish, status
+from ops.lambdas import archive, attach, delete, invoke, logs, publish, role, status
 from ops.lambdas.plan import Plan
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
@@ -278,6 +278,54 @@ def test_what_is_not_ours_is_not_deleted(deployed: Stage) -> None:
     deployed.client("lambda").tag_resource(Resource=ARN, Tags={"ManagedBy": "inv"})
     end(deployed)
     assert deployed.client("iam").get_role(RoleName=NAME)
+
+
+def test_a_role_that_serves_others_too_stays_with_all_that_is_theirs(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was made by hand and taken over by --adopt."""
+    iam = stage.client("iam")
+    theirs = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+    trust = json.dumps(role.TRUST).replace("lambda.", "ec2.")
+    own = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}}'
+    iam.create_role(RoleName=NAME, AssumeRolePolicyDocument=trust)
+    iam.attach_role_policy(RoleName=NAME, PolicyArn=theirs)
+    iam.put_role_policy(RoleName=NAME, PolicyName="own", PolicyDocument=own)
+    stage.deploy(adopt=True)
+    end(stage)
+    assert [policy["PolicyArn"] for policy in iam.list_attached_role_policies(RoleName=NAME)["AttachedPolicies"]] == [
+        theirs
+    ]
+    assert iam.list_role_policies(RoleName=NAME)["PolicyNames"] == ["own"]
+    assert f"{NAME} stays, because it serves others too ({theirs}, own, ec2.amazonaws.com)" in capsys.readouterr().out
+    stage.cloud.forget()
+    end(stage)
+    assert stage.cloud.writes == []
+    iam.detach_role_policy(RoleName=NAME, PolicyArn=theirs)
+    iam.delete_role_policy(RoleName=NAME, PolicyName="own")
+    end(stage)
+    assert iam.get_role(RoleName=NAME)  # whom it trusts is left
+    iam.update_assume_role_policy(RoleName=NAME, PolicyDocument=json.dumps(role.TRUST))
+    end(stage)
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.get_role(RoleName=NAME)
+
+
+@pytest.mark.parametrize(
+    ("principal", "expected"),
+    [
+        ({"Principal": {"Service": ["lambda.amazonaws.com"]}}, []),
+        (
+            {"Principal": {"Service": ["lambda.amazonaws.com", "edgelambda.amazonaws.com"]}},
+            ["edgelambda.amazonaws.com"],
+        ),
+        ({"Principal": {"Service": "lambda.amazonaws.com", "AWS": "123456789012"}}, ["123456789012"]),
+        ({"Principal": "*"}, ["*"]),
+        ({"NotPrincipal": {"AWS": "123456789012"}}, ["NotPrincipal"]),
+    ],
+)
+def test_who_may_take_a_role_besides_lambda(principal: dict[str, Any], expected: list[str]) -> None:
+    assert role.others({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", **principal}}) == expected
 
 
 def test_the_pools_of_a_policy_are_those_that_attach_let_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,13 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
         for client in clients:
             client.meta.events.register("before-call", note)
         stage.deploy(adopt=True)
+        delete.run(settings, stage.aws, stage.hands.clock, confirm=NAME)  # the role stays: it serves EC2
+        stage.deploy()
+        for client in clients:
+            client.meta.events.unregister("before-call", note)
+        stage.client("iam").update_assume_role_policy(RoleName=NAME, PolicyDocument=json.dumps(role.TRUST))
+        for client in clients:
+            client.meta.events.register("before-call", note)
         delete.run(settings, stage.aws, stage.hands.clock, confirm=NAME)
     finally:
         for client in clients:

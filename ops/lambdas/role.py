@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from config.paths import ROOT
@@ -163,8 +164,20 @@ def inline(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
         plan.update(part, what, put, None)
 
 
+def others(trust: dict[str, Any]) -> list[str]:
+    """Return who may take a role besides Lambda."""
+    found: list[str] = []
+    for statement in listed(trust.get("Statement")):
+        principal = statement.get("Principal", "NotPrincipal")
+        kinds = principal if isinstance(principal, dict) else {"": principal}
+        found += [
+            str(who) for kind, whos in kinds.items() for who in listed(whos) if (kind, who) != ("Service", SERVICE)
+        ]
+    return found
+
+
 def remove(aws: Aws, settings: Settings, plan: Plan) -> None:
-    """Remove the role, if it is ours; policies go first, as IAM wants it."""
+    """Remove our policies from the role, if it is ours, and the role unless it serves somebody else as well."""
     iam, name = aws.client("iam"), settings.lambdas.role
     role = find(aws, name)
     if role is None:
@@ -174,15 +187,23 @@ def remove(aws: Aws, settings: Settings, plan: Plan) -> None:
         plan.same("role", f"{name} is not ours and stays")
         return
 
-    def act() -> None:
-        for policy in policies(iam, name):
-            with unless("NoSuchEntity"):
-                iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
-        pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
-        for inner in [inner for page in pages for inner in page["PolicyNames"]]:
-            with unless("NoSuchEntity"):
-                iam.delete_role_policy(RoleName=name, PolicyName=inner)
+    def drop(act: Callable[..., object], **fields: str) -> None:
         with unless("NoSuchEntity"):
-            iam.delete_role(RoleName=name)
+            act(RoleName=name, **fields)
 
-    plan.remove("role", name, act)
+    logs, attached = basic(aws), {policy["PolicyArn"] for policy in policies(iam, name)}
+    pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
+    inner = {inner for page in pages for inner in page["PolicyNames"]}
+    # policies go first, as IAM wants it
+    if logs in attached:
+        part, what = "role's policy for logs", "AWSLambdaBasicExecutionRole"
+        plan.remove(part, what, lambda: drop(iam.detach_role_policy, PolicyArn=logs))
+    if VPC_POLICY in inner:
+        plan.remove(
+            "role's policy for the VPC", VPC_POLICY, lambda: drop(iam.delete_role_policy, PolicyName=VPC_POLICY)
+        )
+    left = [*sorted(attached - {logs}), *sorted(inner - {VPC_POLICY}), *others(role["AssumeRolePolicyDocument"])]
+    if left:
+        plan.same("role", f"{name} stays, because it serves others too ({', '.join(left)})")
+    else:
+        plan.remove("role", name, lambda: drop(iam.delete_role))

@@ -53,8 +53,7 @@ def test_status_shows_no_drift_after_deploy_and_attach(deployed: Stage) -> None:
 def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
     pool_id = deployed.make_pool()
     client = deployed.client("lambda")
-    content = {"ZipFile": b"zip"}
-    newer = client.publish_layer_version(LayerName=f"{NAME}-psycopg", Content=content)["LayerVersionArn"]
+    newer = published(deployed, "psycopg for python3.13 x86_64, sha256:other")
     ec2 = deployed.client("ec2")
     [door] = ec2.describe_security_groups(GroupNames=["door"])["SecurityGroups"]
     ec2.revoke_security_group_ingress(GroupId=door["GroupId"], IpPermissions=door["IpPermissions"])
@@ -72,28 +71,71 @@ def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
         "maintains python3.9 until 2025-12-15",
         "leads to elsewhere",
         "logs in as root",
-        "Runtime is python3.9, the settings say python3.13",
+        "Runtime is python3.9, and is to be python3.13: inv lambda.deploy puts it right",
         "Timeout is 9",
         "Handler is x.y",
         "the code is not what is here",
-        "which is not the newest",
-        f"does not let sg-{''}",
-        "are not kept 14 days",
+        f":1'], and is to be ['{newer}']",
+        "rule would be created: sg-",
+        f"logs would be created: /aws/lambda/{NAME}, kept 14 days",
         f"the pool {pool_id} calls nothing: inv lambda.attach sets the trigger",
     ):
         assert part in told, told
     assert "Xq7Zw9Kv" not in told
-    client.delete_layer_version(LayerName=f"{NAME}-psycopg", VersionNumber=1)
+    for version in (1, 2):
+        client.delete_layer_version(LayerName=f"{NAME}-psycopg", VersionNumber=version)
     client.update_function_configuration(
-        FunctionName=NAME, Environment={"Variables": {}}, VpcConfig={"SubnetIds": [], "SecurityGroupIds": []}
+        FunctionName=NAME,
+        Environment={"Variables": {"THEIR_KEY": "Xq7Zw9Kv"}},
+        VpcConfig={"SubnetIds": [], "SecurityGroupIds": []},
     )
     told = "\n".join(facts(deployed)["drift"])
-    assert "is deleted: inv lambda.deploy publishes it anew" in told
+    assert f"{NAME}-psycopg has no version for python3.13 on x86_64: inv lambda.deploy publishes it" in told
     assert "CONNECTION_URL is missing" in told
-    assert "with its own group" in told
-    client.update_function_configuration(FunctionName=NAME, Layers=[])
-    assert "no layer of ours" in "\n".join(facts(deployed)["drift"])
-    assert newer
+    assert "THEIR_KEY" not in told
+    assert "VpcConfig is {'SubnetIds': [], 'SecurityGroupIds': []}, and is to be {'SubnetIds': ['subnet-" in told
+
+
+def published(stage: Stage, description: str) -> str:
+    made = stage.client("lambda").publish_layer_version(
+        LayerName=f"{NAME}-psycopg", Content={"ZipFile": b"zip"}, Description=description
+    )
+    return str(made["LayerVersionArn"])
+
+
+def test_status_compares_what_deploy_compares(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever deploy would change, status names; and it prints nothing beside its result."""
+    iam, client = deployed.client("iam"), deployed.client("lambda")
+    have = deployed.function()["Configuration"]
+    hand = iam.create_role(RoleName="hand", AssumeRolePolicyDocument=json.dumps(role.TRUST))["Role"]["Arn"]
+    iam.update_assume_role_policy(RoleName=NAME, PolicyDocument=json.dumps(role.TRUST).replace("lambda.", "ec2."))
+    iam.detach_role_policy(RoleName=NAME, PolicyArn=role.basic(deployed.aws))
+    iam.delete_role_policy(RoleName=NAME, PolicyName=role.VPC_POLICY)
+    vpc = {"SubnetIds": have["VpcConfig"]["SubnetIds"][:1], "SecurityGroupIds": have["VpcConfig"]["SecurityGroupIds"]}
+    client.update_function_configuration(FunctionName=NAME, Role=hand, VpcConfig=vpc, Layers=[])
+    capsys.readouterr()
+    deployed.cloud.forget()
+    told = "\n".join(facts(deployed)["drift"])
+    assert deployed.cloud.writes == []
+    assert capsys.readouterr().out == ""
+    for part in (
+        f"role would be updated: {NAME} trusts lambda.amazonaws.com; inv lambda.deploy puts it right",
+        "role's policy for logs would be created: AWSLambdaBasicExecutionRole",
+        "role's policy for the VPC would be created",
+        f"Role is {hand}, and is to be {have['Role']}",
+        f"VpcConfig is {{'SubnetIds': ['{vpc['SubnetIds'][0]}'], ",
+        f"Layers is [], and is to be ['{have['Layers'][0]['Arn']}']",
+    ):
+        assert part in told, told
+    deployed.deploy()
+    assert facts(deployed)["drift"] is None
+    iam.untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
+    assert "inv lambda.deploy --adopt takes it over" in "\n".join(facts(deployed)["drift"])
+
+
+def test_a_newer_layer_for_another_runtime_is_no_drift(deployed: Stage) -> None:
+    published(deployed, "psycopg for python3.12 x86_64, sha256:other")
+    assert facts(deployed)["drift"] is None
 
 
 def test_status_sees_a_trigger_that_may_not_call_and_another_function_there(deployed: Stage) -> None:
@@ -113,7 +155,7 @@ def test_status_without_instance_or_role(deployed: Stage) -> None:
     iam.delete_role(RoleName=NAME)
     told = "\n".join(facts(deployed)["drift"])
     assert "there is no instance cruddur-db-instance" in told
-    assert f"the role {NAME} is gone" in told
+    assert f"role would be created: {NAME}; inv lambda.deploy puts it right" in told
 
 
 def test_status_of_nothing_says_what_makes_it(stage: Stage) -> None:

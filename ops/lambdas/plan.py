@@ -1,4 +1,4 @@
-"""What a run does to each part: told in one line each, and on a dry run told only."""
+"""What a run does to each part: told in one line each, and on a dry run told only; lambda.status collects them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Plan:
     write: bool = True
     changed: list[str] = field(default_factory=list)
     """The parts that were, or would be, created or updated."""
+    quiet: bool = False
+    """Print nothing."""
+    lines: list[str] = field(default_factory=list)
+    """What was, or would be, done to the parts in `changed`."""
 
     def create(self, part: str, what: str, act: Callable[[], R], instead: R) -> R:
         """Make a part and return what `act` does; on a dry run, `instead`."""
@@ -39,10 +43,14 @@ class Plan:
         self.changed.append(part)
         if not self.write:
             self._tell(f"would be {done}", part, what)
+            self.lines.append(f"{part} would be {done}: {what}")
             return instead
         made = act()
         self._tell(done, part, what)
+        self.lines.append(f"{part} {done}: {what}")
         return made
 
     def _tell(self, done: str, part: str, what: str) -> None:
+        if self.quiet:
+            return
         console.result(console.redact(f"{done:<{9 if self.write else 16}} {part}{': ' if what else ''}{what}"))

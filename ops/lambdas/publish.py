@@ -16,9 +16,14 @@ def versions(aws: Aws, lam: Lambda) -> list[dict[str, Any]]:
     return [version for page in pages for version in page["LayerVersions"]]
 
 
+def begins(lam: Lambda) -> str:
+    """Return how the descriptions of the versions for a runtime begin."""
+    return f"psycopg for {lam.runtime} {lam.architecture}, "
+
+
 def description(artifact: Artifact, lam: Lambda) -> str:
     """Return what a version says of itself: the digest, which AWS does not tell in its lists."""
-    return f"psycopg for {lam.runtime} {lam.architecture}, sha256:{artifact.sha256}"
+    return f"{begins(lam)}sha256:{artifact.sha256}"
 
 
 def published(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | None:

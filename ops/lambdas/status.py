@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from config.lambdas import Lambda
 from config.settings import Settings
 from config.targets import parse
 from ops.aws import Aws, errors, explain
 from ops.db.identity import SIGNUP
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, waiting
+from ops.lambdas.plan import Plan
 from ops.rds import instance, tags
 from ops.rds.waiting import Row
+
+REDEPLOY = "inv lambda.deploy puts it right"
 
 
 def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
@@ -24,7 +28,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
     doing, wrong = waiting.state(have)
     if wrong:
         drift.append(wrong)
-    arn, redeploy = str(have["FunctionArn"]), "inv lambda.deploy puts it right"
+    arn = str(have["FunctionArn"])
     row = instance.find(aws, settings.rds.identifier)
     shown: dict[str, Any] = {
         "function": arn,
@@ -44,22 +48,12 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
         "trigger": None,
         "permission": None,
     }
-    for name, want in (("Runtime", lam.runtime), ("Timeout", lam.timeout_seconds), ("MemorySize", lam.memory_mb)):
-        if have.get(name) != want:
-            drift.append(f"{name} is {have.get(name)}, the settings say {want}: {redeploy}")
-    if have.get("Handler") != package.HANDLER:
-        drift.append(f"Handler is {have.get('Handler')}: {redeploy}")
     if shown["architecture"] != lam.architecture:
-        drift.append(f"architecture is {shown['architecture']}, the settings say {lam.architecture}: {redeploy}")
+        drift.append(f"architecture is {shown['architecture']}, the settings say {lam.architecture}: {REDEPLOY}")
     shown["code"] = code(settings, have, drift)
-    layer(aws, settings, have, drift)
-    placed(aws, settings, have, row, drift)
-    if role.find(aws, lam.role) is None:
-        drift.append(f"the role {lam.role} is gone: {redeploy}")
+    compared(aws, settings, have, row, drift)
     group = logs.find(aws, lam.log_group)
     shown["logs"] = f"kept {group.get('retentionInDays', 'for ever')} days" if group else None
-    if not group or group.get("retentionInDays") != lam.log_days:
-        drift.append(f"the logs {lam.log_group} are not kept {lam.log_days} days: {redeploy}")
     if pool_id:
         triggered(aws, settings, pool_id, arn, shown, drift)
     return {**shown, "drift": drift or None}
@@ -79,7 +73,7 @@ def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> str
     try:
         target = parse(text, function.URL, "prod")
     except Misconfigured:
-        drift.append(f"{function.URL} is missing or no URL: inv lambda.deploy puts it right")
+        drift.append(f"{function.URL} is missing or no URL: {REDEPLOY}")
         return None
     if row is not None and instance.host(row) and target.host != instance.host(row):
         drift.append(f"{function.URL} leads to {target.host}, the instance is {instance.host(row)}: inv lambda.deploy")
@@ -98,40 +92,46 @@ def code(settings: Settings, have: waiting.Configuration, drift: list[str]) -> s
         return f"not compared ({error})"
     if have.get("CodeSha256") == here.code_sha256:
         return "as it is here"
-    drift.append("the code is not what is here: inv lambda.deploy puts it right")
+    drift.append(f"the code is not what is here: {REDEPLOY}")
     return "differs"
 
 
-def layer(aws: Aws, settings: Settings, have: waiting.Configuration, drift: list[str]) -> None:
-    """See that the function has the layer that was published last."""
-    lam = settings.lambdas
-    own = [arn for arn in function.layers(have) if function.is_ours(arn, lam)]
-    every = publish.versions(aws, lam)
-    if not own:
-        drift.append("the function has no layer of ours: inv lambda.deploy puts it right")
-    elif own[0] not in {str(version["LayerVersionArn"]) for version in every}:
-        drift.append(f"the layer version {own[0]} is deleted: inv lambda.deploy publishes it anew")
-    elif every and own[0] != max(every, key=lambda version: int(version["Version"]))["LayerVersionArn"]:
-        drift.append(f"the function has {own[0]}, which is not the newest: inv lambda.deploy puts it right")
-
-
-def placed(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, drift: list[str]) -> None:
-    """See that the function is beside the instance and let in at its door."""
+def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, drift: list[str]) -> None:
+    """Compare all but login and code as lambda.deploy does, by a plan of it that writes nothing."""
+    lam, plan = settings.lambdas, Plan(write=False, quiet=True)
+    arn, place = str(have["Role"]), have.get("VpcConfig") or {}
+    vpc = {key: place.get(key, []) for key in ("SubnetIds", "SecurityGroupIds")}
+    try:
+        arn = role.ensure(aws, settings, plan, adopt=False)
+    except Refused as error:
+        drift.append(str(error))
     if row is None:
         drift.append(f"there is no instance {settings.rds.identifier}: inv rds.create")
-        return
-    failures: tuple[type[Exception], ...] = (Problem, *errors())
-    try:
-        where = network.beside(aws, settings, row)
-        own = [str(group["GroupId"]) for group in network.groups(aws, settings.lambdas, where.vpc)]
-        groups = (have.get("VpcConfig") or {}).get("SecurityGroupIds", [])
-        if not set(own) & set(groups):
-            drift.append(f"the function is not in {where.vpc} with its own group: inv lambda.deploy puts it right")
-        elif not any(r.source in own and r.reaches(where.port) for r in network.listed(aws, where.door)):
-            drift.append(f"{where.door} does not let {own[0]} in on port {where.port}: inv lambda.deploy puts it right")
-    except failures as error:
-        told = error if isinstance(error, Problem) else explain(error)
-        drift.append(f"its place in the network is not known ({told})")
+    else:
+        failures: tuple[type[Exception], ...] = (Problem, *errors())
+        try:
+            vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
+        except failures as error:
+            told = error if isinstance(error, Problem) else explain(error)
+            drift.append(f"its place in the network is not known ({told})")
+    logs.ensure(aws, settings, plan)
+    drift += [f"{line}; {REDEPLOY}" for line in plan.lines]
+    version = layer(aws, lam, have, drift)
+    want = function.wanted(lam, package.HANDLER, arn, version, vpc)
+    now = {**have, "Layers": function.layers(have), "VpcConfig": {key: place.get(key, []) for key in vpc}}
+    for key, value in function.differing(have, lam, want, "").items():
+        # without a version there is nothing to compare with yet; the environment holds secrets, and `login` has seen ours
+        if key != "Environment" and (version or key != "Layers"):
+            drift.append(f"{key} is {now.get(key)}, and is to be {value}: {REDEPLOY}")
+
+
+def layer(aws: Aws, lam: Lambda, have: waiting.Configuration, drift: list[str]) -> str:
+    """Return the layer version that the function is to have: the newest for its runtime."""
+    fitting = [one for one in publish.versions(aws, lam) if str(one.get("Description")).startswith(publish.begins(lam))]
+    if fitting:
+        return str(fitting[0]["LayerVersionArn"])
+    drift.append(f"{lam.layer} has no version for {lam.runtime} on {lam.architecture}: inv lambda.deploy publishes it")
+    return next((arn for arn in function.layers(have) if function.is_ours(arn, lam)), "")
 
 
 def triggered(aws: Aws, settings: Settings, pool_id: str, arn: str, shown: dict[str, Any], drift: list[str]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ops.lambdas.runtime_api import Answer
 
 CLIENT = "awslambdaric==4.2.2"
+COGNITO = 5.0
+"""Seconds that Cognito waits for a trigger; the start of a sandbox counts."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,18 @@ class Parts:
     client: Path
     """The folder with awslambdaric, for that interpreter."""
     interpreter: Path
+    name: str
+    """The function's."""
+    memory_mb: int
+    seconds: float
+    """For an answer: Cognito's, or the function's own where those are fewer."""
 
 
 def invoke(settings: Settings, python: str, architecture: str, event: Any, environment: Mapping[str, str]) -> Answer:
     """Run one event through the function as it would be deployed, in a new sandbox.
 
     `environment` is the function's own, with its CONNECTION_URL. Raises
-    `Problem` where the function fails, ends, or does not answer in five seconds.
+    `Problem` where the function fails, ends, or does not answer in the time that it has.
     """
     from ops.lambdas.runtime_api import Sandbox
 
@@ -66,7 +73,8 @@ def prepare(settings: Settings, python: str, architecture: str) -> Parts:
         interpreter, python = interpreters.running(), interpreters.RUNNING
         say(f"note: this machine {lacks}: the layer is built for its own Python {python} instead")
         built = layer.build_here(folder)
-    return Parts(function, built, client(folder, interpreter, python), interpreter)
+    lam, fetched = settings.lambdas, client(folder, interpreter, python)
+    return Parts(function, built, fetched, interpreter, lam.function, lam.memory_mb, min(COGNITO, lam.timeout_seconds))
 
 
 def client(folder: Path, interpreter: Path, python: str) -> Path:

@@ -27,10 +27,6 @@ from ops.lambdas.package import HANDLER
 if TYPE_CHECKING:
     from ops.lambdas.local import Parts
 
-COGNITO = 5.0
-"""Seconds that Cognito waits for a trigger, and that the function has; the start of a sandbox counts."""
-NAME = "cruddur-post-confirmation"
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,8 +45,9 @@ class Api(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, function: str) -> None:
         super().__init__(("127.0.0.1", 0), Endpoints)
+        self.function = function
         self.events: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -81,7 +78,8 @@ class Endpoints(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid.uuid4()))
         self.send_header("Lambda-Runtime-Deadline-Ms", str(int(deadline * 1000)))
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:local:000000000000:function:{NAME}")
+        arn = f"arn:aws:lambda:local:000000000000:function:{self.server.function}"
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -101,13 +99,14 @@ class Endpoints(BaseHTTPRequestHandler):
 class Sandbox:
     """A process with the function, started by its first event and kept between events, until `close`.
 
-    One that failed or outlasted the clock is stopped, and the next event starts another, as Lambda does.
+    One that failed or outlasted the clock is stopped, and the next event starts another, as Lambda does. `seconds`
+    is for another clock than that of the parts.
     """
 
-    def __init__(self, parts: Parts, environment: Mapping[str, str], seconds: float = COGNITO) -> None:
+    def __init__(self, parts: Parts, environment: Mapping[str, str], seconds: float = 0) -> None:
         self.parts = parts
         self.environment = environment
-        self.seconds = seconds
+        self.seconds = seconds or parts.seconds
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="lambda-"))
         for artifact, name in ((self.parts.function, "task"), (self.parts.layer, "opt")):
@@ -122,7 +121,7 @@ class Sandbox:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process, with a server of its own: what one that was stopped still asks for is not the next one's."""
-        self.api = api = Api()
+        self.api = api = Api(self.parts.name)
         paths = (self.folder / "task", self.folder / "opt" / "python", self.parts.client)
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -132,9 +131,9 @@ class Sandbox:
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only
             "LAMBDA_TASK_ROOT": str(self.folder / "task"),
             "_HANDLER": HANDLER,
-            "AWS_LAMBDA_FUNCTION_NAME": NAME,
+            "AWS_LAMBDA_FUNCTION_NAME": self.parts.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.parts.memory_mb),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
             **self.environment,
         }
@@ -178,7 +177,7 @@ class Sandbox:
 def failure(kind: str, body: bytes, seconds: float) -> str:
     """Return what went wrong, in a line."""
     if kind == "timeout":
-        return f"the function did not answer within {seconds:g} s, and Cognito does not wait longer"
+        return f"the function did not answer within {seconds:g} s, the fewer of the 5 s of Cognito and lambda.timeout_seconds"
     if kind == "exit":
         return f"the function's process ended with {body.decode()}"
     told = json.loads(body)

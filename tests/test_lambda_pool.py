@@ -310,6 +310,29 @@ def test_a_run_that_was_cut_off_before_its_proof_is_proved_by_the_next(deployed:
     assert deployed.attach(pool_id) == []
 
 
+def test_a_refused_change_leaves_nothing_to_prove_and_nobodys_second_factor_is_turned_off(deployed: Stage) -> None:
+    pool_id = deployed.make_pool()
+    cognito, folder = deployed.client("cognito-idp"), deployed.root / ".local" / "pools"
+    deployed.cloud.before = lambda call: (
+        json_error("AccessDeniedException") if call.action == "UpdateUserPool" else None
+    )
+    with pytest.raises(cognito.exceptions.ClientError, match="AccessDenied"):
+        deployed.attach(pool_id)
+    deployed.cloud.before = lambda _: None
+    assert list(folder.iterdir()) == []
+    at = deployed.pool(pool_id)
+    backup = at.save(at.read(), at.read_mfa())  # of a run that was killed right before it wrote
+    app = {"MfaConfiguration": "ON", "SoftwareTokenMfaConfiguration": {"Enabled": True}}
+    cognito.set_user_pool_mfa_config(UserPoolId=pool_id, **app)
+    deployed.cloud.forget()
+    with pytest.raises(Problem, match=r"cut off.*MfaConfiguration.*remove that file"):
+        deployed.attach(pool_id)
+    assert deployed.cloud.writes == []
+    backup.unlink()
+    deployed.attach(pool_id)
+    assert deployed.described(pool_id)["MfaConfiguration"] == "ON"
+
+
 def test_somebody_elses_change_meanwhile_is_read_anew(deployed: Stage) -> None:
     pool_id = deployed.make_pool()
     refusals = [json_error("ConcurrentModificationException")] * 2

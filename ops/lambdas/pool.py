@@ -17,7 +17,7 @@ from typing import Any
 
 from config.paths import local_dir, write_private
 from config.settings import Settings
-from ops.aws import Aws
+from ops.aws import Aws, code
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 
@@ -115,9 +115,10 @@ class Pool:
             try:
                 self.write(before, arn)
                 break
-            except self.client.exceptions.ConcurrentModificationException:
-                backup.unlink()
-                if not left:
+            except self.client.exceptions.ClientError as error:
+                if refused(error):  # nothing was changed, so there is nothing to prove later
+                    backup.unlink()
+                if code(error) != "ConcurrentModificationException" or not left:
                     raise
                 say("somebody else is changing the pool: reading it anew")
                 self.sleep(PAUSE)
@@ -152,17 +153,31 @@ class Pool:
         return path
 
     def resume(self) -> None:
-        """Prove the change of a run that was cut off before it could; raises `Problem` naming what it finds."""
+        """Prove the change of a run that was cut off before it could; raises `Problem` naming what it finds.
+
+        Written is one thing only: a second factor that our own update has turned off. What somebody else has set since stays.
+        """
         for backup in sorted(self.folder.glob(f"{self.id}-*{UNPROVED}.json")):
             saved = json.loads(backup.read_text(encoding="utf-8"))
-            if self.read_mfa() != saved["MfaConfig"]:
+            before, now, mfa = saved["UserPool"], self.read(), self.read_mfa()
+            off = mfa.get("MfaConfiguration", "OFF") == "OFF" and mfa != saved["MfaConfig"]
+            if off and trigger(now) != trigger(before):
                 self.client.set_user_pool_mfa_config(UserPoolId=self.id, **saved["MfaConfig"])
-            if changed := differing(saved["UserPool"], self.read(), self.model):
+                now, mfa = self.read(), self.read_mfa()
+            changed = differing(before, now, self.model)
+            if changed or mfa != saved["MfaConfig"]:
+                changed = sorted({*changed, "MfaConfiguration"} if mfa != saved["MfaConfig"] else changed)
                 raise Problem(
                     f"a run was cut off while it set the trigger, and other settings of the pool differ since "
                     f"({', '.join(changed)}): put them back as they are in {backup}, or remove that file if they are meant"
                 )
             backup.rename(backup.with_name(backup.name.replace(UNPROVED, "")))
+
+
+def refused(error: Any) -> bool:
+    """Whether AWS certainly has not done what it was asked: its own refusal, at the first attempt."""
+    told = error.response.get("ResponseMetadata", {})
+    return 400 <= int(told.get("HTTPStatusCode", 0)) < 500 and not told.get("RetryAttempts")
 
 
 def opened(settings: Settings, aws: Aws, given: str = "") -> Pool:

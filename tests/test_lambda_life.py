@@ -246,6 +246,13 @@ def test_logs_follow_prints_each_event_once(deployed: Stage, capsys: pytest.Capt
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_logs_with_nothing_in_them_say_so(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    logs.show(deployed.aws, deployed.settings(), 60, follow=False)
+    shown = capsys.readouterr()
+    assert (shown.out, "nothing in the last 60 minutes" in shown.err) == ("", True)
+
+
 def test_logs_that_are_not_there_say_what_makes_them(stage: Stage) -> None:
     with pytest.raises(Problem, match=r"no logs .*inv lambda\.deploy"):
         logs.show(stage.aws, stage.settings(), 60, follow=False)

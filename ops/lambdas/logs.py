@@ -10,7 +10,7 @@ from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
-from ops.console import redact, result
+from ops.console import redact, result, say
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
 from ops.rds import tags
@@ -78,5 +78,7 @@ def show(
             result(redact(f"{when:%Y-%m-%d %H:%M:%S} {text}"))
             since = max(since, stamp - OVERLAP)
         if not follow:
+            if not seen:
+                say(f"{name}: nothing in the last {minutes} minutes; --minutes looks back further")
             return
         sleep(POLL)

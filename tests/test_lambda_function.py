@@ -207,3 +207,11 @@ def test_layers_of_others_keep_their_place(made: Bare) -> None:
     want = function.wanted(lam, "h", ROLE, f"{LAYER[:-1]}2", {})
     change = function.differing(have, lam, {**want, "VpcConfig": {}}, URL)
     assert change == {"Layers": [want["Layers"][0], theirs]}
+
+
+def test_tags_that_may_not_be_read_are_not_taken_for_somebody_elses() -> None:
+    found = {"Configuration": configuration(), "TagsError": {"ErrorCode": "AccessDenied", "Message": "not authorized"}}
+    with pytest.raises(Problem, match=r"tags cannot be read \(not authorized\): permit lambda:ListTags"):
+        function.ours(found)
+    assert not function.ours({"Configuration": configuration()})
+    assert function.ours({"Configuration": configuration(), "Tags": {"ManagedBy": "inv"}})

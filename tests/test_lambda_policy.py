@@ -14,6 +14,7 @@ from tests.fix_lambda import NAME, SERVICES, Stage
 # What AWS demands of the caller beyond the call's own right; moto asks for none
 IMPLIED = {
     *("iam:PassRole", "ec2:CreateTags", "ec2:DescribeVpcs", "lambda:GetLayerVersion", "logs:TagResource"),
+    "lambda:ListTags",  # without it GetFunction tells no tags
     "secretsmanager:GetSecretValue",  # where RDS keeps the password
 }
 
@@ -79,6 +80,7 @@ def resources(statement: dict[str, Any]) -> set[str]:
 UNLIMITED = {
     *("rds:DescribeDBInstances", "ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules"),
     *("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DescribeVpcs", "logs:DescribeLogGroups"),
+    "lambda:ListLayerVersions",
 }
 OWN = {
     "iam": {f"arn:aws:iam::*:role/{NAME}"},

@@ -12,7 +12,6 @@ from ops.db.identity import SIGNUP
 from ops.errors import Refused
 from ops.lambdas import attach, function, network, pool, role
 from ops.lambdas.plan import Plan
-from ops.rds import tags
 from ops.rds.waiting import Clock
 
 
@@ -32,7 +31,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
     """Delete the function, its triggers, rule, group and role; say what stays."""
     lam, plan, client = settings.lambdas, Plan(), aws.client("lambda")
     found = function.find(aws, lam)
-    if found and not tags.ours(found.get("Tags", {})):
+    if found and not function.ours(found):
         raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
     confirmed(lam.function, confirm)
     for pool_id in pools(settings, aws, there=found is not None):

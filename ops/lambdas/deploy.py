@@ -13,7 +13,7 @@ from ops.db import place
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
 from ops.lambdas.plan import Plan
-from ops.rds import instance, tags
+from ops.rds import instance
 from ops.rds.waiting import Clock
 
 
@@ -34,7 +34,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
                 f"function runs: correct {at.target.source}; a tunnel's address belongs in PROD_DB_HOSTADDR"
             )
         found = function.find(aws, lam)
-        if found and not (adopt or tags.ours(found.get("Tags", {}))):
+        if found and not (function.ours(found) or adopt):
             raise Refused(
                 f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
                 "if it is yours, inv lambda.deploy --adopt takes it over"

@@ -29,6 +29,16 @@ def find(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
     return found
 
 
+def ours(found: Mapping[str, Any]) -> bool:
+    """Whether inv made the function; raises `Problem` where its tags may not be read."""
+    if wrong := found.get("TagsError"):
+        raise Problem(
+            f"{found['Configuration']['FunctionName']}: its tags cannot be read ({wrong.get('Message', '')}): "
+            "permit lambda:ListTags, as config/policies/lambda.json does"
+        )
+    return tags.ours(found.get("Tags", {}))
+
+
 def required(aws: Aws, lam: Lambda) -> Configuration:
     """Return the configuration of a function that must be there."""
     found = find(aws, lam)
@@ -104,7 +114,7 @@ def ensure(
         plan.create("function", lam.function, lambda: made(aws, settings, package, want, url, clock), None)
         return
     configuration = found["Configuration"]
-    if not tags.ours(found.get("Tags", {})):
+    if not ours(found):
         plan.update(
             "function",
             f"{lam.function} tagged",

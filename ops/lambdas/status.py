@@ -12,7 +12,7 @@ from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, waiting
 from ops.lambdas.plan import Plan
-from ops.rds import instance, tags
+from ops.rds import instance
 from ops.rds.waiting import Row
 
 REDEPLOY = "inv lambda.deploy puts it right"
@@ -32,7 +32,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
     row = instance.find(aws, settings.rds.identifier)
     shown: dict[str, Any] = {
         "function": arn,
-        "ours": tags.ours(found.get("Tags", {})),
+        "ours": function.ours(found),
         "state": doing or have.get("State", "Active"),
         "runtime": have["Runtime"],
         "runtime ends": ends(have["Runtime"], drift),

@@ -257,6 +257,10 @@ def test_prod_must_be_the_instance_and_have_its_table(stage: Stage) -> None:
     with pytest.raises(Misconfigured, match=r"not the instance cruddur-db-instance.*PROD_DB_HOSTADDR"):
         deploy.run(tunnel, stage.aws, stage.hands.clock, dry_run=False, adopt=False)
     assert stage.cloud.writes == []
+    stage.database.do("alter table users drop column email, drop column handle")
+    with pytest.raises(Problem, match=r"public\.users of .* has no column email, handle, .*inv db\.setup -t prod"):
+        stage.deploy()
+    assert stage.cloud.writes == []
     stage.database.do("alter table users rename to people")
     with pytest.raises(Problem, match=r"has no table public\.users: inv db\.setup -t prod"):
         stage.deploy()

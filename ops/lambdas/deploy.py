@@ -33,6 +33,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
                 f"prod is {at.target.address}, and not the instance {settings.rds.identifier} ({host}) beside which the "
                 f"function runs: correct {at.target.source}; a tunnel's address belongs in PROD_DB_HOSTADDR"
             )
+        login.preflight(at)
         found = function.find(aws, lam)
         if found and not (function.ours(found) or adopt):
             raise Refused(

@@ -30,6 +30,9 @@ select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
        coalesce(r.rolcanlogin and not (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls), false) as modest,
        coalesce(has_database_privilege(r.oid, current_database(), 'connect'), false) as connects,
        coalesce(has_schema_privilege(r.oid, 'public', 'usage'), false) as enters,
+       array(select name from unnest(array['display_name', 'email', 'handle', 'cognito_user_id']) name
+              where not exists (select from pg_attribute where attrelid = to_regclass('{TABLE}') and attname = name
+                                   and not attisdropped)) as missing,
        array(select privilege_type from pg_class c, aclexplode(c.relacl) a
               where c.oid = to_regclass('{TABLE}') and a.grantee = r.oid order by 1) as granted
   from (select) one left join pg_roles r on r.rolname = '{SIGNUP}'
@@ -39,16 +42,12 @@ select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
 def ensure(at: Place, host: str, port: int, have: str, plan: Plan) -> str:
     """Return the function's CONNECTION_URL; `have` is the one that it has now, empty where it has none.
 
-    Raises `Problem` where the table is not there, or this user may not make roles.
+    Raises `Problem` where the table is not usable, or this user may not make roles.
     """
     import psycopg
 
-    if not at.database():
-        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t prod")
     with at.connect() as conn:
-        known = postgres.row(conn, FACTS)
-        if not known["usable"]:
-            raise Problem(f"{at.target.address} has no table {TABLE}: inv db.setup -t prod")
+        known = facts(at, conn)
         try:
             with conn.transaction():
                 url = password(at, conn, known, host, port, have, plan)
@@ -60,6 +59,27 @@ def ensure(at: Place, host: str, port: int, have: str, plan: Plan) -> str:
                 f"deploy as the owner of {TABLE} who has CREATEROLE"
             ) from error
     return url
+
+
+def preflight(at: Place) -> None:
+    """Raise `Problem` where the function could not store anybody, before anything is made for it."""
+    if not at.database():
+        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t prod")
+    with at.connect() as conn:
+        facts(at, conn)
+
+
+def facts(at: Place, conn: Connection[DictRow]) -> dict[str, Any]:
+    """Return what the database has of table and role."""
+    known = postgres.row(conn, FACTS)
+    if not known["usable"]:
+        raise Problem(f"{at.target.address} has no table {TABLE}: inv db.setup -t prod")
+    if known["missing"]:
+        raise Problem(
+            f"{TABLE} of {at.target.address} has no column {', '.join(known['missing'])}, which the function fills: "
+            "add it to sql/schema.sql, then inv db.setup -t prod"
+        )
+    return known
 
 
 def password(

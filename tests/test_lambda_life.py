@@ -15,6 +15,7 @@ from ops import console
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import archive, attach, delete, invoke, logs, publish, role, status
 from ops.lambdas.plan import Plan
+from ops.lambdas.runtime_api import Answer
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -173,6 +174,7 @@ def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: p
         answer = {"Payload": io.BytesIO(b'{"a": 1}'), "LogResult": base64.b64encode(b"one\ntwo").decode()}
         wanted = {"FunctionName": NAME, "Payload": b'{"x": 1}', "LogType": "Tail"}
         stub.add_response("invoke", answer, wanted)
+        capsys.readouterr()  # that AWS is asked elsewhere is said once
         assert invoke.remote(stage.aws, stage.settings(), {"x": 1}) == {"a": 1}
     assert capsys.readouterr().err == "one\ntwo\n"
 
@@ -211,6 +213,13 @@ def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypat
     path.write_text("{")
     with pytest.raises(Misconfigured, match="no event in JSON"):
         invoke.event(str(path))
+
+
+def test_a_log_that_tells_of_no_failure_is_no_failure() -> None:
+    logs = ("plain text", "[1]", '{"outcome": "inserted"}')
+    invoke.stored(Answer({}, logs, 0.1))
+    with pytest.raises(Problem, match="stored nothing: no psycopg"):
+        invoke.stored(Answer({}, (*logs, '{"outcome": "failed", "reason": "no psycopg"}'), 0.1))
 
 
 # --- logs ---------------------------------------------------------------------------------
@@ -434,8 +443,11 @@ def test_what_is_given_wrong_is_one_line_and_exit_2(inv: Cli, line: str, message
 
 def test_a_local_database_needs_no_aws(inv: Cli, stage: Stage) -> None:
     """The roots for RDS are packaged all the same."""
-    inv.ok("db.setup")
     roots = {"PROD_DB_SSLROOTCERT": str(stage.certificates)}
+    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=roots, timeout=120)
+    assert (done.returncode, json.loads(done.stdout)["userName"] != "") == (1, True)  # there is no database yet
+    assert done.stderr.splitlines()[-1].startswith("the function stored nothing: ")
+    inv.ok("db.setup")
     done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=roots, timeout=120)
     assert done.returncode == 0, done.stderr
     assert '"outcome": "inserted"' in done.stderr

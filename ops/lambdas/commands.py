@@ -111,7 +111,12 @@ def invoke(c: Context, local: bool = False, event: str = "", target: str = "") -
     if target and not local:
         raise Misconfigured("--target goes with --local: the deployed function has its own database")
     sent = invoke.event(event)
-    as_json(invoke.here(found, aws(found), target, sent) if local else invoke.remote(aws(found), found, sent))
+    if not local:
+        as_json(invoke.remote(aws(found), found, sent))
+        return
+    answer = invoke.here(found, aws(found), target, sent)
+    as_json(answer.returned)
+    invoke.stored(answer)
 
 
 @task(

@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from config.targets import parse, reached
@@ -15,6 +15,9 @@ from ops.console import hide, say
 from ops.db import place
 from ops.errors import Misconfigured, Problem
 from ops.lambdas import function, local, package
+
+if TYPE_CHECKING:
+    from ops.lambdas.runtime_api import Answer
 
 HARMLESS = "forgot-password"
 """The sample event that shows that the function runs, and writes nothing."""
@@ -50,7 +53,7 @@ def remote(aws: Aws, settings: Settings, event: Any) -> Any:
     return said
 
 
-def here(settings: Settings, aws: Aws, target: str, event: Any) -> Any:
+def here(settings: Settings, aws: Aws, target: str, event: Any) -> Answer:
     """Return the packaged function's answer, run on this machine.
 
     Its database is that of the deployed function's environment, reached as we
@@ -72,4 +75,15 @@ def here(settings: Settings, aws: Aws, target: str, event: Any) -> Any:
     for line in answer.logs:
         say(line)
     say(f"answered in {answer.seconds:.2f} s; Cognito waits 5 s")
-    return answer.returned
+    return answer
+
+
+def stored(answer: Answer) -> None:
+    """Raise `Problem` where the function's log says that it failed: it returns the event all the same."""
+    for line in answer.logs:
+        try:
+            told = json.loads(line)
+        except ValueError:  # somebody's own line
+            continue
+        if isinstance(told, dict) and told.get("outcome") == "failed":
+            raise Problem(f"the function stored nothing: {told.get('reason')}")

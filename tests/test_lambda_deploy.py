@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -188,6 +189,42 @@ def test_a_login_that_does_not_let_in_is_replaced(stage: Stage) -> None:
     stage.database.do("alter role lambda_signup password 'another'")
     assert not stage.lets_in(stage.url())
     assert stage.deploy() == ["database login", "configuration"]
+    assert stage.lets_in(stage.url())
+
+
+def test_another_function_does_not_take_the_login_away(stage: Stage) -> None:
+    stage.deploy()
+    url = stage.url()
+    with pytest.raises(Refused, match=rf"lambda_signup is the login of the function {NAME}, which a new password"):
+        stage.deploy({"function": "two"})
+    assert stage.lets_in(url)
+    stage.client("lambda").delete_function(FunctionName=NAME)
+    assert "database login" in stage.deploy({"function": "two"})
+
+
+def test_what_somebody_has_added_to_the_url_stays_and_so_does_its_password(stage: Stage) -> None:
+    stage.deploy()
+    url = stage.url()
+    client = stage.client("lambda")
+
+    def put(text: str) -> None:
+        client.update_function_configuration(FunctionName=NAME, Environment={"Variables": {"CONNECTION_URL": text}})
+
+    put(f"{url}&application_name=signup")
+    assert stage.deploy() == []
+    put(url.replace("sslmode=verify-full", "sslmode=require"))
+    assert stage.deploy() == ["configuration"]
+    assert stage.url() == url
+
+
+def test_two_at_once_take_turns_and_leave_a_login_that_lets_in(stage: Stage) -> None:
+    changed: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: changed.append(stage.deploy())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(parts) for parts in changed) == [0, len(PARTS)]
     assert stage.lets_in(stage.url())
 
 

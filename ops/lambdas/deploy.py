@@ -5,11 +5,14 @@ There is no state but theirs, so a run may end anywhere and the next one goes on
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws
 from ops.console import hide, say
-from ops.db import place
+from ops.db import lock, place
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
 from ops.lambdas.plan import Plan
@@ -27,6 +30,10 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
     # before prod is opened: no session of it waits while wheels are fetched
     code = package.build(package.certificates(settings), package.folder(settings))
     libraries = layer.build(lam.python, lam.architecture, package.folder(settings))
+
+    def exists(name: str) -> bool:
+        return function.find(aws, replace(lam, function=name)) is not None
+
     with place.opened(settings, "prod", "lambda.deploy", writes=not dry_run) as at:
         if at.target.host.lower().rstrip(".") != host.lower():
             raise Misconfigured(
@@ -34,20 +41,24 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
                 f"function runs: correct {at.target.source}; a tunnel's address belongs in PROD_DB_HOSTADDR"
             )
         login.preflight(at)
-        found = function.find(aws, lam)
-        if found and not (function.ours(found) or adopt):
-            raise Refused(
-                f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
-                "if it is yours, inv lambda.deploy --adopt takes it over"
+        # two at once would each give the role a password, and the function the one that is lost
+        with lock.held(at) if plan.write else contextlib.nullcontext():
+            found = function.find(aws, lam)
+            if found and not (function.ours(found) or adopt):
+                raise Refused(
+                    f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
+                    "if it is yours, inv lambda.deploy --adopt takes it over"
+                )
+            arn = role.ensure(aws, settings, plan, adopt=adopt)
+            vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
+            version = publish.ensure(aws, lam, libraries, plan)
+            logs.ensure(aws, settings, plan)
+            url = login.ensure(
+                at, lam.function, exists, host, port, function.environment(found).get(function.URL, ""), plan
             )
-        arn = role.ensure(aws, settings, plan, adopt=adopt)
-        vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
-        version = publish.ensure(aws, lam, libraries, plan)
-        logs.ensure(aws, settings, plan)
-        url = login.ensure(at, host, port, function.environment(found).get(function.URL, ""), plan)
-    hide(url)
-    want = function.wanted(lam, package.HANDLER, arn, version, vpc)
-    function.ensure(aws, settings, found, code, want, url, plan, clock)
+            hide(url)
+            want = function.wanted(lam, package.HANDLER, arn, version, vpc)
+            function.ensure(aws, settings, found, code, want, url, plan, clock)
     if dry_run:
         say("nothing was written")
     return plan

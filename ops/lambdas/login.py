@@ -9,6 +9,7 @@ the next run replaces.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target, parse
@@ -16,7 +17,7 @@ from ops import postgres
 from ops.console import hide
 from ops.db.identity import SIGNUP
 from ops.db.place import Place
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas.plan import Plan
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 TABLE = "public.users"
 GRANTED = ["INSERT", "SELECT"]
+OWNED = "inv: function "
+"""Begins the comment on the role, which ends with the function whose login it is."""
 FACTS = f"""
 select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
        coalesce(r.rolcanlogin and not (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls), false) as modest,
+       coalesce(shobj_description(r.oid, 'pg_authid'), '') as comment,
        coalesce(has_database_privilege(r.oid, current_database(), 'connect'), false) as connects,
        coalesce(has_schema_privilege(r.oid, 'public', 'usage'), false) as enters,
        array(select name from unnest(array['display_name', 'email', 'handle', 'cognito_user_id']) name
@@ -39,8 +43,10 @@ select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
 """
 
 
-def ensure(at: Place, host: str, port: int, have: str, plan: Plan) -> str:
-    """Return the function's CONNECTION_URL; `have` is the one that it has now, empty where it has none.
+def ensure(at: Place, function: str, exists: Callable[[str], bool], host: str, port: int, have: str, plan: Plan) -> str:
+    """Return the CONNECTION_URL of a function; `have` is the one that it has now, empty where it has none.
+
+    `exists` tells whether there is a function of a name: the login of one is not another's to change.
 
     Raises `Problem` where the table is not usable, or this user may not make roles.
     """
@@ -50,7 +56,7 @@ def ensure(at: Place, host: str, port: int, have: str, plan: Plan) -> str:
         known = facts(at, conn)
         try:
             with conn.transaction():
-                url = password(at, conn, known, host, port, have, plan)
+                url = password(at, conn, known, function, exists, host, port, have, plan)
                 grants(at, conn, known, plan)
         except psycopg.errors.InsufficientPrivilege as error:
             user = at.target.params.get("user", "this user")
@@ -83,7 +89,15 @@ def facts(at: Place, conn: Connection[DictRow]) -> dict[str, Any]:
 
 
 def password(
-    at: Place, conn: Connection[DictRow], known: dict[str, Any], host: str, port: int, have: str, plan: Plan
+    at: Place,
+    conn: Connection[DictRow],
+    known: dict[str, Any],
+    function: str,
+    exists: Callable[[str], bool],
+    host: str,
+    port: int,
+    have: str,
+    plan: Plan,
 ) -> str:
     """Return a URL that lets the role in, with a new password where the present one does not."""
     from psycopg import sql
@@ -91,16 +105,23 @@ def password(
     old = usable(at, host, port, have)
     if known["there"] and known["modest"] and old and lets_in(at, old):
         plan.same("database login", SIGNUP)
-        return have
+        return have if includes(have, old) else old.url(show_password=True)
+    mark, other = OWNED + function, known["comment"].removeprefix(OWNED)
+    if known["comment"].startswith(OWNED) and other != function and exists(other):
+        raise Refused(
+            f"{SIGNUP} is the login of the function {other}, which a new password would lock out: one function writes "
+            f"to a server; set lambda.function to that one, or delete it first"
+        )
     new = url(at, host, port, secrets.token_urlsafe(32))
     hide(new.password)
     # what is sent is what Postgres would store: the password itself reaches neither the server nor its log
     verifier = conn.pgconn.encrypt_password(new.password.encode(), SIGNUP.encode(), b"scram-sha-256").decode()
-    statement = sql.SQL("{} role {} login {} password {}").format(
+    statement = sql.SQL("{0} role {1} login {2} password {3}; comment on role {1} is {4}").format(
         sql.SQL("alter" if known["there"] else "create"),
         sql.Identifier(SIGNUP),
         sql.SQL("" if known["modest"] else "nocreatedb nocreaterole"),
         sql.Literal(verifier),
+        sql.Literal(mark),
     )
     act = plan.update if known["there"] else plan.create
     why = "a new password" if known["there"] else f"may {' and '.join(GRANTED)} on {TABLE}"
@@ -139,13 +160,18 @@ def url(at: Place, host: str, port: int, word: str) -> Target:
 
 
 def usable(at: Place, host: str, port: int, have: str) -> Target | None:
-    """Return the login of a URL if that is the one that we would write, but for its password."""
+    """Return the login that we would write, with the password of the present one; None where that is no login of the role."""
     try:
         found = parse(have, "CONNECTION_URL", "prod")
     except Misconfigured:  # none, or somebody's own text
         return None
     hide(found.password)
-    return found if found.params == url(at, host, port, found.password).params else None
+    return url(at, host, port, found.password) if found.params.get("user") == SIGNUP else None
+
+
+def includes(have: str, login: Target) -> bool:
+    """Whether a URL says what a login of ours does; more of somebody's own stays."""
+    return login.params.items() <= parse(have, "CONNECTION_URL", "prod").params.items()
 
 
 def lets_in(at: Place, login: Target) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.db import server, state
+from ops.db import identity, server, state
 from ops.errors import Problem
 from ops.sandbox import certificates, front, lifecycle, shell, standin
 from tests.fix_cli import SUITE, Cli, copy_suite
@@ -39,6 +39,8 @@ REAL = {
     "DB_SG_ID": "sg-0123456789abcdef0",
     "DB_SG_RULE_ID": "sgr-0123456789abcdef0",
     "GITPOD_IP": "10.0.0.1",
+    "CONNECTION_URL": "postgresql://real:secret@real.example/cruddur",
+    "CONNECTION_LOCAL_DOCKER_URL": "postgresql://real:secret@real.example/cruddur",
     "AWS_COGNITO_USER_POOL_ID": "ca-central-1_Real",
     "AWS_USER_POOLS_ID": "ca-central-1_Real",
     "AWS_PROFILE": "real",
@@ -103,9 +105,8 @@ def test_the_whole_chain_in_a_fresh_clone(tmp_path: Path) -> None:
         assert "public.activities 9 rows" in done.stderr
         assert "can be reached from here" in done.stderr
         assert not (root / ".env").exists()
-        left = {path.name for path in lifecycle.folder(root).iterdir()}
-        assert left == {"env", "lock"}
-        assert (lifecycle.folder(root) / "env").read_bytes() == b""
+        assert not lifecycle.folder(root).exists()
+        assert not (root / ".local" / "prod.json").exists()
     finally:
         bash(root, "inv sandbox.down")
 
@@ -217,6 +218,43 @@ def test_down_twice_is_well_and_takes_the_shell_out(box: Cli) -> None:
     status = bash(box.root, "inv sandbox.status")
     assert (status.returncode, status.stdout) == (1, "")
     assert "inv sandbox.up" in status.stderr
+
+
+@pytest.mark.xdist_group("sandbox")
+def test_down_leaves_a_shell_that_was_never_inside_as_it_is(box: Cli) -> None:
+    own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_DEFAULT_REGION": "eu-central-1", "ENV_FILE": ".env"}
+    (box.root / ".env").touch()
+    assert bash(box.root, "inv sandbox.up").returncode == 0
+    for said in ("is gone", "there is no sandbox"):
+        done = bash(box.root, 'eval "$(inv sandbox.down)" && env', **own)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert own.items() <= dict(line.partition("=")[::2] for line in done.stdout.splitlines()).items()
+    assert bash(box.root, "inv sandbox.down", **own).stdout == ""
+
+
+def test_down_forgets_the_sandboxs_instances_and_pools_and_no_others(tmp_path: Path) -> None:
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+
+    local = tmp_path / ".local"
+    (local / "pools").mkdir(parents=True)
+    host = f"{INSTANCE}{lifecycle.NAME[1:]}"
+    ours = {"system_id": "1", "dbname": "cruddur", "address": f"admin@{host}:5432/cruddur"}
+    real = {"system_id": "2", "dbname": "cruddur", "address": f"me@{host.replace('aaaaaaaaaa', 'c1xyz')}:5432/cruddur"}
+    for name, account in (("sandboxs", DEFAULT_ACCOUNT_ID), ("real", "210987654321")):
+        arn = f"arn:aws:cognito-idp:ca-central-1:{account}:userpool/ca-central-1_x"
+        (local / "pools" / f"{name}.json").write_text(json.dumps({"UserPool": {"Arn": arn}}))
+    (local / "prod.json").write_text(json.dumps([ours, real]))
+    lifecycle.forget(tmp_path)
+    assert identity.seen(tmp_path) == [real]
+    assert [path.name for path in (local / "pools").iterdir()] == ["real.json"]
+    (local / "prod.json").write_text(json.dumps([ours]))
+    (local / "pools" / "real.json").unlink()
+    lifecycle.forget(tmp_path)
+    assert list(local.iterdir()) == []
+    (local / "prod.json").write_text("{")
+    lifecycle.forget(tmp_path)
+    assert (local / "prod.json").read_text() == "{"
 
 
 @pytest.mark.xdist_group("sandbox")

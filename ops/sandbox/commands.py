@@ -32,4 +32,5 @@ def down(c: Context) -> None:
     from ops.console import result
     from ops.sandbox import lifecycle
 
-    result("\n".join(lifecycle.down(settings(c, may_make_env_file=True))))
+    if lines := lifecycle.down(settings(c, may_make_env_file=True)):
+        result("\n".join(lines))

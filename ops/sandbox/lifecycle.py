@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from config.paths import local_dir
+from config.paths import local_dir, write_private
 from config.settings import Settings
 from ops import console
 from ops.console import say
-from ops.db import launch, postmaster, server
+from ops.db import identity, launch, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
 from ops.process import clean_environ
@@ -30,6 +30,10 @@ NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
 """The endpoints that moto gives to instances."""
 SECONDS = 60.0
 NEEDED = ("moto", "flask", "cryptography")
+
+
+ACCOUNT = "123456789012"
+"""The account of everything in moto, which AWS keeps for its examples."""
 
 
 def folder(root: Path) -> Path:
@@ -50,9 +54,8 @@ def up(settings: Settings) -> list[str]:
     """Start what does not run of the sandbox, and return the lines for the shell."""
     home = folder(settings.root)
     needs()
-    local_dir(settings.root)
-    home.mkdir(exist_ok=True)
-    with turns(home):
+    with turns(local_dir(settings.root)):
+        home.mkdir(exist_ok=True)
         env_file = settings.root / shell.ENV_FILE
         if not env_file.exists():
             certificates.write(env_file, b"", 0o600)
@@ -85,11 +88,14 @@ def needs() -> None:
 
 
 @contextlib.contextmanager
-def turns(home: Path) -> Iterator[None]:
-    """Let one run at a time start or stop the sandbox."""
-    with (home / "lock").open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def turns(local: Path) -> Iterator[None]:
+    """Let one run at a time start or stop the sandbox; the folder that it lies in is the lock, and stays."""
+    lock = os.open(local, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def data_up(home: Path) -> kept.Server:
@@ -174,22 +180,37 @@ def status(settings: Settings) -> None:
 def down(settings: Settings) -> list[str]:
     """Stop the sandbox, remove all of it, and return the lines by which a shell leaves it."""
     home = folder(settings.root)
+    inside = settings.vars.env_file == settings.root / shell.ENV_FILE
     if not home.is_dir():
         say("there is no sandbox: nothing to do")
-        return shell.leave()
-    with turns(home):
-        end(home)
-        server.wipe(home)
-        for path in home.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in ("lock", "env"):
-                path.unlink()
-        env_file = settings.root / shell.ENV_FILE
-        if env_file.exists():  # it stays, empty: the shells that are still in the sandbox name it
-            certificates.write(env_file, b"", 0o600)
-    say('the sandbox is gone; eval "$(inv sandbox.down)" takes it out of this shell too')
-    return shell.leave()
+    else:
+        with turns(home.parent):
+            if home.is_dir():  # another run may have had its turn
+                end(home)
+                forget(settings.root)
+                server.wipe(home)
+                shutil.rmtree(home)
+        say("the sandbox is gone")
+    if inside and sys.stdout.isatty():
+        say('this shell is still in it: eval "$(inv sandbox.down)"')
+    return shell.leave(inside=inside)
+
+
+def forget(root: Path) -> None:
+    """Take the sandbox's instances and pools out of what tasks remember about production."""
+    local = root / ".local"
+    with contextlib.suppress(Problem):  # what cannot be read is not removed either
+        entries = identity.seen(root)
+        real = [entry for entry in entries if f"{NAME[1:]}:" not in entry["address"]]
+        if not real:
+            (local / "prod.json").unlink(missing_ok=True)
+        elif real != entries:
+            write_private(local / "prod.json", json.dumps(real, indent=2))
+    for path in (local / "pools").glob("*.json"):
+        if f":{shell.REGION}:{ACCOUNT}:userpool/" in path.read_text(encoding="utf-8", errors="replace"):
+            path.unlink()
+    with contextlib.suppress(OSError):  # those of real pools stay, and the folder with them
+        (local / "pools").rmdir()
 
 
 def end(home: Path) -> None:

@@ -20,6 +20,8 @@ FOREIGN = (
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "GITPOD_IP",
+    "CONNECTION_URL",
+    "CONNECTION_LOCAL_DOCKER_URL",
     "PROD_CONNECTION_URL",
     "PROD_DB_ENDPOINT",
     "PROD_DB_SSLMODE",
@@ -60,7 +62,9 @@ def enter(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     return [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(value)}" for name, value in values.items())]
 
 
-def leave() -> list[str]:
-    """Return what takes the sandbox out of a shell again."""
+def leave(*, inside: bool) -> list[str]:
+    """Return what takes the sandbox out of a shell again: nothing where it is not in, and the values are the user's."""
+    if not inside:
+        return []
     names = exports(0, 0, Path(), {})
     return [f"unset {' '.join(names)}"]

@@ -54,7 +54,7 @@ def test_a_first_rule_is_made_for_exactly_this_address(at: Instance) -> None:
     assert (rule.source, rule.protocol, rule.ports, rule.owner) == ("8.8.4.4/32", "tcp", PORT, ME)
     assert (rule.created, rule.expires) == (NOON, NOON + timedelta(hours=12))
     assert rule.tagged
-    assert "8.8.4.4/32" in said
+    assert f"{rule.id} lets 8.8.4.4/32 in until 2026-11-23T00:00:00Z" in said
     assert at.cloud.writes == [AUTHORIZE]
 
 
@@ -75,6 +75,25 @@ def test_its_expiry_is_renewed_when_less_than_half_is_left(at: Instance) -> None
     assert (rule.id, rule.created, rule.expires) == (before.id, NOON, NOON + timedelta(hours=19))
 
 
+@pytest.mark.parametrize("hours", [2, 48])
+def test_an_expiry_that_is_asked_for_is_set_longer_or_shorter(at: Instance, hours: int) -> None:
+    door.allow(at.door(), ONE)
+    [before] = at.rules()
+    at.cloud.forget()
+    said = door.allow(at.door(hours=1, lifetime=timedelta(hours=hours), asked=True), ONE)
+    [rule] = at.rules()
+    assert at.cloud.writes == [TAG]
+    assert (rule.id, rule.created, rule.expires) == (before.id, NOON, NOON + timedelta(hours=1 + hours))
+    assert f"it expires {rules.stamp(NOON + timedelta(hours=1 + hours))} now" in said
+
+
+def test_an_expiry_that_is_asked_for_is_set_without_the_right_to_tag_too(at: Instance) -> None:
+    at.cloud.before = lambda call: error("UnauthorizedOperation") if call.action == TAG or tagging(call) else None
+    door.allow(at.door(), ONE)
+    door.allow(at.door(lifetime=timedelta(hours=2), asked=True), ONE)
+    assert [rule.expires for rule in at.rules()] == [NOON + timedelta(hours=2)]
+
+
 def test_an_expired_rule_of_mine_is_renewed_and_not_made_anew(at: Instance) -> None:
     made = at.ours("8.8.4.4/32", created=-100)
     door.allow(at.door(), ONE)
@@ -84,9 +103,10 @@ def test_an_expired_rule_of_mine_is_renewed_and_not_made_anew(at: Instance) -> N
 
 def test_a_new_address_changes_the_rule_in_place(at: Instance) -> None:
     made = at.ours("8.8.4.4/32", created=-1)
-    door.allow(at.door(), TWO)
+    said = door.allow(at.door(), TWO)
     [rule] = at.rules()
     assert (rule.id, rule.source, rule.owner, rule.created) == (made, "8.8.8.8/32", ME, NOON)
+    assert "instead of 8.8.4.4/32, until 2026-11-23T00:00:00Z" in said
     assert at.cloud.writes == [MODIFY, TAG]
 
 

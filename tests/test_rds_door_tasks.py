@@ -186,6 +186,20 @@ def test_a_second_run_writes_nothing(run: Run, at: Instance) -> None:
     ]
 
 
+@pytest.mark.parametrize("typed", ["2h", "12h", "7d"])
+def test_an_expiry_that_is_typed_is_set_and_said(run: Run, at: Instance, typed: str) -> None:
+    run(ALLOW, "--ip", "8.8.4.4", INVOKE_DOOR_EXPIRES="24h")
+    before = doorman.now().replace(microsecond=0)
+    done = run(ALLOW, "--ip", "8.8.4.4", "--expires", typed)
+    [rule] = at.rules()
+    assert rule.expires
+    assert before <= rule.expires - rules.lifetime(typed, "here") <= doorman.now()
+    assert f"it expires {rules.stamp(rule.expires)} now" in done.err
+    at.cloud.forget()
+    assert "in already" in run(ALLOW, "--ip", "8.8.4.4", INVOKE_DOOR_EXPIRES="1h").err
+    assert at.cloud.writes == []
+
+
 def test_without_an_instance_the_next_step_is_said(run: Run, cloud: Front) -> None:
     done = run(ALLOW, "--ip", "8.8.4.4")
     assert (done.code, done.out) == (1, "")

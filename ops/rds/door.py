@@ -42,7 +42,7 @@ def once(door: Door, wanted: rules.Network, offer: Offer) -> str:
     mine = [rule for rule in every if is_mine(door, rule)]
     candidates = [*([named] if named else []), *(rule for rule in mine if rule != named)]
     kept = next((rule for rule in candidates if rule.is_exactly(wanted, door.port)), None)
-    done = ""
+    done, until = "", rules.stamp(door.mark.expires)
     if kept:
         done = renew(door, kept)
     elif theirs := next((rule for rule in every if rule.is_exactly(wanted, door.port)), None):
@@ -55,10 +55,10 @@ def once(door: Door, wanted: rules.Network, offer: Offer) -> str:
         same = (rule for rule in candidates if rule.network and rule.network.version == wanted.version)
         if kept := next(same, None):
             change(door, kept, wanted)
-            done = f"{kept.id} lets {wanted} in now, instead of {kept.source}"
+            done = f"{kept.id} lets {wanted} in now, instead of {kept.source}, until {until}"
         else:
             made = authorize(door, wanted, every, offer)
-            done = f"{made} lets {wanted} in"
+            done = f"{made} lets {wanted} in until {until}"
             if door.named:
                 say(f"note: {made} takes the place of {door.named}: inv env.set DB_SG_RULE_ID={made}")
     for rule in every:
@@ -107,15 +107,16 @@ def whose(rule: Rule) -> str:
 
 
 def renew(door: Door, rule: Rule) -> str:
-    """Push the expiry out, only when less than half of it is left: most runs write nothing."""
+    """Set the expiry that was asked for; the default, only when less than half of it is left: most runs write nothing."""
+    until = rules.stamp(door.mark.expires)
     if not is_mine(door, rule):
         label(door, rule, door.mark)
-        return f"{rule.id} lets {rule.source} in already; it is marked as yours now"
+        return f"{rule.id} lets {rule.source} in already; it is marked as yours now, until {until}"
     unnamed = door.workspace and not rule.workspace  # it is from before there were ids
-    if unnamed or rule.expires is None or rule.expires - door.now < door.lifetime / 2:
+    if door.asked or unnamed or rule.expires is None or rule.expires - door.now < door.lifetime / 2:
         mark = Mark(door.owner, rule.created or door.now, door.mark.expires, door.workspace)
         label(door, rule, mark)
-        return f"{rule.id} lets {rule.source} in already; it expires {rules.stamp(door.mark.expires)} now"
+        return f"{rule.id} lets {rule.source} in already; it expires {until} now"
     return f"{rule.id} lets {rule.source} in already, until {rules.stamp(rule.expires)}"
 
 

@@ -65,6 +65,7 @@ def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str | 
         stays(settings, expires),
         workspace(settings),
         at.named_rule,
+        asked=expires is not None,
     )
 
 

@@ -34,6 +34,8 @@ class Door:
     """Which of the owner's workspaces this is, by an id that stays when the machine is built anew."""
     named: str = ""
     """DB_SG_RULE_ID: the user's own rule, changed in place and then tagged."""
+    asked: bool = False
+    """Whether the lifetime was asked for in so many words: then it is set, longer or shorter."""
 
     @property
     def mark(self) -> Mark:

@@ -178,6 +178,17 @@ def test_a_new_env_file_is_made_where_env_file_says(inv: Cli) -> None:
     assert dotenv.read(inv.root / "env/staging") == {"X": "y"}
 
 
+@pytest.mark.parametrize("given", ["env/staging", "./env/staging", "{root}/env/staging", "{elsewhere}/staging"])
+def test_an_env_file_that_is_not_the_usual_one_is_named_with_its_folder(inv: Cli, tmp_path: Path, given: str) -> None:
+    """Only a name would leave open which file was written."""
+    named = given.format(root=inv.root, elsewhere=tmp_path / "elsewhere")
+    env = {"ENV_FILE": named}
+    done = inv("env.set", "X=y", env=env)
+    told = named if "elsewhere" in given else "env/staging"
+    assert (done.returncode, done.stderr) == (0, f"saved X in {told}\n")
+    assert f"remove the line from {told}" in inv("env.set", "X=", env=env).stderr
+
+
 def test_a_read_only_folder_is_one_line(inv: Cli) -> None:
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere")

@@ -104,6 +104,8 @@ def test_the_whole_chain_in_a_fresh_clone(tmp_path: Path) -> None:
         assert rule["from_port"] == rule["to_port"]
         assert "public.activities 9 rows" in done.stderr
         assert "can be reached from here" in done.stderr
+        assert "saved PROD_DB_ENDPOINT in .local/sandbox/env\n" in done.stderr
+        assert "removed PROD_DB_ENDPOINT from .local/sandbox/env\n" in done.stderr
         assert not (root / ".env").exists()
         assert not lifecycle.folder(root).exists()
         assert not (root / ".local" / "prod.json").exists()

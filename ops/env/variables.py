@@ -20,6 +20,12 @@ KNOWN = [variable.name for variable in VARIABLES]
 URLS = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL")
 
 
+def file(settings: Settings) -> str:
+    """Return the env file as users name it: relative to the root where it lies in there, else in full."""
+    path = settings.vars.env_file
+    return str(path.relative_to(settings.root) if path.is_relative_to(settings.root) else path)
+
+
 def shown(settings: Settings) -> list[dict[str, Any]]:
     """Return each variable with its value, masked, and its origin."""
     rows = []
@@ -27,7 +33,7 @@ def shown(settings: Settings) -> list[dict[str, Any]]:
         value = settings.vars.find(variable.name)
         origin = value.origin if value else "not set"
         if settings.vars.hides(variable.name):
-            origin += f" (hides another value in {settings.vars.env_file.name})"
+            origin += f" (hides another value in {file(settings)})"
         rows.append(
             {
                 "variable": variable.name,
@@ -73,9 +79,7 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
     if not given:
         value = ask_secret(f"{name}:")
     if not value.strip():
-        raise Misconfigured(
-            f"{name}: the value is empty; to unset it, remove the line from {settings.vars.env_file.name}"
-        )
+        raise Misconfigured(f"{name}: the value is empty; to unset it, remove the line from {file(settings)}")
     if re.search(r"[\0\r\n]", value):
         raise Misconfigured(f"{name}: a value is one line of text")
     if name in URLS and not given:
@@ -88,9 +92,9 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
 def store(settings: Settings, name: str, value: str, *, share: bool = False) -> None:
     """Write one variable to the env file, and to `gp env` where that command exists."""
     dotenv.write(settings.vars.env_file, name, value)
-    say(f"saved {name} in {settings.vars.env_file.name}")
+    say(f"saved {name} in {file(settings)}")
     if holds_secret(name, value) and tracked(settings.vars.env_file):
-        say(f"note: git does not ignore {settings.vars.env_file.name}: add it to .gitignore before you commit")
+        say(f"note: git does not ignore {file(settings)}: add it to .gitignore before you commit")
     if settings.vars.environ.get(name, value) != value:
         say(f"note: {name} of the environment hides it in this shell: unset {name}")
     if shared(settings):
@@ -108,7 +112,7 @@ def tracked(file: Path) -> bool:
 def forget(settings: Settings, name: str) -> None:
     """Take one variable out of the env file, and out of `gp env`."""
     dotenv.remove(settings.vars.env_file, name)
-    say(f"removed {name} from {settings.vars.env_file.name}")
+    say(f"removed {name} from {file(settings)}")
     if shared(settings):
         process.run(["gp", "env", "-u", name], {})
 

@@ -40,7 +40,7 @@ def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str]) -> d
     values = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws_port}",
         "AWS_ACCESS_KEY_ID": "sandbox",
-        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "no-secret-at-all",  # it is masked in all that is printed
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "POSTGRES_PORT": str(port),

@@ -148,6 +148,128 @@ def test_an_address_that_another_holds_is_left_out_where_it_must_be_unique(make_
     ]
 
 
+DEMANDING = """
+create table public.users (
+  display_name text not null unique, handle text not null unique, email {email} not null,
+  cognito_user_id text not null unique
+);
+create unique index on public.users (lower(email));
+"""
+"""An address of one's own, and a name, are demanded of everybody."""
+
+
+@pytest.mark.parametrize("email", ["text", "varchar(30)", "text check (email like '%@%')", "varchar(200) unique"])
+def test_nobody_is_lost_where_an_address_of_ones_own_is_demanded(make_users: Make, email: str) -> None:
+    users = make_users(DEMANDING.format(email=email))
+    with users.connect() as conn:
+        for number in range(1, 5):
+            assert store(conn, person(number, email=None)) == Outcome(inserted=True, changed=("email",))
+        assert store(conn, person(5, email="shared@example.com")).changed == ()
+        for number in range(6, 9):
+            assert store(conn, person(number, email="Shared@example.com")).changed == ("email",)
+        assert store(conn, person(8, email="Shared@example.com")).word == "present"
+    addresses = {row["email"] for row in users.rows()}
+    assert len(addresses) == 8
+    nowhere = f"{person(8).cognito_user_id}@invalid"
+    assert (nowhere[-30:] if "30" in email else nowhere) in addresses
+    assert all(address.endswith("@invalid") for address in addresses - {"", "shared@example.com"})
+
+
+def test_one_address_wanted_by_eight_at_once_is_held_by_one(make_users: Make) -> None:
+    users = make_users(DEMANDING.format(email="text"))
+    outcomes = at_once(users, [person(number, email="shared@example.com") for number in range(8)])
+    assert sorted(outcome.changed for outcome in outcomes) == [(), *[("email",)] * 7]
+    assert len(users.rows()) == 8
+
+
+def test_nobody_is_lost_where_even_no_address_is_one_that_must_be_unique(make_users: Make) -> None:
+    users = make_users(PLAIN)
+    users.database.do("alter table public.users alter email drop not null")
+    if users.database.scalar("select current_setting('server_version_num')::int") < 150_000:
+        pytest.skip("Postgres before 15 has no `nulls not distinct`")
+    users.database.do("alter table public.users add unique nulls not distinct (email)")
+    with users.connect() as conn:
+        assert store(conn, person(1, email=None)).changed == ()
+        assert store(conn, person(2, email=None)).changed == ("email",)
+        assert store(conn, person(3, email=None)).changed == ("email",)
+
+
+def test_a_display_name_that_another_holds_gets_a_suffix_where_it_must_be_unique(make_users: Make) -> None:
+    users = make_users(DEMANDING.format(email="text"))
+    users.database.do("alter table public.users alter display_name type varchar(8)")
+    with users.connect() as conn:
+        assert store(conn, person(1, display_name="Ada Lovelace")).changed == ("display_name",)
+        assert store(conn, person(2, display_name="Ada Lovelace")).changed == ("display_name",)
+    assert [row["handle"] for row in users.rows()] == ["handle1", "handle2"]
+    first, second = (row["display_name"] for row in users.rows())
+    assert (first, second[:4], len(second)) == ("Ada Love", "Ada-", 8)
+
+
+def test_columns_are_known_by_the_constraints_name_where_row_security_hides_them(make_users: Make) -> None:
+    users = make_users(STRICT)
+    users.database.do(
+        "alter table public.users enable row level security;"
+        f"create policy all_in on public.users for insert to {users.role} with check (true);"
+        f"create policy none_out on public.users for select to {users.role} using (false)"
+    )
+    with users.connect() as conn:
+        store(conn, person(1, email="shared@example.com"))
+        assert store(conn, person(2, email="shared@example.com")).changed == ("email",)
+        assert store(conn, person(3, handle="handle1")).changed == ("handle",)
+
+
+def test_a_row_that_another_writer_adds_meanwhile_is_found(make_users: Make) -> None:
+    """One that takes no lock, as the function that was there before."""
+    users = make_users(STRICT)
+    with users.database.connect() as other, other.transaction():
+        sub = person().cognito_user_id
+        other.execute("insert into public.users values ('x', 'x', 'x', %s)", [sub])
+        outcomes: list[Outcome] = []
+
+        def late() -> None:
+            with users.connect() as conn:
+                outcomes.append(store(conn, person()))
+
+        thread = threading.Thread(target=late)
+        thread.start()
+        time.sleep(0.5)
+        assert outcomes == []  # waits for the other to commit
+    thread.join()
+    assert outcomes == [Outcome(inserted=False)]
+    assert len(users.rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("constraint", "error"),
+    [
+        ("constraint no_shouting check (handle <> 'handle2')", psycopg.errors.CheckViolation),
+        ("constraint one_team unique (team)", psycopg.errors.UniqueViolation),
+    ],
+)
+def test_what_is_given_up_names_the_constraint_that_refused(
+    make_users: Make, constraint: str, error: type[psycopg.Error]
+) -> None:
+    users = make_users(PLAIN)
+    users.database.do("alter table public.users add column team text default 'cruddur'")
+    users.database.do(f"alter table public.users add {constraint}")
+    with users.connect() as conn:
+        store(conn, person(1))
+        with pytest.raises(error) as caught:
+            store(conn, person(2))
+    assert caught.value.diag.constraint_name == constraint.split()[1]
+    assert caught.value.diag.constraint_name in str(caught.value)
+
+
+def test_no_room_for_another_handle_is_said(make_users: Make) -> None:
+    users = make_users(PLAIN)
+    users.database.do("alter table public.users alter handle type varchar(1)")
+    with users.connect() as conn:
+        store(conn, person(1, handle="same"))
+        store(conn, person(2, handle="same"))
+        with pytest.raises(psycopg.errors.UniqueViolation, match="no handle was found that is free"):
+            store(conn, person(3, handle="same"))
+
+
 def test_what_is_too_long_is_cut_but_an_address_is_left_out(make_users: Make) -> None:
     users = make_users(NARROW)
     long = {"display_name": "é" * 99, "handle": "h" * 99, "email": "e" * 90 + "@example.com"}
@@ -190,8 +312,10 @@ def test_characters_that_the_database_cannot_hold_are_question_marks(make_users:
         conn.execute("set client_encoding to 'UTF8'")
         assert store(conn, person(1, display_name="Zoë")).changed == ()
         assert store(conn, person(2, display_name="王 Zoë", handle="王")).changed == ("display_name", "handle")
+        assert store(conn, person(3, display_name="Z", email="王@example.com")).changed == ("email",)
     names = users.database.query("select convert_from(display_name::bytea, 'LATIN1') as n from public.users order by 1")
-    assert [row["n"] for row in names] == ["? Zo?", "Zoë"]
+    assert [row["n"] for row in names] == ["? Zo?", "Z", "Zoë"]
+    assert users.database.scalar("select email from public.users where display_name = 'Z'") == ""  # as it is demanded
 
 
 @pytest.mark.parametrize(
@@ -218,13 +342,13 @@ def test_what_cannot_be_changed_is_raised_and_leaves_nothing_behind(
         assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
-def test_a_table_that_refuses_every_handle_is_given_up(users: Users) -> None:
+def test_a_table_that_refuses_everybody_is_given_up(users: Users) -> None:
     users.database.do(
         "create function no() returns trigger language plpgsql as"
         " $$ begin raise 'no' using errcode = 'unique_violation'; end $$;"
         "create trigger no before insert on public.users for each row execute function no()"
     )
-    with users.connect() as conn, pytest.raises(psycopg.errors.UniqueViolation, match="no handle was found"):
+    with users.connect() as conn, pytest.raises(psycopg.errors.UniqueViolation, match=r"^no\n"):
         store(conn, person())
     assert users.rows() == []
 

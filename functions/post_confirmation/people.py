@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -99,41 +99,48 @@ class Fit:
     """A person as the table may take them; each refusal leads to another one."""
 
     person: Person
-    suffixes: int = 0
-    """How many handles were found to be held by others."""
-    width: int | None = None
-    """Characters that a handle may have."""
+    taken: Mapping[str, int] = field(default_factory=dict)
+    """How many values were found to be held by others, by column."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Characters that a column may have."""
 
     @property
     def values(self) -> Person:
-        """The person with the handle to try next: the same at each repetition, since it comes from the sub."""
-        handle = self.person.handle
-        if self.suffixes:
-            suffix = "-" + hashlib.sha256(self.person.cognito_user_id.encode()).hexdigest()[: 4 * self.suffixes]
-            room = len(handle) if self.width is None else max(0, self.width - len(suffix))
-            handle = (handle[:room] + suffix)[: self.width]
-        return replace(self.person, handle=handle[: self.width])
+        """The person with the names to try next: the same at each repetition, since they come from the sub."""
+        return replace(self.person, handle=self.name("handle"), display_name=self.name("display_name"))
 
-    def next_handle(self) -> Fit:
-        return replace(self, suffixes=self.suffixes + 1)
+    def name(self, column: str) -> str:
+        """Return a name within its column's width, with a suffix where others hold it."""
+        text, width = str(getattr(self.person, column)), self.widths.get(column)
+        if self.taken.get(column):
+            suffix = "-" + hashlib.sha256(self.person.cognito_user_id.encode()).hexdigest()[: 4 * self.taken[column]]
+            room = len(text) if width is None else max(0, width - len(suffix))
+            text = text[:room] + suffix
+        return text[:width]
 
-    def without_email(self, instead: str | None = None) -> Fit:
-        return replace(self, person=replace(self.person, email=instead))
+    def next(self, column: str) -> Fit:
+        return replace(self, taken={**self.taken, column: self.taken.get(column, 0) + 1})
+
+    @property
+    def nowhere(self) -> str:
+        """An address that is this person's alone and leads nowhere (RFC 2606)."""
+        return f"{self.person.cognito_user_id}@invalid"
+
+    def with_email(self, email: str | None) -> Fit:
+        return replace(self, person=replace(self.person, email=email))
 
     def cut(self, widths: Mapping[str, int]) -> Fit:
         """Shorten what is too long. An e-mail address is left out: a shortened one is somebody else's."""
-        person, width = self.person, widths.get("handle", self.width)
-        if "display_name" in widths:
-            person = replace(person, display_name=person.display_name[: widths["display_name"]])
-        if "email" in widths and len(person.email or "") > widths["email"]:
-            person = replace(person, email=None)
-        return replace(self, person=person, width=width)
+        email = self.person.email or ""
+        if len(email) > widths.get("email", len(email)):
+            return self.with_email(email[-widths["email"] :] if email == self.nowhere else None).cut(widths)
+        return replace(self, widths={**widths, **{c: min(w, widths.get(c, w)) for c, w in self.widths.items()}})
 
     def ascii(self) -> Fit:
-        person = self.person
-        texts = {name: getattr(person, name) for name in TEXTS}
-        plain = {name: text and text.encode("ascii", "replace").decode() for name, text in texts.items()}
-        return replace(self, person=replace(person, **plain))
+        """Put `?` for what is not ASCII; an e-mail address is left out, as by `cut`."""
+        names = {n: getattr(self.person, n).encode("ascii", "replace").decode() for n in ("display_name", "handle")}
+        email = self.person.email if (self.person.email or "").isascii() else None
+        return replace(self, person=replace(self.person, **names, email=email))
 
 
 def clean(text: str) -> str:
@@ -159,7 +166,7 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
     from psycopg import Error
     from psycopg.errors import UniqueViolation
 
-    fit = Fit(person)
+    fit, refusal = Fit(person), Error()
     for _ in range(TRIES):
         try:
             inserted = insert(connection, fit.values, timeout)
@@ -167,14 +174,14 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
             other = repaired(connection, fit, error)
             if other is None or other == fit:
                 raise
-            fit = other
+            fit, refusal = other, error
             continue
         if inserted is None:
-            fit = fit.next_handle()
+            fit, refusal = fit.next("handle"), UniqueViolation("no handle was found that is free")
             continue
         names = TEXTS if inserted else ()
         return Outcome(inserted, tuple(n for n in names if getattr(fit.values, n) != getattr(person, n)))
-    raise UniqueViolation("no handle was found that is free")
+    raise refusal
 
 
 def insert(connection: Connection[Any], person: Person, timeout: float) -> bool | None:
@@ -217,15 +224,21 @@ def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
 
     email = fit.person.email
     if isinstance(error, errors.UniqueViolation):
-        # The detail begins with the columns, as in "Key (lower(handle))=(…)"
-        columns = (error.diag.message_detail or "").partition("=")[0]
-        return fit.without_email() if "email" in columns and email else fit.next_handle()
+        # The detail begins with the columns, as in "Key (lower(handle))=(…)"; row security keeps it back
+        columns = (error.diag.message_detail or "").partition("=")[0] or error.diag.constraint_name or ""
+        if "email" in columns:
+            return None if email and fit.nowhere.endswith(email) else fit.with_email(None if email else fit.nowhere)
+        if "cognito_user_id" in columns:  # by whom no lock is taken, just now: another look finds it
+            return None if "cognito_user_id" in fit.taken else fit.next("cognito_user_id")
+        return next((fit.next(column) for column in ("display_name", "handle") if column in columns), None)
     if isinstance(error, errors.NotNullViolation) and error.diag.column_name == "email" and email is None:
-        return fit.without_email("")
+        return fit.with_email("")
+    if isinstance(error, errors.CheckViolation) and email == "":  # of an address, perhaps
+        return fit.with_email(fit.nowhere)
     if isinstance(error, errors.StringDataRightTruncation):
         return fit.cut(dict(connection.cursor(row_factory=tuple_row).execute(WIDTHS).fetchall()))
     if isinstance(error, errors.ProgramLimitExceeded):  # an index; most often that of the handle
-        first = fit.width is None or fit.width > SHORT
+        first = fit.widths.get("handle", SHORT + 1) > SHORT
         return fit.cut({"handle": SHORT} if first else dict.fromkeys(TEXTS, SHORT))
     if isinstance(error, errors.UntranslatableCharacter | errors.CharacterNotInRepertoire):
         return fit.ascii()

@@ -67,7 +67,7 @@ def test_says_whom_it_skips_and_why(stage: Stage, pool_id: str) -> None:
         "present: 0",
         "skipped: 2",
         "  1 not confirmed (FORCE_CHANGE_PASSWORD)",
-        "  1 refused by the table: CheckViolation",
+        "  1 refused by the table: CheckViolation (users_handle_check)",
     ]
 
 
@@ -152,7 +152,7 @@ def test_the_wire_is_paged_too(stage: Stage, pool_id: str) -> None:
 # --- linking ------------------------------------------------------------------------------
 
 
-def seed(stage: Stage, handle: str, email: str | None, id: str = "MOCK") -> None:
+def seed(stage: Stage, handle: str, email: str | None, id: str | None = "MOCK") -> None:
     with stage.database.connect() as conn:
         conn.execute(
             "insert into users (display_name, handle, email, cognito_user_id) values (%s, %s, %s, %s)",
@@ -197,10 +197,15 @@ def test_a_row_that_is_somebodys_is_never_given_away(stage: Stage, pool_id: str)
     assert row(stage, other)["handle"].startswith("bayko-")
 
 
-def test_a_row_of_a_user_whom_the_pool_has_no_more_is(stage: Stage, pool_id: str) -> None:
-    """Deleted and signed up again: the old sub is nobody's."""
-    seed(stage, "bayko", None, "00000000-0000-4000-8000-000000000001")
-    sub = sign_up(stage, pool_id, "y", preferred_username="bayko")
+def test_a_row_of_a_user_whom_the_pool_has_no_more_wants_the_verified_address(stage: Stage, pool_id: str) -> None:
+    """Deleted and signed up again: the old sub is nobody's; but anybody may choose the handle."""
+    seed(stage, "bayko", "bayko@example.com", "00000000-0000-4000-8000-000000000001")
+    stranger = sign_up(stage, pool_id, "x", preferred_username="bayko", email="bayko@example.com")
+    assert run(stage, pool_id, linking=True) == {"inserted": 1}
+    assert row(stage, stranger)["handle"].startswith("bayko-")
+    stage.client("cognito-idp").admin_delete_user(UserPoolId=pool_id, Username="x")
+    sub = sign_up(stage, pool_id, "y", preferred_username="bayko", email="bayko@example.com", email_verified="true")
+    stage.database.do(f"delete from users where cognito_user_id = '{stranger}'")
     assert run(stage, pool_id, linking=True) == {"linked": 1}
     assert row(stage, sub)["handle"] == "bayko"
 
@@ -233,14 +238,59 @@ def test_a_row_that_was_taken_meanwhile_is_left(stage: Stage, pool_id: str) -> N
         assert links.change(conn, person, found) == ""
 
 
-def test_quotes_in_a_name_are_part_of_it(stage: Stage) -> None:
-    from botocore.stub import Stubber
+@pytest.mark.parametrize("id", ["MOCK", None, "no-uuid-but-long-enough-to-be-one-perhaps"])
+def test_an_id_of_any_kind_or_none_may_be_a_made_up_one(stage: Stage, pool_id: str, id: str | None) -> None:
+    stage.database.do("alter table users alter cognito_user_id drop not null")
+    seed(stage, "bayko", None, id)
+    sub = sign_up(stage, pool_id, "y", preferred_username="bayko")
+    assert run(stage, pool_id, linking=True) == {"linked": 1}
+    assert row(stage, sub)["handle"] == "bayko"
 
-    client = stage.client("cognito-idp")
-    with Stubber(client) as stub:
-        wanted = {"UserPoolId": "ca-central-1_x", "Filter": 'preferred_username = "a\\"b\\\\c"', "Limit": 2}
-        stub.add_response("list_users", {"Users": []}, wanted)
-        assert link.Links(client, "ca-central-1_x", dry_run=True).subs("preferred_username", 'a"b\\c') == set()
+
+@pytest.mark.parametrize("kind", ["uuid using null", "char(40)", "varchar(80)"])
+def test_a_column_of_any_type_is_compared_and_linked(stage: Stage, pool_id: str, kind: str) -> None:
+    """A uuid column can hold no mock id that is told from a real one, but null."""
+    stage.database.do("alter table users alter cognito_user_id drop not null")
+    stage.database.do(f"alter table users alter cognito_user_id type {kind}")
+    seed(stage, "bayko", None, None)
+    seed(stage, "londo", "londo@example.com", "00000000-0000-4000-8000-000000000001")
+    subs = [
+        sign_up(stage, pool_id, "x", preferred_username="bayko"),
+        sign_up(stage, pool_id, "y", email="londo@example.com", email_verified="true"),
+        sign_up(stage, pool_id, "z", preferred_username="vir"),
+    ]
+    assert run(stage, pool_id, dry_run=True, linking=True) == {"linked": 2, "inserted": 1}
+    assert run(stage, pool_id, linking=True) == {"linked": 2, "inserted": 1}
+    assert [row(stage, sub)["handle"] for sub in subs] == ["bayko", "londo", "vir"]
+    for options in ({"dry_run": True}, {"linking": True}, {}):
+        assert run(stage, pool_id, **options) == {"present": 3}
+
+
+@pytest.mark.parametrize("names", [("Bayko", "BAYKO"), ("bayko", "Bayko"), ("BAYKO", "bayko")])
+def test_users_who_differ_by_capitals_only_are_a_doubt(stage: Stage, pool_id: str, names: tuple[str, str]) -> None:
+    seed(stage, "bayko", None)
+    seed(stage, "londo", "londo@example.com", "MOCK-2")
+    for name in names:
+        sign_up(stage, pool_id, f"by handle {name}", preferred_username=name)
+    for address in ("Londo@example.com", "LONDO@example.com"):
+        sign_up(stage, pool_id, address, email=address, email_verified="true")
+    assert run(stage, pool_id, linking=True) == {"skipped": 4}
+    assert stage.database.scalar("select count(*) from users where cognito_user_id like 'MOCK%'") == 2
+
+
+def test_a_seeded_row_of_somebody_who_has_another_one_is_reported(
+    stage: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada = sign_up(stage, pool_id, "ada", preferred_username="ada", email="Ada@example.com", email_verified="true")
+    sign_up(stage, pool_id, "bob", preferred_username="bob", email="ada@example.com", email_verified="false")
+    assert run(stage, pool_id) == {"inserted": 2}
+    seed(stage, "lovelace", "ada@Example.com")
+    for dry_run in (True, False):
+        assert run(stage, pool_id, linking=True, dry_run=dry_run) == {"present": 2}
+        said = [line for line in capsys.readouterr().err.splitlines() if "seeded" in line]
+        assert said == [f"{ada}: has a row of their own; the seeded row lovelace was left"]
+    assert run(stage, pool_id) == {"present": 2}
+    assert "seeded" not in capsys.readouterr().err
 
 
 # --- what stands in the way ---------------------------------------------------------------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = ("CONFIRMED", "EXTERNAL_PROVIDER", "RESET_REQUIRED")
 """Those who have confirmed themselves, by a code, at their provider, or before a new password was asked of them."""
-KNOWN = "select cognito_user_id from public.users where cognito_user_id = any(%s)"
+KNOWN = "select cognito_user_id::text from public.users where cognito_user_id = any(%s)"
 PAGE = 60
 """The most that Cognito gives at once."""
 
@@ -91,6 +91,8 @@ def sync(
     except errors.UndefinedTable as error:
         raise Problem("the database has no table public.users: inv db.setup") from error
     known = {row["cognito_user_id"] for row in rows}
+    if links:
+        links.left(conn, [(person, attributes) for person, attributes in people if person.cognito_user_id in known])
     for person, attributes in people:
         if person.cognito_user_id in known:
             report.counts["present"] += 1
@@ -135,8 +137,8 @@ def insert(conn: Connection[Any], person: Person, *, dry_run: bool) -> str:
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise  # of the connection: the next one would fare no better
     except psycopg.Error as error:
-        column = f" ({error.diag.column_name})" if error.diag.column_name else ""
-        return f"refused by the table: {type(error).__name__}{column}"
+        what = error.diag.column_name or error.diag.constraint_name
+        return f"refused by the table: {type(error).__name__}" + (f" ({what})" if what else "")
     if outcome.changed:
         say(
             f"{person.cognito_user_id}: {', '.join(outcome.changed)} stored otherwise than in the pool, which the table demands"

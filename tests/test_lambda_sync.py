@@ -306,3 +306,11 @@ def test_no_pool_no_table_and_no_database_are_said(stage: Stage, pool_id: str) -
     stage.database.do(f'drop database "{stage.database.name}" with (force)', "postgres")
     with pytest.raises(NoDatabase, match=r"inv db\.setup -t prod"):
         run(stage, pool_id)
+
+
+def test_users_whom_the_table_refuses_end_in_1() -> None:
+    report = sync.Report()
+    report.skip("not confirmed (UNCONFIRMED)")
+    assert report.refused == 0
+    report.skip(f"{sync.REFUSED}: CheckViolation (users_handle_check)")
+    assert report.refused == 1

@@ -85,6 +85,7 @@ def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False,
     """Insert every confirmed user of the pool who has no row."""
     from ops.console import result, say
     from ops.lambdas import pool as pools
+    from ops.errors import Problem
     from ops.lambdas import sync
 
     found = settings(c)
@@ -92,6 +93,10 @@ def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False,
     if dry_run:
         say("nothing was written; it would be:")
     result("\n".join(report.lines()))
+    if report.refused:
+        raise Problem(
+            f"{report.refused} users have no row, since public.users refused them: mend what is named, then run this again"
+        )
 
 
 @task(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFIRMED = ("CONFIRMED", "EXTERNAL_PROVIDER", "RESET_REQUIRED")
 """Those who have confirmed themselves, by a code, at their provider, or before a new password was asked of them."""
 KNOWN = "select cognito_user_id::text from public.users where cognito_user_id = any(%s)"
+REFUSED = "refused by the table"
 PAGE = 60
 """The most that Cognito gives at once."""
 
@@ -39,6 +40,11 @@ class Report:
     """By outcome: inserted, linked, present, skipped."""
     skipped: Counter[str] = field(default_factory=Counter)
     """By reason."""
+
+    @property
+    def refused(self) -> int:
+        """How many the table did not take."""
+        return sum(count for why, count in self.skipped.items() if why.startswith(REFUSED))
 
     def skip(self, why: str) -> None:
         self.counts["skipped"] += 1
@@ -138,7 +144,7 @@ def insert(conn: Connection[Any], person: Person, *, dry_run: bool) -> str:
         raise  # of the connection: the next one would fare no better
     except psycopg.Error as error:
         what = error.diag.column_name or error.diag.constraint_name
-        return f"refused by the table: {type(error).__name__}" + (f" ({what})" if what else "")
+        return f"{REFUSED}: {type(error).__name__}" + (f" ({what})" if what else "")
     if outcome.changed:
         say(
             f"{person.cognito_user_id}: {', '.join(outcome.changed)} stored otherwise than in the pool, which the table demands"

@@ -84,8 +84,8 @@ def detach(c: Context, pool: str = "", dry_run: bool = False) -> None:
 def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False, dry_run: bool = False) -> None:
     """Insert every confirmed user of the pool who has no row."""
     from ops.console import result, say
-    from ops.lambdas import pool as pools
     from ops.errors import Problem
+    from ops.lambdas import pool as pools
     from ops.lambdas import sync
 
     found = settings(c)

@@ -103,10 +103,12 @@ def copy(settings: Settings, folder: Path) -> None:
 @contextlib.contextmanager
 def opened(settings: Settings, *, tiny: bool) -> Iterator[Bench]:
     """Yield a copy of the suite, and remove it with all that was started there."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    folder.chmod(0o755)  # the user that runs the server as root is another
+    home = Path(tempfile.mkdtemp(prefix="bench-"))
+    home.chmod(0o755)  # the user that runs the server as root is another
+    folder = home / "clone"
+    folder.mkdir()
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
         stack.callback(server.wipe, folder)
         copy(settings, folder)
         yield Bench(settings, folder, tiny, stack)

@@ -7,15 +7,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config import dotenv
-from config.app import App, app
 from config.defaults import DEFAULTS
-from config.lambdas import Lambda, lambdas
 from config.paths import ROOT
-from config.rds import Door, Rds, door, rds, refuse
 from ops.errors import Misconfigured
+
+if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is to start without the others
+    from config.app import App
+    from config.lambdas import Lambda
+    from config.rds import Door, Rds
 
 TARGETS = ("local", "docker", "prod")
 
@@ -79,11 +81,15 @@ class Settings:
     @functools.cached_property
     def rds_read(self) -> tuple[Rds, list[str]]:
         """The instance, and what of it cannot be read; on first use, so that db.* does not stumble over it."""
+        from config.rds import rds
+
         return rds(self.config.get("rds", {}))
 
     @property
     def rds(self) -> Rds:
         """The instance; raises `Misconfigured` naming each value that cannot be read."""
+        from config.rds import refuse
+
         found, faults = self.rds_read
         refuse("invoke.yaml", faults)
         return found
@@ -91,16 +97,22 @@ class Settings:
     @functools.cached_property
     def door(self) -> Door:
         """The door to the instance."""
+        from config.rds import door
+
         return door(self.config.get("door", {}))
 
     @functools.cached_property
     def app(self) -> App:
         """How the feed is served."""
+        from config.app import app
+
         return app(self.config.get("app", {}))
 
     @functools.cached_property
     def lambdas(self) -> Lambda:
         """The function that stores sign-ups."""
+        from config.lambdas import lambdas
+
         return lambdas(self.config.get("lambda", {}))
 
 

@@ -59,7 +59,7 @@ def test_the_group_of_another_instance_or_network_is_not_taken(aws: Aws, cloud: 
 
 def test_a_group_of_its_name_that_is_not_ours_is_refused(aws: Aws, cloud: Front) -> None:
     theirs = aws.client("ec2").create_security_group(
-        GroupName=group.name(aws.settings.rds), Description="by hand", VpcId=vpc(aws)
+        GroupName=group.own(aws.settings.rds).name, Description="by hand", VpcId=vpc(aws)
     )["GroupId"]
     with pytest.raises(Problem, match=f"{theirs} is called rds-cruddur-db-instance and is not ours"):
         group.ensure(aws, aws.settings.rds, vpc(aws))

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws, code, unless
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
 from ops.rds import entrance, rules, tags
+from ops.rds.own import Own
 from ops.rds.waiting import Row
 
 FUNCTION = "inv:function"
@@ -54,17 +54,17 @@ def beside(aws: Aws, settings: Settings, row: Row) -> Beside:
 
 def ensure(aws: Aws, settings: Settings, place: Beside, plan: Plan) -> dict[str, list[str]]:
     """Return the function's VpcConfig, its group made and let in at the instance's door."""
-    lam = settings.lambdas
-    own = [group["GroupId"] for group in groups(aws, lam, place.vpc)]
+    ec2, mine = aws.client("ec2"), ours(settings)
+    own = [group["GroupId"] for group in mine.find(ec2, place.vpc)]
     if own:
         group = str(own[0])
-        plan.same("security group", f"{group} ({lam.group})")
+        plan.same("security group", f"{group} ({mine.name})")
     else:
         group = plan.create(
             "security group",
-            f"{lam.group} in {place.vpc}",
-            lambda: made(aws, settings, place.vpc),
-            f"(the group {lam.group} that lambda.deploy makes)",
+            f"{mine.name} in {place.vpc}",
+            lambda: mine.make(ec2, place.vpc) or mine.namesake(ec2, place.vpc),
+            f"(the group {mine.name} that lambda.deploy makes)",
         )
     what = f"{group} may enter {place.door} on port {place.port}"
     if own and any(rule.source == group and rule.reaches(place.port) for rule in listed(aws, place.door)):
@@ -78,49 +78,16 @@ def listed(aws: Aws, group: str) -> list[rules.Rule]:
     return rules.listed(aws.client("ec2"), group)
 
 
-def mark(settings: Settings) -> list[dict[str, str]]:
-    """Return the tags of what belongs to the function."""
-    return tags.to_aws({**tags.of_project(settings.rds.project), FUNCTION: settings.lambdas.function})
-
-
-def groups(aws: Aws, lam: Lambda, vpc: str = "") -> list[dict[str, Any]]:
-    """Return the function's own groups by their tags; empty `vpc`: in any."""
-    filters = [
-        {"Name": "tag:ManagedBy", "Values": [tags.MANAGED_BY]},
-        {"Name": f"tag:{FUNCTION}", "Values": [lam.function]},
-    ]
-    if vpc:
-        filters.append({"Name": "vpc-id", "Values": [vpc]})
-    pages = aws.client("ec2").get_paginator("describe_security_groups").paginate(Filters=filters)
-    return [group for page in pages for group in page["SecurityGroups"]]
-
-
-def made(aws: Aws, settings: Settings, vpc: str) -> str:
-    """Make the group; its tags come with its birth, so a run that was cut off right after it finds it again."""
-    ec2, lam = aws.client("ec2"), settings.lambdas
-    try:
-        return str(
-            ec2.create_security_group(
-                GroupName=lam.group,
-                Description=f"The function {lam.function} (inv lambda.deploy)",
-                VpcId=vpc,
-                TagSpecifications=[{"ResourceType": "security-group", "Tags": mark(settings)}],
-            )["GroupId"]
-        )
-    except ec2.exceptions.ClientError as error:
-        if code(error) != "InvalidGroup.Duplicate":
-            raise
-    # a search by tags may lag behind its birth
-    filters = [{"Name": "group-name", "Values": [lam.group]}, {"Name": "vpc-id", "Values": [vpc]}]
-    for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
-        its = tags.from_aws(group.get("Tags"))
-        if tags.ours(its) and its.get(FUNCTION) == lam.function:
-            return str(group["GroupId"])
-        raise Problem(
-            f"the security group {group['GroupId']} is called {lam.group} and is not ours: "
-            f"remove it, or tag it ManagedBy={tags.MANAGED_BY} and {FUNCTION}={lam.function}"
-        )
-    raise InProgress(f"the security group {lam.group} is just being made by another run: run this again")
+def ours(settings: Settings) -> Own:
+    """Return what the function's group is called and known by; its rule has the same tags."""
+    lam = settings.lambdas
+    return Own(
+        name=lam.group,
+        description=f"The function {lam.function} (inv lambda.deploy)",
+        project=settings.rds.project,
+        key=FUNCTION,
+        owner=lam.function,
+    )
 
 
 def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
@@ -132,13 +99,14 @@ def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
         ec2.authorize_security_group_ingress(
             GroupId=place.door,
             IpPermissions=[permission],
-            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": mark(settings)}],
+            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": tags.to_aws(ours(settings).tags)}],
         )
 
 
 def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Remove the function's groups, and the rules by which they are let in elsewhere."""
-    ec2, own = aws.client("ec2"), groups(aws, settings.lambdas)
+    ec2 = aws.client("ec2")
+    own = ours(settings).find(ec2)
     if not own:
         plan.same("security group", "not there")
     for group in own:

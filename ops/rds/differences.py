@@ -73,12 +73,12 @@ def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
     have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     try:
         with speaking():
-            own = {str(one["GroupId"]) for one in group.found(aws.client("ec2"), settings.rds)}
+            own = {str(one["GroupId"]) for one in group.own(settings.rds).find(aws.client("ec2"))}
     except Problem:
         return []
     if not have or own & set(have):
         return []
-    wanted = ", ".join(sorted(own)) or f"one of its own ({group.name(settings.rds)})"
+    wanted = ", ".join(sorted(own)) or f"one of its own ({group.own(settings.rds).name})"
     return [f"the security group is {', '.join(have)}, rds.create would take {wanted}"]
 
 

@@ -12,6 +12,7 @@ from ops.aws import Aws, code, speaking
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import tags
+from ops.rds.own import Own
 
 RDS_INTERFACE = "RDSNetworkInterface"
 """What RDS calls the interfaces of its instances."""
@@ -26,24 +27,15 @@ def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
     Its tags come with its birth, so a run that was cut off right after it finds
     it again. Raises `Problem` if somebody else's group has the name.
     """
-    ec2 = aws.client("ec2")
+    ec2, mine = aws.client("ec2"), own(rds)
     with speaking():
-        for group in found(ec2, rds, vpc_id):
+        for group in mine.find(ec2, vpc_id):
             closed(group)
             return str(group["GroupId"])
-        try:
-            made = ec2.create_security_group(
-                GroupName=name(rds),
-                Description=f"Door of the RDS instance {rds.identifier} (inv rds.allow-my-ip)",
-                VpcId=vpc_id,
-                TagSpecifications=[{"ResourceType": "security-group", "Tags": tags.to_aws(tags_of(rds))}],
-            )
-        except ec2.exceptions.ClientError as error:
-            if code(error) != "InvalidGroup.Duplicate":
-                raise
-            return namesake(ec2, rds, vpc_id)
-    group_id = str(made["GroupId"])
-    say(f"made the security group {group_id} ({name(rds)}): no address may enter yet")
+        group_id = mine.make(ec2, vpc_id)
+        if group_id is None:
+            return mine.namesake(ec2, vpc_id)
+    say(f"made the security group {group_id} ({mine.name}): no address may enter yet")
     return group_id
 
 
@@ -71,44 +63,21 @@ def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -
     """
     ec2, removed = aws.client("ec2"), []
     with speaking():
-        for group in found(ec2, rds):
+        for group in own(rds).find(ec2):
             delete(aws, str(group["GroupId"]), sleep)
             removed.append(str(group["GroupId"]))
     return removed
 
 
-def name(rds: Rds) -> str:
-    """Return the group's name, unique within a VPC for AWS; one that begins with sg- it would refuse."""
-    return f"rds-{rds.identifier.lower()}"
-
-
-def tags_of(rds: Rds) -> dict[str, str]:
-    """Return the tags that make a group this instance's."""
-    return {**tags.of_project(rds.project), tags.INSTANCE: rds.identifier.lower()}
-
-
-def found(ec2: Any, rds: Rds, vpc_id: str = "") -> list[dict[str, Any]]:
-    """Return this instance's groups by their tags; the project's name may have changed since."""
-    wanted = {"tag:ManagedBy": tags.MANAGED_BY, f"tag:{tags.INSTANCE}": rds.identifier.lower()}
-    if vpc_id:
-        wanted["vpc-id"] = vpc_id
-    filters = [{"Name": key, "Values": [value]} for key, value in wanted.items()]
-    pages = ec2.get_paginator("describe_security_groups").paginate(Filters=filters)
-    return [group for page in pages for group in page["SecurityGroups"]]
-
-
-def namesake(ec2: Any, rds: Rds, vpc_id: str) -> str:
-    """Return the group of our name if it is ours: a search by tags may lag behind its birth."""
-    filters = [{"Name": "group-name", "Values": [name(rds)]}, {"Name": "vpc-id", "Values": [vpc_id]}]
-    for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
-        its = tags.from_aws(group.get("Tags"))
-        if its.get("ManagedBy") == tags.MANAGED_BY and its.get(tags.INSTANCE) == rds.identifier.lower():
-            return str(group["GroupId"])
-        raise Problem(
-            f"the security group {group['GroupId']} is called {name(rds)} and is not ours: "
-            f"remove it, or tag it ManagedBy={tags.MANAGED_BY} and {tags.INSTANCE}={rds.identifier.lower()}"
-        )
-    raise InProgress(f"the security group {name(rds)} is just being made by another run: run this again")
+def own(rds: Rds) -> Own:
+    """Return what the instance's group is called and known by."""
+    return Own(
+        name=f"rds-{rds.identifier.lower()}",
+        description=f"Door of the RDS instance {rds.identifier} (inv rds.allow-my-ip)",
+        project=rds.project,
+        key=tags.INSTANCE,
+        owner=rds.identifier.lower(),
+    )
 
 
 def delete(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> None:

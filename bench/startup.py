@@ -19,9 +19,9 @@ def hello(c):
 '''
 EMPTY = "as many empty tasks and the same invoke.yaml"
 NOTE = (
-    "The floor is a tasks.py without one line of ours: as many empty tasks with the same options, and the same "
+    "The third is a tasks.py without one line of ours: as many empty tasks with the same options, and the same "
     "invoke.yaml. What it takes beyond the trivial one is invoke's own: it makes the options of each task, copies "
-    "them deeply, and reads YAML."
+    "them deeply, and reads YAML. Ours makes up for that: it does not search what it has imported for garbage."
 )
 
 
@@ -71,7 +71,7 @@ def beside(at: Bench, what: str, *args: str) -> Comparison:
         at.inv(*args),
         {
             "trivial tasks.py": Command([INV, *args], trivial),
-            f"floor: {EMPTY}": Command([INV, *args], empty),
+            EMPTY: Command([INV, *args], empty),
         },
         {"trivial tasks.py": 1.10},
         note=NOTE,

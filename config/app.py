@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.rds import Section, refuse
+from config.section import Section, refuse
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.defaults import DEFAULTS
-from ops.errors import Misconfigured
+from config.section import Section, refuse
 
 
 @dataclass(frozen=True)
@@ -54,66 +53,6 @@ class Door:
 
     expires: str
     echo: tuple[str, ...]
-
-
-class Section:
-    """Reads the quoted strings of one section; all that cannot be read is collected."""
-
-    def __init__(self, name: str, config: Mapping[str, Any]) -> None:
-        self.name = name
-        self.config = config
-        self.defaults: Mapping[str, str] = DEFAULTS[name]
-        self.faults: list[str] = []
-
-    def text(self, key: str) -> str:
-        value = self.config.get(key, self.defaults[key])
-        if not isinstance(value, str):  # YAML reads 010 as 8 and no as false; INVOKE_* would follow that type
-            return self.fault(key, f'write it in invoke.yaml as a quoted string, like "{self.defaults[key]}"')
-        return value.strip() or self.fault(key, f'is empty: give it a value, like "{self.defaults[key]}"')
-
-    def fault(self, key: str, what: str) -> str:
-        """Note a fault, and go on with the default to find the others."""
-        self.faults.append(f"{self.name}.{key} (INVOKE_{self.name.upper()}_{key.upper()}): {what}")
-        return self.defaults[key]
-
-    def optional(self, key: str) -> str | None:
-        text = self.text(key)
-        return None if text == "unset" else text
-
-    def flag(self, key: str) -> bool:
-        return bool(self.flag_or_unset(key, ("yes", "no")))
-
-    def flag_or_unset(self, key: str, words: tuple[str, ...] = ("yes", "no", "unset")) -> bool | None:
-        text = self.text(key)
-        if text not in words:
-            text = self.fault(key, f"{text} is none of {', '.join(words)}")
-        return None if text == "unset" else text == "yes"
-
-    def count(self, key: str) -> int:
-        text = self.text(key)
-        if not (text.isascii() and text.isdigit() and len(text) < 7):
-            text = self.fault(key, f"{text} is not a whole number")
-        return int(text)
-
-    def count_or_unset(self, key: str) -> int | None:
-        return None if self.text(key) == "unset" else self.count(key)
-
-    def minutes(self, key: str) -> float:
-        try:
-            value = float(self.text(key))
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < 1e6:
-            value = float(self.fault(key, f"{self.text(key)} is not a number of minutes"))
-        return value
-
-
-def refuse(about: str, faults: list[str]) -> None:
-    """Raise `Misconfigured` if there are faults: one as one line, several as a list."""
-    if len(faults) == 1:
-        raise Misconfigured(faults[0])
-    if faults:
-        raise Misconfigured(f"{about}: {len(faults)} faults, nothing was done", *(f"- {fault}" for fault in faults))
 
 
 def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:

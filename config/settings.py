@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from config import dotenv
 from config.defaults import DEFAULTS
 from config.paths import ROOT
+from config.section import Section, refuse
 from ops.errors import Misconfigured
 
 if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is to start without the others
@@ -88,8 +89,6 @@ class Settings:
     @property
     def rds(self) -> Rds:
         """The instance; raises `Misconfigured` naming each value that cannot be read."""
-        from config.rds import refuse
-
         found, faults = self.rds_read
         refuse("invoke.yaml", faults)
         return found
@@ -136,43 +135,22 @@ def load(
     if named and not may_make_env_file and not env_file.exists():
         raise Misconfigured(f"ENV_FILE names {env_file}, which is not there: correct or unset ENV_FILE")
 
-    def text(key: str) -> str:
-        section, _, name = key.rpartition(".")
-        mine: Any = config.get(section, {}) if section else config
-        fallback = DEFAULTS[section][name] if section else DEFAULTS[name]
-        value = mine.get(name, fallback)
-        if not isinstance(value, str):  # YAML reads 010 as 8 and no as false; INVOKE_* would follow that type
-            raise Misconfigured(f'{key} in invoke.yaml: write it as a quoted string, like "{fallback}"')
-        if not value.strip():
-            raise Misconfigured(f'{key} (invoke.yaml, {variable(key)}) is empty: give it a value, like "{fallback}"')
-        return value.strip()
-
-    def number(key: str) -> float:
-        try:
-            value = float(text(key))
-        except ValueError:
-            value = -1.0
-        if not 0 < value < 1e6:
-            raise Misconfigured(f"{key} (invoke.yaml, {variable(key)}): {text(key)} is not a number of seconds above 0")
-        return value
-
-    return Settings(
+    top, db, paths = (Section(name, config.get(name, {}) if name else config) for name in ("", "db", "paths"))
+    read = Settings(
         root=root,
         vars=Variables(environ, dotenv.read(env_file), env_file),
-        target=target_name(text("target"), "target (invoke.yaml, INVOKE_TARGET)"),
-        schema=root / text("paths.schema"),
-        seed=root / text("paths.seed"),
-        queries=root / text("paths.queries"),
-        database=text("db.name"),
-        lock_timeout=number("db.lock_timeout"),
-        connect_timeout=max(1, round(number("db.connect_timeout"))),
+        target=top.text("target"),
+        schema=root / paths.text("schema"),
+        seed=root / paths.text("seed"),
+        queries=root / paths.text("queries"),
+        database=db.text("name"),
+        lock_timeout=db.seconds("lock_timeout"),
+        connect_timeout=max(1, round(db.seconds("connect_timeout"))),
         config=config,
     )
-
-
-def variable(key: str) -> str:
-    """Return the environment variable by which invoke overrides a setting."""
-    return f"INVOKE_{key.replace('.', '_').upper()}"
+    refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults])
+    target_name(read.target, "target (invoke.yaml, INVOKE_TARGET)")
+    return read
 
 
 def target_name(text: str, source: str = "--target") -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ops.db import build, place, sessions, swap
+from ops.db import build, place, rename, sessions, swap
 from ops.errors import Problem, Refused
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -281,7 +281,7 @@ def test_a_session_that_comes_between_the_check_and_the_rename(
 def test_a_session_that_cannot_be_ended_in_time(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever holds up the rename, it is given up and said, and nothing is changed."""
     setup(one)
-    monkeypatch.setattr(swap, "SWAP_SECONDS", 0.3)
+    monkeypatch.setattr(rename, "SECONDS", 0.3)
     monkeypatch.setattr(sessions, "end", lambda *_: None)
     with busy(one) as conn:
         with pytest.raises(Problem, match=r"could not be renamed in 0 s: nothing was changed"):

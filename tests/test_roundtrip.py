@@ -16,7 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from config import dotenv
 from config.settings import load
-from config.targets import MAINTENANCE, Target, parse, resolve
+from config.targets import Target, parse, resolve
+from config.urls import MAINTENANCE
 from ops import postgres as our
 from ops.env import variables
 from ops.errors import Misconfigured

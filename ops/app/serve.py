@@ -6,9 +6,10 @@ import errno
 import importlib.util
 import socket
 import sys
+from pathlib import Path
 
 from config.settings import Settings
-from config.targets import is_port
+from config.urls import is_port
 from ops import postgres
 from ops.console import say
 from ops.db import place
@@ -20,9 +21,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
 
     The database is started if it is the embedded one. The password is among the variables only.
     """
-    configuration = settings.root / "backend" / "gunicorn.conf.py"
-    if not configuration.exists():
-        raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
+    configuration = backend(settings) / "gunicorn.conf.py"
     if importlib.util.find_spec("gunicorn") is None:
         raise ModuleNotFoundError(name="gunicorn")
     if port and not is_port(port):
@@ -49,6 +48,14 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
     shown = f"[{at[0]}]" if ":" in at[0] else at[0]
     say(f"the feed is at http://{shown}:{at[1]} (Ctrl-C ends it)")
     return [sys.executable, "-m", "gunicorn", "-c", str(configuration)], env
+
+
+def backend(settings: Settings) -> Path:
+    """Return the application's folder, which a repository that the suite was dropped into may lack."""
+    folder = settings.root / "backend"
+    if not folder.exists():
+        raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
+    return folder
 
 
 def claim(host: str, port: int) -> None:

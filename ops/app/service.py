@@ -8,6 +8,7 @@ import time
 
 from config.settings import Settings
 from ops import process
+from ops.app.serve import backend
 from ops.console import progress, result, say
 from ops.db import compose
 from ops.errors import InProgress, Misconfigured, Problem
@@ -23,8 +24,7 @@ PASSED_ON = ("CONNECTION_LOCAL_DOCKER_URL", "FRONTEND_URL")
 
 def up(settings: Settings) -> None:
     """Build the image, start the service with the database it depends on, and wait until it is healthy."""
-    if not (settings.root / "backend" / "Dockerfile").exists():
-        raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
+    backend(settings)
     env = {name: value for name in PASSED_ON if (value := settings.vars.get(name))}
     compose.command()
     say(f"building and starting {SERVICE}; the first time takes a minute")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ops.db import explain
-from ops.db.scan import CopyIn
+from ops.db.contents import CopyIn
 from ops.db.script import Script
 from ops.db.text import line_end
 from ops.errors import Problem

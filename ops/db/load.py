@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ops import postgres
 from ops.console import say
 from ops.db import explain, faults, psql
+from ops.db.contents import CopyIn, Found
 from ops.db.place import Place
-from ops.db.scan import CopyIn, Found
 from ops.db.script import INCLUDE, Script, missing_variables, needs_psql
 from ops.db.text import blocks
 from ops.errors import Misconfigured, Problem

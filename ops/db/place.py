@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings, target_name
-from config.targets import Target, resolve, unusable
+from config.targets import Target, resolve
+from config.urls import unusable
 from ops import postgres
 from ops.console import hide, say
 from ops.db import guard, postmaster, server, state

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ops.db.scan import Contents, CopyIn, Found, scan
+from ops.db.contents import Contents, CopyIn, Found
+from ops.db.scan import scan
 from ops.db.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
 

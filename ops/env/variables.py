@@ -69,8 +69,6 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         raise Misconfigured("give NAME=VALUE, or NAME alone for a secret; the name in letters, digits and _")
     if name == "ENV_FILE":
         raise Misconfigured("ENV_FILE says which file is read, so it cannot stand in that file: export it instead")
-    if name in URLS and value.strip():
-        parse(value, name, "local")  # one that would not work is not saved
     if given and holds_secret(name, value):
         raise Misconfigured(
             f"{name} holds a secret, and a command line is kept in the shell's history: "
@@ -82,8 +80,8 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         raise Misconfigured(f"{name}: the value is empty; to unset it, remove the line from {file(settings)}")
     if re.search(r"[\0\r\n]", value):
         raise Misconfigured(f"{name}: a value is one line of text")
-    if name in URLS and not given:
-        parse(value, name, "local")
+    if name in URLS:
+        parse(value, name, "local")  # one that would not work is not saved
     if name not in KNOWN and (near := difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.85)):
         say(f"note: nothing here reads {name}: do you mean {near[0]}?")
     store(settings, name, value, share=share)

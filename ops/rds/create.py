@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
-from config.rds import refuse
+from config.section import refuse
 from config.settings import Settings
 from ops import console
 from ops.aws import NO_LOGIN, Aws, code, errors

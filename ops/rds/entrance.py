@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.settings import Settings
-from config.targets import is_port
+from config.urls import is_port
 from ops.aws import Aws, speaking
 from ops.console import say
 from ops.errors import Misconfigured, Problem

@@ -13,7 +13,8 @@ from typing import Any
 
 from config.rds import Rds
 from config.settings import Settings
-from config.targets import MAINTENANCE, MASK, is_port
+from config.targets import MASK
+from config.urls import MAINTENANCE, is_port
 from ops.rds import tags
 
 EXTENDED_SUPPORT = {

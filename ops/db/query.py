@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops import console
-from ops.db import place
+from ops.db import faults, place, script
+from ops.db.script import Script
 from ops.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.abc import Buffer
+    from psycopg.adapt import Loader
     from psycopg.rows import DictRow
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
+_SENT = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
 def show(settings: Settings, name: str, target: str, limit: str, variables: dict[str, str], *, json: bool) -> None:
     """Print the rows of a query: a table, or JSON."""
     if not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 0 < int(limit) < 2**31):
         raise Misconfigured(f"--limit {limit}: give a whole number above 0")
-    text = template(settings.queries, name)
-    wanted = set(_PARAMETER.findall(text))
+    query = template(settings.queries, name)
+    wanted = set(_PARAMETER.findall(text(query)))
     if unknown := sorted(set(variables) - wanted):
         raise Misconfigured(f"--var {unknown[0]}: {name} takes {', '.join(sorted(wanted)) or 'no parameters'}")
     values: dict[str, int | str | None] = {**dict.fromkeys(wanted), "limit": int(limit), **variables}
-    columns, rows = fetched(settings, target, text, {key: values[key] for key in wanted})
+    columns, rows = fetched(settings, target, query, {key: values[key] for key in wanted})
     if json:
         console.as_json(rows)
     else:
         console.table(columns, rows)
 
 
-def template(folder: Path, name: str) -> str:
-    """Return the SQL of a query; raise `Misconfigured` naming those there are."""
+def template(folder: Path, name: str) -> Script:
+    """Return a query; raise `Misconfigured` naming those there are."""
     there = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql"))
     if name not in there:
         raise Misconfigured(
@@ -42,23 +49,74 @@ def template(folder: Path, name: str) -> str:
             if there
             else f"there are no queries in {folder}: set paths.queries"
         )
-    try:
-        return (folder / f"{name}.sql").read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise Misconfigured(f"{folder / name}.sql is not UTF-8: write it anew") from None
+    return script.read(folder / f"{name}.sql")
+
+
+def text(query: Script) -> str:
+    return query.data[:].decode()
 
 
 def fetched(
-    settings: Settings, target: str, text: str, values: dict[str, int | str | None]
+    settings: Settings, target: str, query: Script, values: dict[str, int | str | None]
 ) -> tuple[list[str], list[DictRow]]:
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
+    import psycopg
+
     with place.opened(settings, target, "db.query") as at:
         at.required()
         with at.connect() as conn:
             conn.read_only = True
+            keep_as_written(conn)
             with conn.transaction():
-                # prepared, so that the server refuses a second statement, which could end the transaction
-                found = conn.execute(text.strip().encode(), values or None, prepare=True)
+                try:
+                    # prepared, so that the server refuses a second statement, which could end the transaction
+                    found = conn.execute(query.data[:], values or None, prepare=True)
+                except psycopg.Error as error:
+                    if not error.sqlstate:
+                        raise
+                    raise faults.pointed(query, stands(query, error.diag, values), error.diag, "") from error
                 return [
                     column.name for column in found.description or ()
                 ], found.fetchall() if found.description else []
+
+
+def stands(query: Script, diag: Any, values: Mapping[str, object]) -> int:
+    """Return the byte offset in the file of what the server complains of, -1 if it does not say: it saw $1 for %(name)s."""
+    if not diag.statement_position:
+        return -1
+    position, numbers = int(diag.statement_position) - 1, dict[str, int]()
+    for found in _SENT.finditer(text(query)) if values else ():
+        sent = f"${numbers.setdefault(found[1], len(numbers) + 1)}" if found[1] else "%"
+        if position <= found.start():
+            break
+        position = max(found.start(), position + len(found[0]) - len(sent))
+    return query.offset(position + 1)
+
+
+def keep_as_written(conn: Connection[DictRow]) -> None:
+    """Have the rows of a connection hold, as Postgres writes it, what Python or JSON has no value for: infinity, NaN, 44 BC."""
+    import math
+
+    from psycopg.errors import DataError
+    from psycopg.types import datetime, numeric
+
+    def lenient(base: Any) -> type[Loader]:
+        class AsWritten(base):  # type: ignore[misc]
+            def load(self, data: Buffer) -> object:
+                with contextlib.suppress(DataError):
+                    value = super().load(data)
+                    if not isinstance(value, float) or math.isfinite(value):
+                        return value
+                return bytes(data).decode()
+
+        return AsWritten
+
+    for name, base in {
+        "date": datetime.DateLoader,
+        "timestamp": datetime.TimestampLoader,
+        "timestamptz": datetime.TimestamptzLoader,
+        "interval": datetime.IntervalLoader,
+        "float4": numeric.FloatLoader,
+        "float8": numeric.FloatLoader,
+    }.items():
+        conn.adapters.register_loader(name, lenient(base))

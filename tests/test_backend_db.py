@@ -239,14 +239,14 @@ def test_connections_that_were_ended_are_noticed_before_use(one: Database, mine:
 
 
 def test_while_the_database_is_away_it_says_so_quickly() -> None:
-    made = Pool(f"postgresql://u:hushhush@127.0.0.1:{servers.free_port()}/d", timeout=1)
+    made = Pool(f"postgresql://u:hushhush@127.0.0.1:{servers.free_port()}/d", timeout=3)
     with pytest.raises(psycopg.OperationalError), made.connection():
         pass
     for _ in range(3):
         begun = time.monotonic()
         with pytest.raises(psycopg.OperationalError) as caught, made.connection():
             pass
-        assert time.monotonic() - begun < AWAY_TIMEOUT + 0.3
+        assert time.monotonic() - begun < AWAY_TIMEOUT + 1.5
         assert "hushhush" not in str(caught.value)
     made.close()
 

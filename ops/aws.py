@@ -12,6 +12,8 @@ from ops.errors import Misconfigured, Problem
 if TYPE_CHECKING:
     from boto3.session import Session
 
+NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
+
 # What boto3 reads from the process environment, and takes from .env only by hand
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "aws_access_key_id",
@@ -48,7 +50,7 @@ class Aws:
         """The region, or `Misconfigured` where none is set."""
         region = self.session.region_name
         if not region:
-            raise Misconfigured("no AWS region: set AWS_DEFAULT_REGION, like ca-central-1")
+            raise Misconfigured(NO_REGION)
         return str(region)
 
     def client(self, service: str) -> Any:

@@ -15,6 +15,7 @@ from config.rds import Rds
 from config.settings import Settings
 from config.targets import MASK
 from config.urls import MAINTENANCE, is_port
+from ops.aws import NO_REGION
 from ops.rds import tags
 
 EXTENDED_SUPPORT = {
@@ -107,7 +108,7 @@ def faults(settings: Settings, region: str | None) -> list[str]:
 def region_faults(region: str | None) -> list[str]:
     """Return what is wrong with the region, without which AWS cannot be asked."""
     if not region:
-        return ["no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"]
+        return [NO_REGION]
     if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
         return [f"AWS_DEFAULT_REGION {region!r} is no region: write it like ca-central-1"]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ from bench.measure import Call, Command, Comparison, Unavailable
 from bench.place import Bench
 from config.paths import local_dir
 from ops.errors import Problem
-from ops.lambdas import layer, package
+from ops.lambdas import bytecode, interpreters, layer, package, uv
 
 EVENTS = 50
 """Events of one run: one alone takes less than a millisecond."""
@@ -83,7 +84,7 @@ class Worker:
 
 
 def variables(paths: list[Path]) -> dict[str, str]:
-    """Return the environment of a sandbox, whose file system is read-only: nothing is compiled beforehand."""
+    """Return the environment of a sandbox, whose file system is read-only: what is not compiled stays so."""
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -96,10 +97,11 @@ def both(at: Bench, folder: Path) -> tuple[list[Path], list[Path]]:
     certificates.touch()
     try:
         if not (psycopg2 / "psycopg2").is_dir():
-            layer.install(psycopg2, "psycopg2-binary", what="psycopg2 to compare with")
+            uv.install(psycopg2, "psycopg2-binary", what="psycopg2 to compare with")
         parts = {"task": package.build(certificates, folder), "opt": layer.build_here(folder)}
     except Problem as error:
         raise Unavailable(str(error).splitlines()[0]) from error
+    bytecode.compiled(psycopg2, interpreters.RUNNING)  # in place, as pip does it where a layer is made by hand
     for name, artifact in parts.items():
         with zipfile.ZipFile(artifact.path) as archive:
             archive.extractall(folder / name)
@@ -114,9 +116,22 @@ def cold(at: Bench) -> Comparison:
         return Command([sys.executable, "-S", "-s", "-c", f"import {module}"], folder, variables(paths))
 
     ours, old = both(at, folder)
-    beside = {PSYCOPG2: importing("old", old), "floor: Python alone": importing("sys", [])}
+    sources = folder / "sources"
+    shutil.copytree(folder / "opt", sources, ignore=shutil.ignore_patterns("__pycache__"))
+    beside = {
+        PSYCOPG2: importing("old", old),
+        "ours, the layer not compiled": importing("post_confirmation.handler", [ours[0], sources / "python"]),
+        "floor: psycopg alone": importing("psycopg", ours),
+        "Python alone": importing("sys", []),
+    }
     return Comparison(
-        "import of the function, cold", importing("post_confirmation.handler", ours), beside, {PSYCOPG2: 2.0}
+        "import of the function, cold",
+        importing("post_confirmation.handler", ours),
+        beside,
+        {PSYCOPG2: 2.0},
+        note="Both layers are compiled: ours by lambda.layer, the one made by hand by pip. The floor is the import of psycopg, "
+        "which is Python to a large part and brings asyncio, dataclasses and its types, where psycopg2 is one library of C; the "
+        "function adds a few milliseconds. What that buys is below: a connection that is kept, and renewed when it has died.",
     )
 
 

@@ -106,7 +106,8 @@ class Stage:
 @pytest.fixture
 def built(tmp_path: Path) -> archive.Artifact:
     """A layer with little in it: what is really in one, its own tests and the sandbox's chain see."""
-    return archive.write({"python/psycopg/__init__.py": b""}, tmp_path / "layer.zip")
+    compiled = {"python/psycopg/__pycache__/__init__.cpython-313.pyc": b""}
+    return archive.write({"python/psycopg/__init__.py": b""}, tmp_path / "layer.zip", compiled)
 
 
 def stand(staged: Stage) -> None:

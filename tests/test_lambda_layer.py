@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import archive, elf, interpreters, layer, package, runtimes
+from ops.lambdas import archive, elf, interpreters, layer, package, runtimes, uv
 from tests.fix_aws import Configure
 
 TARGETS = [
@@ -56,7 +56,7 @@ def test_two_builds_in_two_folders_are_byte_equal(
     finally:
         os.umask(previous)
     assert first.path.read_bytes() == second.path.read_bytes()
-    assert (first.sha256, first.size, first.unpacked) == (second.sha256, second.size, second.unpacked)
+    assert (first.sha256, first.sources, first.unpacked) == (second.sha256, second.sources, second.unpacked)
     assert first.sha256 == hashlib.sha256(first.read()).hexdigest()
 
 
@@ -68,11 +68,11 @@ def test_the_layer_holds_psycopg_for_its_target_and_nothing_of_this_machine(
     machine = {"x86_64": "x86_64", "arm64": "aarch64"}[architecture]
     assert f"python/psycopg_binary/_psycopg.cpython-{python.replace('.', '')}-{machine}-linux-gnu.so" in made.names
     assert "python/psycopg-3.3.9.dist-info/METADATA" in made.names  # psycopg reads its version there
-    stray = ("__pycache__", ".pyc", "RECORD", "INSTALLER", "REQUESTED", "uv_", ".lock", "direct_url")
+    stray = ("RECORD", "INSTALLER", "REQUESTED", "uv_", ".lock", "direct_url")
     assert not [name for name in made.names if any(part in name for part in stray)]
     assert all(name.startswith("python/") for name in made.names)
     assert made.size < archive.UPLOAD
-    assert made.unpacked < 20_000_000
+    assert made.unpacked < 25_000_000
     # typing_extensions is needed before 3.13 only: by the target's markers, not by those of the Python that builds
     assert ("python/typing_extensions.py" in made.names) == (int(python[2:]) < 13)
 
@@ -149,7 +149,7 @@ def test_a_source_package_is_not_built(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_network_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer, "TIMEOUT", 0.01)
+    monkeypatch.setattr(uv, "TIMEOUT", 0.01)
     with pytest.raises(Problem, match="did not end within"):
         layer.build("3.13", "x86_64", tmp_path)
 

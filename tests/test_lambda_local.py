@@ -17,7 +17,7 @@ import pytest
 from config.settings import Settings, load
 from functions.post_confirmation import handler
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import archive, interpreters, layer, local, package, runtime_api
+from ops.lambdas import archive, interpreters, local, package, runtime_api, uv
 from ops.lambdas.runtime_api import Sandbox
 from tests.fix_people import Users, event
 
@@ -242,8 +242,8 @@ def test_the_client_is_fetched_once_and_by_one_of_two_runs(
     python = interpreters.running()
     first = local.client(tmp_path, python, RUNNING)
     assert (first / "awslambdaric" / "bootstrap.py").exists()
-    real = layer.install
-    monkeypatch.setattr(layer, "install", lambda *_, **__: pytest.fail("fetched again"))
+    real = uv.install
+    monkeypatch.setattr(uv, "install", lambda *_, **__: pytest.fail("fetched again"))
     assert local.client(tmp_path, python, RUNNING) == first
 
     def late(site: Path, *arguments: str, **options: Any) -> None:
@@ -251,7 +251,7 @@ def test_the_client_is_fetched_once_and_by_one_of_two_runs(
         (tmp_path / "other" / f"{local.CLIENT}-{RUNNING}").mkdir()
         (tmp_path / "other" / f"{local.CLIENT}-{RUNNING}" / "theirs").touch()
 
-    monkeypatch.setattr(layer, "install", late)
+    monkeypatch.setattr(uv, "install", late)
     (tmp_path / "other").mkdir()
     assert (local.client(tmp_path / "other", python, RUNNING) / "theirs").exists()
     assert len(list((tmp_path / "other").iterdir())) == 1

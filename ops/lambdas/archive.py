@@ -1,4 +1,4 @@
-"""Zip files that are the same byte for byte on every machine."""
+"""Zip files that are the same byte for byte on every machine, where nothing in them is compiled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Artifact:
 
     path: Path
     sha256: str
-    """Of the zip file, in hexadecimal. The same on every machine, so that it stands for the content."""
+    """Of the zip file, in hexadecimal."""
+    sources: str
+    """Of the zip file as it would be without what was compiled: the same on every machine, so it stands for the content."""
     size: int
     """Bytes of the zip file."""
     unpacked: int
@@ -42,25 +44,23 @@ class Artifact:
         """The digest as Lambda writes it: CodeSha256 of a function or a layer version."""
         return base64.b64encode(bytes.fromhex(self.sha256)).decode()
 
+    @property
+    def compiled(self) -> bool:
+        """Whether there is more in it than the sources."""
+        return self.sources != self.sha256
+
     def read(self) -> bytes:
         return self.path.read_bytes()
 
 
-def write(files: Mapping[str, bytes], path: Path) -> Artifact:
+def write(files: Mapping[str, bytes], path: Path, compiled: Mapping[str, bytes] | None = None) -> Artifact:
     """Write files, by their names, as a zip file; raises `Problem` where Lambda would not take it.
 
-    Nothing is compressed: what zlib makes differs from one build of it to the
-    next, and a digest that differs would mean a deployment.
+    `compiled` goes in as well, and follows from the others.
     """
-    unpacked = sum(len(content) for content in files.values())
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.create_system = 3  # Unix, also where this is Windows
-            info.external_attr = MODE << 16
-            archive.writestr(info, files[name])
-    content = memory.getvalue()
+    everything = {**files, **(compiled or {})}
+    unpacked = sum(len(content) for content in everything.values())
+    content = packed(everything)
     if len(content) > UPLOAD or unpacked > UNPACKED:
         raise Problem(
             f"{path.name} has {len(content) / 2**20:.0f} MB, {unpacked / 2**20:.0f} MB unpacked: Lambda takes "
@@ -71,4 +71,18 @@ def write(files: Mapping[str, bytes], path: Path) -> Artifact:
     with open(fd, "wb") as file:
         file.write(content)
     os.replace(temporary, path)
-    return Artifact(path, hashlib.sha256(content).hexdigest(), len(content), unpacked, tuple(sorted(files)))
+    digest = hashlib.sha256(content).hexdigest()
+    sources = hashlib.sha256(packed(files)).hexdigest() if compiled else digest
+    return Artifact(path, digest, sources, len(content), unpacked, tuple(sorted(everything)))
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip file. Nothing is compressed: what zlib makes differs from one build of it to the next."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.create_system = 3  # Unix, also where this is Windows
+            info.external_attr = MODE << 16
+            archive.writestr(info, files[name])
+    return memory.getvalue()

@@ -21,11 +21,16 @@ def layer(c: Context, publish: bool = False) -> None:
     found = settings(c)
     lam = found.lambdas
     built = layer.build(lam.python, lam.architecture, package.folder(found))
-    say(f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}, sha256:{built.sha256}")
+    done = ", compiled" if built.compiled else ""
+    say(
+        f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}"
+    )
     if publish:
         result(publishing.ensure(aws(found), lam, built, Plan()))
-    else:
-        result(str(built.path))
+        return
+    if not built.compiled:
+        say(publishing.uncompiled(lam))
+    result(str(built.path))
 
 
 @task(

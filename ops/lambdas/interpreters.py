@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 from ops import process
+from ops.lambdas import uv
 from ops.lambdas.runtimes import ARCHITECTURES
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+VERSION = "import sys; print('%d.%d' % sys.version_info[:2] if sys.implementation.name == 'cpython' else 'another')"
 
 
 def find(python: str) -> Path | None:
-    """Return the interpreter of a version, such as 3.13: the running one, or one on the PATH or of pyenv."""
+    """Return the interpreter of a version, such as 3.13: the running one, or one on the PATH, of pyenv or of uv."""
     if python == RUNNING:
         return running()
     name = f"python{python}"
@@ -24,6 +25,8 @@ def find(python: str) -> Path | None:
     if found and Path(found).parent.name == "shims":  # pyenv's answer only where that version was chosen
         versions = sorted(Path(found).parent.parent.glob(f"versions/{python}.*/bin/{name}"))
         found = str(versions[-1]) if versions else None
+    if not (found and version(found) == python):
+        found = uv.python(python)
     return Path(found) if found and version(found) == python else None
 
 

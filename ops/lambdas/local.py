@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops.console import say
-from ops.lambdas import interpreters, layer, package, runtimes
+from ops.lambdas import interpreters, layer, package, runtimes, uv
 from ops.lambdas.archive import Artifact
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def client(folder: Path, interpreter: Path, python: str) -> Path:
     if not path.is_dir():
         made = Path(tempfile.mkdtemp(dir=folder, prefix="client."))
         try:
-            layer.install(made, CLIENT, python=interpreter, what=f"AWS's runtime client for Python {python}")
+            uv.install(made, CLIENT, python=interpreter, what=f"AWS's runtime client for Python {python}")
             made.rename(path)
         except OSError:
             if not path.is_dir():  # another run was first

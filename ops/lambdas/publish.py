@@ -1,4 +1,4 @@
-"""The layer in AWS: one version for each content, known by the digest in its description."""
+"""The layer in AWS: one version for each content, known by the digest of its sources in its description."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from config.lambdas import Lambda
 from ops.aws import Aws
+from ops.console import say
+from ops.lambdas import bytecode
 from ops.lambdas.archive import Artifact
 from ops.lambdas.plan import Plan
 
@@ -21,15 +23,28 @@ def begins(lam: Lambda) -> str:
     return f"psycopg for {lam.runtime} {lam.architecture}, "
 
 
-def description(artifact: Artifact, lam: Lambda) -> str:
-    """Return what a version says of itself: the digest, which AWS does not tell in its lists."""
-    return f"{begins(lam)}sha256:{artifact.sha256}"
+def description(artifact: Artifact, lam: Lambda, *, compiled: bool) -> str:
+    """Return what a version says of itself: the digest of its sources, which AWS does not tell in its lists."""
+    return f"{begins(lam)}sha256:{artifact.sources}{', compiled' if compiled else ''}"
 
 
 def published(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | None:
-    """Return the version that holds this content, or None."""
-    wanted = description(artifact, lam)
-    return next((version for version in versions(aws, lam) if version.get("Description") == wanted), None)
+    """Return the version that holds this content, or None.
+
+    A compiled one serves whoever builds the same sources, on a machine that has the Python for that or not; so
+    what one machine has published no other one replaces but once, by a compiled one.
+    """
+    there = {str(version.get("Description")): version for version in reversed(versions(aws, lam))}
+    found = there.get(description(artifact, lam, compiled=True))
+    return found if found or artifact.compiled else there.get(description(artifact, lam, compiled=False))
+
+
+def uncompiled(lam: Lambda) -> str:
+    """Return what to say of a layer that could not be compiled."""
+    return (
+        f"note: no Python {lam.python} is here to compile the layer with, so each cold start of the function does it, "
+        f"and imports psycopg in {bytecode.SLOWER:g} times the time: uv python install {lam.python}, then run this again"
+    )
 
 
 def ensure(aws: Aws, lam: Lambda, artifact: Artifact, plan: Plan) -> str:
@@ -38,16 +53,18 @@ def ensure(aws: Aws, lam: Lambda, artifact: Artifact, plan: Plan) -> str:
     if found:
         plan.same("layer", str(found["LayerVersionArn"]))
         return str(found["LayerVersionArn"])
+    if not artifact.compiled:
+        say(uncompiled(lam))
 
     def publish() -> str:
         made = aws.client("lambda").publish_layer_version(
             LayerName=lam.layer,
-            Description=description(artifact, lam),
+            Description=description(artifact, lam, compiled=artifact.compiled),
             Content={"ZipFile": artifact.read()},
             CompatibleRuntimes=[lam.runtime],
             CompatibleArchitectures=[lam.architecture],
         )
         return str(made["LayerVersionArn"])
 
-    what = f"{lam.layer}, {artifact.size / 1e6:.1f} MB"
+    what = f"{lam.layer}, {artifact.size / 1e6:.1f} MB{', compiled' if artifact.compiled else ''}"
     return plan.create("layer", what, publish, f"(the next version of {lam.layer})")

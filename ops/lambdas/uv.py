@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops import process
@@ -12,6 +13,9 @@ from ops.errors import Problem
 
 SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROJECT": "1", "UV_COMPILE_BYTECODE": "0"}
 """What somebody's uv may be set to otherwise; indexes and proxies stay theirs."""
+SYSTEM = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+"""Trust whom the system trusts; the second is the name before uv 0.11. SSL_CERT_FILE is uv's own in any case."""
+UNTRUSTED = "invalid peer certificate"
 TIMEOUT = 300.0
 """Seconds for fetching the wheels."""
 LOOK = 20.0
@@ -26,11 +30,30 @@ def install(site: Path, *arguments: str, what: str, python: Path | None = None) 
     argv += ["--target", str(site), "--link-mode", "copy", *arguments]
     try:
         done = run(argv, TIMEOUT, site)
+        # uv brings a list of its own, which also a container without any goes by; a company's CA is in the system's
+        if UNTRUSTED in done.stderr:
+            done = run(argv, TIMEOUT, site, SYSTEM)
     except subprocess.TimeoutExpired:
         raise Problem(f"{what} cannot be built: uv did not end within {TIMEOUT:g} s, check the network") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"uv ended with {done.returncode}"]
-        raise Problem(f"{what} cannot be built", *said)
+        raise Problem(f"{what} cannot be built: {advice(done.stderr)}")
+
+
+def advice(said: str) -> str:
+    """Return what uv said when it failed, in one line that ends with the next step."""
+    told = re.split(r"^ *(?:error|cause): ", said.partition("hint: ")[0], flags=re.MULTILINE)
+    causes = [" ".join(cause.split()) for cause in told if cause.strip()] or ["uv gives no reason"]
+    host = found[1] if (found := re.search(r"https?://(?:[^@/\s]*@)?([^/\s]+)", said)) else "the index"
+    if UNTRUSTED in said:
+        return (
+            f"neither uv nor this system trusts the certificate of {host}: set SSL_CERT_FILE to your company's CA file"
+        )
+    if "Failed to fetch" in said or "Failed to download" in said:
+        return f"{host} does not give the wheels ({causes[-1]}): check the network, HTTPS_PROXY and UV_DEFAULT_INDEX"
+    if causes[0].startswith("No solution found"):
+        why = " ".join(causes[1:]).partition(", we can conclude")[0]
+        return f"{why}: pin a version that has a wheel for it, or see that your index (UV_DEFAULT_INDEX) has this one"
+    return f"{'; '.join(causes)}: mend that, then run this again"
 
 
 def python(version: str) -> str | None:
@@ -43,8 +66,10 @@ def python(version: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def run(argv: Sequence[str], timeout: float, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the uv of the package in this environment to its end."""
+def run(
+    argv: Sequence[str], timeout: float, cwd: Path | None = None, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the uv of the package in this environment to its end; `more` is set beside our settings."""
     from uv import find_uv_bin
 
-    return process.run([str(find_uv_bin()), *argv], SETTINGS, timeout=timeout, cwd=cwd)
+    return process.run([str(find_uv_bin()), *argv], {**SETTINGS, **(more or {})}, timeout=timeout, cwd=cwd)

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import attach, pool
+from ops.lambdas import attach, pool, pool_request
 from tests.fix_aws import Call, json_error
 from tests.fix_lambda import NAME, Stage
 
@@ -398,8 +398,8 @@ def test_settings_of_2026_are_sent_as_they_were_read_or_not_at_all(stage: Stage)
     shape = model.operation_model("UpdateUserPool").input_shape
     for name in ("DcrConfiguration", "KeyConfiguration", "IssuerConfiguration", "AcrConfiguration"):
         value: dict[str, Any] = dict.fromkeys(getattr(shape.members[name], "members", ["any"]), "x")
-        assert pool.request({**POOL, name: value}, None, model)[name] == value
-        assert name not in pool.request(POOL, None, model)
+        assert pool_request.build({**POOL, name: value}, None, model)[name] == value
+        assert name not in pool_request.build(POOL, None, model)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,9 @@ def test_settings_of_2026_are_sent_as_they_were_read_or_not_at_all(stage: Stage)
 def test_the_pool_is_named_by_option_or_variable(
     stage: Stage, given: str, environ: dict[str, str], expected: str
 ) -> None:
-    assert pool.identifier(stage.settings(None, **environ), given) == expected
+    settings = stage.settings(None, **environ)
+    assert pool.identifier(settings, given) == expected
+    assert pool.configured(settings) == bool(environ)
 
 
 def test_no_pool_a_wrong_id_and_one_that_is_not_there_say_what_to_set(deployed: Stage) -> None:

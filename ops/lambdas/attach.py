@@ -18,6 +18,7 @@ from ops.console import say
 from ops.errors import Refused
 from ops.lambdas import function, pool, role
 from ops.lambdas.plan import Plan
+from ops.lambdas.pool_request import TRIGGER, Facts
 
 PRINCIPAL = "cognito-idp.amazonaws.com"
 ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
@@ -31,7 +32,7 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
         at.resume()
     before = at.read()
 
-    def free(facts: pool.Facts) -> bool:
+    def free(facts: Facts) -> bool:
         """Whether the trigger is to be set; raises `Refused` where it is another function's."""
         now = pool.trigger(facts)
         if now and now != arn and not replace:
@@ -44,10 +45,10 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
     wanted = free(before)
     permit(aws, settings.lambdas, before["Arn"], plan)
     if not wanted:
-        plan.same("trigger", f"{pool.TRIGGER} of {at.id}")
+        plan.same("trigger", f"{TRIGGER} of {at.id}")
         return
     now = pool.trigger(before)
-    what = f"{pool.TRIGGER} of {at.id} calls {settings.lambdas.function}" + (f", no longer {now}" if now else "")
+    what = f"{TRIGGER} of {at.id} calls {settings.lambdas.function}" + (f", no longer {now}" if now else "")
     act = plan.update if now else plan.create
     act("trigger", what, lambda: at.set_trigger(arn, free), None)
     if plan.write:
@@ -59,19 +60,19 @@ def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "
     found = function.find(aws, settings.lambdas)
     arn = arn or str(found["Configuration"]["FunctionArn"] if found else expected(aws, settings.lambdas, at))
 
-    def ours(facts: pool.Facts) -> bool:
+    def ours(facts: Facts) -> bool:
         return pool.trigger(facts) == arn
 
     if plan.write:
         at.resume()
     before = at.read()
     if ours(before):
-        plan.remove("trigger", f"{pool.TRIGGER} of {at.id}", lambda: at.set_trigger(None, ours))
+        plan.remove("trigger", f"{TRIGGER} of {at.id}", lambda: at.set_trigger(None, ours))
         if plan.write:
             say(f"the pool as it was is kept in {at.folder}")
     else:
         now = pool.trigger(before)
-        plan.same("trigger", f"{pool.TRIGGER} of {at.id} calls {now or 'nothing'}")
+        plan.same("trigger", f"{TRIGGER} of {at.id} calls {now or 'nothing'}")
     if found and statement(aws, settings.lambdas, sid(at.id)):
         plan.remove("permission", sid(at.id), lambda: forbid(aws, settings.lambdas, sid(at.id)))
     else:

@@ -155,8 +155,8 @@ def status(c: Context, pool: str = "", json: bool = False) -> None:
     from ops.rds import instance
 
     found = settings(c)
-    named = pool or any(found.vars.get(name) for name in pools.VARIABLES)
-    facts = status.facts(found, aws(found), pools.identifier(found, pool) if named else "")
+    named = pools.identifier(found, pool) if pool or pools.configured(found) else ""
+    facts = status.facts(found, aws(found), named)
     if json:
         console.as_json(facts)
     else:

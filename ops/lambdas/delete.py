@@ -61,8 +61,8 @@ def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
         for one in attach.policy(aws, settings.lambdas):
             ids = sorted(arn.rpartition("/")[2] for arn in attach.sources(one))
             found += [pool_id for pool_id in ids if one.get("Sid") == attach.sid(pool_id)]
-    if any(settings.vars.get(name) for name in pool.VARIABLES):
-        found.append(pool.identifier(settings, ""))
+    if pool.configured(settings):
+        found.append(pool.identifier(settings))
     return list(dict.fromkeys(found))
 
 

@@ -1,16 +1,11 @@
-"""One trigger of a user pool changed, and nothing else of it.
-
-UpdateUserPool resets whatever is not sent to its default. So the request is
-built from what the pool has and what the SDK's model says can be sent; a pool that
-has what this SDK does not know is left alone, because it would be reset unseen.
-"""
+"""One trigger of a user pool changed, and nothing else of it: read whole, written whole, compared after."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,19 +15,21 @@ from config.settings import Settings
 from ops.aws import Aws, code
 from ops.console import say
 from ops.errors import Misconfigured, Problem
+from ops.lambdas import pool_request
+from ops.lambdas.pool_request import TRIGGER, Facts
 
-TRIGGER = "PostConfirmation"
 VARIABLES = ("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID")
 TRIES, PAUSE = 5, 1.0
-SUPERSEDED = "UnusedAccountValidityDays"
-"""What TemporaryPasswordValidityDays stands for now; AWS refuses both together, though it tells both."""
 UNPROVED = "-unproved"
 MFA = ("SmsMfaConfiguration", "SoftwareTokenMfaConfiguration", "EmailMfaConfiguration", "WebAuthnConfiguration")
 
-Facts = dict[str, Any]
+
+def configured(settings: Settings) -> bool:
+    """Whether a variable names the pool."""
+    return any(settings.vars.get(name) for name in VARIABLES)
 
 
-def identifier(settings: Settings, given: str) -> str:
+def identifier(settings: Settings, given: str = "") -> str:
     """Return the pool's id: --pool, else a variable; its ARN will do too."""
     name = next((name for name in VARIABLES if settings.vars.get(name)), VARIABLES[0])
     text = given or settings.vars.get(name)
@@ -77,7 +74,7 @@ class Pool:
         finally:
             self.client.meta.events.unregister(event, keep)
         facts: Facts = json.loads(raw[-1])["UserPool"]
-        if strange := sorted(unknown(facts, self.model.shape_for("UserPoolType"))):
+        if strange := sorted(pool_request.unknown(facts, self.model.shape_for("UserPoolType"))):
             raise Problem(
                 f"the pool has settings that this boto3 does not know, and would reset ({', '.join(strange)}): "
                 "nothing was done; pip install --upgrade boto3, then run this again"
@@ -91,13 +88,13 @@ class Pool:
 
     def write(self, facts: Facts, arn: str | None) -> None:
         """Send the pool as it is, but for the trigger: `arn`, or none."""
-        wanted = request(facts, arn, self.model)
+        wanted = pool_request.build(facts, arn, self.model)
         while True:
             try:
                 self.client.update_user_pool(**wanted)
                 return
             except self.client.exceptions.InvalidParameterException as error:
-                if not relaxed(wanted, str(error)):
+                if not pool_request.relaxed(wanted, str(error)):
                     raise
 
     def set_trigger(self, arn: str | None, wanted: Callable[[Facts], bool]) -> None:
@@ -130,7 +127,7 @@ class Pool:
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
         after = self.read()
-        changed = differing(before, after, self.model)
+        changed = pool_request.differing(before, after, self.model)
         if not changed and trigger(after) == arn:
             return
         if not changed:
@@ -138,7 +135,7 @@ class Pool:
         self.write(before, trigger(before))
         if self.read_mfa() != mfa:
             self.client.set_user_pool_mfa_config(UserPoolId=self.id, **mfa)
-        left = differing(before, self.read(), self.model, but="")
+        left = pool_request.differing(before, self.read(), self.model, but="")
         state = f"not all of it could be put back ({', '.join(left)})" if left else "all was put back as it was"
         raise Problem(
             f"setting the trigger changed other settings of the pool ({', '.join(changed)}): {state}; "
@@ -164,7 +161,7 @@ class Pool:
             if off and trigger(now) != trigger(before):
                 self.client.set_user_pool_mfa_config(UserPoolId=self.id, **saved["MfaConfig"])
                 now, mfa = self.read(), self.read_mfa()
-            changed = differing(before, now, self.model)
+            changed = pool_request.differing(before, now, self.model)
             if changed or mfa != saved["MfaConfig"]:
                 changed = sorted({*changed, "MfaConfiguration"} if mfa != saved["MfaConfig"] else changed)
                 raise Problem(
@@ -189,76 +186,3 @@ def trigger(facts: Facts) -> str | None:
     """Return the ARN of the function that the trigger calls, or None."""
     found = (facts.get("LambdaConfig") or {}).get(TRIGGER)
     return str(found) if found else None
-
-
-def unknown(value: Any, shape: Any, path: str = "") -> Iterator[str]:
-    """Yield the keys of an answer that the model does not have; the SDK drops them without a word."""
-    if shape.type_name == "structure" and isinstance(value, Mapping):
-        for key, inner in value.items():
-            where = f"{path}.{key}" if path else key
-            if key in shape.members:
-                yield from unknown(inner, shape.members[key], where)
-            else:
-                yield where
-    elif shape.type_name == "list" and isinstance(value, list):
-        for inner in value:
-            yield from unknown(inner, shape.member, path)
-    elif shape.type_name == "map" and isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from unknown(inner, shape.value, f"{path}.{key}")
-
-
-def request(facts: Facts, arn: str | None, model: Any) -> Facts:
-    """Return the UpdateUserPool request that leaves everything as it is but the trigger.
-
-    What the pool does not have is not sent: for some settings, sending anything turns them on.
-    """
-    shape = model.operation_model("UpdateUserPool").input_shape
-    wanted: Facts = {key: fitted(value, shape.members[key]) for key, value in facts.items() if key in shape.members}
-    wanted["UserPoolId"], wanted["PoolName"] = facts["Id"], facts["Name"]
-    triggers = {key: value for key, value in wanted.pop("LambdaConfig", {}).items() if key != TRIGGER}
-    if arn:
-        triggers[TRIGGER] = arn
-    if triggers:
-        wanted["LambdaConfig"] = triggers
-    return wanted
-
-
-def relaxed(wanted: Facts, refusal: str) -> bool:
-    """Take out of a refused request what AWS tells of a pool but does not take back; False where it is something else."""
-    admin = wanted.get("AdminCreateUserConfig", {})
-    if SUPERSEDED in admin and SUPERSEDED in refusal:
-        del admin[SUPERSEDED]  # the password policy says the same, and AWS goes by that
-        return True
-    if wanted.get("MfaConfiguration", "OFF") != "OFF" and re.search(r"MFA|SMS", refusal):
-        # a second factor by app alone is refused for want of text messages. Without the field the
-        # factor is off until `prove`, right after, puts it back by the call that it was set up with
-        del wanted["MfaConfiguration"]
-        return True
-    return False
-
-
-def fitted(value: Any, shape: Any) -> Any:
-    """Return a part of an answer as a request takes it: without what can only be read."""
-    if shape.type_name == "structure" and isinstance(value, Mapping):
-        return {key: fitted(inner, shape.members[key]) for key, inner in value.items() if key in shape.members}
-    if shape.type_name == "list" and isinstance(value, list):
-        return [fitted(inner, shape.member) for inner in value]
-    return value  # also of a map, whose keys are the user's own
-
-
-def differing(before: Facts, after: Facts, model: Any, but: str = TRIGGER) -> list[str]:
-    """Return the settings of a pool that are not what they were, but for the trigger.
-
-    Those that can be sent: the others no update changes, or they move by themselves.
-    """
-    settings = model.operation_model("UpdateUserPool").input_shape.members
-
-    def plain(facts: Facts) -> Facts:
-        triggers = {k: v for k, v in (facts.get("LambdaConfig") or {}).items() if k != but}
-        admin = {k: v for k, v in (facts.get("AdminCreateUserConfig") or {}).items() if k != SUPERSEDED}
-        sent = {k: v for k, v in facts.items() if k in settings}
-        return {**sent, "LambdaConfig": triggers, "AdminCreateUserConfig": admin}
-
-    one, other = plain(before), plain(after)
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

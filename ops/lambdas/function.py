@@ -8,6 +8,7 @@ from typing import Any
 from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws
+from ops.console import say
 from ops.errors import Problem
 from ops.lambdas.archive import Artifact
 from ops.lambdas.plan import Plan
@@ -107,7 +108,11 @@ def ensure(
     plan: Plan,
     clock: Clock,
 ) -> None:
-    """Make the function, or change code and configuration where they differ."""
+    """Make the function, or change configuration and code where they differ.
+
+    In this order: a function that Cognito calls meanwhile has old code with the layer and the login of the new
+    one, which serves it, where new code would lack what it needs.
+    """
     lam = settings.lambdas
     client, digest = aws.client("lambda"), package.code_sha256
     if found is None:
@@ -132,6 +137,13 @@ def ensure(
         configuration = changed(aws, lam, configuration, act, fields, clock)
 
     differs = differing(configuration, lam, want, url)
+    architectures = configuration.get("Architectures", ["x86_64"])
+    other = configuration.get("CodeSha256") != digest or architectures != [lam.architecture]
+    if other and differs and ("Handler" in differs or architectures != [lam.architecture]):
+        say(
+            "note: configuration and code change one after the other, and here neither goes with the other as it was: "
+            "a sign-up meanwhile is not stored; inv lambda.sync-users brings it in"
+        )
     if differs:
         plan.update(
             "configuration",
@@ -141,8 +153,7 @@ def ensure(
         )
     else:
         plan.same("configuration", lam.function)
-    architectures = configuration.get("Architectures", ["x86_64"])
-    if configuration.get("CodeSha256") == digest and architectures == [lam.architecture]:
+    if not other:
         plan.same("code", digest)
         return
     plan.update(

@@ -441,17 +441,17 @@ def test_what_is_given_wrong_is_one_line_and_exit_2(inv: Cli, line: str, message
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_local_database_needs_no_aws(inv: Cli, stage: Stage) -> None:
-    """The roots for RDS are packaged all the same."""
-    roots = {"PROD_DB_SSLROOTCERT": str(stage.certificates)}
-    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=roots, timeout=120)
+def test_a_local_database_needs_no_aws_and_no_roots_of_rds(inv: Cli) -> None:
+    nowhere = {"INVOKE_RDS_CA_URL": "https://nowhere.invalid/roots.pem", "PROD_DB_SSLROOTCERT": "/no/such"}
+    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=nowhere, timeout=120)
     assert (done.returncode, json.loads(done.stdout)["userName"] != "") == (1, True)  # there is no database yet
     assert done.stderr.splitlines()[-1].startswith("the function stored nothing: ")
     inv.ok("db.setup")
-    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=roots, timeout=120)
+    done = inv("lambda.invoke", "--local", "--event", "sign-up", "--target", "local", env=nowhere, timeout=120)
     assert done.returncode == 0, done.stderr
     assert '"outcome": "inserted"' in done.stderr
     assert json.loads(done.stdout)["triggerSource"] == "PostConfirmation_ConfirmSignUp"
+    assert not (inv.root / ".local" / "rds-ca.pem").exists()
 
 
 # --- settings -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -131,6 +132,23 @@ def test_nothing_that_is_installed_here_stands_in_for_the_layer(
         answer = sandbox.invoke(event(1))
     assert log(answer)["reason"] == "the layer brings no psycopg for this Python and processor"
     assert answer.returned == event(1)
+
+
+def test_roots_are_packaged_where_the_database_is_on_rds(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[bool] = []
+    real = local.prepare
+
+    def seen(*arguments: Any, rds: bool) -> local.Parts:
+        wanted.append(rds)
+        return real(*arguments, rds=rds)
+
+    monkeypatch.setattr(local, "prepare", seen)
+    for host in ("nobody.rds.amazonaws.com", "127.0.0.1"):
+        url = {"CONNECTION_URL": f"postgresql://me:x@{host}:1/cruddur"}
+        local.invoke(here, RUNNING, "x86_64", event(1, "PostConfirmation_ConfirmForgotPassword"), url)
+        with zipfile.ZipFile(here.root / ".local" / "lambda" / "function.zip") as opened:
+            names = opened.namelist()
+        assert ("post_confirmation/rds-ca.pem" in names) == wanted[-1] == host.endswith("amazonaws.com")
 
 
 def test_a_sandbox_keeps_its_connection_between_events(parts: local.Parts, users: Users) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
+from config.targets import parse
 from ops.console import say
 from ops.lambdas import interpreters, layer, package, runtimes, uv
 from ops.lambdas.archive import Artifact
@@ -52,19 +53,20 @@ def invoke(settings: Settings, python: str, architecture: str, event: Any, envir
     """
     from ops.lambdas.runtime_api import Sandbox
 
-    with closing(Sandbox(prepare(settings, python, architecture), environment)) as sandbox:
+    rds = parse(environment["CONNECTION_URL"], "CONNECTION_URL", "prod").rds
+    with closing(Sandbox(prepare(settings, python, architecture, rds=rds), environment)) as sandbox:
         return sandbox.invoke(event)
 
 
-def prepare(settings: Settings, python: str, architecture: str) -> Parts:
-    """Build the zip files and fetch the client, all into .local/lambda.
+def prepare(settings: Settings, python: str, architecture: str, *, rds: bool = True) -> Parts:
+    """Build the zip files and fetch the client, all into .local/lambda; RDS's roots where `rds` is to be reached.
 
     Where this machine cannot run the target, the layer is built for the running
     Python instead, and that is said; a target that Lambda has not is `Misconfigured`.
     """
     runtimes.find(python, architecture)
     folder = package.folder(settings)
-    function = package.build(package.certificates(settings), folder)
+    function = package.build(package.certificates(settings) if rds else None, folder)
     interpreter = interpreters.find(python)
     if interpreter and interpreters.fits(architecture):
         built = layer.build(python, architecture, folder)

@@ -36,11 +36,15 @@ def certificates(settings: Settings) -> Path:
     return path
 
 
-def build(certificates: Path, to: Path) -> Artifact:
-    """Build function.zip in the folder `to`; the same content gives the same bytes."""
+def build(certificates: Path | None, to: Path) -> Artifact:
+    """Build function.zip in the folder `to`; the same content gives the same bytes.
+
+    Without certificates it is for a database that is not on RDS.
+    """
     modules = sorted(SOURCE.glob("*.py"))
     if not modules:
         raise Problem(f"{SOURCE} holds no function: it comes with the suite's own repository")
     files = {f"{SOURCE.name}/{module.name}": module.read_bytes() for module in modules}
-    files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes()
+    if certificates:
+        files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes()
     return write(files, to / "function.zip")

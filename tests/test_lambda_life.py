@@ -13,11 +13,12 @@ from botocore.stub import ANY, Stubber
 from config.settings import load
 from ops import console
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import archive, attach, delete, invoke, logs, publish, role, status
+from ops.lambdas import archive, attach, delete, invoke, layer, logs, package, publish, role, status
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
+from tests.fix_people import event
 
 ARN = f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}"
 
@@ -166,11 +167,14 @@ def test_status_of_nothing_says_what_makes_it(stage: Stage) -> None:
 
 # --- invoke -------------------------------------------------------------------------------
 
+DEPLOYED: dict[str, Any] = {"Configuration": {"FunctionName": NAME}}
+
 
 def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     import base64
 
     with Stubber(stage.client("lambda")) as stub:
+        stub.add_response("get_function", DEPLOYED)
         answer = {"Payload": io.BytesIO(b'{"a": 1}'), "LogResult": base64.b64encode(b"one\ntwo").decode()}
         wanted = {"FunctionName": NAME, "Payload": b'{"x": 1}', "LogType": "Tail"}
         stub.add_response("invoke", answer, wanted)
@@ -182,6 +186,7 @@ def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: p
 @pytest.mark.parametrize("payload", [b'{"errorMessage": "it broke"}', b'"it broke"'])
 def test_a_function_that_fails_is_exit_1_with_its_reason(stage: Stage, payload: bytes) -> None:
     with Stubber(stage.client("lambda")) as stub:
+        stub.add_response("get_function", DEPLOYED)
         stub.add_response(
             "invoke",
             {"FunctionError": "Unhandled", "Payload": io.BytesIO(payload)},
@@ -192,10 +197,8 @@ def test_a_function_that_fails_is_exit_1_with_its_reason(stage: Stage, payload: 
 
 
 def test_there_is_nothing_to_invoke_before_it_is_deployed(stage: Stage) -> None:
-    with Stubber(stage.client("lambda")) as stub:  # moto answers for functions that are not there
-        stub.add_client_error("invoke", "ResourceNotFoundException")
-        with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
-            invoke.remote(stage.aws, stage.settings(), {})
+    with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
+        invoke.remote(stage.aws, stage.settings(), {}, made_up=True)
     with pytest.raises(Problem, match=r"its login is not known: inv lambda\.deploy, or name a database by --target"):
         invoke.here(stage.settings(), stage.aws, "", {})
 
@@ -213,6 +216,72 @@ def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypat
     path.write_text("{")
     with pytest.raises(Misconfigured, match="no event in JSON"):
         invoke.event(str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", False),
+        ("forgot-password", False),
+        ("-", False),
+        ("mine.json", False),
+        ("sign-up", True),
+        ("hostile", True),
+        (str(package.EVENTS / "federated.json"), True),
+        (str(package.EVENTS / "forgot-password.json"), False),
+    ],
+)
+def test_a_sample_that_adds_its_user_is_known_also_by_its_path(given: str, expected: bool) -> None:
+    assert invoke.made_up(given) == expected
+
+
+def send(stage: Stage, event: str, confirm: str = "", *, local: bool = False, target: str = "") -> Any:
+    """Send an event as the task does."""
+    how: dict[str, Any] = {"made_up": invoke.made_up(event), "confirm": confirm}
+    if local:
+        return invoke.here(stage.settings(), stage.aws, target, invoke.event(event), **how).returned
+    return invoke.remote(stage.aws, stage.settings(), invoke.event(event), **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"local": True}, {"local": True, "target": "prod"}], ids=str)
+def test_nobody_made_up_comes_into_production_unconfirmed(
+    deployed: Stage, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, asked = deployed.database.name, list[str]()
+
+    def typed(question: str) -> str:
+        asked.append(question)
+        return "no"
+
+    deployed.cloud.forget()
+    with pytest.raises(Refused, match=f"nothing was done.* add --confirm {name}$") as refused:
+        send(deployed, "sign-up", **how)
+    assert HOST in str(refused.value)
+    with pytest.raises(Refused, match=f"--confirm cruddur is not the name of this database, which is {name}: nothing"):
+        send(deployed, "sign-up", "cruddur", **how)
+    monkeypatch.setattr(console, "interactive", lambda: True)
+    monkeypatch.setattr("ops.db.guard.interactive", lambda: True)
+    monkeypatch.setattr(console, "ask", typed)
+    monkeypatch.setattr("ops.db.guard.ask", typed)
+    with pytest.raises(Refused, match="the name does not match: nothing was done"):
+        send(deployed, "sign-up", **how)
+    assert len(asked) == 1
+    assert "type the database's name" in asked[0].lower()
+    assert deployed.cloud.writes == []
+    assert deployed.database.scalar("select count(*) from users") == 0
+
+
+def test_an_event_of_ones_own_and_a_confirmed_sample_are_stored(
+    deployed: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "build", lambda *_: layer.build_here(tmp_path))
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(event(7)))
+    send(deployed, str(own), local=True)
+    send(deployed, "sign-up", deployed.database.name, local=True)
+    handles = deployed.database.query("select handle from users order by 1")
+    assert [row["handle"] for row in handles] == ["andrewbrown", "handle7"]
+    send(deployed, "", local=True)  # adds nobody, and so asks nobody
 
 
 def test_a_log_that_tells_of_no_failure_is_no_failure() -> None:

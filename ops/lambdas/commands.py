@@ -109,9 +109,10 @@ def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False,
         "local": "run the packaged function on this machine (default: the deployed one, in AWS)",
         "event": "a file, a sample's name or - (default: forgot-password, which writes nothing)",
         "target": "with --local, the database: local, docker or prod (default: the deployed function's)",
+        "confirm": "with a sample that adds its user to production: the database's name (default: ask)",
     }
 )
-def invoke(c: Context, local: bool = False, event: str = "", target: str = "") -> None:
+def invoke(c: Context, local: bool = False, event: str = "", target: str = "", confirm: str = "") -> None:
     """Send the function an event, and print its answer."""
     from ops.console import as_json
     from ops.errors import Misconfigured
@@ -120,11 +121,11 @@ def invoke(c: Context, local: bool = False, event: str = "", target: str = "") -
     found = settings(c)
     if target and not local:
         raise Misconfigured("--target goes with --local: the deployed function has its own database")
-    sent = invoke.event(event)
+    sent, made_up = invoke.event(event), invoke.made_up(event)
     if not local:
-        as_json(invoke.remote(aws(found), found, sent))
+        as_json(invoke.remote(aws(found), found, sent, made_up=made_up, confirm=confirm))
         return
-    answer = invoke.here(found, aws(found), target, sent)
+    answer = invoke.here(found, aws(found), target, sent, made_up=made_up, confirm=confirm)
     as_json(answer.returned)
     invoke.stored(answer)
 

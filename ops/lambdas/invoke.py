@@ -5,45 +5,62 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from config.targets import parse, reached
+from config.targets import Target, parse, reached
+from ops import console
 from ops.aws import Aws
 from ops.console import hide, say
-from ops.db import place
-from ops.errors import Misconfigured, Problem
+from ops.db import guard, place
+from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import function, local, package
 
 if TYPE_CHECKING:
     from ops.lambdas.runtime_api import Answer
 
+OF = f"{function.URL} of the function"
 HARMLESS = "forgot-password"
 """The sample event that shows that the function runs, and writes nothing."""
 
 
 def event(given: str) -> Any:
     """Return the event of a file: a path, the name of a sample, or - for standard input."""
-    samples = {path.stem: path for path in sorted(package.EVENTS.glob("*.json"))}
     try:
-        if given == "-":
-            return json.loads(sys.stdin.read())
-        path = samples.get(given or HARMLESS) or Path(given).expanduser()
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(sys.stdin.read() if given == "-" else source(given).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Misconfigured(f"--event {given}: no such file, and no sample: {', '.join(samples)}") from None
+        raise Misconfigured(f"--event {given}: no such file, and no sample: {', '.join(samples())}") from None
     except (ValueError, OSError, RuntimeError) as error:
         raise Misconfigured(f"--event {given}: no event in JSON can be read there ({error})") from None
 
 
-def remote(aws: Aws, settings: Settings, event: Any) -> Any:
-    """Return the deployed function's answer; its last log lines go to stderr."""
+def samples() -> dict[str, Path]:
+    """Return the sample events by their names."""
+    return {path.stem: path for path in sorted(package.EVENTS.glob("*.json"))}
+
+
+def source(given: str) -> Path:
+    """Return the file that --event means."""
+    return samples().get(given or HARMLESS) or Path(given).expanduser()
+
+
+def made_up(given: str) -> bool:
+    """Whether --event means a sample that adds its user, who is nobody."""
+    return given != "-" and source(given).resolve() in {p.resolve() for n, p in samples().items() if n != HARMLESS}
+
+
+def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, confirm: str = "") -> Any:
+    """Return the deployed function's answer; its last log lines go to stderr.
+
+    An event that is `made_up` is sent when the database's name is confirmed.
+    """
     client, name = aws.client("lambda"), settings.lambdas.function
-    try:
-        answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
-    except client.exceptions.ResourceNotFoundException as error:
-        raise Problem(f"there is no function {name} in {aws.region}: inv lambda.deploy makes it") from error
+    deployed = function.required(aws, settings.lambdas)
+    if made_up:
+        confirmed(login(deployed), confirm)
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():
         say(line)
     said = json.loads(answer["Payload"].read() or b"null")
@@ -53,7 +70,7 @@ def remote(aws: Aws, settings: Settings, event: Any) -> Any:
     return said
 
 
-def here(settings: Settings, aws: Aws, target: str, event: Any) -> Answer:
+def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool = False, confirm: str = "") -> Answer:
     """Return the packaged function's answer, run on this machine.
 
     Its database is that of the deployed function's environment, reached as we
@@ -61,21 +78,55 @@ def here(settings: Settings, aws: Aws, target: str, event: Any) -> Answer:
     """
     lam = settings.lambdas
     if target:
-        environment = {function.URL: place.resolved(settings, target).url(show_password=True)}
+        environment = {function.URL: named(settings, target, confirm, made_up=made_up).url(show_password=True)}
     else:
-        environment = function.environment(function.find(aws, lam))
-        if not environment.get(function.URL):
+        found = function.find(aws, lam)
+        environment = function.environment(found)
+        if found is None or not environment.get(function.URL):
             raise Problem(
                 f"{lam.function} is not deployed, so its login is not known: inv lambda.deploy, or name a database by --target"
             )
-        login = reached(settings, parse(environment[function.URL], f"{function.URL} of the function", "prod"))
-        hide(login.password)
-        environment[function.URL] = login.url(show_password=True)
+        at = login(found["Configuration"])
+        if made_up:
+            confirmed(at, confirm)
+        at = reached(settings, at)
+        hide(at.password)
+        environment[function.URL] = at.url(show_password=True)
     answer = local.invoke(settings, lam.python, lam.architecture, event, environment)
     for line in answer.logs:
         say(line)
     say(f"answered in {answer.seconds:.2f} s; Cognito waits 5 s")
     return answer
+
+
+def named(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Target:
+    """Return the database that --target names, confirmed where that is production and the event is `made_up`."""
+    if not made_up:
+        return place.resolved(settings, target)
+    with place.opened(settings, target, "lambda.invoke", writes=True) as at:
+        guard.confirm(at, "add the sample's user", confirm)
+        return at.target
+
+
+def login(deployed: Mapping[str, Any]) -> Target:
+    """Return the database of the deployed function."""
+    return parse(function.environment({"Configuration": deployed}).get(function.URL, ""), OF, "prod")
+
+
+def confirmed(at: Target, given: str) -> None:
+    """Ask for the name of the function's database; no terminal and no option means no."""
+    what = f"add the sample's user, who is made up, to {at.address}"
+    if given and given != at.dbname:
+        raise Refused(f"--confirm {given} is not the name of this database, which is {at.dbname}: nothing was done")
+    if given:
+        return
+    if not console.interactive():
+        raise Refused(
+            f"{what}: nothing was done; --event takes a file with an event of your own, --target another database with "
+            f"--local, and if a person has decided to, add --confirm {at.dbname}"
+        )
+    if console.ask(f"{what}. Type the database's name to go on:") != at.dbname:
+        raise Refused("the name does not match: nothing was done")
 
 
 def stored(answer: Answer) -> None:

@@ -39,6 +39,13 @@ class Context:
         return int((self.end - time.monotonic()) * 1000)
 
 
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> float:
+    """More seconds to answer in than Lambda needs, so that a busy machine does not fail a test of the clock."""
+    monkeypatch.setattr(handler, "MARGIN", 3.0)
+    return 3.0
+
+
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Return the only line of the log."""
     [line] = capsys.readouterr().out.splitlines()
@@ -144,16 +151,16 @@ FAILURES = {
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failure_is_one_line_without_anybodys_data(
-    function: Users, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    function: Users, slack: float, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = function.database.server
     url, reason = FAILURES[case]
     url = url.format(role=function.role, at=f"{server.params['host']}:{server.port}", db=function.database.name)
     monkeypatch.setenv("CONNECTION_URL", url)
     sent = event(1, name="Mia Private", email="mia@example.com")
-    begun = time.monotonic()
-    assert handler.handler(sent, Context(1.5)) is sent
-    assert time.monotonic() - begun < 1.5
+    context = Context(1 + slack)
+    assert handler.handler(sent, context) is sent
+    assert context.get_remaining_time_in_millis() > 0
     line = told(capsys)
     assert line["outcome"] == "failed"
     if reason:
@@ -200,17 +207,18 @@ def test_one_connection_serves_all_events_and_is_opened_anew_when_it_has_died(
     assert len(function.rows()) == 3
 
 
-def test_a_server_that_hangs_does_not_outlast_cognito(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_hangs_does_not_outlast_cognito(
+    function: Users, slack: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     handler.handler(event(1), Context(5))
     pid = backend(function)
     mine = handler.database
     capsys.readouterr()
     os.kill(pid, signal.SIGSTOP)
     try:
-        begun = time.monotonic()
-        sent = event(2)
-        assert handler.handler(sent, Context(2)) is sent
-        assert time.monotonic() - begun < 2
+        context, sent = Context(1.5 + slack), event(2)
+        assert handler.handler(sent, context) is sent
+        assert 0 < context.get_remaining_time_in_millis() < slack * 1000
         line = told(capsys)
         assert (line["outcome"], line["error"]) == ("failed", "TimeoutError")
         assert handler.handler(event(3), Context(5))["triggerSource"] == handler.SIGN_UP
@@ -228,24 +236,32 @@ def test_a_server_that_hangs_does_not_outlast_cognito(function: Users, capsys: p
 def test_a_server_that_comes_back_in_time_is_waited_for(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
     name = function.database.name
     function.database.do(f"alter database {name} allow_connections false", "postgres")
-    timer = threading.Timer(0.8, function.database.do, [f"alter database {name} allow_connections true", "postgres"])
-    timer.start()
+
+    def come_back() -> None:
+        patience = time.monotonic() + 10
+        while handler.database.attempts < 3 and time.monotonic() < patience:
+            time.sleep(0.01)
+        function.database.do(f"alter database {name} allow_connections true", "postgres")
+
+    server = threading.Thread(target=come_back)
+    server.start()
     handler.handler(event(1), Context(5))
-    timer.join()
+    server.join()
     line = told(capsys)
     assert line["outcome"] == "inserted"
-    assert line["attempts"] > 2
+    assert line["attempts"] >= 3
 
 
-@pytest.mark.parametrize("seconds", [5, 2, 1])
+@pytest.mark.parametrize("seconds", [2, 1, 0.5])
 def test_a_locked_table_is_given_up_within_lambdas_time(
-    function: Users, seconds: float, capsys: pytest.CaptureFixture[str]
+    function: Users, slack: float, seconds: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with function.database.connect() as other, other.transaction():
         other.execute("lock table public.users in access exclusive mode")
-        context, sent = Context(seconds), event(1)
+        context, sent = Context(seconds + slack), event(1)
         assert handler.handler(sent, context) is sent
-        assert 0 < context.get_remaining_time_in_millis() < 700 + (500 if seconds == 5 else 0)
+        left = context.get_remaining_time_in_millis() / 1000
+        assert 0 < left < slack + 0.2  # and not given up early either
     assert told(capsys)["outcome"] == "failed"
 
 
@@ -273,11 +289,25 @@ def test_only_the_first_event_pays_for_the_start(
     function: Users, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CONNECTION_URL", "postgresql://u@127.0.0.1:1/x")
-    monkeypatch.setattr(handler, "starting", time.monotonic() - 3)
-    handler.handler(event(1), Context(5))
-    assert told(capsys)["ms"] < 1400
-    handler.handler(event(1), Context(3))
-    assert told(capsys)["ms"] > 1500
+    monkeypatch.setattr(handler, "starting", time.monotonic() - 2)
+    spent: list[float] = []
+    given: list[float] = []
+
+    def seen(context: Any, since: float) -> float:
+        spent.append(since)
+        given.append(real(context, since))
+        return given[-1]
+
+    real = handler.allowed
+    monkeypatch.setattr(handler, "allowed", seen)
+    for _ in range(2):
+        handler.handler(event(1), Context(5))
+        # what is given is used up: the last attempt is as near to the end as the longest pause
+        assert given[-1] - handler.LONGEST < told(capsys)["ms"] / 1000
+    assert 2 + handler.COLD <= spent[0] < handler.COGNITO
+    assert spent[1] == float("inf")
+    assert given[0] == pytest.approx(handler.COGNITO - spent[0] - handler.MARGIN)
+    assert given[1] > given[0] + 1
 
 
 @pytest.mark.parametrize(

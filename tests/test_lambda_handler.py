@@ -186,6 +186,16 @@ def test_a_refusal_by_the_table_is_told_without_the_value(function: Users, capsy
     assert (line["sqlstate"], line.get("reason")) == ("P0001", None)
 
 
+def test_a_handle_that_cannot_be_made_anybodys_own_is_told(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
+    function.database.do("alter table public.users alter handle type varchar(1)")
+    for number in (1, 2, 3):  # the second one's is the first character of a suffix, which the third one's is too
+        capsys.readouterr()
+        handler.handler(event(number, preferred_username="same"), Context(5))
+    line = told(capsys)
+    assert (line["outcome"], line["error"], line["sqlstate"]) == ("failed", "UniqueViolation", "23505")
+    assert line["reason"] == "no handle was found that is free"
+
+
 def backend(function: Users) -> int:
     assert handler.database.connection is not None
     return handler.database.connection.info.backend_pid

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .people import Outcome, Person, Unusable, store
+from .people import NO_HANDLE, Outcome, Person, Unusable, store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -183,11 +183,11 @@ def parameters(url: str) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
-# What libpq says of a failed connection, and what a server does, has a part that names no secret
+# What libpq says of a failed connection, and what a server does, has a part that names no secret; the last is our own
 REASONS = re.compile(
     r"FATAL:\s+[^\n]+|Connection refused|timeout expired|could not translate host name|"
     r"Name or service not known|root certificate file|does not support SSL|"
-    r"server closed the connection unexpectedly|SSL error[: a-z]*|invalid connection option|missing \"=\""
+    r"server closed the connection unexpectedly|SSL error[: a-z]*|invalid connection option|missing \"=\"|" + NO_HANDLE
 )
 
 

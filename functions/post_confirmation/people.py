@@ -20,6 +20,7 @@ TEXTS = ("display_name", "handle", "email")
 """The columns whose values may be changed to make them fit; the sub is stored as it is, or not at all."""
 SHORT = 255
 """Characters to which a text is cut that an index refuses: none of Postgres holds more than 2,704 bytes."""
+NO_HANDLE = "no handle was found that is free"
 TRIES = 12
 """Refusals after which a person is given up; each of them is answered by another change."""
 
@@ -177,7 +178,7 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
             fit, refusal = other, error
             continue
         if inserted is None:
-            fit, refusal = fit.next("handle"), UniqueViolation("no handle was found that is free")
+            fit, refusal = fit.next("handle"), UniqueViolation(NO_HANDLE)
             continue
         names = TEXTS if inserted else ()
         return Outcome(inserted, tuple(n for n in names if getattr(fit.values, n) != getattr(person, n)))

@@ -127,6 +127,8 @@ def test_a_python_that_uv_has_installed_is_found(tmp_path: Path, monkeypatch: py
     assert found is not None
     assert Path(found).is_relative_to(home)
     assert interpreters.version(found) == RUNNING
+    monkeypatch.setattr(uv, "LOOK", 0.0001)
+    assert uv.python(RUNNING) is None  # what does not answer is none
 
 
 def test_a_compiled_version_serves_every_machine_and_an_uncompiled_one_is_replaced_once(

@@ -223,6 +223,9 @@ def test_a_layer_with_a_wrong_library_is_not_built(tmp_path: Path, monkeypatch: 
 def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="Lambda takes 50 and 250"):
         archive.write({"big": b"\0" * (archive.UPLOAD + 1)}, tmp_path / "big.zip")
+    half = b"\0" * (archive.UPLOAD // 2)
+    with pytest.raises(Problem, match="Lambda takes 50 and 250"):
+        archive.write({"half": half}, tmp_path / "big.zip", {"compiled": half})
     assert list(tmp_path.iterdir()) == []
 
 

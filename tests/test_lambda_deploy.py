@@ -238,6 +238,25 @@ def test_rights_beyond_its_own_are_taken_away(stage: Stage) -> None:
     assert sorted(row["privilege_type"] for row in rows) == login.GRANTED
 
 
+def test_a_table_that_numbers_its_rows_gives_the_login_its_sequences_and_no_other(stage: Stage) -> None:
+    """In the user's own schema, with `serial`: without USAGE on the sequence no INSERT would work."""
+    stage.database.do(
+        'create schema "Numbers"; create sequence "Numbers"."It\'s {} 100%"; create sequence alone; '
+        "alter table users add id serial, add uid bigserial, add one int generated always as identity, "
+        "add no int default nextval('\"Numbers\".\"It''s {} 100%\"')"
+    )
+    assert stage.deploy() == PARTS
+    assert stage.deploy() == []
+    params: dict[str, Any] = {**conninfo_to_dict(stage.url()), "host": "127.0.0.1", "sslmode": "disable"}
+    with psycopg.connect(**params, autocommit=True) as conn:
+        conn.execute("insert into users (display_name, handle, cognito_user_id) values ('a', 'a', 'a')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("select nextval('alone')")
+    stage.database.do("revoke all on sequence users_id_seq from lambda_signup")
+    assert stage.deploy() == ["database rights"]
+    assert stage.deploy() == []
+
+
 def test_the_subnets_are_those_of_the_instances_subnet_group(stage: Stage) -> None:
     rds, ec2 = stage.client("rds"), stage.client("ec2")
     two = sorted(subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"])[1:]

@@ -91,3 +91,33 @@ def test_rights_of_other_roles_are_the_schemas_to_give(signed: Database) -> None
         for suffix in signed.names():
             signed.do("drop owned by reader", signed.name + suffix)
         signed.do("drop role reader")
+
+
+NUMBERED = """
+create table public.users (
+  id serial primary key, "No" int default nextval('public."Other%{} Numbers"'), uuid int generated always as identity,
+  display_name text, handle text, email text, cognito_user_id text
+);
+"""
+
+
+def test_a_schema_that_numbers_its_rows_leaves_the_function_able_to_add_some(
+    signed: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An INSERT wants USAGE on the sequences behind its columns, also on those that the database before had not."""
+    text = 'create sequence "Other%{} Numbers"; create sequence alone;' + NUMBERED
+    numbered = signed.sql(text, "numbered.sql")
+    for schema in (
+        numbered,
+        signed.sql(text.replace("Other", "Third"), "other.sql"),
+        signed.settings().schema,
+        numbered,
+    ):
+        setup(signed, schema=str(schema), seed="")
+        with signed.connect() as conn:
+            conn.execute("set role lambda_signup")
+            conn.execute("insert into users (display_name, handle, cognito_user_id) values ('a', 'a', 'a')")
+    may = """select relname from pg_class where case when relkind = 'S'
+             then has_sequence_privilege('lambda_signup', oid, 'usage') end"""
+    assert {row["relname"] for row in signed.query(may)} == {"users_id_seq", "Other%{} Numbers"}
+    assert "note: " not in capsys.readouterr().err

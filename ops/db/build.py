@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from ops.console import say
-from ops.db import guard, identity, load, lock, making, place, seed, status, swap
+from ops.db import guard, identity, load, lock, place, rights, seed, status, swap
 from ops.db.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 
@@ -101,9 +101,9 @@ def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) ->
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
     guard.stamp(at)
-    rights = making.rights(at)  # a schema that makes its tables anew takes them away
+    before = rights.of(at)  # a schema that makes its tables anew takes them away
     with at.connect() as conn:
         load.run(at, conn, plan, after=after)
-    making.give(at, rights)
+    rights.give(at, before)
     at.look_again()
     guard.stamp(at)  # the file may have set another comment

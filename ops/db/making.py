@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ops import postgres
-from ops.console import say
-from ops.db.identity import SIGNUP
 from ops.db.place import Place
 from ops.errors import Problem
 
@@ -25,23 +23,6 @@ select pg_get_userbyid(nullif(grantee, 0)) as grantee,
        privilege_type as privilege, is_grantable as grantable
 from pg_database, aclexplode(datacl) where oid = %s
 """
-
-# Roles belong to the server and are the same in each database; what they may do in one of them is noted here
-HAS_RIGHTS = """
-select from pg_shdepend where dbid = %s and deptype = 'a'
-  and refobjid = (select oid from pg_roles where rolname = %s)
-"""
-RIGHTS = """
-select 'schema' as kind, quote_ident(nspname) as name, privilege_type as privilege
-from pg_namespace, aclexplode(nspacl) a join pg_roles r on r.oid = a.grantee where rolname = %(role)s
-union all
-select case relkind when 'S' then 'sequence' else 'table' end, format('%%I.%%I', nspname, relname), privilege_type
-from pg_class c join pg_namespace n on n.oid = relnamespace, aclexplode(relacl) a join pg_roles r on r.oid = a.grantee
-where rolname = %(role)s
-"""
-THERE = (
-    "select case when %s = 'schema' then to_regnamespace(%s) is not null else to_regclass(%s) is not null end as there"
-)
 
 
 def database(place: Place, name: str, like: dict[str, Any] | None = None) -> None:
@@ -122,32 +103,3 @@ def carry(place: Place, like: dict[str, Any], name: str) -> None:
         todo.append(sql.SQL("comment on database {} is {}").format(to, sql.Literal(like["comment"])))
     if todo:
         place.conn.execute(sql.SQL("; ").join(todo))
-
-
-def rights(place: Place, suffix: str = "") -> list[dict[str, Any]]:
-    """Return the rights that the function of lambda.* has in the tables of a database; none if that is not there.
-
-    Other rights in the tables are the schema's to give; these come from
-    lambda.deploy, and without them no sign-up would be stored from here on.
-    """
-    found = place.database(suffix)
-    if not found or place.conn.execute(HAS_RIGHTS, [found["oid"], SIGNUP]).fetchone() is None:
-        return []
-    with place.connect(suffix) as conn:
-        return conn.execute(RIGHTS, {"role": SIGNUP}).fetchall()
-
-
-def give(place: Place, rights: list[dict[str, Any]], suffix: str = "") -> None:
-    """Give the function of lambda.* the rights in a database that it had in another one."""
-    from psycopg import sql
-
-    if not rights:
-        return
-    with place.connect(suffix) as conn:
-        for row in rights:
-            kind, name = row["kind"], row["name"]
-            if postgres.row(conn, THERE, kind, name, name)["there"]:
-                statement = f"grant {row['privilege']} on {kind} {name} to {{}}"
-                conn.execute(sql.SQL(statement).format(sql.Identifier(SIGNUP)))
-            else:
-                say(f"note: the database has no {name} now, on which {SIGNUP} may {row['privilege']}")

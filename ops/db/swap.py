@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
-from ops.db import load, lock, making, rename, sessions, status
+from ops.db import load, lock, making, rename, rights, sessions, status
 from ops.db.guard import stamp
 from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.db.place import Place
@@ -81,7 +81,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
             making.database(place, place.name + NEXT, like=live)
             tables = fill(place, plans, after)
             source = "" if live else PREV  # what was dropped had them, too
-            making.give(place, making.rights(place, source), NEXT)
+            rights.give(place, rights.of(place, source), NEXT)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:
@@ -146,7 +146,7 @@ def undo(place: Place, *, force: bool) -> bool:
         sweep(place)
         renames = [(place.name + PREV, place.name)]
         if place.database():
-            making.give(place, making.rights(place), PREV)
+            rights.give(place, rights.of(place), PREV)
             renames = [(place.name, place.name + OLD), *renames, (place.name + OLD, place.name + PREV)]
         rename.run(place, renames, force=force)
         swapped = place.database() is not None

@@ -53,9 +53,8 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
             vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
             version = publish.ensure(aws, lam, libraries, plan)
             logs.ensure(aws, settings, plan)
-            url = login.ensure(
-                at, lam.function, exists, host, port, function.environment(found).get(function.URL, ""), plan
-            )
+            now = function.environment(found).get(function.URL, "")
+            url = login.ensure(at, login.Client(lam.function, host, port, now, exists), plan)
             hide(url)
             want = function.wanted(lam, package.HANDLER, arn, version, vpc)
             function.ensure(aws, settings, found, code, want, url, plan, clock)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target, parse
@@ -17,6 +18,7 @@ from ops import postgres
 from ops.console import hide
 from ops.db.identity import SIGNUP
 from ops.db.place import Place
+from ops.db.rights import FILLED, SEQUENCES, TABLE
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas.plan import Plan
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-TABLE = "public.users"
 GRANTED = ["INSERT", "SELECT"]
 OWNED = "inv: function "
 """Begins the comment on the role, which ends with the function whose login it is."""
@@ -34,19 +35,33 @@ select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
        coalesce(shobj_description(r.oid, 'pg_authid'), '') as comment,
        coalesce(has_database_privilege(r.oid, current_database(), 'connect'), false) as connects,
        coalesce(has_schema_privilege(r.oid, 'public', 'usage'), false) as enters,
-       array(select name from unnest(array['display_name', 'email', 'handle', 'cognito_user_id']) name
+       array(select name from unnest(array{list(FILLED)}) name
               where not exists (select from pg_attribute where attrelid = to_regclass('{TABLE}') and attname = name
                                    and not attisdropped)) as missing,
        array(select privilege_type from pg_class c, aclexplode(c.relacl) a
-              where c.oid = to_regclass('{TABLE}') and a.grantee = r.oid order by 1) as granted
+              where c.oid = to_regclass('{TABLE}') and a.grantee = r.oid order by 1) as granted,
+       array(select name from ({SEQUENCES}) s order by 1) as sequences,
+       array(select name from ({SEQUENCES}) s
+              where not coalesce(has_sequence_privilege(r.oid, s.oid, 'usage, update'), false) order by 1) as closed
   from (select) one left join pg_roles r on r.rolname = '{SIGNUP}'
 """
 
 
-def ensure(at: Place, function: str, exists: Callable[[str], bool], host: str, port: int, have: str, plan: Plan) -> str:
-    """Return the CONNECTION_URL of a function; `have` is the one that it has now, empty where it has none.
+@dataclass(frozen=True)
+class Client:
+    """The function whose login it is, and the instance that it runs beside."""
 
-    `exists` tells whether there is a function of a name: the login of one is not another's to change.
+    name: str
+    host: str
+    port: int
+    url: str = field(repr=False)
+    """The CONNECTION_URL that it has now; empty where it has none."""
+    exists: Callable[[str], bool]
+    """Whether there is a function of a name: the login of one is not another's to change."""
+
+
+def ensure(at: Place, client: Client, plan: Plan) -> str:
+    """Return the CONNECTION_URL of a function.
 
     Raises `Problem` where the table is not usable, or this user may not make roles.
     """
@@ -56,7 +71,7 @@ def ensure(at: Place, function: str, exists: Callable[[str], bool], host: str, p
         known = facts(at, conn)
         try:
             with conn.transaction():
-                url = password(at, conn, known, function, exists, host, port, have, plan)
+                url = password(at, conn, known, client, plan)
                 grants(at, conn, known, plan)
         except psycopg.errors.InsufficientPrivilege as error:
             user = at.target.params.get("user", "this user")
@@ -88,31 +103,21 @@ def facts(at: Place, conn: Connection[DictRow]) -> dict[str, Any]:
     return known
 
 
-def password(
-    at: Place,
-    conn: Connection[DictRow],
-    known: dict[str, Any],
-    function: str,
-    exists: Callable[[str], bool],
-    host: str,
-    port: int,
-    have: str,
-    plan: Plan,
-) -> str:
+def password(at: Place, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> str:
     """Return a URL that lets the role in, with a new password where the present one does not."""
     from psycopg import sql
 
-    old = usable(at, host, port, have)
+    old = usable(at, client)
     if known["there"] and known["modest"] and old and lets_in(at, old):
         plan.same("database login", SIGNUP)
-        return have if includes(have, old) else old.url(show_password=True)
-    mark, other = OWNED + function, known["comment"].removeprefix(OWNED)
-    if known["comment"].startswith(OWNED) and other != function and exists(other):
+        return client.url if includes(client.url, old) else old.url(show_password=True)
+    other = known["comment"].removeprefix(OWNED)
+    if known["comment"].startswith(OWNED) and other != client.name and client.exists(other):
         raise Refused(
             f"{SIGNUP} is the login of the function {other}, which a new password would lock out: one function writes "
             f"to a server; set lambda.function to that one, or delete it first"
         )
-    new = url(at, host, port, secrets.token_urlsafe(32))
+    new = url(at, client, secrets.token_urlsafe(32))
     hide(new.password)
     # what is sent is what Postgres would store: the password itself reaches neither the server nor its log
     verifier = conn.pgconn.encrypt_password(new.password.encode(), SIGNUP.encode(), b"scram-sha-256").decode()
@@ -121,7 +126,7 @@ def password(
         sql.Identifier(SIGNUP),
         sql.SQL("" if known["modest"] else "nocreatedb nocreaterole"),
         sql.Literal(verifier),
-        sql.Literal(mark),
+        sql.Literal(OWNED + client.name),
     )
     act = plan.update if known["there"] else plan.create
     why = "a new password" if known["there"] else f"may {' and '.join(GRANTED)} on {TABLE}"
@@ -141,7 +146,11 @@ def grants(at: Place, conn: Connection[DictRow], known: dict[str, Any], plan: Pl
     if known["granted"] != GRANTED:
         statements.append(sql.SQL(f"revoke all on {TABLE} from {{}}").format(role))
         statements.append(sql.SQL(f"grant {', '.join(GRANTED)} on {TABLE} to {{}}").format(role))
+    numbers = sql.SQL("grant usage on sequence {} to {}")
+    statements += [numbers.format(sql.SQL(name), role) for name in known["closed"]]
     what = f"{' and '.join(GRANTED)} on {TABLE}"
+    if known["sequences"]:
+        what += f", USAGE on {' and '.join(known['sequences'])}"
     if not statements:
         plan.same("database rights", what)
         return
@@ -149,24 +158,24 @@ def grants(at: Place, conn: Connection[DictRow], known: dict[str, Any], plan: Pl
     act("database rights", what, lambda: conn.execute(sql.SQL("; ").join(statements)), None)
 
 
-def url(at: Place, host: str, port: int, word: str) -> Target:
+def url(at: Place, client: Client, word: str) -> Target:
     """Return the function's target: the instance's own name, which inside the VPC leads to its private address.
 
     TLS is always checked in full there, whatever a tunnel makes necessary here:
     the function brings the certificates.
     """
-    params = {"user": SIGNUP, "password": word, "host": host, "port": str(port), "dbname": at.name}
+    params = {"user": SIGNUP, "password": word, "host": client.host, "port": str(client.port), "dbname": at.name}
     return Target("prod", "CONNECTION_URL", {**params, "sslmode": "verify-full"})
 
 
-def usable(at: Place, host: str, port: int, have: str) -> Target | None:
+def usable(at: Place, client: Client) -> Target | None:
     """Return the login that we would write, with the password of the present one; None where that is no login of the role."""
     try:
-        found = parse(have, "CONNECTION_URL", "prod")
+        found = parse(client.url, "CONNECTION_URL", "prod")
     except Misconfigured:  # none, or somebody's own text
         return None
     hide(found.password)
-    return url(at, host, port, found.password) if found.params.get("user") == SIGNUP else None
+    return url(at, client, found.password) if found.params.get("user") == SIGNUP else None
 
 
 def includes(have: str, login: Target) -> bool:

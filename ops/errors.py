@@ -62,6 +62,10 @@ class LoginFailed(Problem):
     """The server answers but does not let this user in."""
 
 
+class WrongLogin(LoginFailed):
+    """The server has no such user who may log in, or not with this password."""
+
+
 class NoDatabase(Problem):
     """The server answers, the database is not there."""
 

@@ -9,7 +9,16 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, NothingAnswers, Problem, Unreachable
+from ops.errors import (
+    LoginFailed,
+    Misconfigured,
+    NoDatabase,
+    NotAllowed,
+    NothingAnswers,
+    Problem,
+    Unreachable,
+    WrongLogin,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -121,9 +130,11 @@ def refusal(target: Target, text: str) -> Problem:
     at, who = target.address, f"{target.name} ({target.source})"
     text = " ".join(text.split())
     if "password authentication failed" in text or "no password supplied" in text:
-        return LoginFailed(f"{at}: wrong user or password: correct {target.login}")
+        return WrongLogin(f"{at}: wrong user or password: correct {target.login}")
     if re.search(r'role ".*" does not exist', text):
-        return LoginFailed(f"{at}: the server has no such user: correct {target.login}")
+        return WrongLogin(f"{at}: the server has no such user: correct {target.login}")
+    if re.search(r'role ".*" is not permitted to log in', text):
+        return WrongLogin(f"{at}: this user may not log in: alter role … login, or correct {target.login}")
     if re.search(r'permission denied for database ".*"', text):
         return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
     if re.search(r'database ".*" does not exist', text):

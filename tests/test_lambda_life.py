@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.stub import ANY, Stubber
@@ -44,6 +47,7 @@ def test_status_shows_no_drift_after_deploy_and_attach(deployed: Stage) -> None:
     shown = facts(deployed, pool_id)
     assert shown["drift"] is None
     assert (shown["trigger"], shown["permission"], shown["runtime ends"]) == (ARN, True, "2029-06-30")
+    assert shown["login"] == "lets in"
     assert (
         shown["database"]
         == f"postgresql://lambda_signup:****@{HOST}:{deployed.database.server.port}/{deployed.database.name}?sslmode=verify-full"
@@ -133,6 +137,65 @@ def test_status_compares_what_deploy_compares(deployed: Stage, capsys: pytest.Ca
     assert facts(deployed)["drift"] is None
     iam.untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
     assert "inv lambda.deploy --adopt takes it over" in "\n".join(facts(deployed)["drift"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("alter role lambda_signup password 'another'", "refuses the password or the role of the function"),
+        ("alter role lambda_signup nologin", "refuses the password or the role of the function"),
+        ("revoke select on users from lambda_signup", "lambda_signup lacks SELECT (cognito_user_id, handle) on public"),
+        (
+            "revoke insert on users from lambda_signup; grant insert (handle, cognito_user_id) on users to lambda_signup",
+            "lambda_signup lacks INSERT (display_name, email) on public.users",
+        ),
+        (
+            "alter table users add number serial",
+            "lambda_signup lacks USAGE on public.users_number_seq",
+        ),
+        ("revoke all on schema public from public, lambda_signup", "lambda_signup lacks USAGE on schema public"),
+        ("do $$ begin execute format('revoke all on database %I from public, lambda_signup', current_database()); end $$",
+         "lambda_signup may not connect to the database t"),
+    ],
+)  # fmt: skip
+def test_status_tries_the_login_and_deploy_puts_right_what_it_lacks(deployed: Stage, fault: str, said: str) -> None:
+    deployed.database.do(fault)
+    told = facts(deployed)["drift"]
+    assert any(said in line and line.endswith(": inv lambda.deploy puts it right") for line in told), told
+    assert not any(urlsplit(deployed.url()).password in line for line in told)
+    deployed.deploy()
+    shown = facts(deployed)
+    assert (shown["drift"], shown["login"]) == (None, "lets in")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("alter table users rename to people", "has no table public.users: inv db.setup -t prod"),
+        ("alter table users drop email", "public.users has no column email: add it to sql/schema.sql, then inv db.setup"),
+        ("", "the database is not there yet: inv db.setup -t prod"),
+    ],
+)  # fmt: skip
+def test_status_sees_that_the_function_has_nowhere_to_write(deployed: Stage, fault: str, said: str) -> None:
+    database = deployed.database
+    database.do(fault or f'drop database "{database.name}" with (force)', None if fault else "postgres")
+    [line] = facts(deployed)["drift"]
+    assert said in line
+
+
+def test_a_login_that_cannot_be_tried_from_here_is_no_drift_and_soon_given_up(deployed: Stage) -> None:
+    """As before a closed door, which answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        client = deployed.client("lambda")
+        url = deployed.url().replace(f":{deployed.database.server.port}/", f":{port}/")
+        url += "&connect_timeout=600"
+        client.update_function_configuration(FunctionName=NAME, Environment={"Variables": {"CONNECTION_URL": url}})
+        begun = time.monotonic()
+        shown = facts(deployed)
+        assert time.monotonic() - begun < 10
+    assert (shown["drift"], shown["login"][:12]) == (None, "not tested (")
+    assert "did not answer in time: open the door for this address (inv rds.allow-my-ip)" in shown["login"]
 
 
 def test_a_newer_layer_for_another_runtime_is_no_drift(deployed: Stage) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from config.targets import parse
 from ops import postgres
-from ops.errors import LoginFailed, NoDatabase, NothingAnswers, Problem, Unreachable
+from ops.errors import LoginFailed, NoDatabase, NothingAnswers, Problem, Unreachable, WrongLogin
 
 AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -14,9 +14,10 @@ AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: 
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        (AT + 'FATAL:  password authentication failed for user "u"', LoginFailed, "wrong user or password"),
-        (AT + "fe_sendauth: no password supplied", LoginFailed, "wrong user or password"),
-        (AT + 'FATAL:  role "u" does not exist', LoginFailed, "no such user"),
+        (AT + 'FATAL:  password authentication failed for user "u"', WrongLogin, "wrong user or password"),
+        (AT + "fe_sendauth: no password supplied", WrongLogin, "wrong user or password"),
+        (AT + 'FATAL:  role "u" does not exist', WrongLogin, "no such user"),
+        (AT + 'FATAL:  role "u" is not permitted to log in', WrongLogin, "may not log in"),
         (AT + 'FATAL:  database "db" does not exist', NoDatabase, "inv db.setup -t prod"),
         (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "add ?sslmode=require"),
         (AT + "server does not support SSL, but SSL was required", LoginFailed, "remove sslmode"),

@@ -6,11 +6,11 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from config.targets import parse
+from config.targets import Target, parse
 from ops.aws import Aws, errors, explain
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, waiting
+from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, trial, waiting
 from ops.lambdas.plan import Plan
 from ops.rds import instance
 from ops.rds.waiting import Row
@@ -30,6 +30,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
         drift.append(wrong)
     arn = str(have["FunctionArn"])
     row = instance.find(aws, settings.rds.identifier)
+    target = login(have, row, drift)
     shown: dict[str, Any] = {
         "function": arn,
         "ours": function.ours(found),
@@ -43,7 +44,8 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
         "layers": function.layers(have),
         "vpc": (have.get("VpcConfig") or {}).get("VpcId"),
         "code": None,
-        "database": login(have, row, drift),
+        "database": target.url() if target else None,
+        "login": tried(settings, target, row, drift) if target else None,
         "logs": None,
         "trigger": None,
         "permission": None,
@@ -67,11 +69,11 @@ def ends(runtime: str, drift: list[str]) -> str | None:
     return end or None
 
 
-def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> str | None:
-    """Return the database of the function, password masked."""
+def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> Target | None:
+    """Return the database of the function, with its login."""
     text = function.environment({"Configuration": have}).get(function.URL, "")
     try:
-        target = parse(text, function.URL, "prod")
+        target = parse(text, f"{function.URL} of the function", "prod")
     except Misconfigured:
         drift.append(f"{function.URL} is missing or no URL: {REDEPLOY}")
         return None
@@ -81,7 +83,14 @@ def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> str
         drift.append(
             f"the function logs in as {target.params.get('user')}: inv lambda.deploy gives it a login of its own"
         )
-    return target.url()
+    return target
+
+
+def tried(settings: Settings, target: Target, row: Row | None, drift: list[str]) -> str:
+    """Try the login where it leads to the instance: by PROD_DB_HOSTADDR and its like, no other server is reached."""
+    if row is None or target.host != instance.host(row):
+        return "not tested (it does not lead to the instance)"
+    return trial.of(settings, target, drift, REDEPLOY)
 
 
 def code(settings: Settings, have: waiting.Configuration, drift: list[str]) -> str:

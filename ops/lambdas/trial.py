@@ -1,0 +1,67 @@
+"""lambda.status tries the function's login from here: by reading alone, and for seconds only."""
+
+from __future__ import annotations
+
+from config.settings import Settings
+from config.targets import Target, reached
+from ops import postgres
+from ops.console import hide
+from ops.db.rights import FILLED, SEQUENCES, TABLE
+from ops.errors import NoDatabase, NotAllowed, Problem, WrongLogin
+from ops.rds import prod
+
+SECONDS = 2
+"""How long a closed door, and a server that is busy, are waited for."""
+READ = ("cognito_user_id", "handle")
+"""The columns by which the function looks whom it has stored."""
+FOUND = f"""
+with users as (select c.oid from pg_class c join pg_namespace n on n.oid = relnamespace
+                where nspname || '.' || relname = '{TABLE}'),
+     columns as (select users.oid, attname::text as name from users join pg_attribute on attrelid = users.oid
+                  where attnum > 0 and not attisdropped)
+select exists (select from users) as there,
+       array(select name from unnest(array{list(FILLED)}) name where name not in (select name from columns)) as missing,
+       array(select 'USAGE on schema public' from pg_namespace
+              where nspname = 'public' and not has_schema_privilege(oid, 'usage')
+             union all
+             select may || ' (' || string_agg(name, ', ' order by name) || ') on {TABLE}' from columns, (values ('SELECT'), ('INSERT')) m (may)
+              where name = any(case may when 'SELECT' then array{list(READ)} else array{list(FILLED)} end)
+                and not has_column_privilege(oid, name, may) group by may
+             union all
+             select 'USAGE on ' || name from ({SEQUENCES}) s where not has_sequence_privilege(oid, 'usage, update')
+       ) as lacking
+"""
+
+
+def of(settings: Settings, login: Target, drift: list[str], redeploy: str) -> str:
+    """Return what came of it in words; `drift` gets what the function cannot do."""
+    import psycopg
+
+    user = login.params.get("user", "")
+    hide(login.password)
+    try:
+        login = reached(settings, login).on(connect_timeout=str(SECONDS), tcp_user_timeout=str(SECONDS * 1000))
+        prod.certificates(settings, login)
+        with postgres.connect(login, task="lambda.status") as conn:
+            conn.read_only = True
+            with conn.transaction():
+                conn.execute(f"set local statement_timeout = '{SECONDS}s'")
+                found = postgres.row(conn, FOUND)
+    except WrongLogin:
+        drift.append(f"the database refuses the password or the role of the function, {user}: {redeploy}")
+        return "refused"
+    except NotAllowed:
+        drift.append(f"{user} may not connect to the database {login.dbname}: {redeploy}")
+        return "refused"
+    except NoDatabase as error:
+        drift.append(str(error))
+        return "lets in"
+    except (Problem, psycopg.Error) as error:
+        return f"not tested ({' '.join(str(error).split())})"
+    setup = "inv db.setup -t prod"
+    if not found["there"]:
+        drift.append(f"{login.dbname} has no table {TABLE}: {setup}")
+    elif found["missing"]:
+        drift.append(f"{TABLE} has no column {', '.join(found['missing'])}: add it to sql/schema.sql, then {setup}")
+    drift += [f"{user} lacks {right}: {redeploy}" for right in found["lacking"]]
+    return "lets in"

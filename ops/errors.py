@@ -33,7 +33,7 @@ class NotConfigured(Misconfigured):
 
 
 class Refused(Problem):
-    """A dangerous act was not confirmed (exit 2)."""
+    """Nothing was done: a dangerous act was not confirmed, or what it is about is somebody else's (exit 2)."""
 
     code = 2
 

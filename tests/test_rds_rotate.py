@@ -21,7 +21,7 @@ from config import dotenv
 from config.targets import Target
 from ops import postgres
 from ops.aws import Aws
-from ops.errors import InProgress, LoginFailed, Misconfigured, NoDatabase, Problem, Unreachable
+from ops.errors import InProgress, LoginFailed, Misconfigured, NoDatabase, Problem, Refused, Unreachable
 from ops.rds import create, prod, rotate, saved
 from ops.rds.rotate import SETTLED
 from tests.fix_aws import HOST, Call, Configure, Front, Hands, quiet, ready, row
@@ -207,7 +207,7 @@ def test_an_instance_that_is_not_ours_is_refused(
 ) -> None:
     aws, stub = stubbed
     ready(stub, "available")
-    with pytest.raises(Problem, match="--adopt hands it over first"):
+    with pytest.raises(Refused, match="--adopt hands it over first"):
         rotate.run(configure(), aws, hands.clock)
 
 

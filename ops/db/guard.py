@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from config.targets import Target
 from ops import postgres
-from ops.console import ask, interactive, say
+from ops.confirm import confirmed
+from ops.console import say
 from ops.db.identity import PREV, STAMP
-from ops.errors import Problem, Refused
+from ops.errors import Problem
 
 if TYPE_CHECKING:
     from ops.db.place import Place
@@ -21,19 +22,19 @@ def confirm(place: Place, act: str, given: str) -> None:
 
     A name given by --confirm must be right on any target.
     """
-    if given and given != place.name:
-        raise Refused(f"--confirm {given} is not the name of this database, which is {place.name}: nothing was done")
-    if not (place.prod or elsewhere(place.target)) or given:
+    dangerous = place.prod or elsewhere(place.target)
+    if not (given or dangerous):
         return
     where = "production" if place.prod else "another machine"
     why = f": {place.prod}" if place.prod else ""
-    what = f"({place.target.address}{why}){stake(place, act)}"
-    if not interactive():
-        raise Refused(
-            f"{act} on {where} {what}: nothing was done; if a person has decided to, add --confirm {place.name}"
-        )
-    if ask(f"{act} on {where.upper()} {what}. Type the database's name to go on:") != place.name:
-        raise Refused("the name does not match: nothing was done")
+    what = "" if given else f"({place.target.address}{why}){stake(place, act)}"
+    confirmed(
+        place.name,
+        given,
+        this="the name of this database",
+        act=f"{act} on {where} {what}",
+        question=f"{act} on {where.upper()} {what}. Type the database's name to go on:",
+    )
 
 
 def elsewhere(target: Target) -> bool:

@@ -7,9 +7,10 @@ import time
 from config.settings import Settings, target_name
 from config.targets import Target, resolve
 from ops import console, postgres
+from ops.confirm import confirmed
 from ops.console import say
 from ops.db import compose, place, postmaster, server, state, status
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Refused, Unreachable
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
 
 
 def up(settings: Settings, name: str) -> None:
@@ -69,14 +70,14 @@ def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
             f"{target.source} names {target.address}, which is not the embedded server: unset it to wipe that one"
         )
     database = target.dbname if target else settings.database
-    if given == database:
-        return
-    if given:
-        raise Refused(f"--confirm {given} is not the name of this database, which is {database}: nothing was done")
-    if not console.interactive():
-        raise Refused(f"--wipe removes all databases of the {name} server for good: add --confirm {database}")
-    if console.ask(f"Remove all databases of the {name} server for good? Type {database} to go on:") != database:
-        raise Refused("the name does not match: nothing was done")
+    what = f"all databases of the {name} server for good"
+    confirmed(
+        database,
+        given,
+        this="the name of this database",
+        act=f"--wipe removes {what}",
+        question=f"Remove {what}? Type {database} to go on:",
+    )
 
 
 def show(settings: Settings, name: str, *, json: bool) -> None:

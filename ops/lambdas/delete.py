@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from config.settings import Settings
-from ops import console
 from ops.aws import Aws, unless
+from ops.confirm import confirmed
 from ops.console import say
 from ops.db.identity import SIGNUP
 from ops.errors import Refused
@@ -15,25 +15,19 @@ from ops.lambdas.plan import Plan
 from ops.rds.waiting import Clock
 
 
-def confirmed(name: str, given: str) -> None:
-    """Ask for the function's name; no terminal and no option means no."""
-    if given and given != name:
-        raise Refused(f"--confirm {given} is not this function, which is {name}: nothing was done")
-    if given:
-        return
-    if not console.interactive():
-        raise Refused(f"delete {name}: nothing was done; if a person has decided to, add --confirm {name}")
-    if console.ask(f"delete the function {name}. Type its name to go on:") != name:
-        raise Refused("the name does not match: nothing was done")
-
-
 def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
     """Delete the function, its triggers, rule, group and role; say what stays."""
     lam, plan, client = settings.lambdas, Plan(), aws.client("lambda")
     found = function.find(aws, lam)
     if found and not function.ours(found):
         raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
-    confirmed(lam.function, confirm)
+    confirmed(
+        lam.function,
+        confirm,
+        this="this function",
+        act=f"delete {lam.function}",
+        question=f"delete the function {lam.function}. Type its name to go on:",
+    )
     for pool_id in pools(settings, aws, there=found is not None):
         at = pool.opened(settings, aws, pool_id)
         try:

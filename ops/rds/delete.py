@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from config.settings import Settings
-from ops import console
 from ops.aws import Aws, code
+from ops.confirm import confirmed
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
 from ops.rds import group, instance, saved
@@ -13,25 +13,20 @@ from ops.rds.waiting import Clock, Goal, Row, gone
 GOAL = Goal("rds.delete", gone, {})
 
 
-def confirmed(name: str, given: str) -> None:
-    """Ask for the instance's name; no terminal and no option means no."""
-    if given and given.lower() != name:
-        raise Refused(f"--confirm {given} is not this instance, which is {name}: nothing was done")
-    if given:
-        return
-    if not console.interactive():
-        raise Refused(f"delete {name}: nothing was done; if a person has decided to, add --confirm {name}")
-    if console.ask(f"delete the instance {name}. Type its name to go on:").lower() != name:
-        raise Refused("the name does not match: nothing was done")
-
-
 def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
     """Delete the instance and all that belongs to it; return what to tell."""
     rds = settings.rds
     row = instance.find(aws, rds.identifier)
     if row is not None and not instance.mine(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
-    confirmed(rds.identifier, confirm)
+    confirmed(
+        rds.identifier,
+        confirm,
+        this="this instance",
+        act=f"delete {rds.identifier}",
+        question=f"delete the instance {rds.identifier}. Type its name to go on:",
+        caseless=True,
+    )
     host = instance.host(row) if row else settings.vars.saved.get(saved.ENDPOINT, "")
     if row is not None:
         last = ended(settings, aws, row, snapshot=snapshot)

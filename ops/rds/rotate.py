@@ -18,7 +18,7 @@ from ops import postgres
 from ops.aws import Aws, errors, transient
 from ops.console import hide, say
 from ops.env.variables import forget, store
-from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem
+from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import instance, prod, saved, secret
 from ops.rds.saved import NEXT, PASSWORD
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, status, usable
@@ -59,7 +59,7 @@ def run(settings: Settings, aws: Aws, clock: Clock) -> str:
     rds = settings.rds
     row = instance.required(aws, rds)
     if not instance.mine(row, rds):
-        raise Problem(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
+        raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
     if row.get("MasterUserSecret"):
         by_rds(settings, aws, row, clock)
         return f"{rds.identifier} has a new master password, kept in Secrets Manager"

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from ops.errors import Misconfigured, NoDatabase, Problem
+from config.settings import Settings
+from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas import link, sync
-from tests.fix_lambda import Stage
+from tests.fix_aws import LOGIN
+from tests.fix_cli import SUITE, Cli
+from tests.fix_lambda import HOST, NAME, Stage
 
 
 @pytest.fixture
@@ -28,9 +31,8 @@ def sign_up(stage: Stage, pool_id: str, username: str, /, *, confirmed: bool = T
     return next(str(item["Value"]) for item in user["Attributes"] if item["Name"] == "sub")
 
 
-def run(stage: Stage, pool_id: str, **options: bool) -> dict[str, int]:
-    options = {"dry_run": False, "linking": False, **options}
-    return dict(sync.run(stage.settings(), stage.aws, pool_id, "", **options).counts)
+def run(stage: Stage, pool_id: str, *, dry_run: bool = False, linking: bool = False) -> dict[str, int]:
+    return dict(sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=dry_run, linking=linking).counts)
 
 
 def row(stage: Stage, sub: str) -> dict[str, Any]:
@@ -146,7 +148,8 @@ def test_the_wire_is_paged_too(stage: Stage, pool_id: str) -> None:
         sign_up(stage, pool_id, f"u{number}")
     stage.cloud.forget()
     assert run(stage, pool_id) == {"inserted": 61}
-    assert [call.action for call in stage.cloud.calls] == ["DescribeUserPool", "ListUsers", "ListUsers"]
+    asked = [call.action for call in stage.cloud.calls]
+    assert asked == ["DescribeUserPool", f"GET /2015-03-31/functions/{NAME}", "ListUsers", "ListUsers"]
 
 
 # --- linking ------------------------------------------------------------------------------
@@ -262,8 +265,9 @@ def test_a_column_of_any_type_is_compared_and_linked(stage: Stage, pool_id: str,
     assert run(stage, pool_id, dry_run=True, linking=True) == {"linked": 2, "inserted": 1}
     assert run(stage, pool_id, linking=True) == {"linked": 2, "inserted": 1}
     assert [row(stage, sub)["handle"] for sub in subs] == ["bayko", "londo", "vir"]
-    for options in ({"dry_run": True}, {"linking": True}, {}):
-        assert run(stage, pool_id, **options) == {"present": 3}
+    assert (
+        run(stage, pool_id) == run(stage, pool_id, dry_run=True) == run(stage, pool_id, linking=True) == {"present": 3}
+    )
 
 
 @pytest.mark.parametrize("names", [("Bayko", "BAYKO"), ("bayko", "Bayko"), ("BAYKO", "bayko")])
@@ -301,11 +305,129 @@ def test_no_pool_no_table_and_no_database_are_said(stage: Stage, pool_id: str) -
         run(stage, "ca-central-1_None")
     sign_up(stage, pool_id, "ada")
     stage.database.do("alter table users rename to people")
-    with pytest.raises(Problem, match=r"no table public\.users"):
+    with pytest.raises(
+        Problem, match=r'public\.users of .* \(relation "public.users" does not exist\): .*inv db\.setup -t prod'
+    ):
         run(stage, pool_id)
     stage.database.do(f'drop database "{stage.database.name}" with (force)', "postgres")
     with pytest.raises(NoDatabase, match=r"inv db\.setup -t prod"):
         run(stage, pool_id)
+
+
+def test_a_column_that_is_not_there_ends_it_before_the_first_user(stage: Stage, pool_id: str) -> None:
+    for name in ("ada", "bob"):
+        sign_up(stage, pool_id, name)
+    stage.database.do("alter table users drop column display_name")
+    for dry_run in (True, False):
+        stage.cloud.forget()
+        with pytest.raises(
+            Problem, match=r'is not as the function needs it .column "display_name" does not exist.: mend'
+        ):
+            run(stage, pool_id, dry_run=dry_run)
+        assert "ListUsers" not in [call.action for call in stage.cloud.calls]
+
+
+def test_a_column_that_goes_on_the_way_ends_it_too(stage: Stage, pool_id: str) -> None:
+    """As one that a trigger of the table's own names."""
+    for name in ("ada", "bob"):
+        sign_up(stage, pool_id, name)
+    stage.database.do(
+        "create function f() returns trigger language plpgsql as 'begin perform gone from users; return new; end';"
+        "create trigger t before insert on users for each row execute function f()"
+    )
+    with pytest.raises(Problem, match=r'is not as the function needs it .column "gone" does not exist.'):
+        run(stage, pool_id)
+
+
+# --- the pool and the database of one application -----------------------------------------
+
+
+@pytest.fixture
+def attached(stage: Stage, pool_id: str) -> Stage:
+    """The function deployed, and the pool's trigger."""
+    stage.deploy()
+    stage.attach(pool_id)
+    sign_up(stage, pool_id, "ada")
+    return stage
+
+
+def test_what_is_deployed_together_needs_no_name(
+    attached: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run(attached, pool_id) == {"inserted": 1}
+    assert "note: " not in capsys.readouterr().err
+    with pytest.raises(Refused, match="--confirm other is not the name of this database"):
+        sync.run(attached.settings(), attached.aws, pool_id, "", dry_run=False, linking=False, confirm="other")
+
+
+def test_before_a_deployment_it_is_said_that_nothing_tells(
+    stage: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_up(stage, pool_id, "ada")
+    assert run(stage, pool_id) == {"inserted": 1}
+    assert f"note: there is no function {NAME} yet, which would tell whether" in capsys.readouterr().err
+
+
+def refused(stage: Stage, pool_id: str, settings: Settings, dbname: str) -> None:
+    """See that nothing is inserted without the database's name, that a dry run goes, and the name is enough."""
+
+    def go(*, dry_run: bool = False, confirm: str = "") -> dict[str, int]:
+        report = sync.run(settings, stage.aws, pool_id, "", dry_run=dry_run, linking=False, confirm=confirm)
+        return dict(report.counts)
+
+    with pytest.raises(Refused, match=rf"sync-users on production .*add --confirm {dbname}"):
+        go()
+    assert go(dry_run=True) == {"inserted": 1}
+    assert go(confirm=dbname) == {"inserted": 1}
+
+
+def test_another_applications_pool_wants_the_name(
+    attached: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = attached.make_pool()
+    sign_up(attached, other, "mallory")
+    refused(attached, other, attached.settings(), attached.database.name)
+    assert f"note: the pool {other} calls nothing and not {NAME} (inv lambda.attach)" in capsys.readouterr().err
+    assert run(attached, pool_id) == {"inserted": 1}
+
+
+def test_another_applications_database_wants_the_name(
+    attached: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{attached.database.name}__x"
+    attached.database.do(f'create database "{name}"', "postgres")
+    attached.database.do((SUITE / "sql" / "schema.sql").read_text(encoding="utf-8"), name)
+    url = attached.settings().vars.get("PROD_CONNECTION_URL").replace(f"/{attached.database.name}", f"/{name}")
+    refused(attached, pool_id, attached.settings(PROD_CONNECTION_URL=url), name)
+    port = attached.database.server.port
+    assert f"note: {NAME} writes to {HOST}:{port}/{attached.database.name} and not to {HOST}:{port}/{name}" in (
+        capsys.readouterr().err
+    )
+    assert attached.database.scalar("select count(*) from users") == 0
+
+
+def test_a_function_without_a_url_tells_no_database(
+    attached: Stage, pool_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attached.client("lambda").update_function_configuration(FunctionName=NAME, Environment={"Variables": {}})
+    refused(attached, pool_id, attached.settings(), attached.database.name)
+    assert f"note: {NAME} has no CONNECTION_URL that tells its database (inv lambda.deploy)" in capsys.readouterr().err
+
+
+def test_a_local_database_is_told_of_it_and_filled(
+    attached: Stage, pool_id: str, inv: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who names it knows that it is none that the function writes to; production under its name is guarded as such."""
+    inv.ok("db.setup")
+    variables = {name: attached.settings().vars.get(name) for name in (*LOGIN, "AWS_ENDPOINT_URL")}
+    done = inv("lambda.sync-users", "--pool", pool_id, "--target", "local", env=variables)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "inserted: 1")
+    assert f"note: {NAME} writes to {HOST}:" in done.stderr
+    pasted = {**variables, "CONNECTION_URL": attached.database.url}
+    done = inv("lambda.sync-users", "--pool", pool_id, "--target", "local", env=pasted)
+    assert done.returncode == 2
+    assert f"--confirm {attached.database.name}" in done.stderr
 
 
 def test_users_whom_the_table_refuses_end_in_1() -> None:

@@ -83,10 +83,13 @@ def detach(c: Context, pool: str = "", dry_run: bool = False) -> None:
         "pool": POOL,
         "target": "the database: local, docker or prod (default: prod)",
         "link": "give seeded rows with made-up ids to their users, by handle or verified e-mail (default: no)",
+        "confirm": "the database's name, where pool and database may not belong together (default: ask)",
         "dry-run": DRY,
     }
 )
-def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False, dry_run: bool = False) -> None:
+def sync_users(
+    c: Context, pool: str = "", target: str = "", link: bool = False, confirm: str = "", dry_run: bool = False
+) -> None:
     """Insert every confirmed user of the pool who has no row."""
     from ops.console import result, say
     from ops.errors import Problem
@@ -94,7 +97,8 @@ def sync_users(c: Context, pool: str = "", target: str = "", link: bool = False,
     from ops.lambdas import sync
 
     found = settings(c)
-    report = sync.run(found, aws(found), pools.identifier(found, pool), target, dry_run=dry_run, linking=link)
+    named = pools.identifier(found, pool)
+    report = sync.run(found, aws(found), named, target, dry_run=dry_run, linking=link, confirm=confirm)
     if dry_run:
         say("nothing was written; it would be:")
     result("\n".join(report.lines()))

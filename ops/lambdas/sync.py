@@ -6,18 +6,21 @@ comes again. The pool is read page by page, and one page at a time is kept.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
+from config.targets import Target, parse
 from ops import console
 from ops.aws import Aws
 from ops.console import say
-from ops.db import place
-from ops.errors import NoDatabase, Problem
-from ops.lambdas import link, pool
+from ops.db import guard, place
+from ops.db.rights import FILLED, TABLE
+from ops.errors import Misconfigured, NoDatabase, Problem
+from ops.lambdas import function, link, pool
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = ("CONFIRMED", "EXTERNAL_PROVIDER", "RESET_REQUIRED")
 """Those who have confirmed themselves, by a code, at their provider, or before a new password was asked of them."""
+EXPECTED = f"select {', '.join(FILLED)} from {TABLE} limit 0"
 KNOWN = "select cognito_user_id::text from public.users where cognito_user_id = any(%s)"
 REFUSED = "refused by the table"
 PAGE = 60
@@ -56,22 +60,89 @@ class Report:
         return [*shown, *(f"  {count} {why}" for why, count in sorted(self.skipped.items()))]
 
 
-def run(settings: Settings, aws: Aws, pool_id: str, target: str, *, dry_run: bool, linking: bool) -> Report:
+def run(
+    settings: Settings, aws: Aws, pool_id: str, target: str, *, dry_run: bool, linking: bool, confirm: str = ""
+) -> Report:
     """Insert a row for every confirmed user who has none; `linking` gives a seeded row to whom it was meant for."""
     client, report = aws.client("cognito-idp"), Report()
     try:
         about = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException as error:
         raise pool.Missing(pool_id, aws.region) from error
+    deployed = function.find(aws, settings.lambdas)
     with place.opened(settings, target or "prod", "lambda.sync-users", writes=not dry_run) as at:
         if not at.database():
             raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
+        together(settings, about, deployed, at, confirm, dry_run=dry_run)
         links = link.Links(client, pool_id, dry_run=dry_run) if linking else None
-        with at.connect() as conn, console.counting(int(about.get("EstimatedNumberOfUsers") or 0), "users") as show:
+        counting = console.counting(int(about.get("EstimatedNumberOfUsers") or 0), "users")
+        with at.connect() as conn, expected(at.target), counting as show:
+            conn.execute(EXPECTED)
             for page in pages(client, pool_id):
                 sync(conn, page, report, links, dry_run=dry_run)
                 show(sum(report.counts.values()))
     return report
+
+
+def together(
+    settings: Settings,
+    about: Mapping[str, Any],
+    deployed: Mapping[str, Any] | None,
+    at: place.Place,
+    confirm: str,
+    *,
+    dry_run: bool,
+) -> None:
+    """See that pool and database belong together, as the deployed function tells.
+
+    The users of one application in the database of another are an accident: production
+    wants its name where there is a doubt, another database is told of it.
+    """
+    name = settings.lambdas.function
+    if deployed is None:
+        say(
+            f"note: there is no function {name} yet, which would tell whether this pool and this database belong together"
+        )
+        found = []
+    else:
+        found = list(doubts(name, about, deployed["Configuration"], at.target))
+    for doubt in found:
+        say(f"note: {doubt}")
+    if confirm or (found and not dry_run):
+        guard.confirm(at, "sync-users", confirm)
+
+
+def doubts(name: str, about: Mapping[str, Any], configuration: Mapping[str, Any], here: Target) -> Iterator[str]:
+    """Yield why the users of a pool may not be meant for a database."""
+    calls = pool.trigger(dict(about))
+    if calls != configuration["FunctionArn"]:
+        yield f"the pool {about['Id']} calls {calls or 'nothing'} and not {name} (inv lambda.attach)"
+    try:
+        its = parse(function.environment({"Configuration": configuration}).get(function.URL, ""), function.URL, "prod")
+    except Misconfigured:
+        yield f"{name} has no {function.URL} that tells its database (inv lambda.deploy)"
+        return
+    if location(its) != location(here):
+        yield f"{name} writes to {location(its)} and not to {location(here)}"
+
+
+def location(target: Target) -> str:
+    """Return which database a target is, whoever logs in and by whatever way."""
+    return f"{target.host.lower().rstrip('.')}:{target.port}/{target.dbname}"
+
+
+@contextlib.contextmanager
+def expected(target: Target) -> Iterator[None]:
+    """Say at once, and not of each user, that the table is not as the function needs it."""
+    from psycopg import errors
+
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+        raise Problem(
+            f"{TABLE} of {target.address} is not as the function needs it ({error.diag.message_primary}): "
+            f"mend sql/schema.sql, then inv db.setup -t {target.name}"
+        ) from error
 
 
 def pages(client: Any, pool_id: str) -> Iterator[list[dict[str, Any]]]:
@@ -89,13 +160,8 @@ def sync(
     dry_run: bool = False,
 ) -> None:
     """Bring one page of users into the database."""
-    from psycopg import errors
-
     people = list(confirmed(page, report))
-    try:
-        rows = conn.execute(KNOWN, [[person.cognito_user_id for person, _ in people]]).fetchall()
-    except errors.UndefinedTable as error:
-        raise Problem("the database has no table public.users: inv db.setup") from error
+    rows = conn.execute(KNOWN, [[person.cognito_user_id for person, _ in people]]).fetchall()
     known = {row["cognito_user_id"] for row in rows}
     if links:
         links.left(conn, [(person, attributes) for person, attributes in people if person.cognito_user_id in known])
@@ -140,8 +206,13 @@ def insert(conn: Connection[Any], person: Person, *, dry_run: bool) -> str:
         return "inserted"
     try:
         outcome = store(conn, person)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise  # of the connection: the next one would fare no better
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
+    ):
+        raise  # of the connection or the schema: the next one would fare no better
     except psycopg.Error as error:
         what = error.diag.column_name or error.diag.constraint_name
         return f"{REFUSED}: {type(error).__name__}" + (f" ({what})" if what else "")

@@ -21,6 +21,8 @@ LAYER = f"arn:aws:lambda:ca-central-1:123456789012:layer:{NAME}-psycopg:1"
 URL = "postgresql://lambda_signup:Xq7Zw9Kv@h/cruddur"
 UNASSUMED = "The role defined for the function cannot be assumed by Lambda."
 UNPERMITTED = "The provided execution role does not have permissions to call CreateNetworkInterface on EC2"
+UNKEYED = "Lambda was unable to configure access to your environment variables because the KMS key is invalid for CreateGrant."
+THROTTLED = "Your request has been throttled by EC2, please make sure you have enough API rate limit."
 BUSY = f"The operation cannot be performed at this time. An update is in progress for resource: arn:aws:lambda:{NAME}"
 
 
@@ -75,7 +77,7 @@ def test_a_fresh_role_is_waited_for_by_its_message(
     made: Bare, built: archive.Artifact, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Stubber(made.client("lambda")) as stub:
-        for message in (UNASSUMED, UNASSUMED, UNPERMITTED):
+        for message in (UNASSUMED, UNKEYED, UNPERMITTED):
             stub.add_client_error("create_function", "InvalidParameterValueException", message)
         stub.add_response("create_function", configuration(State="Pending"))
         for state in ("Pending", "Pending", "Active"):
@@ -94,6 +96,30 @@ def test_a_role_that_stays_unknown_is_a_failure_in_the_end(made: Bare, built: ar
             stub.add_client_error("create_function", "InvalidParameterValueException", UNASSUMED)
         with pytest.raises(made.client("lambda").exceptions.InvalidParameterValueException):
             ensure(made, None, built)
+    assert waiting.FRESH < sum(made.hands.slept) < waiting.FRESH + 5
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [
+        ("InvalidParameterValueException", THROTTLED, "until EC2 takes more requests"),
+        ("ResourceConflictException", BUSY, "for another change to end"),
+    ],
+)
+def test_what_ends_by_itself_is_exit_3_at_the_limit(
+    made: Bare, built: archive.Artifact, code: str, message: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = configuration(CodeSha256="other")
+    with Stubber(made.client("lambda")) as stub:
+        stub.add_response("get_function_configuration", here)
+        for _ in range(77):
+            stub.add_client_error("update_function_code", code, message)
+            if message == BUSY:
+                stub.add_response("get_function_configuration", here)
+        with pytest.raises(InProgress, match=f"^waited 150 s {said}: run this again to go on waiting$") as late:
+            ensure(made, found(), built)
+    assert late.value.code == 3
+    assert capsys.readouterr().err.count(f"waiting {said}") == 1
     assert waiting.FRESH < sum(made.hands.slept) < waiting.FRESH + 5
 
 

@@ -15,8 +15,14 @@ POLL = 1.0
 """Seconds between two looks at a function that is being made or changed."""
 FRESH = 150.0
 """Seconds for which IAM may not know yet what it has just been told."""
-# What Lambda says of a role that is only too fresh; of others it says other things
-TOO_FRESH = ("cannot be assumed by Lambda", "does not have permissions to call CreateNetworkInterface")
+SPREADING = "until AWS knows the role everywhere"
+# What Lambda refuses for now, under the code of a real fault, and what is waited for then
+NOT_YET = {
+    "cannot be assumed by Lambda": SPREADING,
+    "does not have permissions to call CreateNetworkInterface": SPREADING,
+    "KMS key is invalid for CreateGrant": SPREADING,
+    "throttled by EC2": "until EC2 takes more requests",
+}
 BUSY = ("is in progress", "is currently in the following state: Pending")
 
 Configuration = Mapping[str, Any]
@@ -28,23 +34,38 @@ def busy(error: Exception) -> bool:
     return code(error) == "ResourceConflictException" and any(text in str(error) for text in BUSY)
 
 
+def not_yet(error: Exception) -> str:
+    """Return what is to be waited for where AWS is only not ready yet; else nothing."""
+    if busy(error):
+        return "for another change to end"
+    if code(error) != "InvalidParameterValueException":
+        return ""
+    return next((what for text, what in NOT_YET.items() if text in str(error)), "")
+
+
 def patiently(act: Callable[[], None], clock: Clock) -> None:
-    """Do it again while AWS refuses because it is not ready yet: by its message, since the code stands for real faults too."""
+    """Do it again while AWS refuses because it is not ready yet.
+
+    At the limit a role that is still not known is a fault; what ends by itself is `InProgress`.
+    """
     from botocore.exceptions import ClientError
 
-    begun = clock.monotonic()
-    told = False
+    begun, told = clock.monotonic(), ""
     while True:
         try:
             act()
             return
         except ClientError as error:
-            fresh = code(error) == "InvalidParameterValueException" and any(text in str(error) for text in TOO_FRESH)
-            if not (fresh or busy(error)) or clock.monotonic() - begun > FRESH:
+            what = not_yet(error)
+            if not what:
                 raise
-            if not told:
-                say("waiting until AWS knows the role everywhere" if fresh else "waiting for another change to end")
-                told = True
+            if clock.monotonic() - begun > FRESH:
+                if what == SPREADING:
+                    raise
+                raise InProgress(f"waited {FRESH:.0f} s {what}: run this again to go on waiting") from error
+            if what != told:
+                say(f"waiting {what}")
+                told = what
         clock.sleep(POLL * 2)
 
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import io
 import json
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from botocore.stub import ANY, Stubber
 
 from config.settings import load
+from config.targets import Target
 from ops import console
+from ops.db import binaries
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import archive, attach, delete, invoke, layer, logs, package, publish, role, status
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
+from ops.postgres import environment
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
 from tests.fix_people import event
+from tests.fix_suppliers import Database
+from tests.servers import Server
 
 ARN = f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}"
 
@@ -436,10 +443,59 @@ def test_delete_detaches_first_and_says_what_stays(deployed: Stage, capsys: pyte
         i for i, w in enumerate(writes) if w == "UpdateUserPool"
     )
     assert deployed.described(pool_id) == before
-    assert "what stays: the logs" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    stays = f"what stays: the logs /aws/lambda/{NAME}, the versions of the layer {NAME}-psycopg"
+    assert f"{stays}, the rows in {deployed.database.name}\n" in said
+    assert "the role lambda_signup stays, too." in said
     deployed.cloud.forget()
     end(deployed)
     assert deployed.cloud.writes == []
+    said = capsys.readouterr().err
+    assert f"{stays}\n" in said
+    assert "lambda_signup" not in said
+
+
+def test_delete_of_nothing_says_that_nothing_is_there(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    end(stage)
+    shown = capsys.readouterr()
+    assert {line.split()[0] for line in shown.out.splitlines()} == {"unchanged"}
+    assert all("not there" in line for line in shown.out.splitlines())
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_lines_that_drop_the_login_do_so_for_the_one_who_deployed_it(
+    supplier: Server, database: Database, kept: bool
+) -> None:
+    """No superuser, as on RDS: rights in two databases stand in the way of DROP ROLE, and a right to take them away is wanted."""
+    name, master = database.name, f"{database.name}_master"
+    database.do(f"create role {master} login createrole createdb password 'Xq7Zw9Kv'", "postgres")
+    params = {**supplier.params, "user": master, "password": "Xq7Zw9Kv"}
+    try:
+        with psycopg.connect(**params, dbname="postgres", autocommit=True) as conn:  # type: ignore[arg-type]
+            for suffix in ("", "__prev")[: 1 + kept]:
+                conn.execute(f'create database "{name}{suffix}"'.encode())
+            conn.execute("drop role if exists lambda_signup; create role lambda_signup login password 'x'")
+        for suffix in ("", "__prev")[: 1 + kept]:
+            with psycopg.connect(**params, dbname=name + suffix) as conn:  # type: ignore[arg-type]
+                conn.execute("create schema own; create table own.users (id serial, handle text)")
+                conn.execute("grant select, insert on own.users to lambda_signup")
+                conn.execute("grant usage on sequence own.users_id_seq to lambda_signup")
+                conn.execute(f'grant connect on database "{name}{suffix}" to lambda_signup'.encode())
+        lines = delete.dropping(name)
+        lines = lines if kept else lines[:2] + lines[4:]
+        psql = binaries.psql()
+        assert psql
+        env = environment(Target("local", "", {**params, "dbname": name}), task="test")
+        call = [psql[0], "--no-psqlrc", "-v", "ON_ERROR_STOP=1"]
+        done = subprocess.run(call, input="\n".join(lines), env=env, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert database.scalar("select count(*) from pg_roles where rolname = 'lambda_signup'", "postgres") == 0
+    finally:
+        for suffix in database.names():
+            database.do(f"reassign owned by {master} to current_user; drop owned by {master}", name + suffix)
+        database.do(f"drop role {master}", "postgres")
 
 
 def test_delete_wants_the_name(deployed: Stage) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
+from config.targets import parse
 from ops.aws import Aws, unless
 from ops.confirm import confirmed
 from ops.console import say
-from ops.db.identity import SIGNUP
-from ops.errors import Refused
-from ops.lambdas import attach, function, network, pool, role
+from ops.db.identity import PREV, SIGNUP
+from ops.errors import Misconfigured, Refused
+from ops.lambdas import attach, function, logs, network, pool, publish, role
 from ops.lambdas.plan import Plan
 from ops.rds.waiting import Clock
 
@@ -42,10 +44,42 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
         plan.same("function", "not there")
     network.remove(aws, settings, plan, sleep=clock.sleep)
     role.remove(aws, settings, plan)
-    say(
-        f"what stays: the logs {lam.log_group}, the versions of the layer {lam.layer}, the rows, and the database's role "
-        f"{SIGNUP} (drop owned by {SIGNUP}; drop role {SIGNUP})"
-    )
+    stays(settings, aws, found)
+
+
+def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> None:
+    """Say what is left, and how to be rid of the login; what the database has is known of a function that was there."""
+    lam, left = settings.lambdas, []
+    if logs.find(aws, lam.log_group):
+        left.append(f"the logs {lam.log_group}")
+    if publish.versions(aws, lam):
+        left.append(f"the versions of the layer {lam.layer}")
+    try:
+        database = parse(function.environment(deleted).get(function.URL, ""), function.URL, "prod")
+    except Misconfigured:
+        database = None
+    if database:
+        left.append(f"the rows in {database.dbname}")
+    if left:
+        say(f"what stays: {', '.join(left)}")
+    if database and database.params.get("user") == SIGNUP:
+        say(
+            f"the role {SIGNUP} stays, too. To drop it, inv db.connect -t prod --write and there, line by line, "
+            f"without those of {database.dbname}{PREV} where there is none:"
+        )
+        say("\n".join(dropping(database.dbname)))
+
+
+def dropping(dbname: str) -> list[str]:
+    """Return the lines for psql that drop the login: first what it may in each database, which only a member of it can take away."""
+    owned = f"drop owned by {SIGNUP};"
+    return [
+        f"grant {SIGNUP} to current_user;",
+        owned,
+        f'\\connect "{dbname}{PREV}"',
+        owned,
+        f"drop role {SIGNUP};",
+    ]
 
 
 def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import subprocess
 import time
@@ -24,6 +25,7 @@ from ops.lambdas import archive, attach, delete, invoke, layer, logs, package, p
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
 from ops.postgres import environment
+from tests.fix_aws import LOGIN
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
 from tests.fix_people import event
@@ -107,6 +109,15 @@ def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
     assert "CONNECTION_URL is missing" in told
     assert "THEIR_KEY" not in told
     assert "VpcConfig is {'SubnetIds': [], 'SecurityGroupIds': []}, and is to be {'SubnetIds': ['subnet-" in told
+
+
+def test_status_shows_what_there_is_none_of(deployed: Stage, inv: Cli) -> None:
+    variables = {name: deployed.settings().vars.get(name) for name in (*LOGIN, "AWS_ENDPOINT_URL")}
+    done = inv("lambda.status", env=variables)
+    assert done.returncode == 0, done.stderr
+    shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert (shown["trigger"], shown["drift"][:4], shown["ours"]) == ("none", "none", "yes")
+    assert "no user pool is named (AWS_COGNITO_USER_POOL_ID)" in done.stderr
 
 
 def published(stage: Stage, description: str) -> str:
@@ -470,13 +481,14 @@ def test_the_lines_that_drop_the_login_do_so_for_the_one_who_deployed_it(
 ) -> None:
     """No superuser, as on RDS: rights in two databases stand in the way of DROP ROLE, and a right to take them away is wanted."""
     name, master = database.name, f"{database.name}_master"
+    database.do("drop role if exists lambda_signup", "postgres")
     database.do(f"create role {master} login createrole createdb password 'Xq7Zw9Kv'", "postgres")
     params = {**supplier.params, "user": master, "password": "Xq7Zw9Kv"}
     try:
         with psycopg.connect(**params, dbname="postgres", autocommit=True) as conn:  # type: ignore[arg-type]
             for suffix in ("", "__prev")[: 1 + kept]:
                 conn.execute(f'create database "{name}{suffix}"'.encode())
-            conn.execute("drop role if exists lambda_signup; create role lambda_signup login password 'x'")
+            conn.execute("create role lambda_signup login password 'x'")
         for suffix in ("", "__prev")[: 1 + kept]:
             with psycopg.connect(**params, dbname=name + suffix) as conn:  # type: ignore[arg-type]
                 conn.execute("create schema own; create table own.users (id serial, handle text)")

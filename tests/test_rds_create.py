@@ -449,6 +449,9 @@ def test_status_works_on_an_untagged_instance(cloud: Front, configure: Configure
     assert "instance_class is db.t3.micro, the settings say db.t4g.micro" in facts["differs"]
     assert json.dumps(facts, default=str)
     assert {"about": "ours", "value": "no"} in instance.rows(facts)
+    assert {"about": "restart", "value": "none"} in instance.rows({**facts, "restart": None})
+    assert {"about": "groups", "value": "none"} in instance.rows({**facts, "groups": []})
+    assert {"about": "port", "value": 0} in instance.rows({**facts, "port": 0})
 
 
 def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubber], configure: Configure) -> None:

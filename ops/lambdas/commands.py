@@ -165,9 +165,8 @@ def status(c: Context, pool: str = "", json: bool = False) -> None:
     if json:
         console.as_json(facts)
     else:
-        console.table(
-            ("about", "value"), instance.rows(facts), red=lambda row: row["about"] == "drift" and bool(row["value"])
-        )
+        drifted = bool(facts["drift"])
+        console.table(("about", "value"), instance.rows(facts), red=lambda row: drifted and row["about"] == "drift")
 
 
 @task(help={"confirm": "the function's name, which stands for typing it (default: ask)"})

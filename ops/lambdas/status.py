@@ -7,7 +7,8 @@ from typing import Any
 from config.lambdas import Lambda
 from config.settings import Settings
 from config.targets import Target, parse
-from ops.aws import Aws, errors, explain
+from ops.aws import Aws, speaking
+from ops.console import say
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, trial, waiting
@@ -58,6 +59,8 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
     shown["logs"] = f"kept {group.get('retentionInDays', 'for ever')} days" if group else None
     if pool_id:
         triggered(aws, settings, pool_id, arn, shown, drift)
+    else:
+        say(f"note: no user pool is named ({pool.VARIABLES[0]}), so trigger and permission were not looked at")
     return {**shown, "drift": drift or None}
 
 
@@ -117,12 +120,11 @@ def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row
     if row is None:
         drift.append(f"there is no instance {settings.rds.identifier}: inv rds.create")
     else:
-        failures: tuple[type[Exception], ...] = (Problem, *errors())
         try:
-            vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
-        except failures as error:
-            told = error if isinstance(error, Problem) else explain(error)
-            drift.append(f"its place in the network is not known ({told})")
+            with speaking():
+                vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
+        except Problem as error:
+            drift.append(f"its place in the network is not known ({error})")
     logs.ensure(aws, settings, plan)
     drift += [f"{line}; {REDEPLOY}" for line in plan.lines]
     version = layer(aws, lam, have, drift)

@@ -224,7 +224,7 @@ def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         items = value if isinstance(value, list) else [value]
         if isinstance(value, Mapping):
             items = [f"{name} becomes {new}" for name, new in value.items()]
-        for item in items:
+        for item in items or [None]:
             shown = words[item] if isinstance(item, bool) else item
-            lines.append({"about": about, "value": shown})
+            lines.append({"about": about, "value": "none" if shown in (None, "") else shown})
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from config.settings import Settings
 from config.targets import Target, reached
-from ops.aws import Aws, errors, explain
+from ops.aws import Aws, speaking
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, saved, secret
@@ -16,12 +16,11 @@ BY_RDS = "the RDS secret"
 def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     """Return the target that the instance of the settings is; `why` says what the variables lack."""
     aws = aws or Aws(settings, tell=say)
-    failures: tuple[type[Exception], ...] = (Problem, *errors())
     try:
-        row = instance.find(aws, settings.rds.identifier)
-    except failures as error:
-        told = error if isinstance(error, Problem) else explain(error)
-        raise Misconfigured(f"{why}; RDS was not asked: {told}") from error
+        with speaking():
+            row = instance.find(aws, settings.rds.identifier)
+    except Problem as error:
+        raise Misconfigured(f"{why}; RDS was not asked: {error}") from error
     if row is None:
         raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")
     host = instance.endpoint(row)

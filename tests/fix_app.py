@@ -89,19 +89,20 @@ def filled(database: Database) -> Database:
     return database
 
 
+def leading(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """Fill a database with the sample feed, and let the application's own pool lead to it."""
+    monkeypatch.setenv("CONNECTION_URL", filled(database).url)
+    pool.close()
+    yield database
+    pool.close()
+
+
 @pytest.fixture
 def feed(one: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database with the sample feed, to which the application's own pool leads."""
-    monkeypatch.setenv("CONNECTION_URL", filled(one).url)
-    pool.close()
-    yield one
-    pool.close()
+    yield from leading(one, monkeypatch)
 
 
 @pytest.fixture
 def feeds(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """The same on each supplier's server."""
-    monkeypatch.setenv("CONNECTION_URL", filled(database).url)
-    pool.close()
-    yield database
-    pool.close()
+    yield from leading(database, monkeypatch)

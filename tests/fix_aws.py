@@ -18,10 +18,12 @@ from urllib.parse import parse_qsl
 import boto3
 import pytest
 from botocore.stub import Stubber
+from invoke.exceptions import Exit
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from config.settings import Settings, load
 from ops.aws import Aws
+from ops.cli import translate
 from ops.console import say
 from ops.rds.waiting import Clock
 
@@ -73,7 +75,35 @@ class Front:
 
         moto_api_backend.reset()
         self.calls.clear()
+        self.mend()
+
+    def mend(self) -> None:
+        """Let every call through, as after a cut."""
         self.before = self.after = lambda _: None
+
+    def cut(self, number: int, how: str) -> Callable[[], bool]:
+        """Cut a run at its write of this number; return what tells whether it came so far."""
+        writes: list[str] = []
+
+        def before(call: Call) -> Answer | None:
+            if call.writes:
+                writes.append(call.action)
+            if len(writes) < number:
+                return None
+            if how == "throttled":
+                return error("Throttling")
+            if how == "before" and call.writes:
+                return error("InternalFailure", "500 Internal Server Error")
+            if how == "expired" and (len(writes) > number or not call.writes):
+                return error("ExpiredToken", "403 Forbidden")
+            return None
+
+        def after(call: Call) -> Answer | None:
+            lost = how == "lost" and call.writes and len(writes) == number
+            return error("InternalFailure", "503 Service Unavailable") if lost else None
+
+        self.before, self.after = before, after
+        return lambda: len(writes) >= number
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -94,6 +124,25 @@ class Front:
         aws = Aws(settings, tell=say)
         aws._clients = self.clients
         return aws
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def outcome(act: Callable[[], object]) -> Exit | None:
+    """Return the exit that a run ends with where it fails: a traceback would come out here."""
+    try:
+        act()
+    except Killed:
+        return Exit("killed", code=137)
+    except Exception as failed:
+        exit = translate(failed)
+        if exit is None:
+            raise
+        assert "\n" not in str(exit.message)
+        return exit
+    return None
 
 
 def recorded(environ: dict[str, Any], body: bytes) -> Call:

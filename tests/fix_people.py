@@ -108,15 +108,22 @@ def users(make_users: Make) -> Users:
     return make_users()
 
 
+@contextlib.contextmanager
+def handling(users: Users) -> Iterator[Users]:
+    """Let the handler be as in a new sandbox, with CONNECTION_URL; its connection is closed after."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONNECTION_URL", users.url)
+        patch.setattr(handler, "database", handler.Database())
+        patch.setattr(handler, "starting", float("-inf"))
+        yield users
+        handler.database.jobs.put(None)
+        handler.database.close()
+
+
 @pytest.fixture
-def function(users: Users, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    """The handler as in a new sandbox, with CONNECTION_URL; its connection is closed after."""
-    monkeypatch.setenv("CONNECTION_URL", users.url)
-    monkeypatch.setattr(handler, "database", handler.Database())
-    monkeypatch.setattr(handler, "starting", float("-inf"))
-    yield users
-    handler.database.jobs.put(None)
-    handler.database.close()
+def function(users: Users) -> Iterator[Users]:
+    with handling(users) as found:
+        yield found
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from functions.post_confirmation import handler
 from functions.post_confirmation.people import clean
-from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users
+from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, handling
 
 MEGABYTE = 1_000_000
 SQL = (
@@ -45,14 +45,9 @@ ATTRIBUTES = st.builds(
 
 
 @pytest.fixture(params=[OURS, PLAIN, NARROW, STRICT], ids=["ours", "plain", "narrow", "strict"])
-def table(request: pytest.FixtureRequest, make_users: Make, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    users = make_users(request.param)
-    monkeypatch.setenv("CONNECTION_URL", users.url)
-    monkeypatch.setattr(handler, "database", handler.Database())
-    monkeypatch.setattr(handler, "starting", float("-inf"))
-    yield users
-    handler.database.jobs.put(None)
-    handler.database.close()
+def table(request: pytest.FixtureRequest, make_users: Make) -> Iterator[Users]:
+    with handling(make_users(request.param)) as users:
+        yield users
 
 
 def rows(table: Users) -> int:

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from invoke.exceptions import Exit
 
-from ops.cli import translate
 from ops.lambdas import delete
-from tests.fix_aws import Call, error
+from tests.fix_aws import Call, Killed, error, outcome
 from tests.fix_lambda import NAME, Stage, unsign
 from tests.test_lambda_pool import FULL
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def outcome(act: Callable[[], object]) -> Exit | None:
-    """Return the exit that a run ends with where it fails: a traceback would come out here."""
-    try:
-        act()
-    except Killed:
-        return Exit("killed", code=137)
-    except Exception as failed:
-        exit = translate(failed)
-        if exit is None:
-            raise
-        assert "\n" not in str(exit.message)
-        return exit
-    return None
-
-
-def cut(stage: Stage, number: int, how: str) -> Callable[[], bool]:
-    """Cut the run at its write of this number; return whether it came so far."""
-    writes: list[str] = []
-
-    def before(call: Call) -> Any:
-        if call.writes:
-            writes.append(call.action)
-        if how == "before" and call.writes and len(writes) == number:
-            return error("InternalFailure", "500 Internal Server Error")
-        return None
-
-    def after(call: Call) -> Any:
-        if not (call.writes and len(writes) == number):
-            return None
-        return error("InternalFailure", "503 Service Unavailable") if how == "lost" else None
-
-    stage.cloud.before, stage.cloud.after = before, after
-    return lambda: len(writes) >= number
 
 
 def door(stage: Stage) -> list[str]:
@@ -85,10 +43,6 @@ def whole(stage: Stage) -> None:
     assert stage.lets_in(stage.url())
 
 
-def again(stage: Stage) -> None:
-    stage.cloud.before = stage.cloud.after = lambda _: None
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "lost"])
 def test_deploy_cut_at_any_write_and_run_again_leaves_one_of_each(stage: Stage, how: str) -> None:
@@ -97,9 +51,9 @@ def test_deploy_cut_at_any_write_and_run_again_leaves_one_of_each(stage: Stage, 
         number += 1
         stage.name = f"f-{number}"
         unsign(stage.database)
-        reached = cut(stage, number, how)
+        reached = stage.cloud.cut(number, how)
         failed = outcome(stage.deploy)
-        again(stage)
+        stage.cloud.mend()
         stage.deploy()
         whole(stage)
         if not reached():
@@ -139,12 +93,12 @@ def test_deploy_killed_between_the_database_and_the_function(stage: Stage) -> No
     """Of a new password, nobody knows where the run ended before the function had it: another is made."""
     stage.deploy()
     stage.database.do("alter role lambda_signup password 'another'")
-    cut(stage, 1, "before")
+    stage.cloud.cut(1, "before")
     failed = outcome(stage.deploy)
     assert failed
     assert failed.code == 1
     assert not stage.lets_in(stage.url())
-    again(stage)
+    stage.cloud.mend()
     assert stage.deploy() == ["database login", "configuration"]
     assert stage.lets_in(stage.url())
 
@@ -155,12 +109,12 @@ def test_attach_and_detach_cut_at_any_write(stage: Stage, how: str) -> None:
     number = 0
     while True:
         number += 1
-        again(stage)
+        stage.cloud.mend()
         pool_id = stage.make_pool(**FULL)
         before = stage.described(pool_id)
-        reached = cut(stage, number, how)
+        reached = stage.cloud.cut(number, how)
         outcome(lambda: (stage.attach(pool_id), stage.detach(pool_id)))  # noqa: B023 - called at once
-        again(stage)
+        stage.cloud.mend()
         stage.attach(pool_id)
         stage.detach(pool_id)
         assert stage.described(pool_id) == before
@@ -186,9 +140,9 @@ def test_delete_cut_at_any_write_and_run_again_leaves_nothing(stage: Stage, how:
         pool_id = stage.make_pool()
         before = stage.described(pool_id)
         stage.attach(pool_id)
-        reached = cut(stage, number, how)
+        reached = stage.cloud.cut(number, how)
         outcome(end)
-        again(stage)
+        stage.cloud.mend()
         end()
         assert stage.described(pool_id) == before
         with pytest.raises(stage.client("lambda").exceptions.ResourceNotFoundException):

@@ -262,17 +262,22 @@ def test_what_this_boto3_does_not_know_is_a_refusal(deployed: Stage) -> None:
     assert deployed.cloud.writes == []
 
 
+def overtaken(stage: Stage, pool_id: str, arn: str) -> None:
+    """Let another update follow right after ours, which sends a trigger alone and so resets all else."""
+    client = stage.client("cognito-idp")
+
+    def overtake(call: Call) -> None:
+        if call.action == "UpdateUserPool":
+            stage.cloud.mend()
+            client.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": arn})
+
+    stage.cloud.after = overtake
+
+
 def test_a_setting_that_aws_changes_on_the_way_is_put_back(deployed: Stage) -> None:
     pool_id = deployed.make_pool(**FULL)
     before = deployed.described(pool_id)
-    client = deployed.client("cognito-idp")
-
-    def reset(call: Call) -> None:
-        if call.action == "UpdateUserPool":
-            deployed.cloud.after = lambda _: None
-            client.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": ARN})
-
-    deployed.cloud.after = reset
+    overtaken(deployed, pool_id, ARN)
     with pytest.raises(Problem, match=r"changed other settings.*DeletionProtection.*put back as it was.*\.local/pools"):
         deployed.attach(pool_id)
     assert deployed.described(pool_id) == before
@@ -280,14 +285,7 @@ def test_a_setting_that_aws_changes_on_the_way_is_put_back(deployed: Stage) -> N
 
 def test_somebody_elses_trigger_right_after_is_said(deployed: Stage) -> None:
     pool_id = deployed.make_pool()
-    client = deployed.client("cognito-idp")
-
-    def overtake(call: Call) -> None:
-        if call.action == "UpdateUserPool":
-            deployed.cloud.after = lambda _: None
-            client.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": OTHER})
-
-    deployed.cloud.after = overtake
+    overtaken(deployed, pool_id, OTHER)
     with pytest.raises(Problem, match=rf"calls {OTHER}: somebody else has set it"):
         deployed.attach(pool_id)
 

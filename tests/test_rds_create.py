@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.stub import Stubber
-from invoke.exceptions import Exit
 
 from config.settings import Settings
 from ops.aws import Aws
-from ops.cli import translate
 from ops.errors import InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, delete, instance
-from tests.fix_aws import Call, Configure, Front, Hands, error, ready
+from tests.fix_aws import Call, Configure, Front, Hands, Killed, error, outcome, ready
 
 TAGS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
 CANARY = "Can%ary:'99'x"
@@ -187,48 +184,6 @@ def made_and_ended(cloud: Front, configure: Configure, hands: Hands) -> None:
     end(cloud, configure(), hands)
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def cut(cloud: Front, number: int, how: str) -> Callable[[], bool]:
-    """Cut the run at its write of this number; return whether it came so far."""
-    writes: list[str] = []
-
-    def before(call: Call) -> Any:
-        if call.writes:
-            writes.append(call.action)
-        if len(writes) < number:
-            return None
-        if how == "throttled":
-            return error("Throttling")
-        if how == "before" and call.writes:
-            return error("InternalFailure", "500 Internal Server Error")
-        if how == "expired" and (len(writes) > number or not call.writes):
-            return error("ExpiredToken", "403 Forbidden")
-        return None
-
-    def after(call: Call) -> Any:
-        lost = how == "lost" and call.writes and len(writes) == number
-        return error("InternalFailure", "503 Service Unavailable") if lost else None
-
-    cloud.before, cloud.after = before, after
-    return lambda: len(writes) >= number
-
-
-def outcome(act: Callable[[], None]) -> Exit | None:
-    """Return the exit that a run ends with where it fails: a traceback would come out here."""
-    try:
-        act()
-    except Exception as failed:
-        exit = translate(failed)
-        if exit is None:
-            raise
-        assert "\n" not in str(exit.message)
-        return exit
-    return None
-
-
 HOWS = ["throttled", "before", "lost", "expired"]
 
 
@@ -244,11 +199,11 @@ def test_create_cut_at_any_write_and_run_again_leaves_one_of_each(
         configure().vars.env_file.unlink(missing_ok=True)
         if adopt:
             by_hand(cloud, configure())
-        reached = cut(cloud, number, how)
+        reached = cloud.cut(number, how)
         if failed := outcome(lambda: make(cloud, configure(), hands, adopt=adopt)):
             cuts += 1
             assert failed.code == (2 if how == "expired" else 1)
-        cloud.before = cloud.after = lambda _: None
+        cloud.mend()
         make(cloud, configure(), hands, adopt=adopt)
         assert [row["DBInstanceIdentifier"] for row in rows(cloud, configure())] == ["cruddur-db-instance"]
         assert len(groups(cloud, configure())) == (0 if adopt else 1)
@@ -269,9 +224,9 @@ def test_delete_cut_at_any_write_and_run_again_leaves_nothing(
         cloud.reset()
         configure().vars.env_file.unlink(missing_ok=True)
         make(cloud, configure(), hands)
-        reached = cut(cloud, number, how)
+        reached = cloud.cut(number, how)
         outcome(lambda: end(cloud, configure(), hands))
-        cloud.before = cloud.after = lambda _: None
+        cloud.mend()
         end(cloud, configure(), hands)
         assert rows(cloud, configure()) == []
         assert groups(cloud, configure()) == []

@@ -562,7 +562,7 @@ def cut_off(at: Instance, scene: str, k: int, cut: Answer, *, carried_out: bool)
         finished = True
     except Problem:
         finished = False
-    at.cloud.before = at.cloud.after = lambda _: None
+    at.cloud.mend()
     assert wanted in let_in() or before <= let_in(), "locked out"
     door.allow(at.door(named=named), address)
     assert let_in() == {wanted}

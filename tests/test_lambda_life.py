@@ -341,9 +341,7 @@ def test_nobody_made_up_comes_into_production_unconfirmed(
     with pytest.raises(Refused, match=f"--confirm cruddur is not the name of this database, which is {name}: nothing"):
         send(deployed, "sign-up", "cruddur", **how)
     monkeypatch.setattr(console, "interactive", lambda: True)
-    monkeypatch.setattr("ops.db.guard.interactive", lambda: True)
     monkeypatch.setattr(console, "ask", typed)
-    monkeypatch.setattr("ops.db.guard.ask", typed)
     with pytest.raises(Refused, match="the name does not match: nothing was done"):
         send(deployed, "sign-up", **how)
     assert len(asked) == 1

@@ -13,9 +13,9 @@ import pytest
 from config.targets import parse, reached
 from ops.lambdas import archive, function, interpreters, layer, local, package, publish
 from ops.lambdas.runtime_api import Answer, Sandbox
+from tests.fix_aws import outcome
 from tests.fix_lambda import NAME, Stage
 from tests.fix_people import event
-from tests.test_lambda_cut import again, cut, outcome
 
 PATIENT = 60.0
 
@@ -89,9 +89,9 @@ def test_whatever_was_written_last_a_sign_up_is_stored(releases: Releases, how: 
         stage.client("lambda").update_function_configuration(
             FunctionName=NAME, Environment={"Variables": {"CONNECTION_URL": url.replace("verify-full", "require")}}
         )
-        came_so_far = cut(stage, number, how)
+        came_so_far = stage.cloud.cut(number, how)
         outcome(lambda: releases.deploy(1))
-        again(stage)
+        stage.cloud.mend()
         answer = releases.signs_up(number)
         assert answer.returned == event(number)
         assert [json.loads(line)["outcome"] for line in answer.logs] == ["inserted"]

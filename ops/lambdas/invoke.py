@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from config.targets import Target, parse, reached
-from ops import console
 from ops.aws import Aws
+from ops.confirm import confirmed
 from ops.console import hide, say
 from ops.db import guard, place
-from ops.errors import Misconfigured, Problem, Refused
+from ops.errors import Misconfigured, Problem
 from ops.lambdas import function, local, package
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, c
     client, name = aws.client("lambda"), settings.lambdas.function
     deployed = function.required(aws, settings.lambdas)
     if made_up:
-        confirmed(login(deployed), confirm)
+        decided(login(deployed), confirm)
     answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():
         say(line)
@@ -88,7 +88,7 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
             )
         at = login(found["Configuration"])
         if made_up:
-            confirmed(at, confirm)
+            decided(at, confirm)
         at = reached(settings, at)
         hide(at.password)
         environment[function.URL] = at.url(show_password=True)
@@ -113,20 +113,16 @@ def login(deployed: Mapping[str, Any]) -> Target:
     return parse(function.environment({"Configuration": deployed}).get(function.URL, ""), OF, "prod")
 
 
-def confirmed(at: Target, given: str) -> None:
-    """Ask for the name of the function's database; no terminal and no option means no."""
+def decided(at: Target, given: str) -> None:
+    """Ask for the name of the function's database."""
     what = f"add the sample's user, who is made up, to {at.address}"
-    if given and given != at.dbname:
-        raise Refused(f"--confirm {given} is not the name of this database, which is {at.dbname}: nothing was done")
-    if given:
-        return
-    if not console.interactive():
-        raise Refused(
-            f"{what}: nothing was done; --event takes a file with an event of your own, --target another database with "
-            f"--local, and if a person has decided to, add --confirm {at.dbname}"
-        )
-    if console.ask(f"{what}. Type the database's name to go on:") != at.dbname:
-        raise Refused("the name does not match: nothing was done")
+    confirmed(
+        at.dbname,
+        given,
+        this="the name of this database",
+        act=f"{what} (--event takes a file with an event of your own, --target another database with --local)",
+        question=f"{what}. Type the database's name to go on:",
+    )
 
 
 def stored(answer: Answer) -> None:

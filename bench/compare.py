@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import db, feed, files, place, rds, report, signup, startup, suite
+from bench import db, feed, files, function, place, rds, report, signup, startup, suite
 from bench.measure import Comparison, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
@@ -21,6 +21,8 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "copy": files.data,
     "rds-unchanged": rds.unchanged,
     "rds-changed": rds.changed,
+    "layer": function.layer,
+    "deploy": function.deploy,
     "feed": feed.feed,
     "cold": signup.cold,
     "warm": signup.warm,

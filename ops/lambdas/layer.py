@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from ops.errors import Problem
-from ops.lambdas import bytecode, elf, interpreters, package, runtimes, uv
+from ops.lambdas import bytecode, elf, interpreters, kept, package, runtimes, uv
 from ops.lambdas.archive import Artifact, write
 
 SITE = "python"
@@ -25,11 +25,14 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 def build(python: str, architecture: str, to: Path) -> Artifact:
     """Build layer-<python>-<architecture>.zip in the folder `to`; the same pins give the same bytes.
 
-    It is compiled where this machine has that Python. Raises `Problem` where a
+    One that is there, and made of the same, is taken. It is compiled where this machine has that Python. Raises `Problem` where a
     pinned version has no wheel for it, or a library in a wheel is for another
     Python, processor or C library.
     """
-    runtime = runtimes.find(python, architecture)
+    runtime, interpreter = runtimes.find(python, architecture), interpreters.find(python)
+    path, mark = to / f"layer-{python}-{architecture}.zip", kept.mark(runtime, interpreter)
+    if found := kept.find(path, mark):
+        return found
     with tempfile.TemporaryDirectory(prefix="layer-") as folder:
         site = Path(folder)
         wheels(runtime, site)
@@ -38,7 +41,10 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
         for name, content in files.items():
             if fault := elf.fault(name, content, runtime):
                 raise Problem(f"the wheels for {runtime.name} on {architecture} do not fit: {name} {fault}")
-        return packed(files, bytecode.compiled(site, python), to / f"layer-{python}-{architecture}.zip")
+        made = packed(files, bytecode.compiled(site, python), path)
+    if made.compiled or interpreter is None:  # else the next one may be
+        kept.note(made, mark)
+    return made
 
 
 def build_here(to: Path) -> Artifact:

@@ -1,0 +1,45 @@
+"""A layer that was built before, from the same pins by the same code for the same Python: it would come out the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from config.paths import write_private
+from ops.lambdas import package
+from ops.lambdas.archive import Artifact
+from ops.lambdas.runtimes import Runtime
+
+BUILDERS = ("archive.py", "bytecode.py", "elf.py", "layer.py", "uv.py")
+"""Our own modules by which a layer is made."""
+
+
+def mark(runtime: Runtime, interpreter: Path | None) -> str:
+    """Return what a layer follows from, as a digest; `interpreter` compiles it."""
+    told = [runtime.name, runtime.architecture, package.REQUIREMENTS.read_text(encoding="utf-8")]
+    told += [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in BUILDERS]
+    if interpreter:
+        program = interpreter.resolve()
+        told += [str(program), str(program.stat().st_mtime_ns)]  # another release may compile otherwise
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def find(path: Path, mark: str) -> Artifact | None:
+    """Return the zip file at a path if it has this mark, and is still what was written."""
+    try:
+        told = json.loads(beside(path).read_text(encoding="utf-8"))
+        same = told.pop("mark") == mark and hashlib.sha256(path.read_bytes()).hexdigest() == told["sha256"]
+        return Artifact(**{**told, "path": path, "names": tuple(told["names"])}) if same else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one that somebody wrote to
+        return None
+
+
+def note(made: Artifact, mark: str) -> None:
+    """Remember by what a zip file was made."""
+    write_private(beside(made.path), json.dumps({**asdict(made), "path": made.path.name, "mark": mark}))
+
+
+def beside(path: Path) -> Path:
+    return path.with_suffix(".json")

@@ -1,0 +1,67 @@
+"""A layer that is there is taken where it would come out the same, and made anew where it would not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops.errors import Problem
+from ops.lambdas import archive, kept, layer, package
+
+HERE = ("3.13", "x86_64")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> archive.Artifact:
+    """A layer that was built, on a machine that has no wheels any more."""
+    artifact = layer.build(*HERE, tmp_path)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    return artifact
+
+
+def test_the_same_layer_is_taken_as_it_is(made: archive.Artifact, tmp_path: Path) -> None:
+    written = made.path.stat().st_mtime_ns
+    assert layer.build(*HERE, tmp_path) == made
+    assert made.path.stat().st_mtime_ns == written
+
+
+def test_other_pins_make_another(made: archive.Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = tmp_path / "requirements.txt"
+    pins.write_text(package.REQUIREMENTS.read_text("utf-8") + "\n# another\n", "utf-8")
+    monkeypatch.setattr(package, "REQUIREMENTS", pins)
+    with pytest.raises(Problem, match="cannot be built"):
+        layer.build(*HERE, tmp_path)
+
+
+@pytest.mark.parametrize("harm", ["zip", "none", "note", "list", "field"])
+def test_one_that_somebody_wrote_to_is_made_anew(made: archive.Artifact, tmp_path: Path, harm: str) -> None:
+    note = kept.beside(made.path)
+    match harm:
+        case "zip":
+            made.path.write_bytes(made.read()[:-1] + b"x")
+        case "none":
+            made.path.unlink()
+        case "note":
+            note.write_text("{", "utf-8")
+        case "list":
+            note.write_text("[]", "utf-8")
+        case "field":
+            note.write_text(json.dumps({**json.loads(note.read_text("utf-8")), "more": 1}), "utf-8")
+    with pytest.raises(Problem, match="cannot be built"):
+        layer.build(*HERE, tmp_path)
+
+
+def test_another_release_of_the_interpreter_is_another_layer(tmp_path: Path) -> None:
+    from ops.lambdas import runtimes
+
+    runtime, program = runtimes.find(*HERE), tmp_path / "python"
+    program.touch()
+    assert (
+        len(
+            {kept.mark(runtime, None), kept.mark(runtime, program), kept.mark(runtimes.find("3.12", "x86_64"), program)}
+        )
+        == 3
+    )

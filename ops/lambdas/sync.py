@@ -20,7 +20,7 @@ from ops.console import say
 from ops.db import guard, place
 from ops.db.rights import FILLED, TABLE
 from ops.errors import Misconfigured, NoDatabase, Problem
-from ops.lambdas import function, link, pool
+from ops.lambdas import bulk, function, link, pool
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -165,9 +165,14 @@ def sync(
     known = {row["cognito_user_id"] for row in rows}
     if links:
         links.left(conn, [(person, attributes) for person, attributes in people if person.cognito_user_id in known])
+    new = [person for person, _ in people if person.cognito_user_id not in known]
+    done = bulk.insert(conn, new) if new and not links and not dry_run else set()
     for person, attributes in people:
         if person.cognito_user_id in known:
             report.counts["present"] += 1
+            continue
+        if person.cognito_user_id in done:
+            report.counts["inserted"] += 1
             continue
         try:
             word = (links.give(conn, person, attributes) if links else "") or insert(conn, person, dry_run=dry_run)

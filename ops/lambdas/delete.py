@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
-from config.targets import parse
 from ops.aws import Aws, unless
 from ops.confirm import confirmed
 from ops.console import say
@@ -55,7 +54,7 @@ def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> No
     if publish.versions(aws, lam):
         left.append(f"the versions of the layer {lam.layer}")
     try:
-        database = parse(function.environment(deleted).get(function.URL, ""), function.URL, "prod")
+        database = function.login(deleted)
     except Misconfigured:
         database = None
     if database:

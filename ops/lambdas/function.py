@@ -7,6 +7,7 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
+from config.targets import Target, parse
 from ops.aws import Aws
 from ops.console import say
 from ops.errors import Problem
@@ -53,6 +54,11 @@ def environment(found: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the environment of a function."""
     values = (found or {}).get("Configuration", {}).get("Environment", {}).get("Variables", {})
     return {str(key): str(value) for key, value in values.items()}
+
+
+def login(found: Mapping[str, Any] | None) -> Target:
+    """Return the database of the function, with its login; raises `Misconfigured` where its environment has none."""
+    return parse(environment(found).get(URL, ""), f"{URL} of the function", "prod")
 
 
 def layers(configuration: Configuration) -> list[str]:

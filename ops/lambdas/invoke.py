@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from config.targets import Target, parse, reached
+from config.targets import Target, reached
 from ops.aws import Aws
 from ops.confirm import confirmed
 from ops.console import hide, say
@@ -21,7 +20,6 @@ from ops.lambdas import function, local, package
 if TYPE_CHECKING:
     from ops.lambdas.runtime_api import Answer
 
-OF = f"{function.URL} of the function"
 HARMLESS = "forgot-password"
 """The sample event that shows that the function runs, and writes nothing."""
 
@@ -59,7 +57,7 @@ def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, c
     client, name = aws.client("lambda"), settings.lambdas.function
     deployed = function.required(aws, settings.lambdas)
     if made_up:
-        decided(login(deployed), confirm)
+        decided(function.login({"Configuration": deployed}), confirm)
     answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():
         say(line)
@@ -86,7 +84,7 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
             raise Problem(
                 f"{lam.function} is not deployed, so its login is not known: inv lambda.deploy, or name a database by --target"
             )
-        at = login(found["Configuration"])
+        at = function.login(found)
         if made_up:
             decided(at, confirm)
         at = reached(settings, at)
@@ -106,11 +104,6 @@ def named(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Ta
     with place.opened(settings, target, "lambda.invoke", writes=True) as at:
         guard.confirm(at, "add the sample's user", confirm)
         return at.target
-
-
-def login(deployed: Mapping[str, Any]) -> Target:
-    """Return the database of the deployed function."""
-    return parse(function.environment({"Configuration": deployed}).get(function.URL, ""), OF, "prod")
 
 
 def decided(at: Target, given: str) -> None:

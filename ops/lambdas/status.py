@@ -6,7 +6,7 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from config.targets import Target, parse
+from config.targets import Target
 from ops.aws import Aws, speaking
 from ops.console import say
 from ops.db.identity import SIGNUP
@@ -74,9 +74,8 @@ def ends(runtime: str, drift: list[str]) -> str | None:
 
 def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> Target | None:
     """Return the database of the function, with its login."""
-    text = function.environment({"Configuration": have}).get(function.URL, "")
     try:
-        target = parse(text, f"{function.URL} of the function", "prod")
+        target = function.login({"Configuration": have})
     except Misconfigured:
         drift.append(f"{function.URL} is missing or no URL: {REDEPLOY}")
         return None

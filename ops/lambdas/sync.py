@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from config.targets import Target, parse
+from config.targets import Target
 from ops import console
 from ops.aws import Aws
 from ops.console import say
@@ -118,7 +118,7 @@ def doubts(name: str, about: Mapping[str, Any], configuration: Mapping[str, Any]
     if calls != configuration["FunctionArn"]:
         yield f"the pool {about['Id']} calls {calls or 'nothing'} and not {name} (inv lambda.attach)"
     try:
-        its = parse(function.environment({"Configuration": configuration}).get(function.URL, ""), function.URL, "prod")
+        its = function.login({"Configuration": configuration})
     except Misconfigured:
         yield f"{name} has no {function.URL} that tells its database (inv lambda.deploy)"
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.defaults import DEFAULTS
@@ -53,21 +53,18 @@ class Section:
         return None if self.text(key) == "unset" else self.count(key)
 
     def minutes(self, key: str) -> float:
-        try:
-            value = float(self.text(key))
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < 1e6:
-            value = float(self.fault(key, f"{self.text(key)} is not a number of minutes"))
-        return value
+        return self.number(key, "of minutes", lambda value: value >= 0)
 
     def seconds(self, key: str) -> float:
+        return self.number(key, "of seconds above 0", lambda value: value > 0)
+
+    def number(self, key: str, what: str, fits: Callable[[float], bool]) -> float:
         try:
             value = float(self.text(key))
         except ValueError:
             value = -1.0
-        if not 0 < value < 1e6:
-            value = float(self.fault(key, f"{self.text(key)} is not a number of seconds above 0"))
+        if not (fits(value) and value < 1e6):
+            value = float(self.fault(key, f"{self.text(key)} is not a number {what}"))
         return value
 
 

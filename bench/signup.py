@@ -101,7 +101,7 @@ def both(at: Bench, folder: Path) -> tuple[list[Path], list[Path]]:
         parts = {"task": package.build(certificates, folder), "opt": layer.build_here(folder)}
     except Problem as error:
         raise Unavailable(str(error).splitlines()[0]) from error
-    bytecode.compiled(psycopg2, interpreters.RUNNING)  # in place, as pip does it where a layer is made by hand
+    bytecode.compiled(psycopg2, interpreters.running())  # in place, as pip does it where a layer is made by hand
     for name, artifact in parts.items():
         with zipfile.ZipFile(artifact.path) as archive:
             archive.extractall(folder / name)

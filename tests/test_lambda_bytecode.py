@@ -71,7 +71,7 @@ def test_each_module_is_compiled_and_knows_nothing_of_where(built: archive.Artif
 def test_what_is_set_on_this_machine_changes_nothing_of_it(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = bytecode.compiled(sources, RUNNING)
+    first = bytecode.compiled(sources, interpreters.running())
     assert sorted(first) == [f"pack/__pycache__/__init__.{TAG}.pyc", f"pack/inner/__pycache__/deep.{TAG}.pyc"]
     (tmp_path / "py_compile.py").write_text("raise SystemExit('another one')")
     for name, value in {
@@ -86,7 +86,7 @@ def test_what_is_set_on_this_machine_changes_nothing_of_it(
     for path in first:
         (sources / path).unlink()
     moved = sources.rename(tmp_path / "a folder with spaces")
-    assert bytecode.compiled(moved, RUNNING) == first
+    assert bytecode.compiled(moved, interpreters.running()) == first
     assert b"Words." in first[f"pack/__pycache__/__init__.{TAG}.pyc"]
 
 
@@ -101,7 +101,7 @@ def test_without_a_python_that_works_nothing_is_compiled(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert (interpreters.find("3.98") is not None) == bool(words)
-    assert bytecode.compiled(sources, "3.98") == {}
+    assert bytecode.compiled(sources, interpreters.find("3.98")) == {}
 
 
 def test_what_stands_for_a_layer_is_the_same_where_it_cannot_be_compiled(

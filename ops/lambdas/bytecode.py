@@ -10,7 +10,6 @@ import subprocess
 from pathlib import Path
 
 from ops import process
-from ops.lambdas import interpreters
 
 AT = "/opt/python"
 """Where the files will lie, as tracebacks tell it."""
@@ -35,12 +34,11 @@ SETTINGS = {
 TIMEOUT = 120.0
 
 
-def compiled(site: Path, python: str) -> dict[str, bytes]:
-    """Compile a folder of packages, and return the files by their names; none where there is no such Python here.
+def compiled(site: Path, interpreter: Path | None) -> dict[str, bytes]:
+    """Compile a folder of packages, and return the files by their names; none where there is no interpreter for it.
 
     The same sources give the same bytes with the same interpreter; another release of its version may differ.
     """
-    interpreter = interpreters.find(python)
     if interpreter is None:
         return {}
     argv = [str(interpreter), "-S", "-s", "-c", COMPILE, str(site), AT]

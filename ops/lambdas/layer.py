@@ -41,7 +41,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
         for name, content in files.items():
             if fault := elf.fault(name, content, runtime):
                 raise Problem(f"the wheels for {runtime.name} on {architecture} do not fit: {name} {fault}")
-        made = packed(files, bytecode.compiled(site, python), path)
+        made = packed(files, bytecode.compiled(site, interpreter), path)
     if made.compiled or interpreter is None:  # else the next one may be
         kept.note(made, mark)
     return made
@@ -52,7 +52,7 @@ def build_here(to: Path) -> Artifact:
     with tempfile.TemporaryDirectory(prefix="layer-") as folder:
         site = Path(folder)
         uv.install(site, "-r", str(package.REQUIREMENTS), what="a layer for this machine")
-        return packed(contents(site), bytecode.compiled(site, interpreters.RUNNING), to / "layer-here.zip")
+        return packed(contents(site), bytecode.compiled(site, interpreters.running()), to / "layer-here.zip")
 
 
 def wheels(runtime: runtimes.Runtime, site: Path) -> None:

@@ -191,8 +191,7 @@ SAME = {
     "copy in a transaction": "begin;\ncreate table t (a text);\ncopy t from stdin;\nbegin;\n\\.\ncommit;",
     "copy out": "create table t (a int);\ncopy t to stdout;\ncopy (select ';') to stdout;\ncreate table u (a int);",
     "echo and set": "\\echo 'hello' world\n\\set x 3\n\\pset pager off\ncreate table t as select :x as a;",
-    "gset": "select 5 as five \\gset\ncreate table t as select :five as a;",
-    "gexec": "select format('create table t%s (a int)', i) from generate_series(1, 3) i \\gexec\ncreate table u (a int);",
+    "gset": "select 5 as five \\gset\ncreate table t as select :'five' as a;",
     "g": "create table t (a int)\\g\ninsert into t values (1) \\g /dev/null\nselect 1 \\gx",
     "semicolon by psql": "create table t (a int)\\; insert into t values (1)\\; insert into t values (2);",
     "colon by psql": ("create table t as select '{1,2}'::int[] as a; create table u as select a[1\\:2] from t;", {}),
@@ -206,7 +205,6 @@ SAME = {
     "enum value used where it was made": "create type m as enum ('a'); create table t (x m); insert into t values ('a');",
     "deferred constraints": "create table t (a int primary key, b int references t deferrable initially deferred); insert into t values (1, 2), (2, 1);",
     "a schema of its own": "create schema s create table t (a int) create view v as select a from t; comment on table s.t is 'it''s;';",
-    "on error stop off, without errors": "\\set ON_ERROR_STOP off\ncreate table t (a int);",
 }  # fmt: skip
 
 
@@ -241,8 +239,6 @@ FAILS = {
     "error in copy data": "create table t (a int);\ncopy t from stdin;\n1\nx\n\\.\ncreate table u (a int);",
     "error after copy": "create table t (a int);\ncopy t from stdin;\n1\n\\.\ninsert into t values ('x');",
     "error in an included file": "create table t (a int);\n\\i bad.sql\n",
-    "included file is missing": "create table t (a int);\n\\i nothere.sql\n",
-    "unknown backslash command": "create table t (a int);\n\\frobnicate\n",
     "unknown variable": "create table t (a int);\ninsert into t values (:nope);",
     "error in own transaction": "begin; create table t (a int); commit; begin; nonsense; commit;",
     "text outside a comment": "This is not SQL;",
@@ -514,20 +510,6 @@ def test_a_fault_in_a_function_tells_where(pair: Pair, head: str) -> None:
     assert told.startswith(f'test.sql:{3 + bool(head)}:1: relation "nope" does not exist (42P01)\n  select f();\n  ^\n')
     assert "where: SQL statement" in told or "where: PL/pgSQL function f() line 2" in told
     assert "PL/pgSQL function f() line 2 at SQL statement" in told
-
-
-def test_what_psql_alone_has_to_say_is_one_line(pair: Pair) -> None:
-    assert fault(pair.ours, "select 1;\n\\frobnicate x\n") == "test.sql:2: invalid command \\frobnicate"
-    assert fault(pair.ours, "\\i /nowhere/x.sql\n") == "test.sql:1: /nowhere/x.sql: No such file or directory"
-
-
-def test_a_failure_that_the_file_wants_ignored_is_one(pair: Pair) -> None:
-    told = fault(
-        pair.ours, "\\set ON_ERROR_STOP off\ncreate table t (a int);\nselect nope;\nselect 1;\n", ON_ERROR_STOP="0"
-    )
-    assert told.startswith('test.sql:3:8: column "nope" does not exist')
-    with pair.ours.connect() as conn:
-        assert not any("table" in line for line in state(conn))
 
 
 def test_notices_are_told_but_not_those_about_nothing(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,9 @@ class CopyIn(Found):
     resumes: int
     """Where the script goes on, behind the line of \\."""
     alone: bool
-    """Whether its line has nothing else on it; psql would take that for the next statement's."""
+    """Whether its line has nothing else on it; psql runs that behind the rows."""
+    closed: bool
+    """Whether what else is on its line ends there too."""
 
     def moved(self, by: int) -> Found:
         moved = replace(self, rows=self.rows + by, over=self.over + by, resumes=self.resumes + by)

@@ -23,6 +23,15 @@ def disconnected(script: Script, why: str) -> Problem:
     return Problem(f"{script.name}: the connection broke while it was loading, nothing of it was kept: {first}")
 
 
+def ended_inside(script: Script, dbname: str, why: str = "") -> Problem:
+    """Return the fault of a load whose own transaction the file has ended, unseen by the check."""
+    return Problem(
+        f"{script.name}: something in it ended the transaction of the load, and what it did before that has stayed in {dbname}: "
+        "look there (inv db.status), and take what ends a transaction out of the file",
+        *([f"  then: {why}"] if why else []),
+    )
+
+
 def in_copy(script: Script, begins: int, context: str) -> int:
     """Return the offset of a value in the rows of the COPY at an offset, by what the server says of it; 0 if nothing."""
     copied = re.match(r'COPY .*, line (\d+)(?:, column [^:]+: "(.*)")?', context)

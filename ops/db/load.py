@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import select
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ops import postgres
 from ops.console import say
 from ops.db import explain, faults, psql
-from ops.db.contents import CopyIn, Found
+from ops.db.contents import Contents, CopyIn, Found
+from ops.db.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
 from ops.db.place import Place
-from ops.db.script import INCLUDE, Script, missing_variables, needs_psql
+from ops.db.script import Script, missing_variables, needs_psql
 from ops.db.text import blocks
 from ops.errors import Misconfigured, Problem
 
@@ -30,8 +32,10 @@ _ALONE = re.compile(
     r"|REINDEX (\( [^)]*\) )?(SCHEMA|DATABASE|SYSTEM)|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY"
     r"|REINDEX .*(?<!\")CONCURRENTLY|ALTER TABLE .* DETACH PARTITION .*(?<!\")CONCURRENTLY"
 )
+_BEGINS = re.compile(r"(BEGIN|START TRANSACTION)\b")
 _OPENS = re.compile(r"(BEGIN|(START|SET) TRANSACTION)\b")
 _CLOSES = re.compile(r"(COMMIT|END)\b")
+_GOES_ON = re.compile(r"(COMMIT|END) .*(?<!NO )\bCHAIN$")
 _UNDOES = re.compile(r"(ROLLBACK|ABORT)\b(?! (WORK |TRANSACTION )?TO\b)")
 _NAME = r'"(?:[^"]|"")*"|[^\s"]+'
 _NAMES_DATABASE = re.compile(
@@ -88,7 +92,10 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
     """
     own: list[Found] = []
     extensions = []
+    for name in SPECIAL.keys() & variables.keys():
+        raise Misconfigured(f"--var {name}: decides how the load ends, and is not to be changed: leave it out")
     for member in script.members:
+        begun = False
         for use in missing_variables(member, variables):
             if member is script:
                 raise Misconfigured(
@@ -100,7 +107,14 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
             refuse(member, found, rebuilds)
             if _OPENS.match(found.text) or _CLOSES.match(found.text):
                 own.append(found)
-                if any(INCLUDE.match(c.text) for c in script.contents.commands):
+                if _CLOSES.match(found.text) and not begun:
+                    raise Misconfigured(
+                        f"{member.at(found.start)}: {short(found.text)} without a BEGIN before it would end the load halfway: remove it"
+                    )
+                begun = bool(
+                    _BEGINS.match(found.text) or _GOES_ON.match(found.text) or (begun and not _CLOSES.match(found.text))
+                )
+                if any(name_of(c.text) in INCLUDES for c in script.contents.commands):
                     raise Misconfigured(
                         f"{member.at(found.start)}: a file that includes others cannot have its own transaction here: "
                         "remove it, the whole load is one transaction"
@@ -109,14 +123,30 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
                 name = extension[1].strip('"') if extension[1].startswith('"') else extension[1].lower()
                 extensions.append((member, Found(found.start, found.end, name)))
         for found in member.contents.commands:
-            if re.match(r"\\(c|connect)\b", found.text):
+            check_command(member, found)
+        for found in member.contents.copies:
+            if isinstance(found, CopyIn) and not found.closed:
                 raise Misconfigured(
-                    f"{member.at(found.start)}: {found.text.split()[0]} would leave the target's database: remove it"
+                    f"{member.at(found.start)}: what follows a COPY FROM stdin on its line must end there: give it a line of its own"
                 )
+
+    def judge(member: Script, start: int, written: Contents, filled: Contents) -> None:
+        if shape(written) != shape(filled):
+            raise Misconfigured(f"{member.at(start)}: a variable brings a statement of its own here: write it out")
+        for found in filled.remarkable:
+            refuse(member, Found(start, start, found.text), rebuilds)
+
+    Follower(variables, judge).follow(script, script.members)
     by_psql = needs_psql(script, variables)
     pointless = [] if by_psql else script.contents.commands
     newer = [found for found in script.contents.remarkable if _NEWER.match(found.text)]
     return Plan(script, variables, by_psql, own, pointless, newer, extensions)
+
+
+def shape(contents: Contents) -> tuple[object, ...]:
+    """Return what a variable in a text must not change."""
+    own = [each.text for each in contents.remarkable if _OPENS.match(each.text) or _CLOSES.match(each.text)]
+    return len(contents.statements), len(contents.commands), len(contents.copies), own
 
 
 def refuse(script: Script, found: Found, rebuilds: str) -> None:
@@ -191,7 +221,9 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[
     blanks = plan.blanks(conn.info.server_version)
     try:
         if plan.by_psql:
-            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"{RESET}; {after()}")
+            mark = fence()
+            last = f"release savepoint {mark}; {RESET}; {after()}"
+            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"savepoint {mark}", last)
         else:
             by_query(conn, plan.script, blanks, after)
     except Problem:
@@ -200,18 +232,55 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[
 
 
 def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], after: Callable[[], str]) -> None:
-    """Load a script over the connection, in a transaction of its own."""
+    """Load a script over the connection, in a transaction of its own.
+
+    A savepoint tells at the end whether that is still the same one: what ends the
+    transaction, and was not seen in the file, takes the savepoint with it.
+    """
+    from psycopg.pq import TransactionStatus
+
     conn.add_notice_handler(tell)
+    mark, dbname = fence(), conn.info.dbname
     try:
         with conn.transaction():
-            execute(conn, script, blanks)
-            script.check()
-            checked(conn, script)
-            conn.execute(RESET)
+            conn.execute(f"savepoint {mark}".encode())
+            try:
+                execute(conn, script, blanks)
+                ended = conn.info.transaction_status is TransactionStatus.IDLE
+                if not ended:
+                    script.check()
+                    checked(conn, script)
+                    ended = crossed(conn, f"release savepoint {mark}; {RESET}")
+            except Problem as error:
+                if not crossed(conn, f"rollback to savepoint {mark}"):
+                    raise
+                conn.close()  # nothing of it is to be rolled back
+                raise faults.ended_inside(script, dbname, str(error)) from None
+            if ended:
+                conn.close()
+                raise faults.ended_inside(script, dbname)
             if last := after():
                 conn.execute(last.encode())
     finally:
         conn.remove_notice_handler(tell)
+
+
+def fence() -> str:
+    """Return the name of a savepoint that no file knows."""
+    return f"inv_{secrets.token_hex(8)}"
+
+
+def crossed(conn: Connection[DictRow], statement: str) -> bool:
+    """Run what names our savepoint; True if that is gone, and with it the transaction it was made in."""
+    import psycopg
+
+    try:
+        conn.execute(statement.encode())
+    except (psycopg.errors.InvalidSavepointSpecification, psycopg.errors.NoActiveSqlTransaction):
+        return True
+    except psycopg.OperationalError:  # the connection is gone, as the load's own error says
+        return False
+    return False
 
 
 def feed(script: Script, blanks: Sequence[Found]) -> Iterable[bytes] | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ACCOUNT = re.compile(
     r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?P<severity>[^\n:]+): +(?P<state>\w{5}): ", re.MULTILINE
 )
+# What psql says of our own last statement has no file; these states mean that our savepoint is gone
+_CROSSED = re.compile(r"^(?:psql: )?[^\n:]+: +(?:3B001|25P01): ", re.MULTILINE)
 _PLAINLY = re.compile(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?:error: )?(?P<message>.*)$", re.MULTILINE)
 _LABEL = re.compile(r"^(LINE \d+|DETAIL|HINT|QUERY|CONTEXT|[A-Z]+ NAME|LOCATION): ", re.MULTILINE)
 _LOST = 2  # psql's exit code for a connection that broke, or never was
@@ -42,10 +44,10 @@ def program(*, tls: bool) -> str | None:
     return shutil.which("psql")
 
 
-def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, after: str) -> None:
+def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, before: str, after: str) -> None:
     """Give a script to psql: one transaction, stop on the first error.
 
-    `feed` is the text to send; None: psql opens the file. `after` is SQL for the end.
+    `feed` is the text to send; None: psql opens the file. `before` and `after` are SQL for start and end.
     """
     client = program(tls=bool(place.conn.pgconn.ssl_in_use))
     assert client is not None  # check_client has seen it
@@ -56,7 +58,7 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, aft
     if feed is None:
         for member in plan.script.members:
             member.check_path()
-    argv += ["-f", str(plan.script.path) if feed is None else "-"]
+    argv += ["-c", before, "-f", str(plan.script.path) if feed is None else "-"]
     # Also tells a transaction that failed while the file had ON_ERROR_STOP off
     argv += ["-c", after]
     env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
@@ -67,6 +69,9 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, aft
         say(done.stdout.rstrip())
     if done.returncode == _LOST:
         raise faults.disconnected(plan.script, done.stderr)
+    if done.returncode != 0 and _CROSSED.search(done.stderr):
+        account = _ACCOUNT.search(done.stderr)
+        raise faults.ended_inside(plan.script, dbname, str(failure(plan.script, done.stderr)) if account else "")
     if done.returncode != 0:
         raise failure(plan.script, done.stderr)
     for account in _ACCOUNT.finditer(done.stderr):

@@ -1,7 +1,8 @@
 """What psql would see in an SQL text: its statements, and what in it is psql's own.
 
 The scan follows psql's own lexer (strings, dollar quotes, nested comments,
-COPY data, backslash commands, variables), on bytes: UTF-8 never hides an ASCII
+COPY data, backslash commands, variables; psqlscan.l and psqlscanslash.l of PostgreSQL),
+and the server where the two disagree on where a statement ends, on bytes: UTF-8 never hides an ASCII
 character. Nothing is ever split for execution; the scan only says where things are.
 It holds a window of the text at a time, as long as the longest statement at most.
 """
@@ -31,9 +32,20 @@ _BY_CLIENT = re.compile(rb"\b(?:(from)|to)\s+std(?:in|out)\b", re.IGNORECASE)
 _TOKEN = re.compile(rb"\"(?:[^\"]|\"\")*\"|'[^']*'|[\w$\x80-\xff]+|.", re.DOTALL)
 _NOISE = re.compile(rb"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _PLAIN = re.compile(rb"(?:insert|select|update|delete|with|values)\b", re.IGNORECASE)
-_BLOCK_WORD = re.compile(rb"(?<![" + _WORD + rb"])(begin|case|end)(?![" + _WORD + rb"])", re.IGNORECASE)
-# Backslash commands that end the statement before them
-_SENDS = re.compile(r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|r|reset)\b")
+# Of a statement that may hold others: one word, quoted piece, number or other thing at a time
+_PIECE = re.compile(
+    rb"\s+|(?![eE]')[A-Za-z_\x80-\xff][" + _WORD + rb"]*|[0-9][" + _WORD + rb".]*"
+    rb"|'[^']*'|\"[^\"]*\"|-(?!-)|/(?!\*)|::|:=|[^\s\w\x80-\xff'\"$\\;:\-/]"
+)
+_MAY_NEST = re.compile(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE|RULE)\b")
+# Commands that end the statement before them
+_SENDS = re.compile(r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|sendpipeline|r|reset)(?![^\s\\])")
+_COPIES = re.compile(r"\\copy\s")
+# psql reads an argument up to a space, a command up to the next backslash, both outside of quotes
+_ARGUMENT = rb"'(?:[^'\\\n]|\\[^\n]|'')*'?|\"[^\"\n]*\"?|`[^`\n]*`?"
+_COMMAND = re.compile(rb"\\(?:[!?;:]|[^\s\\]*)")
+_ARGUMENTS = re.compile(rb"(?:%b|[^\\'\"`\n])*" % _ARGUMENT)
+_WHOLE_LINE = re.compile(rb"\\(?:copy|!|h|help|ef|ev|sf|sv)(?![^\s\\])|\\(?:g|gx|o|out|w|write)\s+\|")
 
 _LAST_ROW = re.compile(rb"\n\\\.\r?(?=\n|\Z)")
 
@@ -64,18 +76,25 @@ def statements(text: Text, window: bytes, base: int, found: Contents) -> int:
             return position
         position = after
         if found.copies and found.copies[-1].end == after and found.copies[-1].text == COPY_IN:
-            copy = with_rows(text, found.copies[-1].moved(base))
+            copy, more = with_rows(text, found.copies[-1].moved(base))
             found.copies[-1], position = copy.moved(-base), copy.resumes - base
+            found.add(more, after)
     return end if last else position
 
 
-def with_rows(text: Text, copy: Found) -> CopyIn:
-    """Return a COPY with the rows that begin on the next line."""
+def with_rows(text: Text, copy: Found) -> tuple[CopyIn, Contents]:
+    """Return a COPY with the rows that begin on the next line, and what else there is on its own."""
     newline = text.find(b"\n", copy.end)
-    rest = text[copy.end : newline if newline >= 0 else len(text)].strip()
+    rest = text[copy.end : newline if newline >= 0 else len(text)]
     rows = newline + 1 if newline >= 0 else len(text)
     over, resumes = last_row(text, newline) if newline >= 0 else (rows, rows)
-    return CopyIn(copy.start, copy.end, copy.text, rows, over, resumes, not rest or rest.startswith(b"--"))
+    more = Contents()
+    alone = skip_blank(rest, 0) == len(rest)
+    closed = alone
+    if not alone:
+        more = scan(rest)
+        closed = len(scan(rest + b"\nselect").statements) > len(more.statements) and not more.copies
+    return CopyIn(copy.start, copy.end, copy.text, rows, over, resumes, alone, closed), more
 
 
 def last_row(text: Text, at: int) -> tuple[int, int]:
@@ -119,27 +138,30 @@ def statement(data: bytes, start: int, found: Contents) -> int:
         return command(data, start, found)
     end = len(data)
     head = opening(data, start)
-    body = re.match(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE)\b", head)
-    rule = re.match(r"CREATE( OR REPLACE)? RULE\b", head)
+    nesting = Nesting() if _MAY_NEST.match(head) else None
     found.statements.append(start)
     position = start
     while position < end:
-        if quiet := _QUIET.match(data, position):
+        if nesting is None and (quiet := _QUIET.match(data, position)):
             position = quiet.end()
+            continue
+        if nesting and (piece := _PIECE.match(data, position)):
+            nesting.see(piece[0])
+            position = piece.end()
             continue
         match data[position : position + 1]:
             case b";":
                 position += 1
-                if not (body or rule) or not unfinished(data[start:position]):
+                if nesting is None or not nesting.goes_on():
                     return finish(data, start, position, head, found)
             case b"\\":
-                if data[position + 1 : position + 2] in (b";", b":"):  # psql's way to send just that
-                    found.commands.append(Found(position, position + 2, data[position : position + 2].decode()))
-                    position += 2
-                    continue
                 position = command(data, position, found)
-                if _SENDS.match(found.commands[-1].text):
+                text = found.commands[-1].text
+                # psql sends \\; as a semicolon, by which the server tells two statements apart
+                if _SENDS.match(text) or (text == "\\;" and not (nesting and nesting.goes_on())):
                     return finish(data, start, position, head, found)
+                if copies_rows(found):
+                    return position
             case b"$":
                 position = after_dollar(data, position)
             case b"e" | b"E":
@@ -171,13 +193,62 @@ def finish(data: bytes, start: int, end: int, head: str, found: Contents) -> int
     return end
 
 
+class Nesting:
+    """How deep in a statement the scan is: in brackets, and in a body by the SQL standard, BEGIN ATOMIC … END.
+
+    As the server's grammar has it: BEGIN and ATOMIC stand side by side, and END begins a
+    statement of the body. psql counts words instead, and takes a function that is called `begin` for a body.
+    """
+
+    def __init__(self) -> None:
+        self.brackets = self.bodies = 0
+        self.previous = b""
+
+    def see(self, piece: bytes) -> None:
+        """Take the next piece of the statement's text."""
+        if piece.isspace():
+            return
+        word = piece.lower()
+        if word == b"(":
+            self.brackets += 1
+        elif word == b")":
+            self.brackets -= self.brackets > 0
+        elif self.brackets == 0 and word == b"atomic" and self.previous == b"begin":
+            self.bodies += 1
+            word = b";"  # what follows begins a statement
+        elif self.brackets == 0 and word == b"end" and self.previous == b";":
+            self.bodies -= self.bodies > 0
+        self.previous = word
+
+    def goes_on(self) -> bool:
+        """Whether the statement goes on behind a semicolon."""
+        self.previous = b";"
+        return bool(self.brackets or self.bodies)
+
+
 def command(data: bytes, position: int, found: Contents) -> int:
-    """Note a backslash command, which ends with its line."""
-    newline = data.find(b"\n", position)
-    end = len(data) if newline < 0 else newline
+    """Note a backslash command, which ends with its line or before the next one; return the offset behind it."""
+    name = _COMMAND.match(data, position)
+    assert name is not None
+    end = name.end()
+    if name[0] == b"\\" and data[end : end + 1] == b"\\":  # the sign between a command and what follows it
+        end += 1
+    elif _WHOLE_LINE.match(data, position):
+        newline = data.find(b"\n", position)
+        end = len(data) if newline < 0 else newline
+    elif name[0] not in (b"\\;", b"\\:"):
+        arguments = _ARGUMENTS.match(data, end)
+        end = arguments.end() if arguments else end
     text = data[position:end].decode(errors="replace").rstrip("\r")
     found.commands.append(Found(position, end, text))
+    if _COPIES.match(text) and (by_client := _BY_CLIENT.search(_NOISE.sub(b" ", data[position:end]))) and by_client[1]:
+        found.copies.append(Found(position, end, COPY_IN))
     return end
+
+
+def copies_rows(found: Contents) -> bool:
+    """Whether the command that was just noted is followed by rows."""
+    return bool(found.copies and found.copies[-1].start == found.commands[-1].start)
 
 
 def after_dollar(data: bytes, position: int) -> int:
@@ -217,15 +288,3 @@ def opening(data: bytes, start: int) -> str:
         words.append(word if word[0] in "\"'" else word.upper())
         position = skip_blank(data, token.end())
     return " ".join(words)
-
-
-def unfinished(text: bytes) -> bool:
-    """Whether a CREATE ends inside a BEGIN ATOMIC … END body or the brackets of a rule."""
-    text = _NOISE.sub(b" ", text)
-    depth = 0
-    for word in _BLOCK_WORD.findall(text):
-        if word.lower() == b"end":
-            depth -= depth > 0
-        elif word.lower() == b"begin" or depth:
-            depth += 1
-    return depth > 0 or text.count(b"(") > text.count(b")")

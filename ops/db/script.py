@@ -14,21 +14,14 @@ from functools import cached_property
 from pathlib import Path
 
 from ops.db.contents import Contents, CopyIn, Found
+from ops.db.metacommands import INCLUDES, PSQL_SETS, SAFE_ENCODINGS, arguments, name_of
 from ops.db.scan import scan
 from ops.db.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
 
-INCLUDE = re.compile(r"\\(i|ir|include|include_relative)\b")
-_INCLUDES = re.compile(r"\\(i|ir|include|include_relative)\s+(?:'([^':`]+)'|([^\s':`]+))\s*$")
-
 _MARK = b"\xef\xbb\xbf"
 
-# Variables that psql sets by itself
-_PSQL_SETS = {
-    "AUTOCOMMIT", "DBNAME", "ENCODING", "HOST", "LAST_ERROR_MESSAGE", "LAST_ERROR_SQLSTATE", "PORT",
-    "ROW_COUNT", "SERVER_VERSION_NAME", "SERVER_VERSION_NUM", "USER", "VERSION", "VERSION_NAME",
-    "VERSION_NUM", "ERROR", "SQLSTATE", "ON_ERROR_STOP",
-}  # fmt: skip
+_RECODES = re.compile(r"SET (?:SESSION |LOCAL )?(?:CLIENT_ENCODING (?:=|TO)|NAMES) '?([^' ]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,8 +49,8 @@ class Script:
     def digest(self) -> str:
         """SHA-256 of the content, with what it includes, by which applied seeds are remembered."""
         content = self.own_digest.result()
-        for included in self.members[1:]:
-            for block in blocks(included.data):
+        for member in self.members[1:]:
+            for block in blocks(member.data):
                 content.update(block)
         return content.hexdigest()
 
@@ -68,16 +61,39 @@ class Script:
 
     @cached_property
     def members(self) -> list[Script]:
-        """This script and the files that it includes under their plain names, each once."""
+        """This script and the files that it includes, each once; raises `Misconfigured` for one that is not to be known."""
         members = [self]
         for member in members:  # grows while it is walked
             for found in member.contents.commands:
-                if include := _INCLUDES.match(found.text):
-                    beside = "r" in include[1] and member.path is not None
-                    path = (member.path.parent if beside and member.path else Path.cwd()) / (include[2] or include[3])
-                    if path.is_file() and path.resolve() not in [m.path.resolve() for m in members if m.path]:
+                if name_of(found.text) in INCLUDES:
+                    path = member.included(found)
+                    if path.resolve() not in [m.path.resolve() for m in members if m.path]:
                         members.append(read(path))
         return members
+
+    def included(self, found: Found) -> Path:
+        """Return the file that \\i or \\ir names; raises `Misconfigured` where that is not known before, or not there."""
+        at, shown, words = self.at(found.start), f"\\{name_of(found.text)}", arguments(found.text)
+        parts = [part for part in words[0] if isinstance(part, str)] if words else []
+        if len(words) != 1 or len(parts) != len(words[0]):
+            raise Misconfigured(f"{at}: which file {shown} includes is known only when it runs: name the file itself")
+        text = "".join(parts).strip('"')
+        if text == "-":
+            raise Misconfigured(f"{at}: {shown} reads standard input: name a file")
+        beside = shown in ("\\ir", "\\include_relative") and self.path is not None
+        path = (self.path.parent if beside and self.path else Path.cwd()) / Path(text).expanduser()
+        if not path.is_file():
+            raise Misconfigured(f"{at}: {shown}: {text} is not there: correct the path")
+        return path
+
+    @cached_property
+    def recoded(self) -> Found | None:
+        """The first statement that says that the rest is in another encoding than UTF-8, one that hides no character of SQL."""
+        for found in self.contents.remarkable:
+            if encoding := _RECODES.match(found.text):
+                name = encoding[1].replace("-", "").lower()
+                return found if SAFE_ENCODINGS.match(name) and name not in ("utf8", "unicode") else None
+        return None
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column, both from 1, of a byte offset."""
@@ -157,8 +173,12 @@ def checked(script: Script) -> Script:
 
 
 def check_text(script: Script, at: int, end: int) -> None:
-    """Raise `Misconfigured` for what is no UTF-8 text between two places."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    """Raise `Misconfigured` for what is no UTF-8 text between two places, save where the file says that it is none."""
+    recoded = script.recoded
+    if recoded and at < recoded.end < end:
+        check_text(script, at, recoded.end)
+        at = recoded.end
+    decoder = codecs.getincrementaldecoder("latin-1" if recoded and recoded.end <= at else "utf-8")()
     for block in blocks(script.data, at, end):
         if (zero := block.find(b"\0")) >= 0:
             raise Misconfigured(f"{script.at(at + zero)}: holds a zero byte: this is not SQL text")
@@ -190,7 +210,7 @@ def display(path: Path) -> str:
 def needs_psql(script: Script, variables: Mapping[str, str]) -> Found | None:
     """Return the first thing in the script that only psql understands."""
     contents = script.contents
-    uses = [v for v in contents.variables if v.text in variables or v.text in _PSQL_SETS]
+    uses = [v for v in contents.variables if v.text in variables or v.text in PSQL_SETS]
     if script.commands:  # \set and \gset may define any of them
         uses = contents.variables
     # The server reads a query's strings by the setting at its start, psql at each line
@@ -200,7 +220,8 @@ def needs_psql(script: Script, variables: Mapping[str, str]) -> Found | None:
         if re.match(r"SET STANDARD_CONFORMING_STRINGS (=|TO) '?(OFF|FALSE|0)", r.text, re.IGNORECASE)
     ]
     copies = [c for c in contents.copies if not (isinstance(c, CopyIn) and c.alone)]
-    return min([*script.commands, *copies, *uses, *old], key=lambda f: f.start, default=None)
+    recoded = [script.recoded] if script.recoded else []  # the server reads a query by the encoding at its start
+    return min([*script.commands, *copies, *uses, *old, *recoded], key=lambda f: f.start, default=None)
 
 
 def missing_variables(script: Script, variables: Mapping[str, str]) -> Iterator[Found]:
@@ -212,5 +233,5 @@ def missing_variables(script: Script, variables: Mapping[str, str]) -> Iterator[
     defines = any(re.match(sets, c.text) for c in script.contents.commands)
     for use in script.contents.variables:
         quoted = script.data[use.start + 1 : use.start + 2] in (b"'", b'"')
-        if quoted and not defines and use.text not in variables and use.text not in _PSQL_SETS:
+        if quoted and not defines and use.text not in variables and use.text not in PSQL_SETS:
             yield use

@@ -1,0 +1,83 @@
+"""The scan against Postgres' own lexer and parser, and against psql, on texts made at random.
+
+ORACLE_EXAMPLES (default 2000) says how many; 100000 is a night's worth.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, given, reject, settings
+from pglast import parser
+
+from ops.db import load, place
+from ops.db.scan import scan, skip_blank
+from ops.db.script import Script
+from ops.errors import Misconfigured, Problem
+from tests import fix_texts
+from tests.fix_suppliers import Database
+
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "2000"))
+settings.register_profile("oracle", deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+def starts(text: str, *, with_parser: bool) -> list[int]:
+    """Return the byte offset at which each statement starts, as Postgres has it."""
+    data = text.encode()
+    slices = parser.split(text, with_parser=with_parser, only_slices=True)
+    return [skip_blank(data, len(text[: part.start].encode())) for part in slices]
+
+
+@settings(settings.get_profile("oracle"), max_examples=EXAMPLES // 2)
+@given(fix_texts.TEXTS)
+def test_finds_each_statement_that_the_parser_finds(text: str) -> None:
+    try:
+        expected = starts(text, with_parser=True)
+    except parser.ParseError:
+        reject()
+    assert list(scan(text.encode()).statements) == expected
+
+
+@settings(settings.get_profile("oracle"), max_examples=EXAMPLES // 4)
+@given(fix_texts.MISTAKES)
+def test_finds_each_statement_that_the_lexer_finds_around_a_mistake(text: str) -> None:
+    assert list(scan(text.encode()).statements) == starts(text, with_parser=False)
+
+
+STATE = """
+select array(select relname::text from pg_class where relnamespace = 'public'::regnamespace order by 1)
+    || array(select proname::text from pg_proc where pronamespace = 'public'::regnamespace order by 1)
+    || array(select nspname::text from pg_namespace order by 1) as found
+"""
+
+
+def test_a_text_is_loaded_whole_or_not_at_all(database: Database) -> None:
+    database.do(f'create database "{database.name}"', "postgres")
+    told: list[str] = []
+    outcomes = {"refused": 0, "failed": 0, "loaded": 0}
+    with place.opened(database.settings(), "local", "db.schema-load", writes=True) as at, database.connect() as theirs:
+
+        @settings(settings.get_profile("oracle"), max_examples=EXAMPLES // 8)
+        @given(fix_texts.TEXTS)
+        def check(text: str) -> None:
+            before = theirs.execute(STATE.encode()).fetchone()
+            try:
+                plan = load.plan(Script("x.sql", text.encode()), {}, rebuilds="cruddur")
+            except Misconfigured:
+                outcomes["refused"] += 1
+                return
+            with at.connect() as conn:
+                try:
+                    load.run(at, conn, plan)
+                except Problem as error:
+                    outcomes["failed"] += 1
+                    told.append(str(error))
+                    after = theirs.execute(STATE.encode()).fetchone()
+                else:
+                    outcomes["loaded"] += 1
+                    theirs.execute("drop schema public cascade; drop schema if exists s cascade; create schema public")
+            assert after == before
+
+        check()
+    assert not [each for each in told if "ended the transaction" in each]
+    assert min(outcomes.values()) > 0, outcomes

@@ -8,6 +8,7 @@ one line and 1; anything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ def task(
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(body)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            quiet()
             try:
                 try:
                     return body(*args, **kwargs)
@@ -65,6 +67,18 @@ def task(
         return cast(Callable[P, R], made)
 
     return decorate
+
+
+def quiet() -> None:
+    """Leave invoke's debug log (-d, INVOKE_DEBUG) to invoke alone.
+
+    It sets the level of every library: botocore's log holds the session token, and the
+    body of each request with the new password in it.
+    """
+    root = logging.getLogger()
+    if root.level < logging.WARNING:
+        logging.getLogger("invoke").setLevel(root.level)
+        root.setLevel(logging.WARNING)
 
 
 def interrupted(error: BaseException | None) -> bool:

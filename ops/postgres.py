@@ -25,10 +25,20 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
     from typing_extensions import LiteralString
 
-# Timeouts are set for people and applications. A long load must outlive them, and
-# so must the session that holds the lock beside it.
-TIMEOUTS_OFF_13 = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
-TIMEOUTS_OFF = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0"
+# Timeouts are set for people and applications. A long load must outlive them, and so must the
+# session that holds the lock beside it. Which there are, the server knows: each version has more.
+# The two that are left out end no work, they tell a peer that is gone from one that is silent.
+TIMEOUTS_OFF = r"""
+select name, pg_catalog.set_config(name, '0', false), pg_catalog.pg_backend_pid() as pid
+from pg_catalog.pg_settings
+where context = 'user' and unit = 'ms' and name like '%\_timeout' and min_val::numeric <= 0
+  and name not in ('tcp_user_timeout', 'wal_sender_timeout')
+"""
+_timeouts: dict[tuple[str, str], str] = {}
+"""By host and port: the options that lift them from the start on, once a session there has told their names.
+
+A RESET in a file goes back to what a session started with: there they must be off, too.
+"""
 READ_ONLY = "-c default_transaction_read_only=on"
 
 # libpq parameter -> the variable by which psql and pgcli take it
@@ -72,18 +82,26 @@ def application(task: str) -> str:
     return f"inv {task} {whoami()}".encode()[:63].decode(errors="ignore")
 
 
-def environment(target: Target, *, task: str, read_only: bool = False) -> dict[str, str]:
+def environment(target: Target, *, task: str, read_only: bool = False, untimed: bool = False) -> dict[str, str]:
     """Return the libpq variables by which a child program reaches `target`.
 
-    The password travels here and never on a command line.
+    The password travels here and never on a command line. `untimed` lifts the
+    timeouts of role and database, as for a session of ours on the same server.
     """
     params = {**target.params, "application_name": application(task)}
     if read_only:
         params["options"] = f"{params.get('options', '')} {READ_ONLY}".strip()
+    if untimed and (off := _timeouts.get(server_of(target))):
+        params["options"] = f"{params.get('options', '')} {off}".strip()
     unknown = [name for name in params if name not in _VARIABLES]
     if unknown:
         raise Misconfigured(f"{target.source}: psql cannot be given {', '.join(unknown)} here, leave it out of the URL")
     return {_VARIABLES[name]: value for name, value in params.items() if value}
+
+
+def server_of(target: Target) -> tuple[str, str]:
+    """Return what tells one server from another, as far as a target says."""
+    return target.params.get("hostaddr") or target.host, str(target.port)
 
 
 def connect(target: Target, *, task: str, dbname: str | None = None, timeout: int = 10) -> Connection[DictRow]:
@@ -107,6 +125,9 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
         "application_name": application(task),
         "client_encoding": "UTF8",
     }
+    known = _timeouts.get(server_of(target))
+    if known:
+        params["options"] = f"{params.get('options', '')} {known}".strip()
     try:
         conn = psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
     except psycopg.Error as error:
@@ -114,11 +135,19 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     try:
-        conn.execute(TIMEOUTS_OFF if conn.info.server_version >= 140000 else TIMEOUTS_OFF_13)
+        if not known:
+            lift_timeouts(conn, target)
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def lift_timeouts(conn: Connection[DictRow], target: Target) -> None:
+    """Switch the timeouts of role and database off in a session, and remember their names for the next one."""
+    rows = conn.execute(TIMEOUTS_OFF).fetchall()
+    if rows and rows[0]["pid"] == conn.info.backend_pid:  # a pooler takes no options
+        _timeouts[server_of(target)] = " ".join(f"-c {row['name']}=0" for row in rows)
 
 
 def refusal(target: Target, text: str) -> Problem:

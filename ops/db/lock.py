@@ -65,7 +65,7 @@ def waited(conn: Connection[DictRow], name: str, seconds: float) -> bool:
         conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [name])
     except psycopg.errors.LockNotAvailable:
         return False
-    conn.execute("reset lock_timeout")
+    conn.execute("set lock_timeout = 0")  # a RESET would bring back the role's
     return True
 
 

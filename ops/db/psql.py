@@ -61,7 +61,7 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, bef
     argv += ["-c", before, "-f", str(plan.script.path) if feed is None else "-"]
     # Also tells a transaction that failed while the file had ON_ERROR_STOP off
     argv += ["-c", after]
-    env = postgres.environment(place.target.on(dbname=dbname), task=place.task)
+    env = postgres.environment(place.target.on(dbname=dbname), task=place.task, untimed=True)
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
     done = process.run(argv, env, feed=feed)

@@ -91,7 +91,12 @@ def test_the_data_of_a_copy_ends_where_psql_ends_it(rows: int, end: str) -> None
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_what_is_read_in_pieces_is_the_same_script(name: str, tmp_path: Path, in_pieces: None) -> None:
+def test_what_is_read_in_pieces_is_the_same_script(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_pieces: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for included in ("part.sql", "part 2.sql"):
+        (tmp_path / included).write_text("select 1;\n", encoding="utf-8")
     given = SAME[name][0] if isinstance(SAME[name], tuple) else SAME[name]
     content = given if isinstance(given, bytes) else str(given).encode()
     (tmp_path / "x.sql").write_bytes(content)

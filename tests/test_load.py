@@ -24,6 +24,7 @@ from ops.db.faults import columns, of_statement
 from ops.db.load import batches, execute, plan
 from ops.db.script import Script, read
 from ops.errors import Misconfigured, Problem
+from ops.meter import Meter
 from ops.postgres import environment
 from ops.process import clean_environ
 from tests import servers
@@ -668,6 +669,6 @@ def test_a_copy_that_was_not_seen_does_not_hang(one: Database, copy: str) -> Non
         script = Script("x.sql", f"create table t (a int); {copy};".encode())
         script.contents.copies.clear()
         with pytest.raises(Problem, match="nothing was loaded"), conn.transaction():
-            execute(conn, script, [])
+            execute(conn, script, [], Meter("", 0, lambda _: ""))
         assert conn.closed
     assert database.scalar("select to_regclass('t')") is None

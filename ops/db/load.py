@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import select
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
@@ -19,6 +21,7 @@ from ops.db.place import Place
 from ops.db.script import Script, missing_variables, needs_psql
 from ops.db.text import blocks
 from ops.errors import Misconfigured, Problem
+from ops.meter import Meter, measured
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -45,6 +48,7 @@ _NAMES_DATABASE = re.compile(
 _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway
 _NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
+_QUICK = re.compile(rb"\s*insert\s+into\s+[^;'(]+(\([^;')]*\))?\s*values\b", re.IGNORECASE)
 _BLOCK = 1 << 20
 
 RESET = "reset session authorization; reset role"
@@ -223,7 +227,10 @@ def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[
         if plan.by_psql:
             mark = fence()
             last = f"release savepoint {mark}; {RESET}; {after()}"
-            psql.run(place, conn.info.dbname, plan, feed(plan.script, blanks), f"savepoint {mark}", last)
+            dbname = conn.info.dbname
+            text, shown = len(plan.script.data), partial(psql.running, place, dbname)
+            with measured(Path(plan.script.name).name, text, shown) as meter:
+                psql.run(place, dbname, plan, feed(plan.script, blanks, meter), f"savepoint {mark}", last)
         else:
             by_query(conn, plan.script, blanks, after)
     except Problem:
@@ -245,7 +252,8 @@ def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found],
         with conn.transaction():
             conn.execute(f"savepoint {mark}".encode())
             try:
-                execute(conn, script, blanks)
+                with measured(Path(script.name).name, len(script.data), partial(running, script)) as meter:
+                    execute(conn, script, blanks, meter)
                 ended = conn.info.transaction_status is TransactionStatus.IDLE
                 if not ended:
                     script.check()
@@ -283,7 +291,7 @@ def crossed(conn: Connection[DictRow], statement: str) -> bool:
     return False
 
 
-def feed(script: Script, blanks: Sequence[Found]) -> Iterable[bytes] | None:
+def feed(script: Script, blanks: Sequence[Found], meter: Meter) -> Iterable[bytes] | None:
     """Return what psql reads by standard input, or None where it is to open the file itself.
 
     Its commands may read standard input, or name files beside the script.
@@ -292,13 +300,22 @@ def feed(script: Script, blanks: Sequence[Found]) -> Iterable[bytes] | None:
         return None
 
     def until_checked() -> Iterator[bytes]:
-        yield from pieces(script, blanks)
+        for piece in pieces(script, blanks):
+            yield piece
+            meter.done += len(piece)
         script.check()
 
     return until_checked()
 
 
-def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) -> None:
+def running(script: Script, offset: int) -> str:
+    """Name the statement that runs, without the values in it."""
+    starts = script.contents.statements
+    start = starts[max(0, bisect_right(starts, offset) - 1)] if starts else 0
+    return f"{script.at(start)} {psql.words(script.data[start : start + 200].decode(errors='replace'))}"
+
+
+def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], meter: Meter) -> None:
     """Send a script, and say where it fails.
 
     It goes as one query; a long one in blocks of whole statements, because
@@ -306,6 +323,10 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
     one by one: a failure without a position (a constraint) is then known by its statement.
     """
     import psycopg
+
+    def quick(start: int) -> bool:
+        # The server keeps its answers until the whole query is done: only what goes alone can be shown as it runs
+        return not meter.is_alive() or bool(_QUICK.match(script.data[start : start + 1000]))
 
     skip = {found.start for found in blanks}
     starts = [start for start in script.contents.statements if start not in skip]
@@ -315,14 +336,16 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
         for copy in [*copies, None]:
             upto = copy.start if copy else len(script.data)
             between = starts[bisect_left(starts, begin) : bisect_left(starts, upto)]
-            for first, end in batches(between, upto, begin):
+            for first, end in batches(between, upto, begin, quick):
+                meter.done = starts[done] if done < len(starts) else first
                 conn.pgconn.send_query(b"".join(pieces(script, blanks, first, end)))
                 for error in results(conn.pgconn):
                     if error:
                         raise faults.of_statement(script, error, starts[done : done + 2], first)
                     done += 1
+                    meter.done = starts[done] if done < len(starts) else end
             if copy:
-                if error := copied(conn, script, copy):
+                if error := copied(conn, script, copy, meter):
                     raise faults.of_statement(script, error, starts[done : done + 2], copy.start)
                 done, begin = done + 1, copy.resumes
     except KeyboardInterrupt:
@@ -334,7 +357,7 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found]) 
         raise faults.disconnected(script, str(error)) from None
 
 
-def copied(conn: Connection[DictRow], script: Script, copy: CopyIn) -> Any:
+def copied(conn: Connection[DictRow], script: Script, copy: CopyIn, meter: Meter) -> Any:
     """Send the rows of a COPY; return the diagnostics if it failed."""
     import psycopg
 
@@ -342,6 +365,7 @@ def copied(conn: Connection[DictRow], script: Script, copy: CopyIn) -> Any:
         with conn.cursor() as cursor, cursor.copy(script.data[copy.start : copy.end]) as rows:
             for block in blocks(script.data, copy.rows, copy.over):
                 rows.write(block)
+                meter.done += len(block)
     except psycopg.Error as error:
         if error.sqlstate:
             return error.diag
@@ -360,10 +384,14 @@ def checked(conn: Connection[DictRow], script: Script) -> None:
         raise faults.pointed(script, -1, error.diag, "") from None
 
 
-def batches(starts: Sequence[int], size: int, begin: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield where each part of a script begins and ends that is sent at once."""
+def batches(
+    starts: Sequence[int], size: int, begin: int = 0, quick: Callable[[int], bool] = lambda _: True
+) -> Iterator[tuple[int, int]]:
+    """Yield where each part of a script begins and ends that is sent at once; what is not `quick` goes alone."""
+    together = True
     for start in starts:
-        if start - begin > _BLOCK:
+        before, together = together, quick(start)
+        if start > begin and (start - begin > _BLOCK or not (before and together)):
             yield begin, start
             begin = start
     if starts:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ops import postgres, process
-from ops.console import say
+from ops.console import harmless, say
 from ops.db import binaries, faults
 from ops.db.place import Place
 from ops.db.script import Script
@@ -78,6 +78,26 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, bef
         message = done.stderr[account.end() :].partition("\n")[0]
         if not message.endswith("skipping"):
             say(f"{account['severity']}: {message}")
+
+
+def running(place: Place, dbname: str, _: int) -> str:
+    """Name the statement that psql has the server run, as the server knows it."""
+    try:
+        rows = postgres.fetch(
+            place.conn,
+            "select query from pg_stat_activity where datname = %s and application_name = %s and state = 'active'"
+            " and pid <> pg_backend_pid() order by query_start desc limit 1",
+            dbname,
+            postgres.application(place.task),
+        )
+    except Exception:  # an ornament of a bar ends no load
+        return ""
+    return words(rows[0]["query"]) if rows else ""
+
+
+def words(statement: str) -> str:
+    """Return how a statement begins, up to the first value in it."""
+    return re.split(r"['$\"(;]", harmless(" ".join(statement.split())))[0][:60].strip()
 
 
 def failure(script: Script, stderr: str) -> Problem:

@@ -10,9 +10,13 @@ It holds a window of the text at a time, as long as the longest statement at mos
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ops.db.contents import COPY_IN, Contents, CopyIn, Found
 from ops.db.text import BLOCK, WHOLE, Text
+
+if TYPE_CHECKING:
+    from ops.meter import Meter
 
 _WORD = rb"A-Za-z0-9_$\x80-\xff"
 # A stretch in which nothing happens: plain text, finished strings, casts. Its
@@ -50,8 +54,8 @@ _WHOLE_LINE = re.compile(rb"\\(?:copy|!|h|help|ef|ev|sf|sv)(?![^\s\\])|\\(?:g|gx
 _LAST_ROW = re.compile(rb"\n\\\.\r?(?=\n|\Z)")
 
 
-def scan(text: Text) -> Contents:
-    """Find statements and psql's own syntax in an SQL text."""
+def scan(text: Text, meter: Meter | None = None) -> Contents:
+    """Find statements and psql's own syntax in an SQL text; a meter is told how far that is."""
     found = Contents()
     position, reach = 0, WHOLE
     while position < len(text):
@@ -62,6 +66,8 @@ def scan(text: Text) -> Contents:
         # A statement or comment that is longer than the window wants a larger one
         reach = WHOLE if done else 2 * reach
         position += done
+        if meter:
+            meter.done = position
     return found
 
 

@@ -18,6 +18,7 @@ from ops.db.metacommands import INCLUDES, PSQL_SETS, SAFE_ENCODINGS, arguments, 
 from ops.db.scan import scan
 from ops.db.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
+from ops.meter import measured
 
 _MARK = b"\xef\xbb\xbf"
 
@@ -37,7 +38,8 @@ class Script:
 
     @cached_property
     def contents(self) -> Contents:
-        return scan(self.data)
+        with measured(f"checking {Path(self.name).name}", len(self.data)) as meter:
+            return scan(self.data, meter)
 
     @cached_property
     def commands(self) -> list[Found]:

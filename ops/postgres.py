@@ -39,7 +39,6 @@ _timeouts: dict[tuple[str, str], str] = {}
 
 A RESET in a file goes back to what a session started with: there they must be off, too.
 """
-READ_ONLY = "-c default_transaction_read_only=on"
 
 # libpq parameter -> the variable by which psql and pgcli take it
 _VARIABLES = {
@@ -82,15 +81,15 @@ def application(task: str) -> str:
     return f"inv {task} {whoami()}".encode()[:63].decode(errors="ignore")
 
 
-def environment(target: Target, *, task: str, read_only: bool = False, untimed: bool = False) -> dict[str, str]:
+def environment(target: Target, *, task: str, options: str = "", untimed: bool = False) -> dict[str, str]:
     """Return the libpq variables by which a child program reaches `target`.
 
-    The password travels here and never on a command line. `untimed` lifts the
+    The password travels here and never on a command line. `options` are added to the target's own; `untimed` lifts the
     timeouts of role and database, as for a session of ours on the same server.
     """
     params = {**target.params, "application_name": application(task)}
-    if read_only:
-        params["options"] = f"{params.get('options', '')} {READ_ONLY}".strip()
+    if options:
+        params["options"] = f"{params.get('options', '')} {options}".strip()
     if untimed and (off := _timeouts.get(server_of(target))):
         params["options"] = f"{params.get('options', '')} {off}".strip()
     unknown = [name for name in params if name not in _VARIABLES]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from config.targets import Target, parse
-from ops.db import binaries, client
+from ops.db import binaries, client, reader
 from ops.errors import Misconfigured, Problem
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -32,7 +32,7 @@ def target(url: str = URL, name: str = "local") -> Target:
 @pytest.mark.parametrize("program", ["/usr/bin/psql", "/some where/pgcli"])
 @pytest.mark.parametrize("prod", [True, False])
 def test_the_password_is_in_the_environment_only(program: str, prod: bool) -> None:
-    argv, env = client.command(program, target(), prod=prod, read_only=prod)
+    argv, env = client.command(program, target(), prod=prod, options=reader.READ_ONLY if prod else "")
     assert argv[0] == program
     assert env["PGPASSWORD"] == "p@ss/w%rd"
     for word in ("p@ss", "p%40ss", "ss/w", "****"):
@@ -40,7 +40,7 @@ def test_the_password_is_in_the_environment_only(program: str, prod: bool) -> No
 
 
 def test_psql_gets_the_target_by_variables_and_a_prompt() -> None:
-    argv, env = client.command("psql", target(), prod=False, read_only=False)
+    argv, env = client.command("psql", target(), prod=False)
     assert argv == ["psql", "-v", "PROMPT1=local %/%R%x%# ", "-v", "PROMPT2=local %/%R%x%# "]
     assert {k: v for k, v in env.items() if k not in {"PGAPPNAME", "PGPASSWORD"}} == {
         "PGHOST": "h",
@@ -52,37 +52,37 @@ def test_psql_gets_the_target_by_variables_and_a_prompt() -> None:
 
 
 def test_pgcli_gets_a_url_without_the_password_and_a_prompt() -> None:
-    argv, _ = client.command("pgcli", target(), prod=False, read_only=False)
+    argv, _ = client.command("pgcli", target(), prod=False)
     assert argv == ["pgcli", "--prompt", r"local \u@\h:\d> ", "postgresql://u@h:5433/d%20b"]
 
 
 def test_the_prompt_is_loud_on_production() -> None:
-    argv, _ = client.command("psql", target(name="prod"), prod=True, read_only=True)
+    argv, _ = client.command("psql", target(name="prod"), prod=True, options=reader.READ_ONLY)
     assert "PROMPT1=%[%033[1;31m%]PROD%[%033[0m%] %/%R%x%# " in argv
-    argv, _ = client.command("psql", target(name="local"), prod=True, read_only=True)
+    argv, _ = client.command("psql", target(name="local"), prod=True, options=reader.READ_ONLY)
     assert "LOCAL" in argv[2], "a local name for production is as loud"
-    argv, _ = client.command("pgcli", target(name="prod"), prod=True, read_only=True)
+    argv, _ = client.command("pgcli", target(name="prod"), prod=True, options=reader.READ_ONLY)
     assert argv[2].startswith("PROD ")
 
 
 @pytest.mark.parametrize("program", ["psql", "pgcli"])
 def test_read_only_is_asked_for_beside_the_options_of_the_url(program: str) -> None:
     options = target("postgresql://u@h/d?options=-c%20work_mem%3D1MB")
-    argv, env = client.command(program, options, prod=True, read_only=True)
+    argv, env = client.command(program, options, prod=True, options=reader.READ_ONLY)
     assert env["PGOPTIONS"] == "-c work_mem=1MB -c default_transaction_read_only=on"
     assert "options" not in " ".join(argv), "options in a URL would hide PGOPTIONS"
-    assert "PGOPTIONS" not in client.command(program, target(), prod=False, read_only=False)[1]
+    assert "PGOPTIONS" not in client.command(program, target(), prod=False)[1]
 
 
 def test_tls_settings_reach_the_client() -> None:
     url = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/a.pem&hostaddr=127.0.0.1"
-    _, env = client.command("psql", target(url), prod=False, read_only=False)
+    _, env = client.command("psql", target(url), prod=False)
     assert (env["PGSSLMODE"], env["PGSSLROOTCERT"], env["PGHOSTADDR"]) == ("verify-full", "/a.pem", "127.0.0.1")
 
 
 def test_a_parameter_that_has_no_variable_is_named() -> None:
     with pytest.raises(Misconfigured, match="psql cannot be given keepalives here"):
-        client.command("psql", target("postgresql://u@h/d?keepalives=1"), prod=False, read_only=False)
+        client.command("psql", target("postgresql://u@h/d?keepalives=1"), prod=False)
 
 
 @pytest.mark.parametrize(

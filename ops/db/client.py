@@ -34,14 +34,14 @@ def choose(*, interactive: bool, tls: bool) -> str:
 
 
 def command(
-    client: str, target: Target, *, prod: bool, read_only: bool, interactive: bool = True
+    client: str, target: Target, *, prod: bool, options: str = "", interactive: bool = True
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line and the variables of a client for a target.
 
-    The password is among the variables only. The prompt says which target it
+    The password is among the variables only, and `options` are settings of the session. The prompt says which target it
     is, in red on production; where there is none, the first error ends psql (exit code 3).
     """
-    env = postgres.environment(target, task="db.connect", read_only=read_only)
+    env = postgres.environment(target, task="db.connect", options=options)
     label = target.name.upper() if prod else target.name
     if Path(client).name.startswith("pgcli"):
         return [client, "--prompt", rf"{label} \u@\h:\d> ", target_url(target)], env

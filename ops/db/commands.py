@@ -148,15 +148,14 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     """Open psql or pgcli on the database."""
     from ops import process
     from ops.console import interactive
-    from ops.db import client, place
+    from ops.db import client, place, reader
 
     with place.opened(settings(c), target, "db.connect", writes=True) as at:
         at.required()
         person = interactive()
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
-        argv, env = client.command(
-            tool, at.target, interactive=person, prod=bool(at.prod), read_only=bool(at.prod) and not write
-        )
+        options = reader.options(at) if at.prod and not write else ""
+        argv, env = client.command(tool, at.target, interactive=person, prod=bool(at.prod), options=options)
     process.replace(argv, env)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops import console
-from ops.db import faults, place, script
+from ops.db import faults, place, reader, script
 from ops.db.script import Script
 from ops.errors import Misconfigured
 
@@ -65,7 +65,7 @@ def fetched(
     with place.opened(settings, target, "db.query") as at:
         at.required()
         with at.connect() as conn:
-            conn.read_only = True
+            reader.become(conn)
             keep_as_written(conn)
             with conn.transaction():
                 try:

@@ -127,3 +127,50 @@ MISTAKES = st.builds(
     TEXTS.filter(lambda text: "atomic" not in text.lower()),
 )
 """Texts that hold a mistake, and no body by the SQL standard."""
+
+NOISE = st.one_of(
+    COMMENTS,
+    st.sampled_from(
+        [
+            "\\echo 'select ''a'';' begin ( $$\n", "\\set x 'select 1; begin ('\n", "\\echo :x \\echo 'b;'\n", "\\! true ; select 'no'\n",
+            "\\if true\n", "\\endif\n", "\\warn ; \\\\ ", "\\qecho $$ \\\\\n", "\\pset format unaligned\n", "\\r\n", "\\unset x\n",
+            "\\if false\n\\echo ;\n\\else\n", "select 'k' \\r\n", "\\p\n", "\\encoding UTF8\n", "\\x\\x\n", "\\echo `echo ';' \"`\n",
+        ]
+    ),
+)  # fmt: skip
+INSIDE = st.one_of(
+    COMMENTS.filter(str.strip),
+    st.sampled_from([" :x", " :'x'", " ::text", " || ':x'", " || $$ :x; $$", ", (select 'n;')", " || E'\\':;'", " :{?x}", " || 'a;\n'"]),
+)  # fmt: skip
+ENDS = st.sampled_from(
+    [
+        ";",
+        "\\;",
+        "\\g\n",
+        " \\g (format=unaligned)\n",
+        "; ",
+        "\\gx\n",
+        "\n\\gset p_\n",
+        ";;",
+        "\\gdesc\n",
+        "\\bind \\g\n",
+    ]
+)
+COPIED = st.builds(
+    "copy t from stdin{}\n{}\\.\n".format,
+    st.sampled_from([";", " with (format text);", "; -- 'rows", "\\g"]),
+    st.lists(
+        st.sampled_from(["select 1;", "it's", "$$", "/*", "begin;", "", "\\\\echo", "\\N"]).map("{}\n".format),
+        max_size=3,
+    ).map("".join),
+)
+MARKED = st.lists(
+    st.one_of(st.tuples(NOISE, st.just("select 'k#'"), INSIDE.map(lambda i: f" {i} "), ENDS), st.tuples(NOISE, COPIED)),
+    min_size=3,
+    max_size=8,
+)
+
+
+def psql_text(parts: list[tuple[str, ...]]) -> str:
+    """Return a text with psql's own syntax, in which each query answers with a number of its own."""
+    return "".join("".join(part).replace("#", f"{number};") for number, part in enumerate(parts))

@@ -6,7 +6,11 @@ ORACLE_EXAMPLES (default 2000) says how many; 100000 is a night's worth.
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from pglast import parser
 
@@ -16,6 +20,7 @@ from ops.db.script import Script
 from ops.errors import Misconfigured, Problem
 from tests import fix_texts
 from tests.fix_suppliers import Database
+from tests.test_metacommands import psqls
 
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "2000"))
 settings.register_profile("oracle", deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -81,3 +86,32 @@ def test_a_text_is_loaded_whole_or_not_at_all(database: Database) -> None:
         check()
     assert not [each for each in told if "ended the transaction" in each]
     assert min(outcomes.values()) > 0, outcomes
+
+
+@pytest.mark.parametrize("psql", psqls(), ids=lambda path: "wheel" if ".venv" in path else "machine")
+def test_finds_each_query_that_psql_sends(psql: str, one: Database, tmp_path: Path) -> None:
+    """Each query answers with its number; in what psql prints are those that the server ran."""
+    one.do(f"create database {one.name}", "postgres")
+    one.do("create table t (a text)")
+    file, counts = tmp_path / "x.sql", {"ran": 0, "found": 0}
+
+    @settings(settings.get_profile("oracle"), max_examples=EXAMPLES // 10)
+    @given(fix_texts.MARKED)
+    def check(parts: list[tuple[str, ...]]) -> None:
+        text = fix_texts.psql_text(parts)
+        file.write_bytes(text.encode())
+        done = subprocess.run(
+            [psql, "-XAt", "-f", file, one.url], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        ran = [int(number) for number in re.findall(r"\bk(\d+);", done.stdout)]
+        found = [
+            int(number[1])
+            for start in scan(text.encode()).statements
+            if (number := re.match(rb"select 'k(\d+);'", text.encode()[start:]))
+        ]
+        assert set(ran) <= set(found), done.stdout + done.stderr
+        counts["ran"] += len(set(ran))
+        counts["found"] += len(found)
+
+    check()
+    assert 0.5 * counts["found"] < counts["ran"], counts  # else the texts were no test

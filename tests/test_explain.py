@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from ops.db import build
-from ops.errors import Problem
+from ops.errors import Misconfigured, Problem
 from tests.fix_suppliers import Database
 
 USERS = """create table users (uuid uuid primary key default gen_random_uuid(), handle text, email text not null);
@@ -90,3 +92,33 @@ def test_uuid_ossp_where_it_lacks_is_named_with_what_does_the_same(database: Dat
         build.schema_load(database.settings(), "local", str(database.sql(text)), {}, "")
         return
     assert "test.sql:1:1: the server has no extension uuid-ossp: use gen_random_uuid()" in told(database, text)
+
+
+def test_the_comment_on_an_extension_of_the_server_is_to_be_taken_out(one: Database) -> None:
+    """As pg_dump writes it, and every login but a superuser is refused it."""
+    role = f"r{uuid.uuid4().hex[:8]}"
+    for made in (f"create role {role} login password 'x-y-z'", f"create database {one.name} owner {role}"):
+        one.do(made, "postgres")
+    file = one.sql("comment on extension plpgsql is 'PL/pgSQL procedural language';")
+    settings = one.settings(CONNECTION_URL=one.target(user=role, password="x-y-z").url(show_password=True))
+    with pytest.raises(Problem, match=r"must be owner of extension plpgsql.*(.|\n)*take this line out"):
+        build.schema_load(settings, "local", str(file), {}, "")
+    for gone in (f'drop database "{one.name}"', f"drop role {role}"):
+        one.do(gone, "postgres")
+
+
+BEGINNING = """\
+-- the tutorial
+DROP DATABASE IF EXISTS cruddur;
+CREATE DATABASE cruddur;
+\\c cruddur
+create table t (a int);
+"""
+
+
+def test_the_lines_of_a_tutorial_that_make_the_database_are_named(one: Database) -> None:
+    file = one.sql(BEGINNING)
+    with pytest.raises(Misconfigured, match=r"test\.sql:2:1: DROP DATABASE is what .* take out lines 2, 3 and 4$"):
+        build.setup(one.settings(), "local", str(file), "", {}, "", force=False)
+    with pytest.raises(Misconfigured, match=r"test\.sql:1:1: CREATE DATABASE is what .* take out the line$"):
+        build.schema_load(one.settings(), "local", str(one.sql("create database cruddur")), {}, "")

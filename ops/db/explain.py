@@ -71,7 +71,9 @@ def failure(diag: Any, statement: str) -> str:
             return "it is there already: inv db.setup rebuilds from nothing, or write IF NOT EXISTS / DROP … IF EXISTS"
         case "2BP01":  # dependent_objects_still_exist
             return "drop what depends on it first, or write CASCADE; inv db.setup needs no DROP at all"
-        case "42501":  # insufficient_privilege
+        case "42501" if "of extension" in message:  # insufficient_privilege; pg_dump writes a comment for plpgsql
+            return "the extension belongs to whoever set up the server, and so does its comment: take this line out"
+        case "42501":
             return "this user may not do that: connect as the owner"
         case "0A000" | "58P01" if "extension" in message:
             found = re.search(r'extension "([^"]+)"', message)

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 # First words of statements that Postgres refuses inside a transaction
 _ALONE = re.compile(
     r"VACUUM|ALTER SYSTEM|DISCARD ALL|CLUSTER( VERBOSE)?$|PREPARE TRANSACTION|(COMMIT|ROLLBACK) PREPARED"
-    r"|(CREATE|DROP) (DATABASE|TABLESPACE)|ALTER DATABASE .* SET TABLESPACE|CREATE SUBSCRIPTION"
+    r"|(CREATE|DROP) TABLESPACE|ALTER DATABASE .* SET TABLESPACE|CREATE SUBSCRIPTION"
     r"|REINDEX (\( [^)]*\) )?(SCHEMA|DATABASE|SYSTEM)|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY"
     r"|REINDEX .*(?<!\")CONCURRENTLY|ALTER TABLE .* DETACH PARTITION .*(?<!\")CONCURRENTLY"
 )
+_OF_DATABASE = re.compile("(CREATE|DROP) DATABASE")
 _BEGINS = re.compile(r"(BEGIN|START TRANSACTION)\b")
 _OPENS = re.compile(r"(BEGIN|(START|SET) TRANSACTION)\b")
 _CLOSES = re.compile(r"(COMMIT|END)\b")
@@ -156,6 +157,8 @@ def shape(contents: Contents) -> tuple[object, ...]:
 def refuse(script: Script, found: Found, rebuilds: str) -> None:
     """Raise `Misconfigured` for a statement that cannot be part of a load."""
     at, words = script.at(found.start), found.text
+    if made := _OF_DATABASE.match(words):
+        raise Misconfigured(f"{at}: {made[0]} is what inv db.setup and db.create do: take out {tutorial(script)}")
     if _ALONE.match(words):
         advice = "leave CONCURRENTLY out" if "CONCURRENTLY" in words else "run it by inv db.connect --write"
         raise Misconfigured(f"{at}: {short(words)} cannot run in one transaction with the rest: {advice}")
@@ -168,6 +171,15 @@ def refuse(script: Script, found: Found, rebuilds: str) -> None:
                 f"{at}: names the database {rebuilds} itself, and would change the live one "
                 "while the new one is built: remove it (settings and grants are carried over)"
             )
+
+
+def tutorial(script: Script) -> str:
+    """Return which lines of a file make a database and go there: a tutorial begins so, and pg_dump --create does."""
+    contents = script.contents
+    starts = [each.start for each in contents.remarkable if _OF_DATABASE.match(each.text)]
+    starts += [each.start for each in contents.commands if name_of(each.text) in ("c", "connect")]
+    lines = [str(line) for line in sorted({script.place(start)[0] for start in starts})]
+    return f"lines {', '.join(lines[:-1])} and {lines[-1]}" if len(lines) > 1 else "the line"
 
 
 def short(words: str) -> str:

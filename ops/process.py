@@ -15,6 +15,11 @@ from typing import NoReturn
 # libpq's own variables would redirect or re-configure a child behind our back
 _INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
 
+# What a program needs that outlives us or serves others: where things are, and how it speaks. Its owner's
+# logins are none of its business, and others can read them there (copy … from program 'env', /proc).
+_LASTING = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_LASTING_KINDS = ("LC_", "PYTHON", "COVERAGE_")
+
 PATIENCE = 5.0
 """Seconds that an interrupted program has to put its things in order."""
 
@@ -22,6 +27,13 @@ PATIENCE = 5.0
 def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without libpq's variables, plus `extra`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k in _INHERITED}
+    return {**kept, **extra}
+
+
+def lasting_environ(extra: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Return the environment of a program that lives on: what it needs, the variables of these names, and `extra`."""
+    wanted = {*_LASTING, *names}
+    kept = {k: v for k, v in os.environ.items() if k in wanted or k.startswith(_LASTING_KINDS)}
     return {**kept, **extra}
 
 
@@ -37,10 +49,10 @@ def export(name: str, value: str) -> None:
 
 
 def replace(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
-    """Become another program: it owns the terminal, signals and exit code."""
+    """Become another program with just this environment: it owns the terminal, signals and exit code."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execvpe(argv[0], list(argv), clean_environ(env))
+    os.execvpe(argv[0], list(argv), dict(env))
 
 
 def run(

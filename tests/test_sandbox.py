@@ -325,12 +325,6 @@ def test_odd_names_and_values_do_not_break_the_lines(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_of_a_login_reaches_the_stand_in() -> None:
-    environ = {"AWS_SECRET_ACCESS_KEY": "real", "PROD_CONNECTION_URL": "real", "PGPASSWORD": "real", "PATH": "/bin"}
-    assert "real" not in lifecycle.child_environ(environ).values()
-    assert lifecycle.child_environ(environ)["PATH"] == "/bin"
-
-
 def test_no_product_code_asks_whether_this_is_the_sandbox() -> None:
     """It comes through the settings that a user has too. What Lambda calls a sandbox is a process of a function."""
     lambdas = {SUITE / "ops" / "lambdas" / name for name in ("local.py", "runtime_api.py")}

@@ -15,6 +15,9 @@ from ops.console import say
 from ops.db import place
 from ops.errors import Misconfigured, NoDatabase, Problem
 
+THEIRS = ("DB_POOL_TIMEOUT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
+"""Variables of the feed's, gunicorn's and libpq's own that it is started with."""
+
 
 def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[str, str]]:
     """Return gunicorn's command line and variables for a target; raise what keeps it from serving.

@@ -156,7 +156,7 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
         options = reader.options(at) if at.prod and not write else ""
         argv, env = client.command(tool, at.target, interactive=person, prod=bool(at.prod), options=options)
-    process.replace(argv, env)
+    process.replace(argv, process.clean_environ(env))
 
 
 @task(

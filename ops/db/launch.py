@@ -189,10 +189,10 @@ def options(server: Server, bin: Path, who: binaries.Runner) -> list[str]:
 
 
 def environ() -> dict[str, str]:
-    """Return the environment for server programs: messages in English, no PG*."""
-    from ops.process import clean_environ
+    """Return the environment for server programs: messages in English, and nothing of who started them."""
+    from ops.process import lasting_environ
 
-    return clean_environ({"LC_ALL": "C", "LANG": "C"})
+    return lasting_environ({"LC_ALL": "C", "LANG": "C"})
 
 
 def last_words(text: str) -> str:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ops.console import say
 from ops.db import identity, launch, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
-from ops.process import clean_environ
+from ops.process import lasting_environ
 from ops.sandbox import certificates, shell, standin
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
@@ -32,6 +32,7 @@ SECONDS = 60.0
 NEEDED = ("moto", "flask", "cryptography")
 
 
+STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
 
@@ -128,7 +129,7 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.sandbox.serve", str(home)],
             cwd=root,
-            env=child_environ(clean_environ({})),
+            env=lasting_environ(STANDS_IN),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -144,13 +145,6 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
         if process.returncode is None:
             process.returncode = 0  # it runs on: keep Python from warning about it
     return state
-
-
-def child_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without logins: the stand-in needs none."""
-    foreign = ("AWS_", "PROD_", "POSTGRES_", "CONNECTION_", "PG", "MOTO_", "GITPOD_", "CODESPACE")
-    kept = {name: value for name, value in environ.items() if not name.startswith(foreign)}
-    return {**kept, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def words(home: Path) -> str:

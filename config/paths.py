@@ -1,8 +1,11 @@
 """Where things are, independent of the directory a task is started from."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+from ops.errors import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds tasks.py: paths in invoke.yaml are relative to it."""
@@ -14,12 +17,30 @@ def local_dir(root: Path) -> Path:
     It ignores itself, so that a repository the suite is dropped into never
     commits what lies there, whatever its own .gitignore says.
     """
-    path = root / ".local"
-    if not path.is_dir():
-        path.mkdir(exist_ok=True)
-    marker = path / ".gitignore"
-    if not marker.exists():
-        marker.write_text("*\n", encoding="utf-8")
+    path = own_folder(root / ".local")
+    path.mkdir(exist_ok=True)
+    try:
+        marker = os.open(path / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return path
+    with open(marker, "w", encoding="utf-8") as file:
+        file.write("*\n")
+    return path
+
+
+def own_folder(path: Path) -> Path:
+    """Return where a folder of ours is or will be; raise `Problem` where something else has its place.
+
+    Behind a link would be somebody else's folder, in which nothing is ours to write or remove.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # not there yet, or not to be reached, as whoever uses it will see
+        return path
+    if stat.S_ISLNK(mode):
+        raise Problem(f"{path} is a link, and what it leads to is not ours to change: remove the link, then run again")
+    if not stat.S_ISDIR(mode):
+        raise Problem(f"{path} is no folder: move it away, then run again")
     return path
 
 
@@ -33,7 +54,7 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(fd)  # a power cut must not leave it empty
         if os.geteuid() == 0:  # root must not take it from the user who owns the folder
             owner = path.parent.stat()
-            os.chown(temporary, owner.st_uid, owner.st_gid)
+            os.chown(temporary, owner.st_uid, owner.st_gid, follow_symlinks=False)
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config.paths import own_folder
 from ops.errors import Problem
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Runner:
     def own(self, path: Path) -> None:
         """Give this user a file or folder that we have just made."""
         if self.uid is not None:
-            os.chown(path, self.uid, self.gid or 0)
+            os.chown(path, self.uid, self.gid or 0, follow_symlinks=False)
 
     def can_use(self, *paths: Path) -> bool:
         """Whether this user gets through to all of these folders and programs."""
@@ -113,6 +114,7 @@ def runner(data: Path) -> Runner:
     As root the owner of existing data, or of the folder that it will lie in,
     runs it; otherwise the system user, who is made on first use.
     """
+    own_folder(data)
     if os.geteuid() != 0:
         return Runner()
     import pwd

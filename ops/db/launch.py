@@ -7,6 +7,7 @@ on the command line, and what a killed run left behind is cleared by the next on
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from ops import own
 from ops.console import say
-from ops.db import binaries, postmaster
+from ops.db import binaries, postmaster, state
 from ops.db.state import Server
 from ops.errors import Problem
 
@@ -67,14 +69,11 @@ def copied(bin: Path) -> Path:
     return target / package.name / "pginstall" / "bin"
 
 
-def make(server: Server) -> None:
-    """Run initdb beside the data folder's place and rename the result into it."""
+def make(server: Server) -> Server:
+    """Run initdb beside the data folder's place and rename the result into it; return the server, known by its data."""
     who = binaries.runner(server.data)
     bin = programs(server, who)
-    for left in server.home.glob("data.new*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for left in server.home.glob("password.*"):
-        left.unlink()
+    own.remove(server.home, ("data.new*", "password.*"))
     say(f"making a Postgres server in {server.home}")
     # a name of its own: the initdb of a killed run may still be writing to another
     unfinished = Path(tempfile.mkdtemp(dir=server.home, prefix="data.new."))
@@ -98,7 +97,10 @@ def make(server: Server) -> None:
     if made.returncode != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise Problem(f"initdb could not make {server.data}: {last_words(made.stderr)}")
+    found = replace(server, identity=state.identity(unfinished))
+    found.save()
     unfinished.rename(server.data)
+    return found
 
 
 def import_client() -> None:
@@ -139,8 +141,7 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
     deadline = time.monotonic() + postmaster.TIMEOUT
     while True:
         postmaster.disown(server)
-        with open(server.log, "ab") as log:
-            binaries.hand_over(server.log)
+        with open(own.log(server.log), "ab") as log:
             before = log.tell()
             process = subprocess.Popen(
                 argv,
@@ -158,7 +159,7 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
         finally:
             if process.returncode is None:
                 process.returncode = 0  # it runs on: keep Python from warning about it
-        with open(server.log, "rb") as log:
+        with open(own.opened(server.log, os.O_RDONLY), "rb") as log:
             log.seek(before)
             words = log.read().decode(errors="replace")
         if "Address already in use" in words:
@@ -181,7 +182,8 @@ def options(server: Server, bin: Path, who: binaries.Runner) -> list[str]:
     path = EXTENSIONS
     if not who.can_use(path / "extension"):
         path = server.home / "extensions"
-        shutil.copytree(EXTENSIONS, path, dirs_exist_ok=True)
+        own.remove(server.home, (path.name,))
+        shutil.copytree(EXTENSIONS, path)
         binaries.open_up(path)
     if (binaries.major(bin) or 0) >= 18 and ":" not in str(path):
         settings.append(f"extension_control_path=$system:{path}")

@@ -54,8 +54,10 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
         say("stopped the compose service" + (" and removed its data" if wipe else ""))
         return
     if wipe:
-        server.wipe(settings.root)
+        left = server.wipe(settings.root)
         say("removed the embedded server and its data")
+        for path in left:
+            say(f"{path} is not of its making and stays: remove it yourself if nobody wants it")
     elif server.stop(settings.root):
         say("stopped the embedded server; its data is kept (inv db.up)")
     else:

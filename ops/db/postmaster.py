@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ops import own
 from ops.db.state import Server
 from ops.errors import InProgress, Problem
 
@@ -74,10 +75,12 @@ def disown(server: Server) -> None:
     processes of a killed server still use the data.
     """
     path = server.data / "postmaster.pid"
-    with contextlib.suppress(FileNotFoundError):
-        _, _, rest = path.read_bytes().partition(b"\n")
+    with contextlib.suppress(FileNotFoundError), open(own.opened(path, os.O_RDWR), "r+b") as file:
+        _, _, rest = file.read().partition(b"\n")
         if rest:
-            path.write_bytes(b"%d\n%s" % (os.getpid(), rest))
+            file.seek(0)
+            file.write(b"%d\n%s" % (os.getpid(), rest))
+            file.truncate()
         else:  # cut short by a full disk
             path.unlink()
 

@@ -9,14 +9,14 @@ import contextlib
 import fcntl
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from config.paths import local_dir
+from config.paths import local_dir, own_folder
 from config.targets import Target
+from ops import own
 from ops.console import hide, say
 from ops.db import binaries, launch, postmaster, state
 from ops.db.state import MARKER, Server, folder, homes
@@ -24,6 +24,8 @@ from ops.errors import LoginFailed, Misconfigured, Problem
 
 DEFAULT_PORT = 5432
 OWNER = "postgres"
+OURS = ("server.*", "log", "log.old", "data.new*", "password.*", "extensions", MARKER)
+"""What is made beside the data, whole or by a run that was killed."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Login:
 def locked(root: Path) -> Iterator[None]:
     """Let one run at a time start, stop or make the server."""
     path = folder(root)
+    fresh = [each for each in (path.parent, path) if not each.exists()]
     try:
-        local_dir(root)
-        path.mkdir(exist_ok=True)
-        fd = os.open(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        own_folder(local_dir(root) / path.name).mkdir(exist_ok=True)
+        for each in fresh if os.geteuid() == 0 else ():
+            each.chmod(0o755)  # made by us just now, under whatever umask; another user may run the server
+        fd = own.opened(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
     except PermissionError:
         raise Problem(f"{path} belongs to another user: run inv as that user") from None
     except OSError as error:
@@ -72,12 +76,12 @@ def start(root: Path, login: Login | None = None) -> Server:
             postmaster.end(server, pid)
             pid = None
         if not server.data.exists():
-            launch.make(server)
+            server = launch.make(server)
         # a run that was killed may have left it on its way up
         if not pid or not postmaster.ready(server, pid, lambda: not postmaster.alive(pid)):
             server = launch.launch(server, login.port if login else None)
         if server.home != folder(root):
-            (server.home / MARKER).write_text(str(root), encoding="utf-8")  # the clone may have been renamed
+            mark(server.home, root)  # the clone may have been renamed
         if login is None and len(server.passwords) > 1:  # a run was killed while it changed the password
             login = Login(server.port, server.user, server.passwords[0])
         if login:
@@ -96,13 +100,13 @@ def new(root: Path, login: Login | None) -> Server:
             f"{home / 'data'} has lost the server.json beside it, which holds its password: "
             "put that back, or inv db.down --wipe starts anew without the data"
         )
-    if os.geteuid() == 0 and not reachable(root, home):
+    if os.geteuid() == 0 and not reachable(home):
         for left in homes(root):  # a clone that was removed: its server may still hold the port
             retire(left)
             say(f"note: {left} holds the data of an earlier clone at this path: remove it if nobody wants it")
         home = Path(tempfile.mkdtemp(dir=binaries.shared_home(), prefix="data-"))
         home.chmod(0o755)
-        (home / MARKER).write_text(str(root), encoding="utf-8")
+        mark(home, root)
         say(f"{root} is closed to the user that runs Postgres: its data goes to {home}")
     # another user is made by `admit`: initdb does not take every name
     password = login.password if login and login.user == OWNER else secrets.token_urlsafe(18)
@@ -111,10 +115,8 @@ def new(root: Path, login: Login | None) -> Server:
     return server
 
 
-def reachable(root: Path, home: Path) -> bool:
+def reachable(home: Path) -> bool:
     """Whether the user that runs the server gets through to this repository."""
-    home.chmod(0o755)  # made by us just before, under whatever umask
-    (root / ".local").chmod(0o755)
     return binaries.runner(home / "data").can_use(home)
 
 
@@ -162,23 +164,38 @@ def stop(root: Path) -> bool:
         return bool(pid)
 
 
-def wipe(root: Path) -> None:
-    """Stop the embedded server and remove its data, whatever state that is in."""
+def mark(home: Path, root: Path) -> None:
+    """Note in a folder under /var/lib which clone it belongs to."""
+    with open(own.opened(home / MARKER, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
+        file.write(str(root))
+
+
+def wipe(root: Path) -> list[Path]:
+    """Stop the embedded server and remove its data, whatever state that is in; return what lies there and is not its."""
     with locked(root):
         try:
             server = state.load(root)
             places = [server.home] if server else []
         except Problem:  # damaged: look where it may be
-            places = homes(root)
+            server, places = None, homes(root)
+        left = []
         for place in {folder(root), *places}:
-            retire(place)
-            for path in place.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                elif path.name != "lock":
-                    path.unlink()
-            if place != folder(root):
+            ours: tuple[str, ...] = OURS
+            if made_here(place / "data", server):
+                retire(place)
+                ours = (*OURS, "data")
+            left += [place / name for name in own.remove(place, ours) if name != "lock"]
+            if place != folder(root) and not any(place.iterdir()):
                 place.rmdir()
+        return left
+
+
+def made_here(data: Path, server: Server | None) -> bool:
+    """Whether a data folder is that of the server; of one that is not known, whether it is Postgres' at all."""
+    if data.is_symlink() or not data.is_dir():
+        return False
+    known = server.identity if server and server.data == data else ""
+    return state.identity(data) == known if known else (data / "PG_VERSION").is_file()
 
 
 def retire(home: Path) -> None:

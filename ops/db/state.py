@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.paths import write_private
+from config.paths import own_folder, write_private
 from config.targets import Target
+from ops import own
 from ops.console import hide
 from ops.db import binaries
 from ops.errors import Problem
@@ -28,6 +30,8 @@ class Server:
     user: str
     passwords: tuple[str, ...] = field(repr=False)
     """The password, and the one before while it is being changed."""
+    identity: str = ""
+    """The system identifier of its data; empty for a server of before it was noted."""
 
     @property
     def data(self) -> Path:
@@ -55,6 +59,7 @@ class Server:
             "port": self.port,
             "user": self.user,
             "passwords": self.passwords,
+            "identity": self.identity,
         }
         path = folder(self.root)
         try:
@@ -70,12 +75,15 @@ def folder(root: Path) -> Path:
 
 def load(root: Path) -> Server | None:
     """Return the embedded server of this repository, running or not."""
-    path = folder(root) / "server.json"
+    path = own_folder(own_folder(root / ".local") / "postgres") / "server.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         home = Path(content["home"]) if content["home"] else folder(root)
         first, *others = map(str, content["passwords"])
-        server = Server(root, home, int(content["port"]), str(content["user"]), (first, *others))
+        known = str(content.get("identity", ""))
+        server = Server(root, home, int(content["port"]), str(content["user"]), (first, *others), known)
+        if home != folder(root) and not (home.parent == binaries.SHARED_HOME and home.name.startswith("data-")):
+            raise ValueError(f"{home} is no folder of ours")
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -101,3 +109,15 @@ def homes(root: Path) -> list[Path]:
     """Return the folders under /var/lib that were made for a clone at this path."""
     markers = binaries.SHARED_HOME.glob(f"data-*/{MARKER}")
     return [m.parent for m in markers if os.access(m, os.R_OK) and m.read_text(encoding="utf-8") == str(root)]
+
+
+def identity(data: Path) -> str:
+    """Return the system identifier of a cluster's data, by which it is told from every other; empty if it is none.
+
+    The first eight bytes of pg_control, in every version (src/include/catalog/pg_control.h).
+    """
+    try:
+        with open(own.opened(data / "global" / "pg_control", os.O_RDONLY), "rb") as file:
+            return str(int.from_bytes(file.read(8), sys.byteorder))
+    except (OSError, Problem):
+        return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config.paths import ROOT, local_dir
+from config.paths import ROOT, local_dir, own_folder
 from config.settings import Settings
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.archive import Artifact, write
@@ -20,7 +20,7 @@ EVENTS = SOURCE / "events"
 
 def folder(settings: Settings) -> Path:
     """Return where the built zip files lie: .local/lambda."""
-    return local_dir(settings.root) / "lambda"
+    return own_folder(local_dir(settings.root) / "lambda")
 
 
 def certificates(settings: Settings) -> Path:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from config.paths import local_dir, write_private
+from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
 from ops.aws import Aws, code
 from ops.console import say
@@ -179,7 +179,7 @@ def refused(error: Any) -> bool:
 
 def opened(settings: Settings, aws: Aws, given: str = "") -> Pool:
     """Return the pool that the settings name."""
-    return Pool(aws, identifier(settings, given), local_dir(settings.root) / "pools")
+    return Pool(aws, identifier(settings, given), own_folder(local_dir(settings.root) / "pools"))
 
 
 def trigger(facts: Facts) -> str | None:

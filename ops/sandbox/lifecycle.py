@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from config.paths import local_dir, write_private
+from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
-from ops import console
+from ops import console, own
 from ops.console import say
 from ops.db import identity, launch, postmaster, server
 from ops.db import state as kept
@@ -33,6 +32,8 @@ NEEDED = ("moto", "flask", "cryptography")
 
 
 STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
+OURS = ("serving", "state.*", "ports.*", "log", "calls.log", "ca.*", "server.*", "env", "env.*", f"{standin.OWNER}*")
+"""What is made in its folder, beside the Postgres."""
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
 
@@ -53,7 +54,7 @@ def or_false() -> Iterator[None]:
 
 def up(settings: Settings) -> list[str]:
     """Start what does not run of the sandbox, and return the lines for the shell."""
-    home = folder(settings.root)
+    home = own_folder(folder(settings.root))
     needs()
     with turns(local_dir(settings.root)):
         home.mkdir(exist_ok=True)
@@ -125,7 +126,8 @@ def serving(home: Path) -> dict[str, Any] | None:
 def spawn(root: Path, home: Path) -> dict[str, Any]:
     """Start the sandbox's process and wait until it serves."""
     (home / "state.json").unlink(missing_ok=True)
-    with (home / "log").open("wb") as log:
+    own.remove(home, ("log",))
+    with open(own.log(home / "log"), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.sandbox.serve", str(home)],
             cwd=root,
@@ -173,21 +175,34 @@ def status(settings: Settings) -> None:
 
 def down(settings: Settings) -> list[str]:
     """Stop the sandbox, remove all of it, and return the lines by which a shell leaves it."""
-    home = folder(settings.root)
+    home = own_folder(folder(settings.root))
     inside = settings.vars.env_file == settings.root / shell.ENV_FILE
     if not home.is_dir():
         say("there is no sandbox: nothing to do")
     else:
+        left: list[Path] = []
         with turns(home.parent):
             if home.is_dir():  # another run may have had its turn
                 end(home)
                 forget(settings.root)
-                server.wipe(home)
-                shutil.rmtree(home)
+                left = removed(home)
         say("the sandbox is gone")
+        for path in left:
+            say(f"{path} is not of its making and stays: remove it yourself if nobody wants it")
     if inside and sys.stdout.isatty():
         say('this shell is still in it: eval "$(inv sandbox.down)"')
     return shell.leave(inside=inside)
+
+
+def removed(home: Path) -> list[Path]:
+    """Remove what was made for the sandbox; return what else lies there."""
+    left = server.wipe(home)
+    local = home / ".local"
+    left += [local / name for name in own.remove(local, () if left else (".gitignore", "postgres"))]
+    left += [home / name for name in own.remove(home, OURS if left else (*OURS, local.name)) if name != local.name]
+    if not left:
+        home.rmdir()
+    return left
 
 
 def forget(root: Path) -> None:

@@ -1,0 +1,89 @@
+"""What we write and remove is ours: opened without following links, and removed by name.
+
+The server's data belongs to the user that runs it, and a repository to whoever cloned it: a link
+planted there must not lead root to another file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.paths import own_folder
+from ops.errors import Problem
+
+
+def opened(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so.
+
+    Raises `Problem` for a link of either kind, and for a file of another user than ours or the folder's.
+    """
+    folder = os.open(own_folder(path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        owner = os.fstat(folder).st_uid
+        fd = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise foreign(path) from None
+        raise
+    finally:
+        os.close(folder)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (os.geteuid(), owner):
+        os.close(fd)
+        raise foreign(path)
+    return fd
+
+
+def foreign(path: Path) -> Problem:
+    return Problem(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")
+
+
+def log(path: Path) -> int:
+    """Open a log to be appended to: readable by its owner alone, for statements and their values stand in it."""
+    fd = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.fchmod(fd, 0o600)
+    if os.geteuid() == 0:  # the user of the folder goes on with it
+        owner = path.parent.lstat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+    return fd
+
+
+def remove(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Remove the entries of a folder that have one of these names; return the names of the others.
+
+    By descriptor from the folder down: whoever puts a link or another folder in a
+    place on the way loses that, and nothing behind it.
+    """
+    fd = os.open(own_folder(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        others = []
+        for name in sorted(os.listdir(fd)):  # noqa: PTH208 (by descriptor)
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+                unlink(name, fd)
+            else:
+                others.append(name)
+        return others
+    finally:
+        os.close(fd)
+
+
+def unlink(name: str, folder: int) -> None:
+    """Remove an entry of an open folder, with all that is in it."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        os.unlink(name, dir_fd=folder)
+        return
+    try:
+        for each in os.listdir(fd):  # noqa: PTH208
+            unlink(each, fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=folder)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import json
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from config.paths import own_folder
 from ops.errors import Problem
@@ -41,6 +43,46 @@ def opened(path: Path, flags: int, mode: int = 0o600) -> int:
 
 def foreign(path: Path) -> Problem:
     return Problem(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")
+
+
+def read(path: Path, shape: Any, advice: str) -> Any:
+    """Return the JSON in a file of ours, or None where there is no such file.
+
+    `shape` is what it must look like: a type or several, a function that tells, a list with the shape of its items, or a mapping with those of
+    its keys (one that ends in ? may be left out). Raises `Problem` with the `advice` for anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise Problem(f"{path} belongs to another user: run inv as that user") from None
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}: {advice}") from None
+    except (ValueError, RecursionError):
+        raise Problem(f"{path} is damaged: {advice}") from None
+    if not fits(content, shape):
+        raise Problem(f"{path} is damaged: {advice}")
+    return content
+
+
+def fits(content: Any, shape: Any) -> bool:
+    """Whether a JSON value has a shape, as `read` describes it."""
+    if isinstance(shape, list):
+        return isinstance(content, list) and all(fits(item, shape[0]) for item in content)
+    if isinstance(shape, dict):
+        return isinstance(content, dict) and all(
+            fits(content[key.rstrip("?")], each) if key.rstrip("?") in content else key.endswith("?")
+            for key, each in shape.items()
+        )
+    if not isinstance(shape, type | tuple):
+        return bool(shape(content))
+    return isinstance(content, shape) and not (isinstance(content, bool) and shape is int)
+
+
+def port(content: Any) -> bool:
+    """Whether a JSON value is the number of a port."""
+    return fits(content, int) and 0 < content < 65536
 
 
 def log(path: Path) -> int:

@@ -6,14 +6,15 @@ import contextlib
 import json
 import threading
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from config.paths import local_dir, write_private
 from config.settings import Settings
 from config.targets import Target, prod
-from ops import postgres
+from ops import own, postgres
 from ops.console import hide, say
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -134,19 +135,14 @@ def base(name: str) -> str:
     return name
 
 
+SHAPE = [{"system_id": (str, NoneType), "dbname": str, "address": str}]
+"""prod.json."""
+
+
 def seen(root: Path) -> list[dict[str, Any]]:
     """Return the production databases seen from this clone."""
-    try:
-        entries: list[dict[str, Any]] = json.loads((root / ".local" / "prod.json").read_text(encoding="utf-8"))
-        return entries
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise Problem(f"{root / '.local' / 'prod.json'}: {error.strerror}") from None
-    except ValueError:
-        raise Problem(
-            f"{root / '.local' / 'prod.json'} is damaged: remove it, then run inv db.status -t prod"
-        ) from None
+    advice = "remove it, then run inv db.status -t prod"
+    return own.read(root / ".local" / "prod.json", SHAPE, advice) or []
 
 
 def note(root: Path, system_id: str | None, target: Target) -> None:

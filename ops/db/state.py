@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 
 from config.paths import own_folder, write_private
 from config.targets import Target
@@ -17,6 +18,9 @@ from ops.errors import Problem
 
 MARKER = "repository"
 """The file in a folder under /var/lib that says which clone it belongs to."""
+
+SHAPE = {"home": (str, NoneType), "port": own.port, "user": str, "passwords": [str], "identity?": str}
+"""server.json."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,16 @@ def folder(root: Path) -> Path:
 def load(root: Path) -> Server | None:
     """Return the embedded server of this repository, running or not."""
     path = own_folder(own_folder(root / ".local") / "postgres") / "server.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        home = Path(content["home"]) if content["home"] else folder(root)
-        first, *others = map(str, content["passwords"])
-        known = str(content.get("identity", ""))
-        server = Server(root, home, int(content["port"]), str(content["user"]), (first, *others), known)
-        if home != folder(root) and not (home.parent == binaries.SHARED_HOME and home.name.startswith("data-")):
-            raise ValueError(f"{home} is no folder of ours")
-    except FileNotFoundError:
+    advice = "put it right, or inv db.down --wipe starts anew without the data"
+    if (content := own.read(path, SHAPE, advice)) is None:
         return None
-    except PermissionError:
-        raise Problem(f"{path} belongs to another user: run inv as that user") from None
-    except (ValueError, KeyError, TypeError):
-        raise Problem(f"{path} is damaged: put it right, or inv db.down --wipe starts anew without the data") from None
+    home = Path(content["home"]) if content["home"] else folder(root)
+    ours = home == folder(root) or (home.parent == binaries.SHARED_HOME and home.name.startswith("data-"))
+    if not ours or not content["passwords"]:
+        raise Problem(f"{path} is damaged: {advice}")
+    server = Server(
+        root, home, content["port"], content["user"], tuple(content["passwords"]), content.get("identity", "")
+    )
     return server if home.is_dir() and not elsewhere(server) else None
 
 
@@ -99,16 +99,16 @@ def elsewhere(server: Server) -> bool:
         other = Path((server.home / MARKER).read_text(encoding="utf-8"))
         if other == server.root or folder(other).samefile(folder(server.root)):
             return False
-        state = json.loads((folder(other) / "server.json").read_text(encoding="utf-8"))
-        return bool(state["home"] == str(server.home))
-    except (OSError, ValueError, KeyError, TypeError):  # no home of that kind, or its clone is gone: moved to here
+        state = own.read(folder(other) / "server.json", SHAPE, "")
+    except (OSError, ValueError, Problem):  # no home of that kind, or its clone is gone: moved to here
         return False
+    return bool(state and state["home"] == str(server.home))
 
 
 def homes(root: Path) -> list[Path]:
     """Return the folders under /var/lib that were made for a clone at this path."""
     markers = binaries.SHARED_HOME.glob(f"data-*/{MARKER}")
-    return [m.parent for m in markers if os.access(m, os.R_OK) and m.read_text(encoding="utf-8") == str(root)]
+    return [m.parent for m in markers if os.access(m, os.R_OK) and m.read_bytes() == os.fsencode(root)]
 
 
 def identity(data: Path) -> str:

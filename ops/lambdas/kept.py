@@ -8,12 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from config.paths import write_private
+from ops import own
+from ops.errors import Problem
 from ops.lambdas import package
 from ops.lambdas.archive import Artifact
 from ops.lambdas.runtimes import Runtime
 
 BUILDERS = ("archive.py", "bytecode.py", "elf.py", "layer.py", "uv.py")
 """Our own modules by which a layer is made."""
+SHAPE = {"mark": str, "sha256": str, "sources": str, "size": int, "unpacked": int, "names": [str]}
+"""What lies beside a zip file."""
 
 
 def mark(runtime: Runtime, interpreter: Path | None) -> str:
@@ -29,10 +33,11 @@ def mark(runtime: Runtime, interpreter: Path | None) -> str:
 def find(path: Path, mark: str) -> Artifact | None:
     """Return the zip file at a path if it has this mark, and is still what was written."""
     try:
-        told = json.loads(beside(path).read_text(encoding="utf-8"))
-        same = told.pop("mark") == mark and hashlib.sha256(path.read_bytes()).hexdigest() == told["sha256"]
-        return Artifact(**{**told, "path": path, "names": tuple(told["names"])}) if same else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one that somebody wrote to
+        told = own.read(beside(path), SHAPE, "")
+        if not told or told.pop("mark") != mark or hashlib.sha256(path.read_bytes()).hexdigest() != told["sha256"]:
+            return None
+        return Artifact(**{**told, "path": path, "names": tuple(told["names"])})
+    except (OSError, Problem, TypeError):  # one that somebody wrote to, or another version of ours
         return None
 
 

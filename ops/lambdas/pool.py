@@ -12,6 +12,7 @@ from typing import Any
 
 from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
+from ops import own
 from ops.aws import Aws, code
 from ops.console import say
 from ops.errors import Misconfigured, Problem
@@ -155,7 +156,9 @@ class Pool:
         Written is one thing only: a second factor that our own update has turned off. What somebody else has set since stays.
         """
         for backup in sorted(self.folder.glob(f"{self.id}-*{UNPROVED}.json")):
-            saved = json.loads(backup.read_text(encoding="utf-8"))
+            saved = own.read(backup, SAVED, "remove it, once the pool's settings are as they should be")
+            if saved is None:  # another run was first
+                continue
             before, now, mfa = saved["UserPool"], self.read(), self.read_mfa()
             off = mfa.get("MfaConfiguration", "OFF") == "OFF" and mfa != saved["MfaConfig"]
             if off and trigger(now) != trigger(before):
@@ -169,6 +172,10 @@ class Pool:
                     f"({', '.join(changed)}): put them back as they are in {backup}, or remove that file if they are meant"
                 )
             backup.rename(backup.with_name(backup.name.replace(UNPROVED, "")))
+
+
+SAVED = {"UserPool": dict, "MfaConfig": dict}
+"""A backup of a pool."""
 
 
 def refused(error: Any) -> bool:

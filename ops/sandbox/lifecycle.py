@@ -34,6 +34,8 @@ NEEDED = ("moto", "flask", "cryptography")
 STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
 OURS = ("serving", "state.*", "ports.*", "log", "calls.log", "ca.*", "server.*", "env", "env.*", f"{standin.OWNER}*")
 """What is made in its folder, beside the Postgres."""
+SHAPE = {"pid": int, "data_port": own.port, "aws_port": own.port, "port": own.port}
+"""state.json."""
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
 
@@ -115,8 +117,8 @@ def serving(home: Path) -> dict[str, Any] | None:
         with (home / "serving").open("a", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        with contextlib.suppress(OSError, ValueError):
-            state: dict[str, Any] = json.loads((home / "state.json").read_text(encoding="utf-8"))
+        with contextlib.suppress(Problem):
+            state: dict[str, Any] | None = own.read(home / "state.json", SHAPE, "")
             return state
     except FileNotFoundError:
         pass

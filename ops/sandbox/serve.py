@@ -17,7 +17,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ops import process
+from ops import own, process
+from ops.errors import Problem
 from ops.sandbox import front, standin
 from ops.sandbox.certificates import write
 
@@ -37,8 +38,8 @@ async def serve(folder: Path) -> None:
     from ops.db import state
 
     before: dict[str, int] = {}
-    with contextlib.suppress(OSError, ValueError):  # the shells that were in the sandbox know its ports
-        before = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
+    with contextlib.suppress(Problem):  # the shells that were in the sandbox know its ports
+        before = own.read(folder / "ports.json", {"aws_port": own.port, "port": own.port}, "") or {}
     data = state.load(folder)
     assert data is not None
     owner = data.target("postgres").on(user=standin.OWNER, password=(folder / standin.OWNER).read_text())

@@ -167,20 +167,8 @@ def refusal(target: Target, text: str) -> Problem:
         return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
     if re.search(r'database ".*" does not exist', text):
         return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
-    if "no encryption" in text or "no pg_hba.conf entry" in text:
-        return LoginFailed(
-            f"{at}: the server refuses this user, address or lack of TLS: add ?sslmode=require to {target.source}"
-        )
-    if "does not support SSL" in text:
-        return LoginFailed(f"{at}: the server has no TLS: remove sslmode from {target.source}")
-    if "root certificate file" in text:
-        return LoginFailed(f"{at}: the certificates to check it against are not there: inv rds.ca fetches RDS's own")
-    if target.rds and "certificate verify failed" in text:
-        return LoginFailed(
-            f"{at}: its certificate is not by RDS: inv rds.ca fetches the roots anew; else do not trust it"
-        )
-    if "certificate" in text or "SSL error" in text:
-        return LoginFailed(f"{at}: TLS failed: {text.rpartition('failed: ')[2]}")
+    if tls := no_tls(target, text):
+        return tls
     if re.search(
         r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated",
         text,
@@ -214,7 +202,60 @@ def refusal(target: Target, text: str) -> Problem:
         return Problem(f"{at}: what answers there is not Postgres: check host and port in {target.source}")
     if "too many" in text or "remaining connection slots" in text:
         return Problem(f"{at}: all connections are taken: inv db.sessions, inv db.kill-sessions")
-    return Problem(f"{at}: {text.rpartition('failed: ')[2] or text}")
+    if "read-only" in text or "hot standby" in text:
+        return Unreachable(f"{at}: this server takes no writes: correct {target.source}, which asks for one that does")
+    if re.search(r"out of memory|No space left|could not fork|too many open files", text, re.IGNORECASE):
+        return Problem(f"{at}: the server is out of memory, disk or processes: see to that, then run this again")
+    said = text.rpartition("failed: ")[2] or text
+    return Problem(f"{at}: the login failed, see the server's log and correct {target.source} ({said})")
+
+
+def no_tls(target: Target, text: str) -> Problem | None:
+    """Return what to do where TLS, or its lack, keeps a login from being made.
+
+    Never to check less: whoever sits in between can take TLS away, or show a certificate of his own,
+    and would be given the password next.
+    """
+    at, source = target.address, target.source
+    wanted = target.params.get("sslmode", "") in ("require", "verify-ca", "verify-full")
+    if "no encryption" in text and not wanted:
+        return LoginFailed(
+            f"{at}: the server lets this user and address in by TLS only, or not at all: "
+            f"add ?sslmode=verify-full to {source}, and its root certificate as sslrootcert"
+        )
+    if "no pg_hba.conf entry" in text or "pg_hba.conf rejects" in text:
+        return LoginFailed(
+            f"{at}: the server has no rule for this user, database and address: add one to its pg_hba.conf"
+        )
+    if "does not support SSL" in text or "sslmode" in text:
+        return LoginFailed(
+            f"{at}: the server offers no TLS, and {source} asks for it: switch it on there (ssl = on); "
+            "where it was on before, somebody on the way may have taken it out: send no password there"
+        )
+    if "root certificate file" in text:
+        more = "inv rds.ca fetches RDS's own" if target.rds else f"correct sslrootcert in {source}"
+        return LoginFailed(f"{at}: the certificates to check it against are not there: {more}")
+    if "does not match host name" in text:
+        return LoginFailed(
+            f"{at}: its certificate is for another host: name the one that it is for in {source} (a tunnel's "
+            "address goes into hostaddr); else do not trust it"
+        )
+    if "certificate verify failed" in text:
+        by, more = "a root that we trust", f"name the root that signed it as sslrootcert in {source}"
+        if target.rds:
+            by, more = "RDS", "inv rds.ca fetches the roots anew"
+        return LoginFailed(f"{at}: its certificate is not by {by}: {more}; else do not trust it")
+    if re.search("channel binding|authentication method requirement", text):
+        return LoginFailed(
+            f"{at}: the login is not the one that {source} asks for (channel_binding, require_auth): "
+            "somebody may sit in between: see that this is the server, before a password goes there"
+        )
+    if ("certificate" in text or "SSL" in text) and "invalid response" not in text:
+        said = text.rpartition("failed: ")[2]
+        return LoginFailed(
+            f"{at}: TLS failed: see what lies between (a proxy, a VPN) and the certificates of {source}, then run this again ({said})"
+        )
+    return None
 
 
 def fetch(conn: Connection[DictRow], query: LiteralString, *params: Any) -> list[DictRow]:

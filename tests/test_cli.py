@@ -183,7 +183,7 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("db.status -t prod", {PROD: "{nohost}"}, 1, "the host name does not resolve: correct PROD_CONNECTION_URL"),
     ("db.setup", {LOCAL: "{refused}"}, 1, "nothing answers at u@127.0.0.1:1/db: inv db.up starts a server"),
     ("db.kill-sessions -t prod", {PROD: "{refused}"}, 1, "nothing answers at u@127.0.0.1:1/db"),
-    ("db.setup", {LOCAL: "{tls}"}, 1, "the server has no TLS: remove sslmode from CONNECTION_URL"),
+    ("db.setup", {LOCAL: "{tls}"}, 1, "the server offers no TLS, and CONNECTION_URL asks for it: switch it on"),
     # databases that are not there
     ("db.undo", {LOCAL: "{missing}"}, 1, "to bring back"),
     ("db.seed", {LOCAL: "{missing}"}, 1, NOT_THERE),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from config.targets import parse
@@ -19,10 +23,21 @@ AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: 
         (AT + 'FATAL:  role "u" does not exist', WrongLogin, "no such user"),
         (AT + 'FATAL:  role "u" is not permitted to log in', WrongLogin, "may not log in"),
         (AT + 'FATAL:  database "db" does not exist', NoDatabase, "inv db.setup -t prod"),
-        (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "add ?sslmode=require"),
-        (AT + "server does not support SSL, but SSL was required", LoginFailed, "remove sslmode"),
-        (AT + "SSL error: certificate verify failed", LoginFailed, "TLS failed: "),
-        ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "inv rds.ca fetches"),
+        (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "?sslmode=verify-full"),
+        (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", SSL encryption', LoginFailed, "to its pg_hba.conf"),
+        (AT + "server does not support SSL, but SSL was required", LoginFailed, "send no password there"),
+        (
+            AT + "SSL error: certificate verify failed",
+            LoginFailed,
+            "as sslrootcert in PROD_CONNECTION_URL; else do not",
+        ),
+        (AT + 'server certificate for "a" does not match host name "h"', LoginFailed, "else do not trust it"),
+        (AT + "channel binding required, but server authenticated client without", LoginFailed, "sit in between"),
+        (AT + "received unencrypted data after SSL response", LoginFailed, "TLS failed: see what lies between"),
+        (AT + "SSL SYSCALL error: EOF detected", LoginFailed, "TLS failed: see what lies between"),
+        (AT + "session is read-only", Unreachable, "takes no writes"),
+        (AT + "FATAL:  could not fork new process for connection: no", Problem, "out of memory, disk or processes"),
+        ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "correct sslrootcert in"),
         ("[Errno -2] Name or service not known", Unreachable, "does not resolve"),
         ('could not translate host name "h" to address', Unreachable, "does not resolve"),
         (AT + "Connection refused\n\tIs the server running?", NothingAnswers, "is prod (PROD_CONNECTION_URL) running?"),
@@ -32,7 +47,11 @@ AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: 
         (AT + "FATAL:  the database system is shutting down", NothingAnswers, "inv db.wait"),
         (AT + "FATAL:  sorry, too many clients already", Problem, "inv db.kill-sessions"),
         (AT + "received invalid response to SSL negotiation: H", Problem, "is not Postgres"),
-        (AT + "FATAL:  etwas ganz\n anderes", Problem, "FATAL: etwas ganz anderes"),
+        (
+            AT + "FATAL:  etwas ganz\n anderes",
+            Problem,
+            "see the server's log and correct PROD_CONNECTION_URL (FATAL: etwas",
+        ),
     ],
 )
 def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem], message: str) -> None:
@@ -41,6 +60,58 @@ def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem]
     assert message in str(problem)
     assert "u@h:5432/db" in str(problem)
     assert "\n" not in str(problem)
+
+
+# What libpq 18 says of TLS, certificates and methods; its own advice is to switch the check off
+TLS_WORDS = [
+    "server does not support SSL, but SSL was required",
+    'weak sslmode "prefer" may not be used with sslrootcert=system (use "verify-full")',
+    "server sent an error response during SSL exchange",
+    "received unencrypted data after SSL response",
+    "server accepted connection without a valid SSL certificate",
+    "channel binding required, but SSL not in use",
+    'authentication method requirement "scram-sha-256" failed: server requested a cleartext password',
+    'server certificate for "x" (and 1 other name) does not match host name "h"',
+    'could not read root certificate file "/x": no certificate or crl found',
+    'root certificate file "/x" does not exist\nEither provide the file, or change sslmode to disable certificate verification.',
+    'certificate present, but not private key file "/x"',
+    "SSL SYSCALL error: EOF detected",
+    "SSL error: certificate verify failed",
+    "SSL error: wrong version number",
+    "SSL error: decryption failed or bad record mac",
+    'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "u", database "d", no encryption',
+    'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "u", database "d", SSL encryption',
+    'FATAL:  pg_hba.conf rejects connection for host "1.2.3.4", user "u", database "d", no encryption',
+]
+WEAKENS = re.compile(
+    r"(remove|leave out|drop|take out|lower)\b[^:;,]*\b(sslmode|TLS|SSL|certificate|sslrootcert|channel_binding|require_auth)"
+    r"|sslmode=(disable|allow|prefer|require)|change sslmode|disable",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("text", TLS_WORDS)
+@pytest.mark.parametrize("mode", ["", "prefer", "require", "verify-ca", "verify-full"])
+@pytest.mark.parametrize("host", ["h", "x.eu-west-1.rds.amazonaws.com"])
+def test_no_advice_weakens_a_check(text: str, mode: str, host: str) -> None:
+    given = f"?sslmode={mode}" if mode else ""
+    target = parse(f"postgresql://u:hushhush@{host}/db{given}", "PROD_CONNECTION_URL", "prod")
+    told = str(postgres.refusal(target, AT + text))
+    assert not WEAKENS.search(told), told
+    assert not told.endswith(f": {text}"), "more than libpq's own words"
+
+
+def test_no_text_of_ours_advises_to_check_less() -> None:
+    """Advice is in strings; what a program does by itself (no TLS to a container of ours) is none."""
+    root = Path(__file__).parent.parent
+    for path in sorted([*root.glob("ops/**/*.py"), *root.glob("config/**/*.py"), *root.glob("functions/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+                assert not re.search(
+                    r"(remove|leave out|drop|lower)\b[^:;,.]*\b(sslmode|TLS|sslrootcert|channel_binding|require_auth)"
+                    r"|sslmode=(disable|allow|prefer|require)\b|--insecure|--no-verify",
+                    node.value,
+                ), f"{path}:{node.lineno}: {node.value}"
 
 
 def test_a_session_is_named_for_its_task_and_person(monkeypatch: pytest.MonkeyPatch) -> None:

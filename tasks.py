@@ -12,11 +12,14 @@ atexit.register(gc.freeze)
 # invoke turns this off for its run; our modules need not be compiled anew each time
 sys.dont_write_bytecode = False
 
+from ops.cli import explain_the_rest, wired  # noqa: E402
+
+explain_the_rest()
+
 from invoke.collection import Collection  # noqa: E402
 
 from config.defaults import DEFAULTS  # noqa: E402
 from ops.app import commands as app  # noqa: E402
-from ops.cli import explain_configuration  # noqa: E402
 from ops.db import commands as db  # noqa: E402
 from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
@@ -24,7 +27,6 @@ from ops.rds import commands as rds  # noqa: E402
 from ops.sandbox import commands as sandbox  # noqa: E402
 from ops.workspace import commands as workspace  # noqa: E402
 
-explain_configuration()
 ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(app, name="app"))
@@ -33,3 +35,4 @@ ns.add_collection(Collection.from_module(env, name="env"))
 ns.add_collection(Collection.from_module(lambdas, name="lambda"))
 ns.add_collection(Collection.from_module(rds, name="rds"))
 ns.add_collection(Collection.from_module(sandbox, name="sandbox"))
+wired()

@@ -7,8 +7,11 @@ one line and 1; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -123,10 +126,29 @@ def missing_package(error: ModuleNotFoundError) -> Exit | None:
     return Exit(f"the package {package} is not installed here: {sys.executable} -m pip install -r {file}", code=1)
 
 
+def leave(*_: object) -> None:
+    """End at once: no task has begun."""
+    os.write(2, b"cancelled\n")
+    os._exit(130)
+
+
+def wired() -> None:
+    """Let a Ctrl-C be an exception again, now that the tasks are read."""
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def flush() -> None:
+    """Write what invoke itself has printed, as long as somebody reads it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+
+
 def silence_stdout() -> None:
     """Stop Python from complaining at exit that nobody reads its output any more."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -158,26 +180,40 @@ def aws(settings: Settings) -> Aws:
     return Aws(settings, tell=say)
 
 
-def explain_configuration() -> None:
-    """Make one line of what invoke cannot read in a configuration file.
+def explain_the_rest() -> None:
+    """Make one line, or none, of what ends outside any task: a Ctrl-C, a reader that has gone, a configuration file.
 
-    It reads and merges them outside any task, where a typing error would end in
-    a traceback. Only an error that comes from there, past none of our code, is
-    taken for one.
+    invoke reads and merges those itself, and a typing error would end in a traceback. Only an
+    error that comes from there, past none of our code, is taken for one.
     """
     usual = sys.excepthook
+    atexit.register(flush)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # invoke would end with 1, and without a word
+        signal.signal(signal.SIGINT, leave)
 
     def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         import traceback
 
         from ops.console import say
 
+        if issubclass(kind, KeyboardInterrupt):
+            say("cancelled")
+            raise SystemExit(130)
+        if issubclass(kind, BrokenPipeError):
+            silence_stdout()
+            raise SystemExit(0)
         files = [Path(frame.filename) for frame in traceback.extract_tb(trace)]
+        if isinstance(error, OSError) and files[-1].match("invoke/*.py"):  # its own list or help, on a full disk
+            silence_stdout()
+            say(f"standard output: {error.strerror}")
+            raise SystemExit(1)
         reading = any(file.match("invoke/config.py") or file.match("invoke/env.py") for file in files)
         if not reading or any(file.is_relative_to(HERE / part) for file in files for part in ("config", "ops")):
             usual(kind, error, trace)
             return
         what = " ".join(str(error).split())
+        if isinstance(error, AttributeError):
+            what = "it has to be sections, each with its settings below it"
         say(f"invoke cannot read its configuration (invoke.yaml, ~/.invoke.yaml or -f): {what}")
         raise SystemExit(2)
 

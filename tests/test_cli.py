@@ -616,3 +616,61 @@ def test_the_embedded_servers_password_appears_nowhere_else(clone: Path) -> None
             assert conn.info.password == CANARY
     finally:
         inv.ok("db.down", "--wipe", "--confirm", "mine", env={LOCAL: url})
+
+
+@pytest.mark.parametrize("args", [["--list"], ["db.setup", "--help"], ["--list", "--list-format=json"]])
+def test_what_invoke_prints_may_find_no_reader(inv: Cli, args: list[str]) -> None:
+    """As in inv --list | head: the reader has gone before all is written, which is no fault."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen([INV, *args], cwd=inv.root, stdout=writer, stderr=subprocess.PIPE, text=True) as child:
+        os.close(writer)
+        _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_list_on_a_full_disk_is_one_line(inv: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [INV, "--list"], cwd=inv.root, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv[1:], sys.argv[0] = [*sys.argv[1:2]], "inv"
+import tasks
+"""
+
+
+@pytest.mark.parametrize("module", ["ops.app.commands", "config.defaults", "ops.workspace.commands"])
+def test_ctrl_c_while_the_tasks_are_read_is_one_word(inv: Cli, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, module], cwd=inv.root, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "cancelled\n")
+
+
+def test_the_url_of_rds_needs_no_network(inv: Cli) -> None:
+    url = "postgresql://u:p@db.c1.ca-central-1.rds.amazonaws.com:5432/cruddur"
+    env = {"PROD_CONNECTION_URL": url, "INVOKE_RDS_CA_URL": "https://127.0.0.1:1/x.pem"}
+    done = inv("db.url", "-t", "prod", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("postgresql://u:****@db.c1.ca-central-1.rds.amazonaws.com:5432/cruddur?")
+    assert "note: the URL names the file for them, but the RDS certificates were not fetched" in done.stderr
+    assert inv("db.status", "-t", "prod", env=env).returncode == 1
+
+
+def test_a_section_that_is_none_is_one_line(inv: Cli) -> None:
+    (inv.root / "invoke.yaml").write_text("5\n")
+    done = inv("db.status")
+    assert (done.returncode, "it has to be sections, each with its settings" in done.stderr) == (2, True)

@@ -324,3 +324,38 @@ def test_one_missing_package_is_one_line(inv: Cli, tmp_path: Path, package: str,
         assert done.stderr.splitlines()[-1] == (
             f"the package {package} is not installed here: {python} -m pip install -r requirements.txt"
         )
+
+
+@pytest.mark.parametrize("url", ["", "postgresql://u:p@127.0.0.1:1/d"])
+def test_a_checkout_that_cannot_be_written_is_said(root: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Without a database of one's own there is no going on; root is refused by a read-only disk alone."""
+    assert facts(doctor.checkout, settings(root))["checkout"][0] == "ok"
+    monkeypatch.setattr(os, "access", lambda path, _: path != root)
+    state, found = facts(doctor.checkout, settings(root, CONNECTION_URL=url))["checkout"]
+    assert state == ("note" if url else "bad")
+    assert found.startswith(f"{root} cannot be written: chown")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_closed_checkout_is_a_bad_one(inv: Cli) -> None:
+    inv.root.chmod(0o555)
+    try:
+        done = inv("doctor")
+    finally:
+        inv.root.chmod(0o755)
+    assert done.returncode == 1
+    assert "BAD  checkout" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a disk that cannot be written")
+def test_a_checkout_on_a_disk_that_cannot_be_written(inv: Cli) -> None:
+    if subprocess.run(["mount", "--bind", inv.root, inv.root], capture_output=True, check=False).returncode:
+        pytest.skip("this root may not mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", inv.root], check=True)
+        done = inv("doctor")
+    finally:
+        subprocess.run(["umount", inv.root], check=True)
+    assert done.returncode == 1
+    assert "BAD  checkout" in done.stdout
+    assert done.stderr.endswith("to be mended: checkout\n")

@@ -215,7 +215,7 @@ def url(c: Context, target: str = "", show_password: bool = False) -> None:
     from ops.console import result
     from ops.db import place
 
-    result(place.resolved(settings(c), target).url(show_password=show_password))
+    result(place.resolved(settings(c), target, shown=True).url(show_password=show_password))
 
 
 @task(help={"target": TARGET, "timeout": "seconds to wait (default: 30)"})

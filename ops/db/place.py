@@ -114,8 +114,11 @@ def opened(
             conn.close()
 
 
-def resolved(settings: Settings, name: str) -> Target:
-    """Return the target called `name` (or the setting's), the embedded server started if it is that."""
+def resolved(settings: Settings, name: str, *, shown: bool = False) -> Target:
+    """Return the target called `name` (or the setting's), the embedded server started if it is that.
+
+    One that is only `shown` may lack the certificates that it will be checked against.
+    """
     name = target_name(name) if name else settings.target
     try:
         target = resolve(settings, name)
@@ -141,7 +144,12 @@ def resolved(settings: Settings, name: str) -> Target:
     if target.rds:
         from ops.rds import prod as by_rds
 
-        by_rds.certificates(settings, target)
+        try:
+            by_rds.certificates(settings, target)
+        except Problem as error:
+            if not shown:
+                raise
+            say(f"note: the URL names the file for them, but {error}")
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import re
 import shutil
@@ -99,6 +100,20 @@ def files(settings: Settings) -> Iterator[Fact]:
             "ok" if there else "bad",
             str(path) if there else f"{path} is not there: set paths.{name} in invoke.yaml",
         )
+
+
+def checkout(settings: Settings) -> Iterator[Fact]:
+    """Look whether what the suite makes can be written: the embedded server, and what it remembers of production."""
+    local = settings.root / ".local"
+    path = local if os.path.lexists(local) else settings.root
+    if path.is_symlink():
+        yield Fact("checkout", "bad", f"{path} is a link: remove it, so that a folder can be made there")
+    elif os.access(path, os.W_OK | os.X_OK):
+        yield Fact("checkout", "ok", f"{path} can be written")
+    else:
+        who = f"chown -R $USER {path}, or clone it anew where you may write"
+        needed = resolve(settings, settings.target) is None
+        yield Fact("checkout", "bad" if needed else "note", f"{path} cannot be written: {who}")
 
 
 def embedded(settings: Settings) -> Iterator[Fact]:
@@ -222,4 +237,4 @@ def reachable(settings: Settings, name: str) -> Fact:
 
 
 Look = Callable[[Settings], Iterator[Fact]]
-LOOKS: tuple[Look, ...] = (python, packages, files, embedded, clients, docker, aws, targets)
+LOOKS: tuple[Look, ...] = (python, packages, files, checkout, embedded, clients, docker, aws, targets)

@@ -13,9 +13,9 @@ from datetime import timedelta
 
 import pytest
 
+from ops.addresses import Address
 from ops.errors import Misconfigured, Problem
 from ops.rds import door, rules
-from ops.rds.address import Address
 from tests.fix_aws import Answer, Call, error
 from tests.fix_door import ME, NOON, Instance
 

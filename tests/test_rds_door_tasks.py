@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import socket
@@ -15,6 +16,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from config.defaults import DEFAULTS
+from ops import addresses
 from ops import aws as ops_aws
 from ops.rds import commands as rds_commands
 from ops.rds import doorman, reach, rules
@@ -510,3 +512,41 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
     reach.no_route(at.aws, {"DBSubnetGroup": {"VpcId": at.vpc, "Subnets": [{"SubnetIdentifier": "subnet-0"}]}})
     asked = {call.action for call in at.cloud.calls} - {"ModifyDBInstance"}
     assert {action.partition(":")[2] for action in permitted} == asked
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("0.0.0.1", False),
+        ("1.1.1.1", True),
+        ("10.255.255.255", False),
+        ("100.63.255.255", True),
+        ("100.64.0.1", False),
+        ("172.15.0.1", True),
+        ("172.31.0.1", False),
+        ("192.0.0.9", False),
+        ("192.0.2.1", False),
+        ("198.17.255.255", True),
+        ("198.19.0.1", False),
+        ("203.0.113.1", False),
+        ("223.255.255.1", True),
+        ("239.0.0.1", False),
+        ("255.255.255.255", False),
+        ("2600:1f18::1", True),
+        ("2001:db8::1", False),
+        ("2001:1::1", False),
+        ("2001:4860::1", True),
+        ("64:ff9b::1", False),
+        ("fd00::1", False),
+        ("fe80::1", False),
+        ("::1", False),
+    ],
+)
+def test_what_counts_as_public_is_the_same_on_every_python(address: str, public: bool) -> None:
+    assert addresses.public(ipaddress.ip_address(address)) is public
+
+
+def test_no_code_asks_python_what_is_public() -> None:
+    """Its own tables change between patch releases."""
+    for path in (SUITE / "ops").rglob("*.py"):
+        assert not re.search(r"\.is_(private|global|reserved)\b", path.read_text(encoding="utf-8")), path

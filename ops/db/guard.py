@@ -7,7 +7,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from config.targets import Target
-from ops import postgres
+from ops import addresses, postgres
 from ops.confirm import confirmed
 from ops.console import say
 from ops.db.identity import PREV, STAMP
@@ -44,7 +44,7 @@ def elsewhere(target: Target) -> bool:
     """
     host = target.params.get("hostaddr") or target.host
     try:
-        return ipaddress.ip_address(host).is_global
+        return addresses.public(ipaddress.ip_address(host))
     except ValueError:
         return not target.loopback and "." in host
 

@@ -14,7 +14,7 @@ from config.settings import Settings
 from config.targets import Target, prod
 from ops import own, postgres
 from ops.console import hide, say
-from ops.errors import Misconfigured
+from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -154,5 +154,6 @@ def note(root: Path, system_id: str | None, target: Target) -> None:
     entries = [other for other in entries if other["address"] != entry["address"]]  # production was made anew
     try:
         write_private(local_dir(root) / "prod.json", json.dumps([*entries, entry], indent=2))
-    except OSError as error:  # looking at production must not need a disk to write to
-        say(f"note: production's identity is not remembered: {error.strerror}")
+    except (OSError, Problem) as error:  # looking at production must not need a disk to write to
+        why = error.strerror if isinstance(error, OSError) else error
+        say(f"note: production's identity is not remembered: {why}")

@@ -12,21 +12,15 @@ import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from ops.addresses import UNICAST6, UNROUTED6, Address, public
 from ops.console import say
 from ops.errors import Misconfigured, Problem
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 TIMEOUT = 4.0
 """Seconds for an echo service to answer."""
 LONGEST = 64
 """Bytes of an answer that can still be an address and a line end."""
 SHARED = ipaddress.ip_network("100.64.0.0/10")  # carrier-grade NAT, RFC 6598
-UNICAST6 = ipaddress.ip_network("2000::/3")  # all that is given out as global unicast
-# Not all of these are known to the Pythons we run on
-NOBODYS = tuple(
-    ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "2001:db8::/32", "2002::/16", "3fff::/20")
-)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -61,10 +55,9 @@ def not_public(address: Address) -> str:
         return "local to a link"
     if address.version == 4 and address in SHARED:
         return "shared by a provider's customers (carrier-grade NAT)"
-    if not address.is_global or any(address in known for known in NOBODYS if known.version == address.version):
-        return "private or for documentation"
-    if address.is_reserved or (address.version == 6 and address not in UNICAST6):
-        return "reserved"
+    if not public(address):
+        given_out = address.version == 4 or address in UNICAST6 or any(address in own for own in UNROUTED6)
+        return "private or for documentation" if given_out else "reserved"
     return ""
 
 

@@ -10,11 +10,12 @@ import ipaddress
 from collections.abc import Callable
 from datetime import datetime
 
+from ops.addresses import Address, Network
 from ops.aws import code, speaking
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import rules, tags
-from ops.rds.address import Address, network
+from ops.rds.address import network
 from ops.rds.rules import Mark, Rule
 from ops.rds.writes import REFUSED, Changed, Door, change, label, remove, send
 
@@ -35,7 +36,7 @@ def allow(door: Door, address: Address, offer: Offer = lambda _: False) -> str:
     raise Problem(f"the rules of {door.group} keep changing: run this again in a moment")
 
 
-def once(door: Door, wanted: rules.Network, offer: Offer) -> str:
+def once(door: Door, wanted: Network, offer: Offer) -> str:
     """Do what the rules, as they are now, call for."""
     every = door.listed()
     named = named_rule(door, every)
@@ -120,7 +121,7 @@ def renew(door: Door, rule: Rule) -> str:
     return f"{rule.id} lets {rule.source} in already, until {rules.stamp(rule.expires)}"
 
 
-def authorize(door: Door, wanted: rules.Network, every: list[Rule], offer: Offer) -> str:
+def authorize(door: Door, wanted: Network, every: list[Rule], offer: Offer) -> str:
     """Add a rule and return its id; a full group may be cleared of expired rules once."""
     tagged = [{"ResourceType": "security-group-rule", "Tags": tags.to_aws(door.mark.tags)}]
     try:

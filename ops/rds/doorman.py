@@ -13,6 +13,7 @@ from config.paths import local_dir, write_private
 from config.settings import Settings
 from ops import console
 from ops.aws import Aws
+from ops.errors import Problem
 from ops.rds import address, door, entrance, reach, rules
 from ops.rds.rules import Rule
 from ops.rds.writes import Door
@@ -50,7 +51,7 @@ def workspace(settings: Settings) -> str:
         if not path.exists() or not ID.fullmatch(path.read_text(encoding="utf-8", errors="replace")):
             write_private(path, secrets.token_hex(8))
         return path.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, Problem):
         return ""
 
 

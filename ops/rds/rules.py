@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ops import addresses
+from ops.addresses import Network
 from ops.errors import Misconfigured
 from ops.rds import tags
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 LONGEST = timedelta(days=30)
 SHORTEST = timedelta(minutes=1)
-WIDE = {4: 8, 6: 16}
-"""A public range that is wider than this lets in half the world."""
 FORM = re.compile(
     r"inv rds\.allow-my-ip: (?P<owner>\S+)(?: workspace (?P<workspace>\S+))?(?: created (?P<created>\S+) expires (?P<expires>\S+))?"
 )
@@ -73,8 +71,7 @@ class Rule:
     @property
     def wide_open(self) -> bool:
         """Whether it lets in strangers by the million."""
-        net = self.network
-        return net is not None and not (net.is_private and net.prefixlen) and net.prefixlen < WIDE[net.version]
+        return self.network is not None and addresses.wide_open(self.network)
 
     def lets_in(self, network: Network, port: int) -> bool:
         """Whether this rule opens the port for the whole of a network."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ops.addresses import Network
 from ops.aws import code, speaking
 from ops.console import say
 from ops.errors import Misconfigured
@@ -69,13 +70,13 @@ def label(door: Door, rule: Rule, mark: Mark) -> None:
         replace(door, rule, rule.network, mark.full_description)
 
 
-def change(door: Door, rule: Rule, wanted: rules.Network) -> None:
+def change(door: Door, rule: Rule, wanted: Network) -> None:
     """Give a rule another address, in one step."""
     replace(door, rule, wanted, door.mark.description)
     label(door, Rule(rule.id, rule.group, wanted, str(wanted), "tcp", (door.port, door.port), ""), door.mark)
 
 
-def replace(door: Door, rule: Rule, wanted: rules.Network, description: str) -> None:
+def replace(door: Door, rule: Rule, wanted: Network, description: str) -> None:
     """Write a rule anew under its id: AWS takes all of it, the description too."""
     body = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port, "Description": description}
     body[f"CidrIpv{wanted.version}"] = str(wanted)
@@ -89,7 +90,7 @@ def replace(door: Door, rule: Rule, wanted: rules.Network, description: str) -> 
         raise door.lost(error) from error
 
 
-def send(door: Door, wanted: rules.Network, description: str, **more: Any) -> str:
+def send(door: Door, wanted: Network, description: str, **more: Any) -> str:
     """Authorize one rule and return its id."""
     field, key = ("IpRanges", "CidrIp") if wanted.version == 4 else ("Ipv6Ranges", "CidrIpv6")
     permission = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port}

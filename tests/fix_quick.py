@@ -16,7 +16,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep what uses none of those fixtures, directly or through others, and is not slow."""
     if not config.getoption("--quick"):
         return
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         quick = not STARTS & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("slow")
         (kept if quick else left).append(item)

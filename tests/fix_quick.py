@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-STARTS = {"supplier", "postgres", "clone", "clones", "cloud", "front", "cache", "somebody", "box", "feeds", "make_users"}
+STARTS = {
+    "supplier",
+    "postgres",
+    "clone",
+    "clones",
+    "cloud",
+    "front",
+    "cache",
+    "somebody",
+    "box",
+    "feeds",
+    "make_users",
+}
 """Fixtures that start a server, or the command line in a process of its own."""
 
 

@@ -139,12 +139,24 @@ def wired() -> None:
 
 
 def flush() -> None:
-    """Write what invoke itself has printed, as long as somebody reads it."""
+    """Write what invoke itself has printed, as long as somebody reads it; end with 1 where it cannot be written."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        silence_stdout()
+    except OSError as error:
+        if unwritten(error):
+            os._exit(1)  # an exit code is past changing here
+
+
+def unwritten(error: OSError) -> bool:
+    """Give up on standard output, and say why unless only the reader has gone; whether that is a fault."""
+    from ops.console import say
+
+    silence_stdout()
+    if isinstance(error, BrokenPipeError):
+        return False
+    say(f"standard output: {error.strerror}")
+    return True
 
 
 def silence_stdout() -> None:
@@ -181,7 +193,7 @@ def aws(settings: Settings) -> Aws:
 
 
 def explain_the_rest() -> None:
-    """Make one line, or none, of what ends outside any task: a Ctrl-C, a reader that has gone, a configuration file.
+    """Make one line, or none, of what ends outside any task: a Ctrl-C, a reader that has gone, a full disk, a configuration file.
 
     invoke reads and merges those itself, and a typing error would end in a traceback. Only an
     error that comes from there, past none of our code, is taken for one.
@@ -196,17 +208,9 @@ def explain_the_rest() -> None:
 
         from ops.console import say
 
-        if issubclass(kind, KeyboardInterrupt):
-            say("cancelled")
-            raise SystemExit(130)
-        if issubclass(kind, BrokenPipeError):
-            silence_stdout()
-            raise SystemExit(0)
         files = [Path(frame.filename) for frame in traceback.extract_tb(trace)]
-        if isinstance(error, OSError) and files[-1].match("invoke/*.py"):  # its own list or help, on a full disk
-            silence_stdout()
-            say(f"standard output: {error.strerror}")
-            raise SystemExit(1)
+        if isinstance(error, OSError) and files[-1].match("invoke/*.py"):  # its own list or help
+            raise SystemExit(int(unwritten(error)))
         reading = any(file.match("invoke/config.py") or file.match("invoke/env.py") for file in files)
         if not reading or any(file.is_relative_to(HERE / part) for file in files for part in ("config", "ops")):
             usual(kind, error, trace)

@@ -618,22 +618,28 @@ def test_the_embedded_servers_password_appears_nowhere_else(clone: Path) -> None
         inv.ok("db.down", "--wipe", "--confirm", "mine", env={LOCAL: url})
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("args", [["--list"], ["db.setup", "--help"], ["--list", "--list-format=json"]])
-def test_what_invoke_prints_may_find_no_reader(inv: Cli, args: list[str]) -> None:
+def test_what_invoke_prints_may_find_no_reader(inv: Cli, args: list[str], unbuffered: str) -> None:
     """As in inv --list | head: the reader has gone before all is written, which is no fault."""
     reader, writer = os.pipe()
     os.close(reader)
-    with subprocess.Popen([INV, *args], cwd=inv.root, stdout=writer, stderr=subprocess.PIPE, text=True) as child:
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        [INV, *args], cwd=inv.root, env=env, stdout=writer, stderr=subprocess.PIPE, text=True
+    ) as child:
         os.close(writer)
         _, err = child.communicate(timeout=30)
     assert (child.returncode, err) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_list_on_a_full_disk_is_one_line(inv: Cli) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_list_on_a_full_disk_is_one_line(inv: Cli, unbuffered: str) -> None:
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [INV, "--list"], cwd=inv.root, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [INV, "--list"], cwd=inv.root, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
 

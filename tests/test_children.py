@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,60 +14,73 @@ import pytest
 from tests.fix_cli import Cli
 from tests.servers import free_port
 
-CANARY = "canary-4b1d"
-LOGINS = {
-    "PROD_CONNECTION_URL": f"postgresql://u:{CANARY}@prod.invalid/cruddur",
-    "POSTGRES_MASTER_PASSWORD": CANARY,
-    "AWS_ACCESS_KEY_ID": CANARY,
-    "AWS_SECRET_ACCESS_KEY": CANARY,
-    "AWS_SESSION_TOKEN": CANARY,
-    "PGPASSWORD": CANARY,
-    "GITHUB_TOKEN": CANARY,
-    "WHATEVER_ELSE": CANARY,
-}
+SECRETS = (
+    "POSTGRES_MASTER_PASSWORD",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "PGPASSWORD",
+    "GITHUB_TOKEN",
+    "WHATEVER_ELSE",
+)
 PROC = Path("/proc")
 if not PROC.is_dir():
     pytest.skip("this system shows no environment of a process in /proc", allow_module_level=True)
 
 
-def knowing() -> Iterator[str]:
+@pytest.fixture
+def canary() -> str:
+    """A secret of this test's own: others run beside it."""
+    return f"canary-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def logins(canary: str) -> dict[str, str]:
+    return {**dict.fromkeys(SECRETS, canary), "PROD_CONNECTION_URL": f"postgresql://u:{canary}@prod.invalid/cruddur"}
+
+
+def knowing(canary: str) -> Iterator[str]:
     """Yield what each process is that has the canary, in its environment or its arguments."""
     for process in PROC.iterdir():
         if process.name.isdigit() and process.name != str(os.getpid()):
             with contextlib.suppress(OSError):
                 line = (process / "cmdline").read_bytes()
-                if CANARY.encode() in (process / "environ").read_bytes() + line:
+                if canary.encode() in (process / "environ").read_bytes() + line:
                     yield line.decode(errors="replace").replace("\0", " ")
 
 
-def test_what_lives_on_does_not_know_the_logins_of_who_started_it(inv: Cli) -> None:
-    inv.ok("db.setup", env=LOGINS)
-    assert list(knowing()) == []
+def test_what_lives_on_does_not_know_the_logins_of_who_started_it(
+    inv: Cli, canary: str, logins: dict[str, str]
+) -> None:
+    inv.ok("db.setup", env=logins)
+    assert list(knowing(canary)) == []
     url = inv.ok("db.url", "--show-password").strip()
     told = inv.ok(
         "db.connect",
-        env={"CONNECTION_URL": url, **LOGINS},
+        env={"CONNECTION_URL": url, **logins},
         stdin="create temp table e (l text); copy e from program 'env'; table e;",
     )
     assert "PATH=" in told
-    assert CANARY not in told
+    assert canary not in told
 
 
-def test_the_feed_knows_the_one_login_that_it_is_given(inv: Cli, tmp_path: Path) -> None:
+def test_the_feed_knows_the_one_login_that_it_is_given(
+    inv: Cli, tmp_path: Path, canary: str, logins: dict[str, str]
+) -> None:
     """gunicorn writes its name over its environment, so that what stands in for it tells."""
     inv.ok("db.setup")
     (tmp_path / "gunicorn.py").write_text("import json, os; print(json.dumps(dict(os.environ)))", encoding="utf-8")
-    env = {**LOGINS, "DB_POOL_TIMEOUT": "3.25", "PYTHONPATH": str(tmp_path), "INVOKE_APP_PORT": str(free_port())}
+    env = {**logins, "DB_POOL_TIMEOUT": "3.25", "PYTHONPATH": str(tmp_path), "INVOKE_APP_PORT": str(free_port())}
     told = json.loads(inv.ok("app.run", env=env))
-    assert CANARY not in str(told)
+    assert canary not in str(told)
     assert told["DB_POOL_TIMEOUT"] == "3.25"
     assert told["CONNECTION_URL"].startswith("postgresql://")
 
 
-def test_the_sandbox_knows_none(inv: Cli) -> None:
+def test_the_sandbox_knows_none(inv: Cli, canary: str, logins: dict[str, str]) -> None:
     try:
-        done = inv("sandbox.up", env=LOGINS, timeout=120)
+        done = inv("sandbox.up", env=logins, timeout=120)
         assert "AWS_ENDPOINT_URL" in done.stdout, done.stderr
-        assert list(knowing()) == []
+        assert list(knowing(canary)) == []
     finally:
         inv("sandbox.down", timeout=120)

@@ -52,10 +52,15 @@ def write_private(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(fd)  # a power cut must not leave it empty
-        if os.geteuid() == 0:  # root must not take it from the user who owns the folder
-            owner = path.parent.stat()
-            os.chown(temporary, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            hand_over(fd, path.parent)
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def hand_over(fd: int, folder: Path) -> None:
+    """As root, give an open file to the user who owns its folder, from whom it must not be taken."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)

@@ -96,7 +96,7 @@ def progress(limit: float) -> Iterator[Callable[[str, float], None]]:
     On a terminal it is a bar that fills up to the limit; elsewhere each new
     state is one line, so that a log stays readable.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not watched():
         last = ""
 
         def line(state: str, elapsed: float) -> None:
@@ -122,7 +122,7 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Yield a function to show how many of about `total` are done; where stderr is no terminal, a line now and then."""
     import time
 
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not watched():
         last = time.monotonic()
 
         def line(done: int) -> None:
@@ -145,6 +145,11 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
 def minutes(seconds: float) -> str:
     """Return a time as 1:05."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def watched() -> bool:
+    """Whether stderr is a terminal, where a bar may be drawn."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def interactive() -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+
+from ops.console import watched
 
 PATIENCE = 1.0
 """Seconds before a bar is drawn, and before what runs is named."""
@@ -28,8 +29,14 @@ class Meter(threading.Thread):
         if self.over.wait(PATIENCE):
             return
         from rich.console import Console, RenderableType
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.progress import TransferSpeedColumn as SpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
         from rich.text import Text
 
         running = Text("", no_wrap=True, overflow="ellipsis")
@@ -44,7 +51,7 @@ class Meter(threading.Thread):
 
         columns = (TextColumn("{task.description}", markup=False), BarColumn(30), DownloadColumn(binary_units=True))
         console = Console(stderr=True)
-        bars = Bars(*columns, SpeedColumn(), TimeRemainingColumn(), console=console, transient=True)
+        bars = Bars(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, transient=True)
         with bars:
             bar = bars.add_task(self.what, total=self.total or None)
             seen, since = -1, time.monotonic()
@@ -62,7 +69,7 @@ def measured(what: str, total: int, running: Callable[[int], str] = lambda _: ""
     `running` names what takes longer than a second, by how far the work is; it is called in another thread.
     """
     meter = Meter(what, total, running)
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not watched():
         yield meter
         return
     meter.start()

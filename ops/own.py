@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.paths import own_folder
+from config.paths import hand_over, own_folder
+from ops.console import say
 from ops.errors import Problem
 
 
@@ -89,9 +90,7 @@ def log(path: Path) -> int:
     """Open a log to be appended to: readable by its owner alone, for statements and their values stand in it."""
     fd = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.fchmod(fd, 0o600)
-    if os.geteuid() == 0:  # the user of the folder goes on with it
-        owner = path.parent.lstat()
-        os.fchown(fd, owner.st_uid, owner.st_gid)
+    hand_over(fd, path.parent)
     return fd
 
 
@@ -112,6 +111,12 @@ def remove(folder: Path, patterns: Sequence[str]) -> list[str]:
         return others
     finally:
         os.close(fd)
+
+
+def name_foreign(left: Sequence[Path]) -> None:
+    """Say what a removal has left alone."""
+    for path in left:
+        say(f"{path} is not of its making and stays: remove it yourself if nobody wants it")
 
 
 def unlink(name: str, folder: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # libpq's own variables would redirect or re-configure a child behind our back
-_INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
+INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
 
 # What a program needs that outlives us or serves others: where things are, and how it speaks. Its owner's
 # logins are none of its business, and others can read them there (copy … from program 'env', /proc).
@@ -26,7 +26,7 @@ PATIENCE = 5.0
 
 def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without libpq's variables, plus `extra`."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k in _INHERITED}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k in INHERITED}
     return {**kept, **extra}
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from config.settings import Settings
 from config.urls import is_port
-from ops import postgres
+from ops import postgres, process
 from ops.console import say
 from ops.db import place
 from ops.errors import Misconfigured, NoDatabase, Problem
 
-THEIRS = ("DB_POOL_TIMEOUT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
+THEIRS = ("DB_POOL_TIMEOUT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", *process.INHERITED)
 """Variables of the feed's, gunicorn's and libpq's own that it is started with."""
 
 

@@ -6,7 +6,7 @@ import time
 
 from config.settings import Settings, target_name
 from config.targets import Target, resolve
-from ops import console, postgres
+from ops import console, own, postgres
 from ops.confirm import confirmed
 from ops.console import say
 from ops.db import compose, place, postmaster, server, state, status
@@ -56,8 +56,7 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
     if wipe:
         left = server.wipe(settings.root)
         say("removed the embedded server and its data")
-        for path in left:
-            say(f"{path} is not of its making and stays: remove it yourself if nobody wants it")
+        own.name_foreign(left)
     elif server.stop(settings.root):
         say("stopped the embedded server; its data is kept (inv db.up)")
     else:

@@ -189,8 +189,7 @@ def down(settings: Settings) -> list[str]:
                 forget(settings.root)
                 left = removed(home)
         say("the sandbox is gone")
-        for path in left:
-            say(f"{path} is not of its making and stays: remove it yourself if nobody wants it")
+        own.name_foreign(left)
     if inside and sys.stdout.isatty():
         say('this shell is still in it: eval "$(inv sandbox.down)"')
     return shell.leave(inside=inside)

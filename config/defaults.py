@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
         "name": "cruddur",
         "lock_timeout": "60",
         "connect_timeout": "10",
+        "silence_timeout": "30",
     },
     # "unset" leaves a field to AWS
     "rds": {

@@ -76,6 +76,8 @@ class Settings:
     """Seconds to wait for another run on the same database."""
     connect_timeout: int
     """Seconds to wait for a server that is not on this machine."""
+    silence_timeout: float
+    """Seconds after which a server that answers nothing, nor another connection, is given up."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """invoke's configuration, for the sections that only some tasks read."""
 
@@ -146,6 +148,7 @@ def load(
         database=db.text("name"),
         lock_timeout=db.seconds("lock_timeout"),
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),
+        silence_timeout=db.seconds("silence_timeout"),
         config=config,
     )
     refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults])

@@ -167,7 +167,7 @@ def silence_stdout() -> None:
 def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     """Load the settings of this command from invoke's configuration."""
     from config.settings import load
-    from ops import process
+    from ops import process, silence
     from ops.console import hide
     from ops.errors import Misconfigured
 
@@ -179,6 +179,7 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
     process.forget_libpq()
     loaded = load(config, may_make_env_file=may_make_env_file)
+    silence.limit = loaded.silence_timeout
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # passwords are hidden where they are read
         hide(loaded.vars.get(name))
     return loaded

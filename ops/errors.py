@@ -58,6 +58,10 @@ class Unreachable(Problem):
     """The server was not reached in time, or its name is not known yet."""
 
 
+class Silent(Problem):
+    """What was asked has given no sign of life within the limit."""
+
+
 class LoginFailed(Problem):
     """The server answers but does not let this user in."""
 

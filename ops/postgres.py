@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
+from ops import silence
 from ops.errors import (
     LoginFailed,
     Misconfigured,
@@ -38,6 +39,14 @@ _timeouts: dict[tuple[str, str], str] = {}
 """By host and port: the options that lift them from the start on, once a session there has told their names.
 
 A RESET in a file goes back to what a session started with: there they must be off, too.
+"""
+
+# What a session does, by the server's account of it
+ACCOUNT = """
+select state, wait_event_type as waits,
+  (select pg_catalog.format('pid %%s (%%s)', b.pid, pg_catalog.concat_ws(', ', nullif(b.application_name, ''), b.usename, b.state))
+   from unnest(pg_catalog.pg_blocking_pids(a.pid)) as p join pg_catalog.pg_stat_activity b on b.pid = p limit 1) as holder
+from pg_catalog.pg_stat_activity a where pid = %s
 """
 
 # libpq parameter -> the variable by which psql and pgcli take it
@@ -115,10 +124,12 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     from psycopg.rows import dict_row
 
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it has to say, it raises
+    look_up(target, timeout)
     params: dict[str, Any] = {
         "connect_timeout": timeout,
         "hostaddr": "",  # keeps PGHOSTADDR from leading elsewhere than the URL says
         "keepalives_idle": 30,  # a gateway on the way forgets a silent connection within minutes
+        "tcp_user_timeout": round(silence.limit * 1000),  # what we send and nobody takes: libpq's own, in milliseconds
         **target.params,
         "dbname": dbname or target.dbname,
         "application_name": application(task),
@@ -128,18 +139,50 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     if known:
         params["options"] = f"{params.get('options', '')} {known}".strip()
     try:
-        conn = psycopg.Connection[Any].connect(autocommit=True, row_factory=dict_row, **params)
+        with silence.waiting(f"{target.address} ({target.name}) to let us in"):
+            conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **params)
     except psycopg.Error as error:
         raise refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
+    conn.what = f"{target.address} ({target.name})"
+    conn.others = functools.partial(sign_of_life, params, 0)
+    # a pooler's pids are its own
+    conn.ask = lambda: sign_of_life(params, conn.info.backend_pid if server_of(target) in _timeouts else 0)
     try:
         if not known:
             lift_timeouts(conn, target)
     except BaseException:
         conn.close()
         raise
-    return conn
+    made: Connection[DictRow] = conn
+    return made
+
+
+def look_up(target: Target, seconds: float) -> None:
+    """See that the name of a target's host is answered for in time; raises `Unreachable`."""
+    host = target.params.get("host", "")
+    if host and not target.params.get("hostaddr") and not target.loopback and "/" not in host:
+        silence.resolves(host, seconds)
+
+
+def sign_of_life(params: dict[str, Any], pid: int) -> str | None:
+    """Ask the server, by another connection, what a session does, or with `pid` 0 only whether it answers.
+
+    Returns None where there is no sign that it goes on: the server does not answer, the session is not
+    there, or waits for its client, which has not heard (pg_stat_activity: state, wait_event_type). Else
+    a text that says who holds what it waits for, or an empty one.
+    """
+    import psycopg
+
+    try:
+        with psycopg.connect(autocommit=True, **{**params, "connect_timeout": max(2, round(silence.limit))}) as other:
+            row = other.execute(ACCOUNT, [pid]).fetchone() if pid else ("active", None, None)
+    except psycopg.Error as error:  # a server that says no is one that speaks
+        return "" if error.sqlstate or re.search("FATAL|too many|slots", str(error)) else None
+    if row is None or row[0] not in ("active", "fastpath function call") or row[1] == "Client":
+        return None
+    return f"a lock held by {row[2]}" if row[2] else ""
 
 
 def lift_timeouts(conn: Connection[DictRow], target: Target) -> None:

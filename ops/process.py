@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,10 +62,12 @@ def run(
     feed: Iterable[bytes] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
+    watch: Callable[[subprocess.Popen[str]], contextlib.AbstractContextManager[None]] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end and return what it printed.
 
     `feed` is its standard input; an error in making it kills the program before it sees the end.
+    `watch` looks after it while it runs, and may end it with an error of its own.
     """
     feeder = Feeder(feed) if feed is not None else None
     with subprocess.Popen(
@@ -82,7 +84,8 @@ def run(
         try:
             if feeder:
                 feeder.start_for(child)
-            out, err = child.communicate(timeout=timeout)
+            with watch(child) if watch else contextlib.nullcontext():
+                out, err = child.communicate(timeout=timeout)
         except BaseException as stopped:
             if isinstance(stopped, KeyboardInterrupt):
                 # A signal to us alone has not reached it; psql ends its query on the server by this one

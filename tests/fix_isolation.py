@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ FOREIGN = (
 KEPT = ("POSTGRES_IMAGE",)
 WHEELS = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 """What uv has fetched once need not be fetched by each test."""
+
+
+def pytest_configure() -> None:
+    """Let children have a terminal's signals where the shell told us to ignore them (`inv test &`, nohup).
+
+    What is ignored stays so in a new program; a handler of ours does not, and it ignores them as well for pytest.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

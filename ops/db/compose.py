@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import socket
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from config.targets import Target
-from ops import process
+from ops import process, silence
 from ops.console import say
-from ops.errors import NothingAnswers, Problem
+from ops.errors import NothingAnswers, Problem, Unreachable
 
 SERVICE = "db"
 WITHOUT = "leave -t docker out for the embedded server (inv app.run serves the feed from it)"
@@ -20,16 +23,31 @@ WITHOUT = "leave -t docker out for the embedded server (inv app.run serves the f
 @functools.cache
 def command() -> list[str]:
     """Return the compose command of this machine."""
-    if shutil.which("docker") and process.run(["docker", "compose", "version"], {}).returncode == 0:
+    if shutil.which("docker") and run(["docker", "compose", "version"]).returncode == 0:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
     raise Problem(f"Docker's compose command is not here: install Docker, or {WITHOUT}")
 
 
+def run(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, root: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that has Docker do something, however long, as long as Docker answers."""
+    return process.run(argv, env or {}, cwd=root, watch=partial(silence.watching_child, "Docker", answers))
+
+
+def answers() -> str | None:
+    """Ask Docker for a sign of life."""
+    with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+        process.run(["docker", "version"], {}, timeout=silence.limit)
+        return ""
+    return None
+
+
 def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run a compose command in the repository and return what it prints."""
-    done = process.run([*command(), *arguments], env or {}, cwd=root)
+    done = run([*command(), *arguments], env, root)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = lines[-1] if lines else f"exit {done.returncode}"
@@ -68,7 +86,7 @@ def down(root: Path, *, wipe: bool) -> None:
 
 def docker(*arguments: str) -> str:
     """Run a docker command and return what it prints."""
-    done = process.run(["docker", *arguments], {})
+    done = run(["docker", *arguments])
     if done.returncode != 0:
         raise Problem(f"docker {' '.join(arguments[:2])}: {' '.join(done.stderr.split())}")
     return done.stdout
@@ -82,11 +100,9 @@ def outside(root: Path, target: Target) -> Target:
     """
     if target.loopback or "." in target.host:
         return target
-    try:
+    with contextlib.suppress(OSError, Unreachable):
+        silence.resolves(target.host, 5.0)
         socket.getaddrinfo(target.host, target.port)
-    except OSError:
-        pass
-    else:
         return target
     lines = compose(root, "port", SERVICE, str(target.port)).split() if running(root) else []
     published = lines[0].rpartition(":")[2] if lines else ""

@@ -17,7 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ops import own
+from ops import own, silence
 from ops.console import say
 from ops.db import binaries, postmaster, state
 from ops.db.state import Server
@@ -89,9 +89,10 @@ def make(server: Server) -> Server:
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     threading.Thread(target=import_client, daemon=True).start()
     try:
-        made = subprocess.run(
-            argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **who.options()
-        )
+        with silence.waiting("initdb, which makes the server's data"):
+            made = subprocess.run(
+                argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **who.options()
+            )
     finally:
         password.unlink(missing_ok=True)
     if made.returncode != 0:
@@ -154,8 +155,9 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
                 **who.options(),
             )
         try:
-            if postmaster.ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
-                return True
+            with silence.waiting("the embedded server to start"):
+                if postmaster.ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
+                    return True
         finally:
             if process.returncode is None:
                 process.returncode = 0  # it runs on: keep Python from warning about it

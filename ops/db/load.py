@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres
+from ops import postgres, silence
 from ops.console import say
 from ops.db import explain, faults, psql
 from ops.db.contents import Contents, CopyIn, Found
@@ -25,7 +25,6 @@ from ops.meter import Meter, measured
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.pq.abc import PGconn
     from psycopg.rows import DictRow
 
 # First words of statements that Postgres refuses inside a transaction
@@ -264,7 +263,8 @@ def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found],
         with conn.transaction():
             conn.execute(f"savepoint {mark}".encode())
             try:
-                with measured(Path(script.name).name, len(script.data), partial(running, script)) as meter:
+                shown = measured(Path(script.name).name, len(script.data), partial(running, script))
+                with silence.quiet(conn, silence.PROGRESS), shown as meter:
                     execute(conn, script, blanks, meter)
                 ended = conn.info.transaction_status is TransactionStatus.IDLE
                 if not ended:
@@ -351,7 +351,7 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], 
             for first, end in batches(between, upto, begin, quick):
                 meter.done = starts[done] if done < len(starts) else first
                 conn.pgconn.send_query(b"".join(pieces(script, blanks, first, end)))
-                for error in results(conn.pgconn):
+                for error in results(conn):
                     if error:
                         raise faults.of_statement(script, error, starts[done : done + 2], first)
                     done += 1
@@ -361,7 +361,7 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], 
                     raise faults.of_statement(script, error, starts[done : done + 2], copy.start)
                 done, begin = done + 1, copy.resumes
     except KeyboardInterrupt:
-        conn.cancel_safe()
+        conn.cancel_safe(timeout=5.0)
         while conn.pgconn.get_result() is not None:
             pass
         raise
@@ -410,18 +410,21 @@ def batches(
         yield begin, size
 
 
-def results(pgconn: PGconn) -> Iterator[Any]:
+def results(conn: Connection[DictRow]) -> Iterator[Any]:
     """Yield None for each statement that was done, and the diagnostics of the one that failed."""
     from psycopg import errors, pq
 
-    while pgconn.flush():
-        select.select([pgconn.socket], [pgconn.socket], [])
-        pgconn.consume_input()
-    failed = None
-    while True:
-        while pgconn.is_busy():
-            select.select([pgconn.socket], [], [])
+    pgconn, failed = conn.pgconn, None
+    with silence.watching(conn):
+        while pgconn.flush():
+            select.select([pgconn.socket], [pgconn.socket], [])
             pgconn.consume_input()
+    while True:
+        if pgconn.is_busy():
+            with silence.watching(conn):
+                while pgconn.is_busy():
+                    select.select([pgconn.socket], [], [])
+                    pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
             break

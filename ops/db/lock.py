@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ops import postgres
+from ops import postgres, silence
 from ops.console import say
 from ops.db.place import Place
 from ops.errors import Problem
@@ -62,7 +62,8 @@ def waited(conn: Connection[DictRow], name: str, seconds: float) -> bool:
 
     conn.execute(f"set lock_timeout = {round(seconds * 1000)}")
     try:
-        conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [name])
+        with silence.quiet(conn, silence.ALL):  # for whom it waits is said, by name
+            conn.execute("select pg_advisory_lock(hashtextextended('inv:' || %s, 0))", [name])
     except psycopg.errors.LockNotAvailable:
         return False
     conn.execute("set lock_timeout = 0")  # a RESET would bring back the role's

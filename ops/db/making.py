@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ops import postgres
+from ops.db import sessions
 from ops.db.place import Place
 from ops.errors import Problem
 
@@ -44,6 +46,14 @@ def database(place: Place, name: str, like: dict[str, Any] | None = None) -> Non
         raise Problem(
             f"{place.target.params.get('user', 'this user')} may not create databases on {place.target.host}: "
             f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
+        ) from None
+    except psycopg.errors.ObjectInUse as error:  # after five seconds, which the server gives its sessions to go
+        template = re.findall(r'"([^"]+)"', str(error))[-1:]
+        busy = sessions.in_the_way(place.conn, template)
+        who = sessions.describe(busy[0]) if busy else "a session that has gone since"
+        raise Problem(
+            f"{template[0] if template else 'the template'}, of which new databases are made, is in use by {who}: nothing was "
+            f"changed; end it (select pg_terminate_backend({busy[0]['pid'] if busy else 'pid'})), then run this again"
         ) from None
     except psycopg.errors.DiskFull:
         raise Problem(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ops import postgres, process
+from ops import postgres, process, silence
 from ops.console import harmless, say
 from ops.db import binaries, faults
 from ops.db.place import Place
 from ops.db.script import Script
 from ops.db.text import line_end
-from ops.errors import Problem
+from ops.errors import Problem, Silent
 
 if TYPE_CHECKING:
     from ops.db.load import Plan
@@ -64,7 +65,11 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, bef
     env = postgres.environment(place.target.on(dbname=dbname), task=place.task, untimed=True)
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
-    done = process.run(argv, env, feed=feed)
+    conn: Any = place.conn
+    try:
+        done = process.run(argv, env, feed=feed, watch=partial(silence.watching_child, conn.what, conn.others))
+    except Silent as error:
+        raise faults.disconnected(plan.script, str(error)) from None
     if done.stdout.strip():
         say(done.stdout.rstrip())
     if done.returncode == _LOST:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import shutil
+import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from config import dotenv
 from config.settings import Settings
 from config.targets import MASK, parse
 from config.variables import VARIABLES, holds_secret
-from ops import process
+from ops import process, silence
 from ops.console import ask_secret, hide, say
 from ops.errors import Misconfigured, Problem
 
@@ -99,11 +101,17 @@ def store(settings: Settings, name: str, value: str, *, share: bool = False) -> 
         share_by_gp(name, value, share=share)
 
 
+def asked(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that should answer at once; raises `Silent` where it does not."""
+    watch = partial(silence.watching_child, program, lambda: None)
+    return process.run([program, *arguments], {}, watch=watch)
+
+
 def tracked(file: Path) -> bool:
     """Whether git would take a file into the next commit."""
     if not shutil.which("git"):
         return False
-    done = process.run(["git", "-C", str(file.parent), "check-ignore", "-q", file.name], {})
+    done = asked("git", "-C", str(file.parent), "check-ignore", "-q", file.name)
     return done.returncode == 1  # 0: ignored; 128: no repository
 
 
@@ -112,7 +120,7 @@ def forget(settings: Settings, name: str) -> None:
     dotenv.remove(settings.vars.env_file, name)
     say(f"removed {name} from {file(settings)}")
     if shared(settings):
-        process.run(["gp", "env", "-u", name], {})
+        asked("gp", "env", "-u", name)
 
 
 def shared(settings: Settings) -> bool:
@@ -130,7 +138,7 @@ def share_by_gp(name: str, value: str, *, share: bool) -> None:
         if not share:
             say("not given to gp env, which takes values on its command line: --share does it all the same")
             return
-    done = process.run(["gp", "env", f"{name}={value}"], {})
+    done = asked("gp", "env", f"{name}={value}")
     if done.returncode != 0:
         raise Problem(f"saved, but gp env {name} failed: {' '.join(done.stderr.split())}")
     say(f"saved {name} by gp env for the next workspace")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ops import process
+from ops import process, silence
 from ops.errors import Problem
 
 SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROJECT": "1", "UV_COMPILE_BYTECODE": "0"}
@@ -72,4 +72,5 @@ def run(
     """Run the uv of the package in this environment to its end; `more` is set beside our settings."""
     from uv import find_uv_bin
 
-    return process.run([str(find_uv_bin()), *argv], {**SETTINGS, **(more or {})}, timeout=timeout, cwd=cwd)
+    with silence.waiting(f"uv {argv[0]} {argv[1]}"):
+        return process.run([str(find_uv_bin()), *argv], {**SETTINGS, **(more or {})}, timeout=timeout, cwd=cwd)

@@ -1,0 +1,229 @@
+"""No wait of ours is without a word, and none on a server that has fallen silent is without an end.
+
+After a second it is said what is waited for. The limit counts silence, not work: a second connection
+asks the server for the session that waits, and as long as it is at work there, or waits for a lock, the
+task goes on. A server that answers neither is left after `limit` seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ops.console import minutes, say
+from ops.errors import Silent, Unreachable
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from psycopg import Connection
+
+PATIENCE = 1.0
+"""Seconds before it is said what is waited for."""
+PERIOD = 0.2
+"""Seconds between two looks."""
+PROGRESS, ALL = "progress", "all"
+SETTING = "db.silence_timeout"
+limit = 30.0
+"""Seconds of silence, as the setting says."""
+
+
+@dataclass(eq=False)
+class Wait:
+    """Something that is waited for."""
+
+    what: str
+    """In words."""
+    ask: Callable[[], str | None] = lambda: ""
+    """Asks for a sign of life: None is none, a text what it is about. In a thread of its own: it may hang, too."""
+    cut: Callable[[], None] | None = None
+    """Ends the wait; None: something else sees to its end."""
+    quiet: str = ""
+    """What is shown already: PROGRESS, or ALL that there is to say."""
+    since: float = field(default_factory=time.monotonic)
+    told: str = ""
+    silent: bool = False
+    """Whether it was ended for silence."""
+
+    def __post_init__(self) -> None:
+        self.heard = self.said = self.since
+        self.asker: threading.Thread | None = None
+        self.due = self.since + PATIENCE
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now < self.since + PATIENCE:
+            return
+        if not self.told and not self.quiet:
+            self.tell(f"waiting for {self.what}")
+        if not self.cut:
+            return
+        if now >= self.due and not (self.asker and self.asker.is_alive()):
+            self.due = now + max(PATIENCE, limit / 10)
+            self.asker = threading.Thread(target=self.listen, daemon=True)
+            self.asker.start()
+        if now - self.heard >= limit:
+            with _lock:
+                if self in _waits:  # else it has just ended, and what would be cut is another's by now
+                    self.silent = True
+                    self.cut()
+
+    def listen(self) -> None:
+        about = self.ask()
+        if about is None:
+            return
+        self.heard = time.monotonic()
+        if about:
+            self.tell(f"waiting for {about}")
+        elif self.heard - self.said >= limit and not self.quiet:
+            self.tell(f"the server is at work for {minutes(self.heard - self.since)}")
+
+    def tell(self, text: str) -> None:
+        if self.quiet != ALL and text != self.told and not self.silent and self in _waits:
+            self.told, self.said = text, time.monotonic()
+            say(text)
+
+
+_waits: set[Wait] = set()
+_lock = threading.Lock()
+
+
+@functools.cache
+def watch() -> threading.Thread:
+    """Start what looks at the waits of this process."""
+
+    def run() -> None:
+        while True:
+            time.sleep(PERIOD)
+            with _lock:
+                waits = list(_waits)
+            for wait in waits:
+                wait.look()
+
+    thread = threading.Thread(target=run, daemon=True, name="silence")
+    thread.start()
+    return thread
+
+
+@contextlib.contextmanager
+def watched(wait: Wait) -> Iterator[Wait]:
+    """Look after a wait until the block ends."""
+    watch()
+    with _lock:
+        _waits.add(wait)
+    try:
+        yield wait
+    finally:
+        with _lock:
+            _waits.discard(wait)
+
+
+def waiting(what: str) -> contextlib.AbstractContextManager[Wait]:
+    """Say after a second what is waited for; its end is seen to by a limit of its own."""
+    return watched(Wait(what))
+
+
+@functools.cache
+def session_class() -> type[Connection[Any]]:
+    """Return psycopg's connection with a watch over each wait for the server."""
+    import psycopg
+
+    class Session(psycopg.Connection[Any]):
+        """`quiet` is for waits that are explained elsewhere: a lock's, a load's with its bar."""
+
+        quiet = ""
+        what = ""
+        ask: Callable[[], str | None] | None = None
+        """What this session does, as another one is told; None while it is being made."""
+        others: Callable[[], str | None] = lambda: ""
+        """Whether the server answers another one at all."""
+
+        def wait(self, gen: Any, *args: Any, **more: Any) -> Any:
+            with watching(self):
+                return super().wait(gen, *args, **more)
+
+    return Session
+
+
+@contextlib.contextmanager
+def watching(conn: Any) -> Iterator[None]:
+    """Look after a wait for the server of a session; raises `psycopg.OperationalError` when it has fallen silent."""
+    import psycopg
+
+    if conn.ask is None:  # it is only just being made
+        yield
+        return
+    wait = Wait(conn.what, conn.ask, functools.partial(hang_up, conn.pgconn.socket), conn.quiet)
+    try:
+        with watched(wait):
+            yield
+    except psycopg.OperationalError:
+        if wait.silent:
+            raise psycopg.OperationalError(fallen_silent(conn.what)) from None
+        raise
+
+
+@contextlib.contextmanager
+def quiet(conn: Any, shown: str) -> Iterator[None]:
+    """Leave out of what is said of a session's waits what is shown elsewhere."""
+    before, conn.quiet = conn.quiet, shown
+    try:
+        yield
+    finally:
+        conn.quiet = before
+
+
+@contextlib.contextmanager
+def watching_child(what: str, ask: Callable[[], str | None], child: subprocess.Popen[Any]) -> Iterator[None]:
+    """Look after another program, and kill it when what it works with is silent; raises `Silent`.
+
+    `ask` gives a sign of life of that, or None.
+    """
+    with watched(Wait(what, ask, child.kill)) as wait:
+        yield
+    if wait.silent:
+        raise Silent(
+            f"{what} has given no answer for {limit:.0f} s ({SETTING}): see that it is up, then run this again"
+        )
+
+
+def fallen_silent(what: str) -> str:
+    return (
+        f"{what} has fallen silent, no answer for {limit:.0f} s, nor to a second connection ({SETTING}): "
+        "see that the server and the way to it are up (VPN, firewall), then inv db.status"
+    )
+
+
+def hang_up(number: int) -> None:
+    """Close a socket both ways, so that whoever waits on it is told that its peer has gone."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as own:
+        own.shutdown(socket.SHUT_RDWR)
+
+
+@functools.cache
+def resolves(host: str, seconds: float) -> bool:
+    """See that a name is answered for, within so many seconds; raises `Unreachable` where the resolver is silent.
+
+    The C library's own lookup knows no limit but the resolver's (resolv.conf(5): 5 s, twice, for each server).
+    """
+
+    def look() -> None:
+        with contextlib.suppress(OSError, UnicodeError):  # what is wrong with it is said by who uses it
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+
+    looker = threading.Thread(target=look, daemon=True)
+    with waiting(f"the address of {host}"):
+        looker.start()
+        looker.join(seconds)
+    if looker.is_alive():
+        raise Unreachable(
+            f"{host}: the resolver has not answered for {seconds:.0f} s: see /etc/resolv.conf and the network, then run this again"
+        )
+    return True

@@ -1,0 +1,53 @@
+"""The suite of tests itself: it ends, and it passes in the background too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fix_cli import SUITE
+
+CHILD = """
+import os, signal, subprocess, sys, time
+
+def test_a_child_can_be_interrupted():
+    child = subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], stdout=-1)
+    child.stdout.read(1)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == -signal.SIGINT
+    child.stdout.close()
+
+def test_the_shell_said_to_ignore_it():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+"""
+
+
+def run(path: Path, text: str, *options: str, prefix: str = "") -> str:
+    path.write_text(text)
+    words = [sys.executable, "-m", "pytest", "-c", str(SUITE / "pyproject.toml"), "--rootdir", str(SUITE), *options]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
+    done = subprocess.run(
+        ["sh", "-c", f'{prefix} exec "$@"', "sh", *words, "-p", "tests.fix_isolation", str(path)],
+        cwd=SUITE,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+def test_what_is_ignored_in_the_background_reaches_no_child(tmp_path: Path) -> None:
+    assert "2 passed" in run(tmp_path / "test_child.py", CHILD, prefix='trap "" INT HUP QUIT;')
+
+
+def test_a_test_that_hangs_is_ended(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    assert float(request.config.getini("timeout")) > 0
+    text = "import time\ndef test_hangs():\n    time.sleep(50)\n"
+    assert "Timeout (>0.5s)" in run(tmp_path / "test_hangs.py", text, "-o", "timeout=0.5")

@@ -53,9 +53,9 @@ class Wait:
     """Whether it was ended for silence."""
 
     def __post_init__(self) -> None:
-        self.heard = self.said = self.since
+        self.said = self.since
+        self.heard = self.due = self.since + PATIENCE  # what is done by then is not asked for
         self.asker: threading.Thread | None = None
-        self.due = self.since + PATIENCE
 
     def look(self) -> None:
         now = time.monotonic()
@@ -66,7 +66,7 @@ class Wait:
         if not self.cut:
             return
         if now >= self.due and not (self.asker and self.asker.is_alive()):
-            self.due = now + max(PATIENCE, limit / 10)
+            self.due = now + limit / 4
             self.asker = threading.Thread(target=self.listen, daemon=True)
             self.asker.start()
         if now - self.heard >= limit:
@@ -181,12 +181,14 @@ def quiet(conn: Any, shown: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watching_child(what: str, ask: Callable[[], str | None], child: subprocess.Popen[Any]) -> Iterator[None]:
+def watching_child(
+    what: str, ask: Callable[[], str | None], child: subprocess.Popen[Any], *, quiet: str = ""
+) -> Iterator[None]:
     """Look after another program, and kill it when what it works with is silent; raises `Silent`.
 
     `ask` gives a sign of life of that, or None.
     """
-    with watched(Wait(what, ask, child.kill)) as wait:
+    with watched(Wait(what, ask, child.kill, quiet)) as wait:
         yield
     if wait.silent:
         raise Silent(

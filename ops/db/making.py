@@ -48,7 +48,7 @@ def database(place: Place, name: str, like: dict[str, Any] | None = None) -> Non
             f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
         ) from None
     except psycopg.errors.ObjectInUse as error:  # after five seconds, which the server gives its sessions to go
-        template = re.findall(r'"([^"]+)"', str(error))[-1:]
+        template = re.findall(r'"([^"]+)"', error.diag.message_primary or "")
         busy = sessions.in_the_way(place.conn, template)
         who = sessions.describe(busy[0]) if busy else "a session that has gone since"
         raise Problem(

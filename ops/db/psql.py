@@ -67,7 +67,8 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, bef
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
     conn: Any = place.conn
     try:
-        done = process.run(argv, env, feed=feed, watch=partial(silence.watching_child, conn.what, conn.others))
+        watch = partial(silence.watching_child, conn.what, conn.others, quiet=silence.PROGRESS)
+        done = process.run(argv, env, feed=feed, watch=watch)
     except Silent as error:
         raise faults.disconnected(plan.script, str(error)) from None
     if done.stdout.strip():

@@ -16,7 +16,7 @@ from config.targets import MASK, parse
 from config.variables import VARIABLES, holds_secret
 from ops import process, silence
 from ops.console import ask_secret, hide, say
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured, Problem, Silent
 
 KNOWN = [variable.name for variable in VARIABLES]
 URLS = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL")
@@ -111,7 +111,10 @@ def tracked(file: Path) -> bool:
     """Whether git would take a file into the next commit."""
     if not shutil.which("git"):
         return False
-    done = asked("git", "-C", str(file.parent), "check-ignore", "-q", file.name)
+    try:
+        done = asked("git", "-C", str(file.parent), "check-ignore", "-q", file.name)
+    except Silent:
+        return False
     return done.returncode == 1  # 0: ignored; 128: no repository
 
 
@@ -138,7 +141,10 @@ def share_by_gp(name: str, value: str, *, share: bool) -> None:
         if not share:
             say("not given to gp env, which takes values on its command line: --share does it all the same")
             return
-    done = asked("gp", "env", f"{name}={value}")
+    try:
+        done = asked("gp", "env", f"{name}={value}")
+    except Silent as error:
+        raise Problem(f"saved, but {error}") from None
     if done.returncode != 0:
         raise Problem(f"saved, but gp env {name} failed: {' '.join(done.stderr.split())}")
     say(f"saved {name} by gp env for the next workspace")

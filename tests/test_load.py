@@ -19,6 +19,7 @@ import pytest
 from hypothesis import strategies as st
 from psycopg import Connection
 
+from ops import postgres
 from ops.db import binaries, build, psql
 from ops.db.faults import columns, of_statement
 from ops.db.load import batches, execute, plan
@@ -667,7 +668,7 @@ def test_rows_behind_an_end_without_a_newline_are_loaded(pair: Pair, tmp_path: P
 @pytest.mark.parametrize("copy", ["copy t from stdin", "copy t to stdout"])
 def test_a_copy_that_was_not_seen_does_not_hang(one: Database, copy: str) -> None:
     database = create(one, "_a")
-    with database.connect() as conn:
+    with postgres.connect(database.target(), task="test") as conn:
         script = Script("x.sql", f"create table t (a int); {copy};".encode())
         script.contents.copies.clear()
         with pytest.raises(Problem, match="nothing was loaded"), conn.transaction():

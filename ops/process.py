@@ -99,6 +99,48 @@ def run(
     return subprocess.CompletedProcess(list(argv), child.returncode, out, err)
 
 
+def run_drawing(
+    argv: Sequence[str], env: Mapping[str, str], *, timeout: float | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that draws a bar of its own on the terminal which stderr is; return what it said, without the drawing."""
+    import fcntl
+    import pty
+    import re
+    import termios
+    import tty
+
+    inner, outer = pty.openpty()
+    tty.setraw(outer)  # the terminal itself adds what a line's end needs
+    with contextlib.suppress(OSError):
+        size = fcntl.ioctl(sys.stderr.fileno(), termios.TIOCGWINSZ, bytes(8))
+        fcntl.ioctl(outer, termios.TIOCSWINSZ, size)
+    said = bytearray()
+
+    def pass_on() -> None:
+        with contextlib.suppress(OSError):  # how Linux says that the program has ended
+            while block := os.read(inner, 1 << 16):
+                said.extend(block)
+                os.write(sys.stderr.fileno(), block)
+
+    reader = threading.Thread(target=pass_on, daemon=True)
+    try:
+        with subprocess.Popen(
+            list(argv), env=clean_environ(env), stdin=subprocess.DEVNULL, stdout=outer, stderr=outer, cwd=cwd
+        ) as child:
+            os.close(outer)
+            reader.start()
+            try:
+                child.wait(timeout)
+            except BaseException:
+                child.kill()
+                raise
+        reader.join()
+    finally:
+        os.close(inner)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode(errors="replace")).replace("\r", "\n")
+    return subprocess.CompletedProcess(list(argv), child.returncode, "", text)
+
+
 class Feeder(threading.Thread):
     """Writes into a pipe what a program reads, piece by piece."""
 

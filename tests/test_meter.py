@@ -85,3 +85,22 @@ def test_a_pipe_sees_nothing_of_it(live: Database, inv: Cli) -> None:
     assert "pg_sleep" not in done.stderr
     assert "\x1b" not in done.stderr
     assert "MiB" not in done.stderr
+
+
+def test_the_layers_wheels_are_fetched_with_uvs_own_bar(inv: Cli, tmp_path: Path) -> None:
+    empty = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    out, shown, code = at_terminal(["lambda.layer"], inv.root, empty)
+    assert code == 0, shown
+    assert out.strip().endswith(".zip")
+    assert re.search(r"psycopg-binary +-+ [\d.]+ ?[KM]?i?B/[\d.]+ MiB", shown)
+    assert "Installed 2 packages" in shown
+    done = inv("lambda.layer", env=empty)
+    assert done.stderr.count("\n") == 1  # in a pipe: what was made
+
+
+def test_a_layer_that_cannot_be_built_says_the_same_at_a_terminal(inv: Cli) -> None:
+    wanted = inv.root / "functions/post_confirmation/requirements.txt"
+    wanted.write_text("psycopg==99.1\npsycopg-binary==99.1\n")
+    _, shown, code = at_terminal(["lambda.layer"], inv.root, {})
+    last = shown.splitlines()[-1]
+    assert (code, last) == (1, inv("lambda.layer").stderr.strip())

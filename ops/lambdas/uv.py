@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ops import process, silence
+from ops import console, process, silence
 from ops.errors import Problem
 
 SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROJECT": "1", "UV_COMPILE_BYTECODE": "0"}
@@ -26,7 +26,8 @@ def install(site: Path, *arguments: str, what: str, python: Path | None = None) 
     """Run `uv pip install` into a folder, for the running Python unless told otherwise; raises `Problem`."""
     site.mkdir(parents=True, exist_ok=True)
     interpreter = str(python or sys.executable)
-    argv = ["pip", "install", "--quiet", "--no-progress", "--color", "never", "--python", interpreter]
+    argv = ["pip", "install", "--color", "never", "--python", interpreter]
+    argv += [] if console.watched() else ["--quiet", "--no-progress"]
     argv += ["--target", str(site), "--link-mode", "copy", *arguments]
     try:
         done = run(argv, TIMEOUT, site)
@@ -41,6 +42,8 @@ def install(site: Path, *arguments: str, what: str, python: Path | None = None) 
 
 def advice(said: str) -> str:
     """Return what uv said when it failed, in one line that ends with the next step."""
+    if failed := re.search(r"^ *error: ", said, re.MULTILINE):
+        said = said[failed.start() :]  # before it, at a terminal, is what uv drew
     told = re.split(r"^ *(?:error|cause): ", said.partition("hint: ")[0], flags=re.MULTILINE)
     causes = [" ".join(cause.split()) for cause in told if cause.strip()] or ["uv gives no reason"]
     host = found[1] if (found := re.search(r"https?://(?:[^@/\s]*@)?([^/\s]+)", said)) else "the index"
@@ -72,5 +75,8 @@ def run(
     """Run the uv of the package in this environment to its end; `more` is set beside our settings."""
     from uv import find_uv_bin
 
-    with silence.waiting(f"uv {argv[0]} {argv[1]}"):
-        return process.run([str(find_uv_bin()), *argv], {**SETTINGS, **(more or {})}, timeout=timeout, cwd=cwd)
+    with silence.waiting(f"uv {argv[0]} {argv[1]}") as wait:
+        drawn = console.watched() and "--quiet" not in argv and argv[0] == "pip"
+        wait.quiet = silence.ALL if drawn else ""
+        run_it = process.run_drawing if drawn else process.run
+        return run_it([str(find_uv_bin()), *argv], {**SETTINGS, **(more or {})}, timeout=timeout, cwd=cwd)

@@ -30,6 +30,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+UNNAMED = "400 Bad Request: the feed is not known by this name. TRUSTED_HOSTS lists the names that it has.\n"
+
 
 def create_app() -> Flask:
     """Return the application; raises `Misconfigured` for variables that cannot be read, but waits for no database."""
@@ -45,6 +47,11 @@ def create_app() -> Flask:
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Link"],
         )
+
+    @app.before_request
+    def named() -> ResponseReturnValue | None:
+        """Refuse another name than ours: by one of its own, a foreign page could read what is for this machine only."""
+        return None if settings.is_trusted(request.host, read.trusted) else (UNNAMED, 400, {"Content-Type": "text/plain"})
 
     @app.get("/")
     def page() -> Response:

@@ -18,13 +18,12 @@ except settings.Misconfigured as error:
 
 wsgi_app = "backend.app:create_app()"
 bind = f"[{read.host}]:{read.port}" if ":" in read.host else f"{read.host}:{read.port}"
-# A request waits for the database and for little else: threads of one process share its pool.
-# WEB_CONCURRENCY is gunicorn's own variable for more processes, each with a pool.
-worker_class = "gthread"
+# A request waits for the database and for little else: threads of one process share its pool, and no thread waits
+# for a client. WEB_CONCURRENCY is gunicorn's own variable for more processes, each with a pool.
+worker_class = "backend.worker.Buffered"
 threads = read.pool_size
 # Only requests under way are waited for: a stop must not take longer than Docker's ten seconds
 graceful_timeout = 8
-keepalive = 5
 accesslog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)s ms'
 loglevel = "warning"

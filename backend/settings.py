@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ class Settings:
     """The address to listen at (HOST)."""
     port: int
     """The port (PORT)."""
+    trusted: frozenset[str]
+    """The names that it is asked by; with a dot in front, all below (TRUSTED_HOSTS, beside those of `own_names`)."""
 
 
 def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) -> Settings:
@@ -55,6 +58,7 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
     hide = environ.get("HIDE_EXPIRED") or "no"
     if hide not in ("yes", "no"):
         raise Misconfigured(f"HIDE_EXPIRED: {hide} is neither yes nor no")
+    host, port = environ.get("HOST") or "127.0.0.1", int(number("PORT", "4567", 65535))
     read = Settings(
         connection_url=environ.get("CONNECTION_URL", ""),
         pool_size=int(number("DB_POOL_SIZE", "8", 1000)),
@@ -62,8 +66,9 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
         queries=Path(environ.get("DB_QUERIES") or QUERIES),
         hide_expired=hide == "yes",
         frontend=origin(environ.get("FRONTEND_URL", "")),
-        host=environ.get("HOST") or "127.0.0.1",
-        port=int(number("PORT", "4567", 65535)),
+        host=host,
+        port=port,
+        trusted=own_names(environ, host, port) | names(environ.get("TRUSTED_HOSTS", "")),
     )
     if complete and not read.connection_url:
         raise Misconfigured("CONNECTION_URL is not set: it names the database to read from")
@@ -78,3 +83,43 @@ def origin(url: str) -> str:
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc, re.ASCII):
         raise Misconfigured("FRONTEND_URL: write it like http://localhost:3000")
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def own_names(environ: Mapping[str, str], host: str, port: int) -> frozenset[str]:
+    """Return the names that need no setting: this machine's for itself, and that of an online workspace's port.
+
+    Gitpod has them as PORT-WORKSPACE.CLUSTER (`gp url PORT`), Codespaces as NAME-PORT.DOMAIN (GitHub's page
+    "Forwarding ports in your codespace"). APP_PORT is the port of the machine that stands for a container's.
+    """
+    own = {"localhost", "127.0.0.1", "::1"}
+    if host not in ("0.0.0.0", "::"):  # noqa: S104 (any address is not one)
+        own.add(host.lower())
+    workspace = urlsplit(environ.get("GITPOD_WORKSPACE_URL", "")).hostname
+    codespace = environ.get("CODESPACE_NAME", "").lower()
+    domain = environ.get("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN") or "app.github.dev"
+    for outside in (str(port), environ.get("APP_PORT", "")):
+        if outside and workspace:
+            own.add(f"{outside}-{workspace}")
+        if outside and codespace:
+            own.add(f"{codespace}-{outside}.{domain}".lower())
+    return frozenset(own)
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the names of TRUSTED_HOSTS, which are separated by blanks or commas."""
+    found = [name for name in re.split(r"[\s,]+", text.lower()) if name]
+    for name in found:
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            if not re.fullmatch(r"\.?\w([\w.-]*\w)?", name, re.ASCII) or name.isdigit():
+                raise Misconfigured(
+                    f"TRUSTED_HOSTS: {name} is no host name: write it like feed.example.com, without a port"
+                ) from None
+    return frozenset(name.strip("[]") for name in found)
+
+
+def is_trusted(host: str, trusted: frozenset[str]) -> bool:
+    """Whether a request may name this host (`Host`, with or without a port)."""
+    name = re.sub(r":\d+$", "", host).strip("[]").lower()
+    return name in trusted or any(one.startswith(".") and name.endswith(one) for one in trusted)

@@ -1,6 +1,6 @@
 """The HTTP side: the feed as JSON, health, and one page to look at it.
 
-Served by gunicorn (gunicorn.conf.py); `create_app` makes the application.
+Served by gunicorn (gunicorn.conf.py, worker.py); `create_app` makes the application.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def create_app() -> Flask:
     @app.before_request
     def named() -> ResponseReturnValue | None:
         """Refuse another name than ours: by one of its own, a foreign page could read what is for this machine only."""
-        return None if settings.is_trusted(request.host, read.trusted) else (UNNAMED, 400, {"Content-Type": "text/plain"})
+        return (
+            None if settings.is_trusted(request.host, read.trusted) else (UNNAMED, 400, {"Content-Type": "text/plain"})
+        )
 
     @app.get("/")
     def page() -> Response:

@@ -51,6 +51,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection. Waitress's own timeout begins anew with each byte; this one does with each stage only."""
 
     task_class = Answer
+    requests: list[Any]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -66,5 +66,8 @@ VARIABLES = (
     Variable("GITPOD_WORKSPACE_ID", "name of this workspace, whose the rule is (default: user@host)"),
     Variable("CODESPACE_NAME", "the same on Codespaces"),
     Variable("FRONTEND_URL", "whose pages may read the feed's API, besides its own", "http://localhost:3000"),
+    Variable(
+        "TRUSTED_HOSTS", "names that the feed is asked by, besides this machine's and workspace's", "feed.example.com"
+    ),
     Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )

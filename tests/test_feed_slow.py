@@ -48,7 +48,7 @@ SLOW: dict[str, Callable[[socket.socket], None]] = {
     "half of the head": lambda client: client.sendall(HEAD),
     "half of the body": lambda client: client.sendall(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 500),
     "a byte a second": trickle,
-    "nothing": lambda client: None,
+    "nothing": lambda _: None,
     "reads nothing": read_nothing,
 }
 
@@ -60,7 +60,9 @@ def serving(feed: Database) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def crowd(url: str, many: int = MANY, kinds: dict[str, Callable[[socket.socket], None]] = SLOW) -> Iterator[list[socket.socket]]:
+def crowd(
+    url: str, many: int = MANY, kinds: dict[str, Callable[[socket.socket], None]] = SLOW
+) -> Iterator[list[socket.socket]]:
     """Connect many slow clients, of each kind as many."""
     with contextlib.ExitStack() as stack:
         clients = []
@@ -72,8 +74,8 @@ def crowd(url: str, many: int = MANY, kinds: dict[str, Callable[[socket.socket],
 
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
-    where = urlsplit(url)
-    with socket.create_connection((where.hostname, where.port), timeout=20) as client:
+    host, _, port = urlsplit(url).netloc.partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
         yield client
 
 
@@ -86,7 +88,9 @@ def took(url: str) -> float:
 
 def filler(feed: Database, length: int = 1000) -> None:
     """Fill pages of a hundred activities with messages of this length."""
-    feed.do(f"insert into activities (user_uuid, message) select uuid, repeat('x', {length}) from users, generate_series(1, 99)")
+    feed.do(
+        f"insert into activities (user_uuid, message) select uuid, repeat('x', {length}) from users, generate_series(1, 99)"
+    )
 
 
 @pytest.mark.parametrize("kind", [*SLOW, "each kind"])
@@ -131,16 +135,23 @@ def test_as_many_as_a_process_takes_make_room_for_who_comes(feed: Database) -> N
         (HEAD + b"X: x\r\n" * 3_000, 431),
         (b"GET /" + b"x" * 20_000, 431),
         (POST + b"Content-Length: 1000000\r\n\r\n", 413),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1000\r\n" * 1 + b"x" * 4096 + b"\r\n" + b"ffff\r\n" + b"x" * 65535, 413),
+        (
+            POST
+            + b"Transfer-Encoding: chunked\r\n\r\n"
+            + b"1000\r\n" * 1
+            + b"x" * 4096
+            + b"\r\n"
+            + b"ffff\r\n"
+            + b"x" * 65535,
+            413,
+        ),
         (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"GET  HTTP\r\n\r\n", 400),
         (b"\x16\x03\x01 a greeting of TLS\r\n\r\n", 400),
         (POST + b"Content-Length: 3\r\n\r\nabc", 405),
     ],
 )
-def test_what_is_too_large_or_no_request_gets_an_answer_and_its_end(
-    serving: str, request_: bytes, status: int
-) -> None:
+def test_what_is_too_large_or_no_request_gets_an_answer_and_its_end(serving: str, request_: bytes, status: int) -> None:
     with connected(serving) as client:
         client.sendall(request_)
         assert client.recv(65536).split()[1] == b"%d" % status
@@ -176,7 +187,11 @@ def test_an_end_answers_what_is_asked_already_and_waits_for_no_slow_client(feed:
 def sockets(url: str, status: str) -> list[int]:
     """Return the process of each socket that a feed has in a state; a closed one's has none, wherever its client is."""
     found = psutil.net_connections("tcp")
-    return [one.pid for one in found if one.laddr[1] == urlsplit(url).port and one.pid and one.status == status]
+    return [
+        one.pid
+        for one in found
+        if one.laddr and one.laddr.port == urlsplit(url).port and one.pid and one.status == status
+    ]
 
 
 def test_a_log_shows_what_strangers_send_as_text(feed: Database, tmp_path: Path) -> None:
@@ -185,7 +200,7 @@ def test_a_log_shows_what_strangers_send_as_text(feed: Database, tmp_path: Path)
         client.sendall(b'GET /\x1b[31m" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
         assert client.recv(65536).split()[1] == b"404"
     line = log.read_text().splitlines()[-1]
-    assert line.startswith(r'''127.0.0.1 "GET /\x1b[31m\" HTTP/1.1" 404 ''')
+    assert line.startswith(r"""127.0.0.1 "GET /\x1b[31m\" HTTP/1.1" 404 """)
 
 
 # --- names -------------------------------------------------------------------------------------------
@@ -213,7 +228,7 @@ CODESPACES = {"CODESPACE_NAME": "Fuzzy-space-1", "GITHUB_CODESPACES_PORT_FORWARD
         ("[:]", {}, False),
         ("localhost:4567:1", {}, False),
         ("user@localhost", {}, False),
-        ("0.0.0.0:4567", {"HOST": "0.0.0.0"}, False),
+        ("0.0.0.0:4567", {"HOST": "0.0.0.0"}, False),  # noqa: S104
         ("10.0.0.7:4567", {"HOST": "10.0.0.7"}, True),
         ("feed.example.com:80", {"TRUSTED_HOSTS": "feed.example.com"}, True),
         ("Feed.Example.com", {"TRUSTED_HOSTS": "a.example, FEED.example.com"}, True),

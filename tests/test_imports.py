@@ -17,7 +17,19 @@ FILES = sorted(
     for path in [SUITE / "tasks.py", *SUITE.glob("config/**/*.py"), *SUITE.glob("ops/**/*.py")]
 )
 DEPLOYED = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("functions/**/*.py"))
-HEAVY = {"boto3", "botocore", "flask", "gunicorn", "psycopg", "psycopg_pool", "rich", "psutil", "dotenv", "pgcli"}
+HEAVY = {
+    "boto3",
+    "botocore",
+    "flask",
+    "gunicorn",
+    "waitress",
+    "psycopg",
+    "psycopg_pool",
+    "rich",
+    "psutil",
+    "dotenv",
+    "pgcli",
+}
 HEAVY |= {"uv", "elftools"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))

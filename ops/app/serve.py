@@ -15,7 +15,9 @@ from ops.console import say
 from ops.db import place
 from ops.errors import Misconfigured, NoDatabase, Problem
 
-THEIRS = ("DB_POOL_TIMEOUT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", *process.INHERITED)
+WORKSPACE = ("GITPOD_WORKSPACE_URL", "CODESPACE_NAME", "GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN")
+"""Variables from which the feed knows its name in an online workspace."""
+THEIRS = ("DB_POOL_TIMEOUT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", *WORKSPACE, *process.INHERITED)
 """Variables of the feed's, gunicorn's and libpq's own that it is started with."""
 
 
@@ -25,8 +27,9 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
     The database is started if it is the embedded one. The password is among the variables only.
     """
     configuration = backend(settings) / "gunicorn.conf.py"
-    if importlib.util.find_spec("gunicorn") is None:
-        raise ModuleNotFoundError(name="gunicorn")
+    for name_ in ("gunicorn", "waitress"):
+        if importlib.util.find_spec(name_) is None:
+            raise ModuleNotFoundError(name=name_)
     if port and not is_port(port):
         raise Misconfigured(f"--port {port}: give a port from 1 to 65535")
     app = settings.app
@@ -48,6 +51,8 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
         "HOST": at[0],
         "PORT": str(at[1]),
     }
+    if hosts := settings.vars.get("TRUSTED_HOSTS"):
+        env["TRUSTED_HOSTS"] = hosts
     shown = f"[{at[0]}]" if ":" in at[0] else at[0]
     say(f"the feed is at http://{shown}:{at[1]} (Ctrl-C ends it)")
     return [sys.executable, "-m", "gunicorn", "-c", str(configuration)], env

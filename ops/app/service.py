@@ -18,7 +18,7 @@ PORT = 4567
 """Where it listens inside its container."""
 TIMEOUT = 90.0
 """Seconds until its health check should have passed."""
-PASSED_ON = ("CONNECTION_LOCAL_DOCKER_URL", "FRONTEND_URL")
+PASSED_ON = ("CONNECTION_LOCAL_DOCKER_URL", "FRONTEND_URL", "TRUSTED_HOSTS")
 """Variables of docker-compose.yml that may come from whichever file ENV_FILE names."""
 
 

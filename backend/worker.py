@@ -28,10 +28,10 @@ HEAD = 16 * 1024
 """Bytes of a request's line and headers."""
 BODY = 64 * 1024
 """Bytes of a request's body; nothing here reads one."""
-CONNECTIONS = 500
+CONNECTIONS = 400
 """At once, where the process may have that many files; who comes then waits a second or two until others are closed."""
 FILES = 100
-"""That a process needs beside its clients' sockets."""
+"""That a process needs beside those of its clients, each of whom has a socket, and a file for an answer of more than 1 MB."""
 
 
 class Answer(WSGITask):  # type: ignore[misc]
@@ -101,7 +101,7 @@ class Buffered(Worker):  # type: ignore[misc]
     def run(self) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no warning
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        most = CONNECTIONS if files == resource.RLIM_INFINITY else max(FILES, min(CONNECTIONS, files - FILES))
+        most = CONNECTIONS if files == resource.RLIM_INFINITY else max(FILES, min(CONNECTIONS, (files - FILES) // 2))
         self.map: dict[int, Any] = {}
         self.server = server = create_server(
             self.wsgi,

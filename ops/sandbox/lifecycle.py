@@ -23,7 +23,7 @@ from ops.db import identity, launch, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
 from ops.process import lasting_environ
-from ops.sandbox import certificates, shell, standin
+from ops.sandbox import certificates, gate, shell, standin
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
 """The endpoints that moto gives to instances."""
@@ -32,7 +32,7 @@ NEEDED = ("moto", "flask", "cryptography")
 
 
 STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
-OURS = ("serving", "state.*", "ports.*", "log", "calls.log", "ca.*", "server.*", "env", "env.*", f"{standin.OWNER}*")
+OURS = ("serving", f"{gate.KEY}*", "state.*", "ports.*", "log", "calls.log", "ca.*", "server.*", "env", "env.*", f"{standin.OWNER}*")
 """What is made in its folder, beside the Postgres."""
 SHAPE = {"pid": int, "data_port": own.port, "aws_port": own.port, "port": own.port}
 """state.json."""
@@ -66,6 +66,7 @@ def up(settings: Settings) -> list[str]:
         if not certificates.good(home):
             certificates.make(home, NAME)
             end(home)  # it would go on with those it has read
+        key = key_of(home)
         data = data_up(home)
         state = serving(home)
         if state and state["data_port"] != data.port:  # its Postgres came back elsewhere
@@ -78,7 +79,17 @@ def up(settings: Settings) -> list[str]:
     if sys.stdout.isatty():
         say('these lines are for the shell: eval "$(inv sandbox.up)"')
     environ = settings.vars.environ
-    return shell.enter(shell.exports(state["aws_port"], state["port"], home / "ca.pem", environ), environ)
+    return shell.enter(shell.exports(state["aws_port"], state["port"], home / "ca.pem", environ, key), environ)
+
+
+def key_of(home: Path) -> str:
+    """Return what the sandbox's AWS is to be asked with, made on first use; raise `Problem` where it is not ours."""
+    path = home / gate.KEY
+    if not path.exists():
+        end(home)  # one from before it asked for a key
+        certificates.write(path, secrets.token_urlsafe(24).encode(), 0o600)
+    with open(own.opened(path, os.O_RDONLY), encoding="ascii") as file:
+        return file.read()
 
 
 def needs() -> None:
@@ -161,7 +172,7 @@ def status(settings: Settings) -> None:
     state, data = serving(home), kept.load(home) if home.is_dir() else None
     if not state or not data or not postmaster.running(data):
         raise Problem('the sandbox does not run: eval "$(inv sandbox.up)"')
-    mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == f"http://127.0.0.1:{state['aws_port']}"
+    mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == shell.endpoint(state["aws_port"], key_of(home))
     console.table(
         ("what", "where"),
         [

@@ -20,6 +20,7 @@ from typing import Any
 from ops import own, process
 from ops.errors import Problem
 from ops.sandbox import front, standin
+from ops.sandbox.gate import KEY, Gate
 from ops.sandbox.certificates import write
 
 
@@ -43,7 +44,8 @@ async def serve(folder: Path) -> None:
     data = state.load(folder)
     assert data is not None
     owner = data.target("postgres").on(user=standin.OWNER, password=(folder / standin.OWNER).read_text())
-    aws = moto(before.get("aws_port", 0), standin.Recorder(application(), owner, folder / "calls.log"))
+    recorder = standin.Recorder(application(), owner, folder / "calls.log")
+    aws = moto(before.get("aws_port", 0), Gate(recorder, (folder / KEY).read_text(encoding="ascii")))
     process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     doors = await front.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))

@@ -35,10 +35,15 @@ FOREIGN = (
 FAMILIES = ("PROD_", "POSTGRES_MASTER_", "DB_SG_", "AWS_ENDPOINT_URL_")
 
 
-def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def endpoint(aws_port: int, key: str) -> str:
+    """Return the URL of the sandbox's AWS, with the key that it asks for."""
+    return f"http://127.0.0.1:{aws_port}/{key}".rstrip("/")
+
+
+def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str], key: str = "") -> dict[str, str]:
     """Return the variables of the sandbox: settings that a user has too, with its values."""
     values = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws_port}",
+        "AWS_ENDPOINT_URL": endpoint(aws_port, key),
         "AWS_ACCESS_KEY_ID": "sandbox",
         "AWS_SECRET_ACCESS_KEY": "no-secret-at-all",  # it is masked in all that is printed
         "AWS_DEFAULT_REGION": REGION,

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs
 
 from config.targets import Target
 
-MANAGED = ("admin", "P@55w0rd!")
-"""What moto puts into every secret that RDS would manage."""
+MANAGED = "admin"
+"""The user that moto puts into every secret that RDS would manage, always with the same password."""
 OWNER = "rdsadmin"
 """The superuser of RDS that master users are made by; postgres itself may be one of them. Its password lies in a file of its name."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -53,7 +53,7 @@ class Recorder:
                 with self.calls.open("a", encoding="utf-8") as log:
                     log.write(f"{name} {status}\n")
         if status == "200" and form.get("Action") in ("CreateDBInstance", "ModifyDBInstance"):
-            follow_up(self.server, form, rotated(environ, form))
+            follow_up(self.server, form, managed(environ, form))
         return answer
 
 
@@ -71,18 +71,18 @@ def scope(environ: dict[str, Any]) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
-def rotated(environ: dict[str, Any], form: dict[str, str]) -> str:
-    """Give the managed secrets the new password that moto announces and never makes; return it.
+def managed(environ: dict[str, Any], form: dict[str, str]) -> str:
+    """Give the managed secrets the password that RDS would make now, if it would; return it.
 
-    One role stands behind all of them, so all change.
+    moto announces a new one and makes none, and its first one anybody knows. One role stands behind all of them, so all change.
     """
-    if form.get("RotateMasterUserPassword") != "true":
+    if "true" not in (form.get("ManageMasterUserPassword"), form.get("RotateMasterUserPassword")):
         return ""
     from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.secretsmanager.models import secretsmanager_backends
 
     password = secrets.token_urlsafe(18)
-    held = json.dumps({"username": MANAGED[0], "password": password})
+    held = json.dumps({"username": MANAGED, "password": password})
     backend = secretsmanager_backends[DEFAULT_ACCOUNT_ID][scope(environ)[0]]
     for name in [secret.arn for secret in backend.secrets.values() if secret.name.startswith("rds!db-")]:
         backend.put_secret_value(name, held, "", str(uuid.uuid4()), ["AWSCURRENT"])
@@ -96,10 +96,8 @@ def follow_up(server: Target, form: dict[str, str], new: str = "") -> None:
     from ops import postgres
 
     user, password = form.get("MasterUsername", ""), form.get("MasterUserPassword", "")
-    if form.get("ManageMasterUserPassword") == "true":
-        user, password = MANAGED
     if new:
-        user, password = MANAGED[0], new
+        user, password = MANAGED, new
     instance = form.get("DBInstanceIdentifier", "").lower()
     with postgres.connect(server, task="sandbox", dbname="postgres") as conn:
         conn.execute("create table if not exists masters (instance text primary key, role text)")

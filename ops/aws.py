@@ -79,8 +79,15 @@ class Aws:
                 _elsewhere.setdefault(variable)
             if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
-                self._tell(f"note: {service} is asked at {url}, which is not AWS ({variable})")
+                self._tell(f"note: {service} is asked at {pathless(url)}, which is not AWS ({variable})")
         return self._clients[service]
+
+
+def pathless(text: str) -> str:
+    """Return a text with its URLs cut after the host: the path of an endpoint may be the key to it."""
+    import re
+
+    return re.sub(r"(https?://[^\s/\"']+)/[^\s\"']*", r"\1", text)
 
 
 def foreign(url: str) -> bool:
@@ -209,7 +216,7 @@ def explain(error: Any) -> Problem:
             return Misconfigured(f"AWS: {text}")
         case e.HTTPClientError() | e.ConnectionError():
             names = " and ".join(_elsewhere) or GENERAL_ENDPOINT
-            return Problem(f"AWS was not reached: {text}: check the network, the region and {names}")
+            return Problem(f"AWS was not reached: {pathless(text)}: check the network, the region and {names}")
     if isinstance(error, expired):
         return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
     return Problem(f"AWS: {text}")

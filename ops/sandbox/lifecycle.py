@@ -32,7 +32,19 @@ NEEDED = ("moto", "flask", "cryptography")
 
 
 STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
-OURS = ("serving", f"{gate.KEY}*", "state.*", "ports.*", "log", "calls.log", "ca.*", "server.*", "env", "env.*", f"{standin.OWNER}*")
+OURS = (
+    "serving",
+    f"{gate.KEY}*",
+    "state.*",
+    "ports.*",
+    "log",
+    "calls.log",
+    "ca.*",
+    "server.*",
+    "env",
+    "env.*",
+    f"{standin.OWNER}*",
+)
 """What is made in its folder, beside the Postgres."""
 SHAPE = {"pid": int, "data_port": own.port, "aws_port": own.port, "port": own.port}
 """state.json."""
@@ -66,7 +78,10 @@ def up(settings: Settings) -> list[str]:
         if not certificates.good(home):
             certificates.make(home, NAME)
             end(home)  # it would go on with those it has read
-        key = key_of(home)
+        if not (key := key_of(home)):
+            end(home)  # it may be one from before there were keys
+            key = secrets.token_urlsafe(24)
+            certificates.write(home / gate.KEY, key.encode(), 0o600)
         data = data_up(home)
         state = serving(home)
         if state and state["data_port"] != data.port:  # its Postgres came back elsewhere
@@ -83,13 +98,12 @@ def up(settings: Settings) -> list[str]:
 
 
 def key_of(home: Path) -> str:
-    """Return what the sandbox's AWS is to be asked with, made on first use; raise `Problem` where it is not ours."""
-    path = home / gate.KEY
-    if not path.exists():
-        end(home)  # one from before it asked for a key
-        certificates.write(path, secrets.token_urlsafe(24).encode(), 0o600)
-    with open(own.opened(path, os.O_RDONLY), encoding="ascii") as file:
-        return file.read()
+    """Return what the sandbox's AWS is to be asked with, nothing where it has none yet; raise `Problem` where it is not ours."""
+    try:
+        with open(own.opened(home / gate.KEY, os.O_RDONLY), encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def needs() -> None:

@@ -20,8 +20,8 @@ from typing import Any
 from ops import own, process
 from ops.errors import Problem
 from ops.sandbox import front, standin
-from ops.sandbox.gate import KEY, Gate
 from ops.sandbox.certificates import write
+from ops.sandbox.gate import KEY, Gate
 
 
 def main(folder: Path) -> None:

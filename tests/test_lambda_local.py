@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import zipfile
@@ -65,6 +66,34 @@ def log(answer: runtime_api.Answer) -> dict[str, Any]:
     found = json.loads(line)
     assert isinstance(found, dict)
     return found
+
+
+def heard(client: socket.socket) -> bytes:
+    """Return what comes first; nothing from one that hangs up."""
+    try:
+        return client.recv(1000)
+    except ConnectionError:
+        return b""
+
+
+def test_nobody_but_its_process_is_handed_an_event_or_believed(other: Other) -> None:
+    """Not a page, nor another user of the machine, who can find the port."""
+    code = "def handler(event, context):\n    import time; time.sleep(1)\n    return event\n"
+    with closing(Sandbox(other(code), {}, PATIENT)) as sandbox:
+        assert sandbox.invoke({"mine": 0}).returned == {"mine": 0}
+        waiting = threading.Thread(target=lambda: answers.append(sandbox.invoke({"mine": 1}).returned))
+        answers: list[Any] = []
+        waiting.start()
+        for method, path in (("GET", "invocation/next"), ("POST", "invocation/x/response"), ("POST", "init/error")):
+            body = b'{"theirs": 1}' if method == "POST" else b""
+            with socket.create_connection(sandbox.api.server_address, timeout=5) as client:
+                client.sendall(
+                    f"{method} /2018-06-01/runtime/{path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                    + body
+                )
+                assert heard(client) == b""
+        waiting.join(PATIENT)
+        assert answers == [{"mine": 1}]
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])

@@ -166,13 +166,13 @@ def test_another_user_of_the_machine_gets_nowhere(inside: tuple[Cli, dict[str, s
         for entry in pathlib.Path("/proc").iterdir():
             for name in ("environ", "cmdline"):
                 try:
-                    if {urlsplit(environ["AWS_ENDPOINT_URL"]).path.encode()} in (entry / name).read_bytes():
+                    if {urlsplit(environ["AWS_ENDPOINT_URL"]).path.encode()!r} in (entry / name).read_bytes():
                         seen.append(str(entry / name))
                 except OSError:
                     pass
         for path in ("/", "/moto-api/data.json", "/moto-api/reset"):
             try:
-                urllib.request.urlopen("http://127.0.0.1:{state["aws_port"]}" + path, {DELETE.encode()})
+                urllib.request.urlopen("http://127.0.0.1:{state["aws_port"]}" + path, {DELETE.encode()!r})
                 seen.append(path)
             except urllib.error.HTTPError as error:
                 assert error.code == 403

@@ -27,6 +27,9 @@ from ops.lambdas.package import HANDLER
 if TYPE_CHECKING:
     from ops.lambdas.local import Parts
 
+PATIENCE = 5.0
+"""Seconds that a connection waits to be told from others, while its process is started."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -41,7 +44,11 @@ class Answer:
 
 
 class Api(ThreadingHTTPServer):
-    """The server of one process: `events` go out, None where there will be none, `answers` come as (kind, body)."""
+    """The server of one process: `events` go out, None where there will be none, `answers` come as (kind, body).
+
+    Nobody else is answered: an event is somebody's name and address. AWS's client takes a port and no key, so it is
+    known by the socket that it speaks from.
+    """
 
     daemon_threads = True
 
@@ -50,10 +57,30 @@ class Api(ThreadingHTTPServer):
         self.function = function
         self.events: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        self.process: int | None = None
+        self.known = threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
+    def serve_only(self, process: int) -> None:
+        """Say which process it is for, as soon as that is there."""
+        self.process = process
+        self.known.set()
+
+    def verify_request(self, _request: object, client_address: object) -> bool:
+        """Whether a connection comes from the process."""
+        import psutil
+
+        if not self.known.wait(PATIENCE) or self.process is None:
+            return False
+        try:
+            theirs = psutil.Process(self.process).net_connections("tcp4")
+        except psutil.Error:
+            return False
+        return any(one.laddr == client_address and one.raddr == self.server_address for one in theirs)
+
     def close(self) -> None:
+        self.known.set()
         self.events.put(None)
         self.shutdown()
         self.thread.join()
@@ -146,6 +173,7 @@ class Sandbox:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
+        api.serve_only(process.pid)
         threading.Thread(target=lambda: api.answers.put(("exit", b"%d" % process.wait()))).start()
         return process
 

@@ -86,7 +86,7 @@ def test_nobody_but_its_process_is_handed_an_event_or_believed(other: Other) -> 
         waiting.start()
         for method, path in (("GET", "invocation/next"), ("POST", "invocation/x/response"), ("POST", "init/error")):
             body = b'{"theirs": 1}' if method == "POST" else b""
-            with socket.create_connection(sandbox.api.server_address, timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", sandbox.api.server_port), timeout=5) as client:
                 client.sendall(
                     f"{method} /2018-06-01/runtime/{path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
                     + body

@@ -19,10 +19,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from invoke.context import Context
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task as invoke_task
 
 if TYPE_CHECKING:
+    from invoke.parser import Parser
+
     from config.settings import Settings
     from ops.aws import Aws
 
@@ -136,6 +138,40 @@ def wired() -> None:
     """Let a Ctrl-C be an exception again, now that the tasks are read."""
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def answer_help() -> None:
+    """Let `--help` or `-h` behind a task be its help, whatever stands beside, and nothing run.
+
+    invoke takes the word for the value of what still misses one. Here it asks wherever it stands as a word of its
+    own; a value that is spelled like it is given by a `=` (--confirm=-h).
+    """
+    from invoke.program import Program
+
+    usual = Program.parse_tasks
+
+    def parse_tasks(self: Program) -> None:
+        words, asked = self.core.unparsed, self.args.help.value
+        at = next((place for place, word in enumerate(words) if word in ("--help", "-h")), None)
+        if at is None and not asked:
+            usual(self)
+            return
+        self.core.unparsed = []  # what else was given need not be right
+        usual(self)
+        self.args.help.value = asked or last_task(self.parser, words[:at])
+
+    Program.parse_tasks = parse_tasks  # type: ignore[method-assign] # plain `inv` takes no subclass of it
+
+
+def last_task(parser: Parser, words: list[str]) -> str:
+    """Return the last task that a command line names; raises invoke's `ParseError` where it begins with none."""
+    try:
+        found = parser.parse_argv(words)[-1]
+    except ParseError as error:
+        if error.context is None or not error.context.name:
+            raise
+        found = error.context
+    return str(found.name)
 
 
 def flush() -> None:

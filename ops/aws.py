@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from config import proxies
 from config.settings import Settings
 from ops.errors import Misconfigured, Problem
 
@@ -59,22 +60,25 @@ class Aws:
             from botocore.config import Config
 
             variable, saved = endpoint(self.settings, service)
+            config = Config(
+                retries={"mode": "standard"},
+                connect_timeout=10,
+                read_timeout=60,
+                ignore_configured_endpoint_urls=ignored(self.settings) or None,
+            )
+
+            def made(**how: Any) -> Any:
+                own = config.merge(Config(**how)) if how else config
+                return self.session.client(service, region_name=self.region, endpoint_url=saved, config=own)
+
             try:
-                client = self.session.client(
-                    service,
-                    region_name=self.region,
-                    endpoint_url=saved,
-                    config=Config(
-                        retries={"mode": "standard"},
-                        connect_timeout=10,
-                        read_timeout=60,
-                        ignore_configured_endpoint_urls=ignored(self.settings) or None,
-                    ),
-                )
+                client = made()
             except ValueError as error:  # an endpoint that is no URL
                 raise Misconfigured(f"{error}: correct {variable}") from error
-            self._clients[service] = client
             url = client.meta.endpoint_url
+            if (by := proxies_for(url, self.settings)) is not None:
+                client = made(proxies=by)
+            self._clients[service] = client
             if foreign(url):
                 _elsewhere.setdefault(variable)
             if self._tell and foreign(url) and url not in self._said:
@@ -88,6 +92,23 @@ def pathless(text: str) -> str:
     import re
 
     return re.sub(r"(https?://[^\s/\"']+)/[^\s\"']*", r"\1", text)
+
+
+def proxies_for(url: str, settings: Settings) -> dict[str, str] | None:
+    """Return the proxies to ask for an endpoint where botocore would choose otherwise, else None.
+
+    It asks them for this machine, too, and does not know ALL_PROXY.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    if proxies.is_here(urlsplit(url).hostname or ""):
+        return {} if getproxies() else None
+    if found := proxies.find(url, settings.vars.environ):
+        _by_proxy[url] = found
+        if found.for_all:
+            return dict.fromkeys(("http", "https"), found.url)
+    return None
 
 
 def foreign(url: str) -> bool:
@@ -123,6 +144,11 @@ GENERAL_ENDPOINT = "AWS_ENDPOINT_URL"
 _elsewhere: dict[str, None] = {}
 """What names the endpoints that are not AWS and were asked in this command; errors of botocore do not tell."""
 
+_proxies: list[proxies.Proxy] = []
+"""Those that the environment names; errors of botocore tell host and port alone."""
+_by_proxy: dict[str, proxies.Proxy] = {}
+"""The endpoints that are asked by one in this command."""
+
 
 def other_service(what: str) -> Misconfigured:
     """Return the error for an endpoint that answers, but not as this service does."""
@@ -139,6 +165,7 @@ def make_session(settings: Settings) -> Session:
     from botocore.exceptions import BotoCoreError
 
     get = settings.vars.get
+    _proxies[:] = proxies.named(settings.vars.environ).values()
     # a login comes from one place as a whole: the shell's key with the file's session would be nobody's
     environ = settings.vars.environ
     shells = environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_PROFILE")
@@ -215,11 +242,30 @@ def explain(error: Any) -> Problem:
         case e.ParamValidationError():
             return Misconfigured(f"AWS: {text}")
         case e.HTTPClientError() | e.ConnectionError():
+            if problem := by_proxy(error):
+                return problem
             names = " and ".join(_elsewhere) or GENERAL_ENDPOINT
+            text += proxies.passed_over({one.variable: one.url for one in _proxies})
             return Problem(f"AWS was not reached: {pathless(text)}: check the network, the region and {names}")
     if isinstance(error, expired):
         return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
     return Problem(f"AWS: {text}")
+
+
+def by_proxy(error: Any) -> Problem | None:
+    """Return what it means that an endpoint was not reached by a proxy; None where none was asked.
+
+    An error in reaching the proxy tells its address, one behind it the endpoint.
+    """
+    url, address = error.kwargs.get("endpoint_url", ""), error.kwargs.get("proxy_url", "").rpartition("@")[2]
+    address = address.rpartition("//")[2].rstrip("/")
+    there = {one: by for one, by in _by_proxy.items() if by.address == address or url.startswith(one)}
+    known = [*there.values(), *(one for one in _proxies if one.address == address)]
+    if not known and not address:
+        return None
+    by = known[0] if known else proxies.Proxy("the system's settings", f"http://{address}")
+    hosts = " and ".join(one.split("/")[2] for one in there) or "AWS"
+    return proxies.failed(by, hosts, proxies.reason(error.kwargs.get("error") or error), trust="AWS_CA_BUNDLE")
 
 
 def refusal(error: Any) -> Problem:
@@ -227,6 +273,10 @@ def refusal(error: Any) -> Problem:
     details = error.response.get("Error", {})
     said, what = code(error), " ".join(str(details.get("Message", "")).split())
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    plain = [(url.split("/")[2], by) for url, by in _by_proxy.items() if url.startswith("http:")]
+    if plain and not said.strip("0123456789") and (status in {403, 407} or status >= 500):
+        # by plain HTTP a proxy answers in the place of the service
+        return proxies.failed(plain[-1][1], plain[-1][0], f"{status} {what}".strip())
     if said in EXPIRED:
         return Misconfigured("the AWS login has expired: log in again, then run this again: it goes on where it was")
     if said in UNKNOWN_LOGIN:

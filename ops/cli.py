@@ -202,6 +202,7 @@ def silence_stdout() -> None:
 
 def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     """Load the settings of this command from invoke's configuration."""
+    from config import proxies
     from config.settings import load
     from ops import process, silence
     from ops.console import hide
@@ -214,10 +215,13 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
     if config.run.dry:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
     process.forget_libpq()
+    process.spare_this_machine()
     loaded = load(config, may_make_env_file=may_make_env_file)
     silence.limit = loaded.silence_timeout
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # passwords are hidden where they are read
         hide(loaded.vars.get(name))
+    for password in proxies.passwords(loaded.vars.environ):
+        hide(password)
     return loaded
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from config import proxies
+
 # libpq's own variables would redirect or re-configure a child behind our back
 INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
 
@@ -35,6 +37,16 @@ def lasting_environ(extra: Mapping[str, str], *names: str) -> dict[str, str]:
     wanted = {*_LASTING, *names}
     kept = {k: v for k, v in os.environ.items() if k in wanted or k.startswith(_LASTING_KINDS)}
     return {**kept, **extra}
+
+
+def environ() -> Mapping[str, str]:
+    """Return the variables of this process."""
+    return os.environ
+
+
+def spare_this_machine() -> None:
+    """Have this process and what it starts ask this machine past any proxy."""
+    os.environ.update(proxies.spared(os.environ))
 
 
 def forget_libpq() -> None:

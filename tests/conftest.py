@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fix_suppliers",
     "tests.fix_cli",
     "tests.fix_echo",
+    "tests.fix_proxy",
     "tests.fix_aws",
     "tests.fix_door",
     "tests.fix_app",

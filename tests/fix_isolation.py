@@ -58,6 +58,8 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("UV_CACHE_DIR", WHEELS)
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
     monkeypatch.setattr(aws, "_elsewhere", {})
+    monkeypatch.setattr(aws, "_proxies", [])
+    monkeypatch.setattr(aws, "_by_proxy", {})
 
 
 @pytest.fixture

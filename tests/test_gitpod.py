@@ -80,7 +80,7 @@ def test_without_a_network_it_is_one_line_and_the_start_goes_on(root: Path, file
     away = {"HTTPS_PROXY": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1", "NO_PROXY": "", "no_proxy": ""}
     done = start(root, file, **login, **away)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "AWS was not reached" in done.stderr
+    assert "rds.ca-central-1.amazonaws.com is not reached by the proxy 127.0.0.1:1 (HTTPS_PROXY)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

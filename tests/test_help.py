@@ -46,7 +46,7 @@ print(json.dumps(told))
 def beside(name: str, word: str) -> dict[str, tuple[str, ...]]:
     """Return command lines that ask for a task's help, with what it takes before and behind the word."""
     given: list[str] = []
-    hungry = []
+    hungry: list[str] = []
     for argument in tasks.ns[name].get_arguments():
         flag = f"--{argument.name.replace('_', '-')}"
         given += [flag, "x"] if argument.takes_value else [flag]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import web
 from ops.errors import Misconfigured, Problem
 from ops.rds import address
 from tests.fix_echo import Echo
@@ -166,7 +167,7 @@ def test_a_python_without_certificates_of_the_system_uses_those_of_botocore(
     """As python.org's Python is on macOS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "nowhere"))
-    assert len(address.trust().get_ca_certs()) > 50
+    assert len(web.trust().get_ca_certs()) > 50
 
 
 def test_a_rule_for_one_address_is_never_a_network() -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from config import proxies
 from ops import console, process, silence
 from ops.errors import Problem
 
@@ -37,13 +39,36 @@ def install(site: Path, *arguments: str, what: str, python: Path | None = None) 
     except subprocess.TimeoutExpired:
         raise Problem(f"{what} cannot be built: uv did not end within {TIMEOUT:g} s, check the network") from None
     if done.returncode:
-        raise Problem(f"{what} cannot be built: {advice(done.stderr)}")
+        said = done.stderr
+        if failed := re.search(r"^ *error: ", said, re.MULTILINE):
+            said = said[failed.start() :]  # before it, at a terminal, is what uv drew
+        problem = by_proxy(said) or Problem(advice(said))
+        raise type(problem)(f"{what} cannot be built: {problem}")
+
+
+def by_proxy(said: str) -> Problem | None:
+    """Return what it means that a proxy did not lead uv to its index; None where it was none.
+
+    uv does not tell the proxy's answer, unless that asks for a login.
+    """
+    asked = re.search(r"https?://[^\s)]+", said)
+    by = proxies.leading(asked[0], process.environ()) if asked else None
+    if (
+        not asked
+        or not by
+        or UNTRUSTED in said
+        or not re.search("client error .Connect|timed out|proxy", said, re.IGNORECASE)
+    ):
+        return None
+    why = said.partition("hint: ")[0].rpartition("cause: ")[2].removeprefix("tunnel error: ").strip()
+    if "407" in why or why == "proxy authorization required":
+        why = "407 Proxy Authentication Required"
+    host = urlsplit(asked[0]).netloc.rpartition("@")[2]
+    return proxies.failed(by, host, "" if why == "unsuccessful" else " ".join(why.split()))
 
 
 def advice(said: str) -> str:
     """Return what uv said when it failed, in one line that ends with the next step."""
-    if failed := re.search(r"^ *error: ", said, re.MULTILINE):
-        said = said[failed.start() :]  # before it, at a terminal, is what uv drew
     told = re.split(r"^ *(?:error|cause): ", said.partition("hint: ")[0], flags=re.MULTILINE)
     causes = [" ".join(cause.split()) for cause in told if cause.strip()] or ["uv gives no reason"]
     host = found[1] if (found := re.search(r"https?://(?:[^@/\s]*@)?([^/\s]+)", said)) else "the index"

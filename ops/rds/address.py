@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from config.proxies import Proxy
+from ops import web
 from ops.addresses import UNICAST6, UNROUTED6, Address, public
 from ops.console import say
 from ops.errors import Misconfigured, Problem
@@ -85,30 +86,50 @@ def find(given: str | None, variable: str, services: Sequence[str]) -> Address:
     services = list(dict.fromkeys(services))  # one that is listed twice does not agree with itself
     for service in services:
         checked(service)
+    blocked: list[Problem] = []
     for version in (4, 6):
-        told = ask_all(services, version)
+        told = ask_all(services, version, blocked)
         if len(set(told.values())) > 1:
             differ = ", ".join(f"{host} says {address}" for host, address in told.items())
             raise Misconfigured(f"the echo services do not agree ({differ}): give the right one by --ip")
         if told:
             return next(iter(told.values()))
+    if blocked:
+        raise Problem(f"{blocked[0]}, or give the address by --ip")
     raise Problem("no echo service answers: see that this machine reaches the internet, or give the address by --ip")
 
 
-def ask_all(services: Sequence[str], version: int) -> dict[str, Address]:
-    """Return what each service that answers says, all over the same family."""
+def ask_all(services: Sequence[str], version: int, blocked: list[Problem]) -> dict[str, Address]:
+    """Return what each service that answers says, all over the same family.
+
+    By a proxy a service is asked once, with version 4, and the family is the proxy's choice; what one
+    does not lead to is added to `blocked`.
+    """
     told: dict[str, Address] = {}
+    by: Proxy | None = None
     for service in services:
-        host = urlsplit(service).netloc
+        host, through = urlsplit(service).netloc, web.proxy(service)
+        if through and version == 6:
+            continue
+        over = f"by {through}" if through else f"over IPv{version}"
         try:
             text = ask(service, version)
+        except Misconfigured:
+            raise
+        except Problem as error:
+            blocked.append(error)
+            continue
         except (OSError, ValueError) as error:
-            say(f"{host} does not answer over IPv{version} ({error}): going on without it")
+            say(f"{host} does not answer {over} ({error}): going on without it")
             continue
         address = parse(text, host)
-        if address.version != version:
+        if address.version != version and not through:
             raise Misconfigured(f"{host} answers {address} when asked over IPv{version}: give the address by --ip")
-        told[host] = address
+        told[host], by = address, by or through
+    for one in blocked if told else ():
+        say(f"{one}: going on without it")
+    if by:
+        say(f"note: asked by {by}: if Postgres is reached from here by another address, give that by --ip")
     return told
 
 
@@ -123,57 +144,16 @@ def checked(service: str) -> None:
         raise Misconfigured(f"door.echo (INVOKE_DOOR_ECHO): {shown(service)} must be an https:// URL")
 
 
-def trust() -> ssl.SSLContext:
-    """Return what certificates are checked against: the system's (SSL_CERT_FILE), else botocore's own list.
-
-    The Python of python.org comes without any on macOS.
-    """
-    context = ssl.create_default_context()
-    known = ssl.get_default_verify_paths()
-    if not known.cafile and not known.capath:
-        from botocore.httpsession import where
-
-        context.load_verify_locations(where())
-    return context
-
-
 def ask(service: str, version: int) -> str:
-    """Return a service's answer; raise OSError or ValueError if it is none.
-
-    The connection is made over one family, the certificate checked against the
-    service's name. Redirects are not followed: the next one could be plain HTTP.
-    """
-    import urllib3
-    from urllib3.exceptions import HTTPError
-
+    """Return a service's answer, over one family where no proxy stands between; raise OSError or ValueError if it is none."""
     url = urlsplit(service)
-    host, port = url.hostname or "", url.port or 443
-    found = socket.getaddrinfo(host, port, FAMILIES[version], socket.SOCK_STREAM)
-    pool = urllib3.HTTPSConnectionPool(
-        str(found[0][4][0]),
-        port,
-        server_hostname=host,
-        assert_hostname=host,
-        ssl_context=trust(),
-        timeout=TIMEOUT,
-        retries=False,
-    )
-    try:
-        answer = pool.request(
-            "GET",
-            url.path or "/",
-            headers={"Host": url.netloc, "Accept-Encoding": "identity"},
-            redirect=False,
-            preload_content=False,
-        )
-        body = answer.read(LONGEST + 1)
-        answer.close()
-    except HTTPError as error:
-        raise OSError(type(error).__name__) from error
-    finally:
-        pool.close()
+    address = ""
+    if not web.proxy(service):  # which else finds the host by itself, in whatever family it has
+        found = socket.getaddrinfo(url.hostname, url.port or 443, FAMILIES[version], socket.SOCK_STREAM)
+        address = str(found[0][4][0])
+    answer = web.get(service, timeout=TIMEOUT, longest=LONGEST, address=address)
     if answer.status != 200:
         raise ValueError(f"status {answer.status}")
-    if len(body) > LONGEST:
+    if len(answer.body) > LONGEST:
         raise Misconfigured(f"{url.netloc} answers something else than an address: give yours by --ip")
-    return body.decode("ascii", errors="replace").removesuffix("\n").removesuffix("\r")
+    return answer.body.decode("ascii", errors="replace").removesuffix("\n").removesuffix("\r")

@@ -18,9 +18,9 @@ from typing import Any
 from config.paths import local_dir
 from config.settings import Settings
 from config.targets import ca_bundle
+from ops import web
 from ops.console import say
 from ops.errors import Problem
-from ops.rds import address
 
 TIMEOUT = 20.0
 LONGEST = 4_000_000
@@ -47,24 +47,17 @@ def fetch(settings: Settings) -> Path:
 
 def download(url: str) -> str:
     """Return what a URL holds, over HTTPS from end to end."""
-    import urllib3
-    from urllib3.exceptions import HTTPError
-
     if not url.startswith("https://"):
         raise Problem(f"{url} (rds.ca_url) must be an https:// URL")
     try:
-        with urllib3.PoolManager(ssl_context=address.trust(), timeout=TIMEOUT, retries=False) as pool:
-            answer = pool.request("GET", url, redirect=False, preload_content=False)
-            body = answer.read(LONGEST + 1)
-            answer.release_conn()
-    except HTTPError as error:
-        reason = " ".join(str(error).split())
+        answer = web.get(url, timeout=TIMEOUT, longest=LONGEST)
+    except OSError as error:
         raise Problem(
-            f"the RDS certificates were not fetched from {url} ({reason}): set rds.ca_url, or PROD_DB_SSLROOTCERT to a file"
+            f"the RDS certificates were not fetched from {url} ({error}): set rds.ca_url, or PROD_DB_SSLROOTCERT to a file"
         ) from error
-    if answer.status != 200 or len(body) > LONGEST:
-        raise Problem(f"{url} answers {answer.status} with {len(body)} bytes, not a bundle: correct rds.ca_url")
-    return body.decode("ascii", errors="replace")
+    if answer.status != 200 or len(answer.body) > LONGEST:
+        raise Problem(f"{url} answers {answer.status} with {len(answer.body)} bytes, not a bundle: correct rds.ca_url")
+    return answer.body.decode("ascii", errors="replace")
 
 
 def checked(text: str, source: str, now: float | None = None) -> list[str]:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from config import proxies
+
 REGION = "ca-central-1"
 ENV_FILE = ".local/sandbox/env"
 
@@ -42,7 +44,7 @@ def endpoint(aws_port: int, key: str) -> str:
 
 def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str], key: str = "") -> dict[str, str]:
     """Return the variables of the sandbox: settings that a user has too, with its values."""
-    values = {
+    return {
         "AWS_ENDPOINT_URL": endpoint(aws_port, key),
         "AWS_ACCESS_KEY_ID": "sandbox",
         "AWS_SECRET_ACCESS_KEY": "no-secret-at-all",  # it is masked in all that is printed
@@ -52,12 +54,8 @@ def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str], key:
         "PROD_DB_HOSTADDR": "127.0.0.1",
         "PROD_DB_SSLROOTCERT": str(ca),
         "ENV_FILE": ENV_FILE,
+        **proxies.spared(environ),  # the aws command would ask the proxy for 127.0.0.1
     }
-    if any(name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name in environ):
-        for name in ("NO_PROXY", "no_proxy"):  # the SDK would ask the proxy for 127.0.0.1
-            kept = [part for part in environ.get(name, "").split(",") if part and part != "127.0.0.1"]
-            values[name] = ",".join(["127.0.0.1", *kept])
-    return values
 
 
 def enter(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
+from config import proxies
 from config.settings import TARGETS, Settings
 from config.targets import resolve
 from ops import console, postgres, process
@@ -182,6 +183,17 @@ def docker(settings: Settings) -> Iterator[Fact]:
         yield Fact("Docker", "note", str(error))
 
 
+def proxy(settings: Settings) -> Iterator[Fact]:
+    """Tell by which proxy what is asked, and a variable that names none."""
+    for scheme, found in proxies.named(settings.vars.environ).items():
+        try:
+            proxies.check(found)
+            what = "all else" if scheme == "all" else f"{scheme}://"
+            yield Fact("proxy", "ok", f"{found.address} for {what} ({found.variable}), past it what NO_PROXY names")
+        except Problem as error:
+            yield Fact("proxy", "note", str(error))
+
+
 def aws(settings: Settings) -> Iterator[Fact]:
     """Look for credentials and a region without asking AWS."""
     from botocore.exceptions import BotoCoreError
@@ -237,4 +249,4 @@ def reachable(settings: Settings, name: str) -> Fact:
 
 
 Look = Callable[[Settings], Iterator[Fact]]
-LOOKS: tuple[Look, ...] = (python, packages, files, checkout, embedded, clients, docker, aws, targets)
+LOOKS: tuple[Look, ...] = (python, packages, files, checkout, embedded, clients, docker, proxy, aws, targets)

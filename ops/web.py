@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from config import proxies
 from config.proxies import Proxy
-from ops import process
+from ops import process, silence
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,16 @@ def get(url: str, *, timeout: float, longest: int, address: str = "") -> Answer:
     else:
         pool = urllib3.HTTPSConnectionPool(address or host, port, server_hostname=host, assert_hostname=host, **common)
     try:
-        answer = pool.request(
-            "GET",
-            f"{asked.path or '/'}{'?' + asked.query if asked.query else ''}",
-            headers={"Host": asked.netloc, "Accept-Encoding": "identity"},
-            redirect=False,
-            preload_content=False,
-        )
-        body = answer.read(longest + 1)
-        answer.close()
+        with silence.waiting(f"{host} by {through}" if through else host):
+            answer = pool.request(
+                "GET",
+                f"{asked.path or '/'}{'?' + asked.query if asked.query else ''}",
+                headers={"Host": asked.netloc, "Accept-Encoding": "identity"},
+                redirect=False,
+                preload_content=False,
+            )
+            body = answer.read(longest + 1)
+            answer.close()
     except HTTPError as error:
         if through:
             raise proxies.failed(through, host, proxies.reason(error)) from error

@@ -124,7 +124,8 @@ def test_the_roots_of_rds_come_by_it(clone: Path, proxy: Proxy, outside: Echo, o
     outside.says((outer / "ca.pem").read_bytes())
     environ = {name: f"http://me:s3cr%40t@{proxy.address}", "INVOKE_RDS_CA_URL": f"https://a.{OUTSIDE}/bundle.pem"}
     done = Cli(clone)("rds.ca", env=environ)
-    assert (done.returncode, done.stderr) == (0, "fetched 1 RDS certificates into .local/rds-ca.pem\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("fetched 1 RDS certificates into .local/rds-ca.pem\n")
     assert proxy.asked == [f"CONNECT a.{OUTSIDE}:443"]
     assert proxy.logins == ["Basic bWU6czNjckB0"]
 
@@ -154,7 +155,7 @@ def test_the_address_services_are_asked_by_it_and_the_doubt_is_told(
         Problem, match=rf"does not let us through to a\.{OUTSIDE} \(403 Forbidden\): have it allowed .*--ip$"
     ):
         address.find(None, "", services)
-    assert capsys.readouterr().err == ""
+    assert "going on without it" not in capsys.readouterr().err
 
 
 def test_wheels_come_by_it(
@@ -263,6 +264,7 @@ def refused(clone: Path, task: str, environ: dict[str, str], code: int) -> str:
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     *others, line = done.stderr.splitlines()
     assert "s3cret" not in done.stderr
+    others = [other for other in others if not other.startswith("waiting for ")]
     assert others == [] or task == "lambda.layer", others
     return line
 
@@ -318,7 +320,12 @@ def test_a_proxy_that_is_not_reached_is_named(
     [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>log in</html>", b"SSH-2.0\x1b[31m\r\n\r\n", None],
 )
 def test_a_proxy_that_is_none_is_named(
-    configure: Configure, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: bytes | None
+    configure: Configure,
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    says: bytes | None,
 ) -> None:
     """It hangs up, answers with something else, or is silent."""
     proxy.says = says
@@ -327,8 +334,10 @@ def test_a_proxy_that_is_none_is_named(
     put(monkeypatch, {"UV_DEFAULT_INDEX": f"https://a.{OUTSIDE}/simple"})
     told = rf"by the proxy {re.escape(proxy.address)} \(https_proxy\): .+: correct https_proxy|{proxy.address} .* let us through"
     with pytest.raises(Problem, match=told) as error:
-        web.get(f"https://a.{OUTSIDE}/", timeout=1, longest=10)
+        web.get(f"https://a.{OUTSIDE}/", timeout=1.5, longest=10)
     assert str(error.value).isprintable()
+    if says is None:
+        assert f"waiting for a.{OUTSIDE} by the proxy {proxy.address}" in capsys.readouterr().err
     with pytest.raises(Problem, match=told):
         uv.install(tmp_path / "site", "thing==1.0", what="the layer")
     if says is not None:  # botocore waits for ten seconds

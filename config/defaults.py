@@ -18,6 +18,11 @@ DEFAULTS: dict[str, Any] = {
         "connect_timeout": "10",
         "silence_timeout": "30",
     },
+    "aws": {
+        "login_timeout": "30",
+        "connect_timeout": "10",
+        "timeout": "30",
+    },
     # "unset" leaves a field to AWS
     "rds": {
         "identifier": "cruddur-db-instance",

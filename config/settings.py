@@ -17,6 +17,7 @@ from ops.errors import Misconfigured
 
 if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is to start without the others
     from config.app import App
+    from config.aws import Limits
     from config.lambdas import Lambda
     from config.rds import Door, Rds
 
@@ -101,6 +102,13 @@ class Settings:
         from config.rds import door
 
         return door(self.config.get("door", {}))
+
+    @functools.cached_property
+    def aws(self) -> Limits:
+        """How long AWS is waited for."""
+        from config.aws import limits
+
+        return limits(self.config.get("aws", {}))
 
     @functools.cached_property
     def app(self) -> App:

@@ -1,19 +1,22 @@
-"""The only place that makes a boto3 client, and the words for what AWS refuses."""
+"""The only place that makes a boto3 client."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from config import proxies
 from config.settings import Settings
-from ops.errors import Misconfigured, Problem
+from ops import aws_proxies, calls, process
+from ops.aws_proxies import pathless
+from ops.credentials import Login, unread
+from ops.errors import Misconfigured
+from ops.refusals import GENERAL_ENDPOINT, NO_REGION, VARIABLES, elsewhere
 
 if TYPE_CHECKING:
     from boto3.session import Session
 
-NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
+REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
+"""The variables of the region, in botocore's order."""
 
 # What boto3 reads from the process environment, and takes from .env only by hand
 _CREDENTIALS = {
@@ -31,84 +34,92 @@ class Aws:
     of an endpoint that is not AWS.
     """
 
-    def __init__(
-        self, settings: Settings, session: Session | None = None, tell: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, tell: Callable[[str], None] | None = None) -> None:
         self.settings = settings
         self._tell = tell
-        self._session = session
+        self._session: Session | None = None
+        self._login: Login | None = None
+        self._watch: calls.Watch | None = None
         self._clients: dict[str, Any] = {}
         self._said: set[str] = set()
 
     @property
     def session(self) -> Session:
         if self._session is None:
-            self._session = make_session(self.settings)
+            self._session, self._login, self._watch = make_session(self.settings)
         return self._session
 
     @property
+    def login(self) -> Login:
+        """The login of the session, which is asked for before the first client is made."""
+        assert self.session
+        assert self._login
+        return self._login
+
+    @property
+    def watch(self) -> calls.Watch:
+        """What follows the session's calls."""
+        assert self.session
+        assert self._watch
+        return self._watch
+
+    @property
     def region(self) -> str:
-        """The region, or `Misconfigured` where none is set."""
+        """The region, or `Misconfigured` where none is set or it is not written like one."""
+        from botocore.exceptions import InvalidRegionError
+        from botocore.utils import validate_region_name
+
         region = self.session.region_name
         if not region:
             raise Misconfigured(NO_REGION)
+        try:
+            validate_region_name(region)
+        except InvalidRegionError:
+            set_by = next(
+                (f"{name} ({found.origin})" for name in REGION if (found := self.settings.vars.find(name))), ""
+            )
+            raise Misconfigured(
+                f"the AWS region {region!r} is not written like one, as ca-central-1: correct {set_by or self.login.place('region')}"
+            ) from None
         return str(region)
 
-    def client(self, service: str) -> Any:
-        """Return the client of a service; an endpoint that is not AWS is said, once."""
-        if service not in self._clients:
+    def client(self, service: str, *, silent: float = 0) -> Any:
+        """Return the client of a service; an endpoint that is not AWS is said, once.
+
+        `silent`: seconds for which it may rightly say nothing, where that is longer than the setting.
+        """
+        name = f"{service} {silent:g}" if silent > self.settings.aws.timeout else service
+        if name not in self._clients:
             from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
 
             variable, saved = endpoint(self.settings, service)
-            config = Config(
-                retries={"mode": "standard"},
-                connect_timeout=10,
-                read_timeout=60,
-                ignore_configured_endpoint_urls=ignored(self.settings) or None,
-            )
+            region = self.region
+            self.login.ensure()
 
             def made(**how: Any) -> Any:
-                own = config.merge(Config(**how)) if how else config
-                return self.session.client(service, region_name=self.region, endpoint_url=saved, config=own)
+                own = Config(**how, **({"read_timeout": silent} if name != service else {}))
+                return self.session.client(service, region_name=region, endpoint_url=saved, config=own)
 
             try:
                 client = made()
-            except ValueError as error:  # an endpoint that is no URL
+            except BotoCoreError:  # some are a ValueError, too
+                raise
+            except ValueError as error:
+                if not str(error).startswith("Invalid endpoint"):
+                    raise Misconfigured(f"boto3's settings: {error}: {blamed(self.settings, str(error))}") from error
                 raise Misconfigured(f"{error}: correct {variable}") from error
             url = client.meta.endpoint_url
-            if (by := proxies_for(url, self.settings)) is not None:
+            if (by := aws_proxies.chosen(url, self.settings.vars.environ)) is not None:
                 client = made(proxies=by)
-            self._clients[service] = client
+            self._clients[name] = client
+            self.watch.follow(client)
             if foreign(url):
-                _elsewhere.setdefault(variable)
+                elsewhere.setdefault(variable)
             if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
                 self._tell(f"note: {service} is asked at {pathless(url)}, which is not AWS ({variable})")
-        return self._clients[service]
-
-
-def pathless(text: str) -> str:
-    """Return a text with its URLs cut after the host: the path of an endpoint may be the key to it."""
-    import re
-
-    return re.sub(r"(https?://[^\s/\"']+)/[^\s\"']*", r"\1", text)
-
-
-def proxies_for(url: str, settings: Settings) -> dict[str, str] | None:
-    """Return the proxies to ask for an endpoint where botocore would choose otherwise, else None.
-
-    It asks them for this machine, too, and does not know ALL_PROXY.
-    """
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    if proxies.is_here(urlsplit(url).hostname or ""):
-        return {} if getproxies() else None
-    if found := proxies.find(url, settings.vars.environ):
-        _by_proxy[url] = found
-        if found.for_all:
-            return dict.fromkeys(("http", "https"), found.url)
-    return None
+        return self._clients[name]
 
 
 def foreign(url: str) -> bool:
@@ -140,32 +151,43 @@ def ignored(settings: Settings) -> bool:
     return settings.vars.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").lower() == "true"
 
 
-GENERAL_ENDPOINT = "AWS_ENDPOINT_URL"
-_elsewhere: dict[str, None] = {}
-"""What names the endpoints that are not AWS and were asked in this command; errors of botocore do not tell."""
-
-_proxies: list[proxies.Proxy] = []
-"""Those that the environment names; errors of botocore tell host and port alone."""
-_by_proxy: dict[str, proxies.Proxy] = {}
-"""The endpoints that are asked by one in this command."""
-
-
-def other_service(what: str) -> Misconfigured:
-    """Return the error for an endpoint that answers, but not as this service does."""
-    names = " or ".join(_elsewhere) or GENERAL_ENDPOINT
-    return Misconfigured(
-        f"what answers at {names} does not know {what}: unset it, or set it for the one service it is "
-        "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
-    )
+def blamed(settings: Settings, text: str) -> str:
+    """Return what to correct where boto3 cannot read a setting: the variable that holds the value it names."""
+    names = [
+        name
+        for name, value in settings.vars.environ.items()
+        if name.startswith("AWS_") and value and repr(value) in text
+    ]
+    return f"correct {' or '.join(names)}" if names else VARIABLES
 
 
-def make_session(settings: Settings) -> Session:
-    """Return a session with what the environment and the env file say."""
+def make_session(settings: Settings) -> tuple[Session, Login, calls.Watch]:
+    """Return a session with what the environment and the env file say, its login, and what follows its calls.
+
+    All of its clients have our limits, those by which botocore logs in too.
+    """
     import boto3
+    import botocore.session
     from botocore.exceptions import BotoCoreError
 
+    process.forget_empty("AWS_")
+    core = botocore.session.Session()
+    core.set_default_client_config(calls.config(settings.aws, ignore_endpoints=ignored(settings)))
+    watch = calls.Watch(core.get_component("event_emitter"), settings.aws.timeout)
+    chosen = choose(settings)
+    try:
+        made = boto3.Session(botocore_session=core, **chosen)
+    except BotoCoreError as error:
+        bare = botocore.session.Session()
+        bare.set_config_variable("profile", chosen.get("profile_name"))
+        raise Misconfigured(f"AWS login: {unread(error, Login(bare, settings.vars.environ))}") from error
+    return made, Login(core, settings.vars.environ, settings.aws.login_timeout), watch
+
+
+def choose(settings: Settings) -> dict[str, Any]:
+    """Return which login and region are handed to boto3, which finds those of its own files itself."""
     get = settings.vars.get
-    _proxies[:] = proxies.named(settings.vars.environ).values()
+    aws_proxies.note(settings.vars.environ)
     # a login comes from one place as a whole: the shell's key with the file's session would be nobody's
     environ = settings.vars.environ
     shells = environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_PROFILE")
@@ -176,179 +198,12 @@ def make_session(settings: Settings) -> Session:
         chosen = {argument: value for argument, value in own.items() if value}
     elif profile := get("AWS_PROFILE"):
         chosen["profile_name"] = profile
-    if region := get("AWS_REGION") or get("AWS_DEFAULT_REGION"):
+    elif own["aws_access_key_id"] or own["aws_secret_access_key"]:
+        lacking = next(name for name, argument in _CREDENTIALS.items() if not own[argument])
+        origin = "the environment" if shells else settings.vars.env_file.name
+        raise Misconfigured(
+            f"AWS login: {lacking} is missing in {origin}, where its other half is: set both there, or neither and AWS_PROFILE"
+        )
+    if region := next(filter(None, map(get, REGION)), ""):
         chosen["region_name"] = region
-    try:
-        return boto3.Session(**chosen)
-    except BotoCoreError as error:
-        raise Misconfigured(f"AWS login: {error}: correct AWS_PROFILE") from error
-
-
-def code(error: Exception) -> str:
-    """Return the error code of a refusal by AWS, or nothing for another error."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-@contextlib.contextmanager
-def speaking() -> Iterator[None]:
-    """Turn what botocore raises into a `Problem` that says what to do next."""
-    try:
-        yield
-    except errors() as error:
-        raise explain(error) from error
-
-
-@contextlib.contextmanager
-def unless(*codes: str) -> Iterator[None]:
-    """Take a refusal with one of these codes for well: what was to be done is done, as by a request whose answer was lost."""
-    from botocore.exceptions import ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        if code(error) not in codes:
-            raise
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """Return everything that a call of botocore's raises."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    return BotoCoreError, ClientError, ResponseParserError
-
-
-def explain(error: Any) -> Problem:
-    """Return what an error of botocore means for the user."""
-    from botocore import exceptions as e
-    from botocore.parsers import ResponseParserError
-
-    text = " ".join(str(error).split())
-    expired = (e.SSOError, e.TokenRetrievalError, getattr(e, "LoginError", e.SSOError))
-    match error:
-        case e.ClientError():
-            return refusal(error)
-        case ResponseParserError():
-            return other_service("this service of AWS")
-        case e.NoCredentialsError() | e.PartialCredentialsError() | e.CredentialRetrievalError():
-            return Misconfigured(NO_LOGIN)
-        case e.NoRegionError():
-            return Misconfigured(NO_REGION)
-        case e.ProfileNotFound():
-            return Misconfigured(f"AWS login: {text}: correct AWS_PROFILE")
-        case e.InvalidRegionError():
-            return Misconfigured(f"{text}: correct AWS_DEFAULT_REGION")
-        case e.ParamValidationError():
-            return Misconfigured(f"AWS: {text}")
-        case e.HTTPClientError() | e.ConnectionError():
-            if problem := by_proxy(error):
-                return problem
-            names = " and ".join(_elsewhere) or GENERAL_ENDPOINT
-            text += proxies.passed_over({one.variable: one.url for one in _proxies})
-            return Problem(f"AWS was not reached: {pathless(text)}: check the network, the region and {names}")
-    if isinstance(error, expired):
-        return Misconfigured("the AWS login has expired: aws sso login (or aws login)")
-    return Problem(f"AWS: {text}")
-
-
-def by_proxy(error: Any) -> Problem | None:
-    """Return what it means that an endpoint was not reached by a proxy; None where none was asked.
-
-    An error in reaching the proxy tells its address, one behind it the endpoint.
-    """
-    url, address = error.kwargs.get("endpoint_url", ""), error.kwargs.get("proxy_url", "").rpartition("@")[2]
-    address = address.rpartition("//")[2].rstrip("/")
-    there = {one: by for one, by in _by_proxy.items() if by.address == address or url.startswith(one)}
-    known = [*there.values(), *(one for one in _proxies if one.address == address)]
-    if not known and not address:
-        return None
-    by = known[0] if known else proxies.Proxy("the system's settings", f"http://{address}")
-    hosts = " and ".join(one.split("/")[2] for one in there) or "AWS"
-    return proxies.failed(by, hosts, proxies.reason(error.kwargs.get("error") or error), trust="AWS_CA_BUNDLE")
-
-
-def refusal(error: Any) -> Problem:
-    """Return what a refusal of AWS means, by its code."""
-    details = error.response.get("Error", {})
-    said, what = code(error), " ".join(str(details.get("Message", "")).split())
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    plain = [(url.split("/")[2], by) for url, by in _by_proxy.items() if url.startswith("http:")]
-    if plain and not said.strip("0123456789") and (status in {403, 407} or status >= 500):
-        # by plain HTTP a proxy answers in the place of the service
-        return proxies.failed(plain[-1][1], plain[-1][0], f"{status} {what}".strip())
-    if said in EXPIRED:
-        return Misconfigured("the AWS login has expired: log in again, then run this again: it goes on where it was")
-    if said in UNKNOWN_LOGIN:
-        return Misconfigured(
-            f"AWS does not know this login ({said}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        )
-    if said in DENIED:
-        return Problem(f"AWS does not permit {error.operation_name}: ask for the rights in config/policies ({what})")
-    if said in THROTTLED:
-        return Problem(
-            f"AWS is asked too often just now ({error.operation_name}): run this again in a minute, it goes on where it was"
-        )
-    if said in ("UnknownOperationException", "InvalidAction", "UnsupportedOperation", "404", "405", "501") or (
-        status == 404 and not what
-    ):
-        return other_service(error.operation_name)
-    if status >= 500 or said in ("InternalFailure", "InternalError", "ServiceUnavailable"):
-        return Problem(f"AWS failed at {error.operation_name} ({said}): run this again, it goes on where it was")
-    advice = ADVICE.get(said, "") or (error.operation_name == "CreateDBInstance" and REQUEST.get(said)) or ""
-    text = f"{error.operation_name}: {what or 'refused'} ({said})" + (f": {advice}" if advice else "")
-    return Misconfigured(text) if said.startswith("InvalidParameter") else Problem(text)
-
-
-def transient(error: Any) -> bool:
-    """Whether the same call may well succeed in a minute."""
-    from botocore import exceptions as e
-
-    if isinstance(error, e.ClientError):
-        return code(error) in THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-    return isinstance(error, (e.HTTPClientError, e.ConnectionError))
-
-
-NO_LOGIN = "no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-UNKNOWN_LOGIN = (
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "AuthFailure",
-    "SignatureDoesNotMatch",
-    "InvalidAccessKeyId",
-    "MissingAuthenticationToken",
-    "IncompleteSignature",
-)
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "OptInRequired")
-THROTTLED = (
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "SlowDown",
-)
-
-ADVICE = {
-    "InstanceQuotaExceeded": "delete an instance you no longer need, or ask AWS for a higher quota (Service Quotas)",
-    "StorageQuotaExceeded": "delete instances or snapshots, or ask AWS for a higher quota (Service Quotas)",
-    "SnapshotQuotaExceeded": "delete old snapshots, or ask AWS for a higher quota (Service Quotas)",
-    "InsufficientDBInstanceCapacity": "AWS has no room for this class there: set another rds.zone or rds.instance_class",
-    "StorageTypeNotSupported": "set another rds.storage_type, or rds.instance_class",
-    "ProvisionedIopsNotAvailableInAZFault": "set another rds.zone, or rds.storage_type gp3",
-    "DBSubnetGroupNotFoundFault": "correct rds.subnet_group, or unset it to take the default VPC",
-    "DBSubnetGroupDoesNotCoverEnoughAZs": "the VPC needs subnets in two zones: aws ec2 create-default-subnet, or set rds.subnet_group",
-    "InvalidSubnet": "correct rds.subnet_group",
-    "InvalidVPCNetworkStateFault": "a public instance needs an internet gateway in its VPC and DNS names switched on: mend the VPC, set rds.subnet_group, or set rds.public to no",
-    "VpcEncryptionControlViolationException": "the VPC demands encryption that this class does not give: set another rds.instance_class",
-    "KMSKeyNotAccessibleFault": "the encryption key cannot be used: see that it is enabled and that you may use it",
-    "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
-    "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
-    "DBInstanceNotFound": "inv rds.create makes it; rds.identifier and AWS_DEFAULT_REGION say which one is meant",
-}
-REQUEST = dict.fromkeys(
-    ("InvalidParameterCombination", "InvalidParameterValue"), "inv rds.create --dry-run shows the request"
-)
-"""Advice on what CreateDBInstance alone is refused for."""
+    return chosen

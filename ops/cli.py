@@ -101,7 +101,7 @@ def translate(error: Exception) -> Exit | None:
     if isinstance(error, Problem):
         return Exit(redact(str(error)), code=error.code)
     if "botocore" in sys.modules:
-        from ops.aws import errors, explain  # first: botocore's timeouts are OSErrors, too
+        from ops.refusals import errors, explain  # first: botocore's timeouts are OSErrors, too
 
         if isinstance(error, errors()):
             problem = explain(error)

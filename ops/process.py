@@ -55,6 +55,12 @@ def forget_libpq() -> None:
         del os.environ[name]
 
 
+def forget_empty(prefix: str) -> None:
+    """Drop variables that are set to nothing: here that means unset, to some libraries a profile or region without a name."""
+    for name in [n for n, value in os.environ.items() if n.startswith(prefix) and not value.strip()]:
+        del os.environ[name]
+
+
 def export(name: str, value: str) -> None:
     """Set a variable of this process, for a library that looks there."""
     os.environ[name] = value

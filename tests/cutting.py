@@ -7,6 +7,10 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ASKING, ANSWER = "asking", "answer"
 """Cut before the server has the client's message, or when it has done what that asks: its answer is lost."""
@@ -52,7 +56,7 @@ class Proxy:
     sockets: list[socket.socket] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         self.listen()
         return self
 
@@ -60,6 +64,8 @@ class Proxy:
         self.closed = True
         self.deafen()
         for each in self.sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # close() alone leaves it to whoever waits in recv()
             each.close()
 
     def listen(self) -> None:
@@ -117,14 +123,14 @@ class Proxy:
             self.deafen()
         if how == REFUSED:
             threading.Timer(MOMENT, self.heal).start()
+        # who waits in recv() holds the socket: it wakes by this, and the last one out makes the end
+        with contextlib.suppress(OSError):
+            line.client.shutdown(socket.SHUT_RD if how == RESET else socket.SHUT_RDWR)
         if how == RESET:
             line.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         else:
             with contextlib.suppress(OSError):
                 line.server.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            if how != RESET:
-                line.client.shutdown(socket.SHUT_RDWR)
         line.client.close()
 
 

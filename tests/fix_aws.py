@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class Call:
 
 Answer = tuple[str, bytes]
 """An HTTP status line and a body that takes the place of moto's answer."""
+DROPPED: Answer = ("", b"")
+"""The connection ends before any answer."""
 
 
 @dataclass
@@ -99,7 +102,9 @@ class Front:
             return None
 
         def after(call: Call) -> Answer | None:
-            lost = how == "lost" and call.writes and len(writes) == number
+            lost = how in ("lost", "dropped") and call.writes and len(writes) == number
+            if lost and how == "dropped":
+                return DROPPED
             return error("InternalFailure", "503 Service Unavailable") if lost else None
 
         self.before, self.after = before, after
@@ -115,6 +120,9 @@ class Front:
         begun: list[Any] = []
         sent = list(self.app(environ, lambda *args: begun.extend(args)))
         if lost := self.after(call):
+            if lost == DROPPED:
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionResetError
             return answered(lost, start)
         start(*begun)
         return sent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import aws, console
+from ops import aws_proxies, console, refusals
 
 FOREIGN = (
     "PG",
@@ -57,9 +57,9 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("UV_CACHE_DIR", WHEELS)
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
-    monkeypatch.setattr(aws, "_elsewhere", {})
-    monkeypatch.setattr(aws, "_proxies", [])
-    monkeypatch.setattr(aws, "_by_proxy", {})
+    monkeypatch.setattr(refusals, "elsewhere", {})
+    monkeypatch.setattr(aws_proxies, "_named", [])
+    monkeypatch.setattr(aws_proxies, "_asked", {})
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from botocore import exceptions as e
 from botocore.parsers import ResponseParserError
 
 from config.settings import load
-from ops import aws
-from ops.aws import Aws, explain
+from ops import aws, refusals
+from ops.aws import Aws
 from ops.cli import translate
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import instance
+from ops.refusals import explain
 from tests.fix_aws import LOGIN, Answer, Configure, Front
 from tests.fix_cli import Cli
 
@@ -38,7 +39,7 @@ TABLE: list[tuple[Exception, int, str]] = [
     (ResponseParserError("not XML"), 2, "what answers at AWS_ENDPOINT_URL does not know this service"),
     (e.EndpointConnectionError(endpoint_url="https://x"), 1, "AWS was not reached"),
     (e.ConnectTimeoutError(endpoint_url="https://x"), 1, "AWS was not reached"),
-    (e.ReadTimeoutError(endpoint_url="https://x"), 1, "AWS was not reached"),
+    (e.ReadTimeoutError(endpoint_url="https://x"), 1, "AWS did not answer in time (aws.timeout): https://x"),
     (e.SSLError(endpoint_url="https://x", error="bad"), 1, "AWS was not reached"),
     (e.ParamValidationError(report="bad"), 2, "Parameter validation failed"),
     (e.DataNotFoundError(data_path="x"), 1, "AWS: Unable to load data"),
@@ -57,7 +58,7 @@ TABLE: list[tuple[Exception, int, str]] = [
     (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
     *(
         (refused(code), 2 if code.startswith("InvalidParameter") else 1, advice)
-        for code, advice in {**aws.ADVICE, **aws.REQUEST}.items()
+        for code, advice in {**refusals.ADVICE, **refusals.REQUEST}.items()
     ),
 ]
 
@@ -82,7 +83,7 @@ def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> Non
         if "error" in shape.metadata
     }
     ours = {code for code in codes if not any(word in code for word in NOT_ASKED_FOR)}
-    assert ours - set(aws.ADVICE) - set(aws.REQUEST) == {
+    assert ours - set(refusals.ADVICE) - set(refusals.REQUEST) == {
         "DBInstanceAlreadyExists"
     }  # create itself goes on with that one
 
@@ -95,9 +96,9 @@ NOT_ASKED_FOR = (
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue"])
 def test_what_a_retry_does_not_heal_is_not_transient(code: str) -> None:
-    assert not aws.transient(refused(code))
-    assert aws.transient(refused("Throttling"))
-    assert aws.transient(refused(code, 502))
+    assert not refusals.transient(refused(code))
+    assert refusals.transient(refused("Throttling"))
+    assert refusals.transient(refused(code, 502))
 
 
 # --- login, region, endpoint ------------------------------------------------------------
@@ -156,6 +157,7 @@ GENERAL, RDS, SECRETS, POOLS = (
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
 )
+KEY = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=B\n"
 HERE, THERE = "http://127.0.0.1:9/", "http://127.0.0.1:10/"
 AWS_ITSELF = ""
 
@@ -240,7 +242,7 @@ def test_the_variable_in_force_is_named_where_nothing_answers(
 
 
 def test_a_bad_endpoint_of_one_service_names_its_variable(root: Path) -> None:
-    made = saved(root, f"{SECRETS}=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
+    made = saved(root, f"{KEY}{SECRETS}=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
     with pytest.raises(Misconfigured, match=f"Invalid endpoint: localhost: correct {SECRETS}"):
         made.client("secretsmanager")
 
@@ -305,10 +307,10 @@ def test_no_login_and_no_region_are_one_line_each(inv: Cli) -> None:
     done = inv("rds.status")
     assert (done.returncode, done.stderr) == (2, "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1\n")
     done = inv("rds.status", env={"AWS_DEFAULT_REGION": "ca-central-1"})
-    assert (done.returncode, done.stderr) == (2, aws.NO_LOGIN + "\n")
+    assert (done.returncode, done.stderr) == (2, refusals.NO_LOGIN + "\n")
 
 
 def test_a_bad_endpoint_names_the_variable(root: Path) -> None:
-    made = saved(root, "AWS_ENDPOINT_URL=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
+    made = saved(root, f"{KEY}AWS_ENDPOINT_URL=localhost\nAWS_DEFAULT_REGION=eu-west-1\n")
     with pytest.raises(Misconfigured, match="Invalid endpoint: localhost: correct AWS_ENDPOINT_URL"):
         made.client("rds")

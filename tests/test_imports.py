@@ -103,10 +103,21 @@ def test_each_layer_imports_from_below_only(name: str) -> None:
         allowed: tuple[str, ...] = ("config.", "ops.errors")
     elif name == "ops/errors.py":
         allowed = ()
-    elif name in {"ops/postgres.py", "ops/aws.py", "ops/console.py", "ops/process.py"}:
-        allowed = ("config.", "ops.errors", *(("ops.silence",) if name == "ops/postgres.py" else ()))
+    elif name in {"ops/postgres.py", "ops/refusals.py", "ops/aws_proxies.py", "ops/console.py", "ops/process.py"}:
+        own = {"ops/postgres.py": ("ops.silence",), "ops/refusals.py": ("ops.aws_proxies",)}
+        allowed = ("config.", "ops.errors", *own.get(name, ()))
     elif name == "ops/silence.py":
         allowed = ("ops.console", "ops.errors")
+    elif name == "ops/aws.py":
+        allowed = (
+            "config.",
+            "ops.errors",
+            "ops.refusals",
+            "ops.calls",
+            "ops.credentials",
+            "ops.process",
+            "ops.aws_proxies",
+        )
     elif name == "tasks.py":
         allowed = (
             "config.defaults.DEFAULTS",

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from config.variables import holds_secret
-from ops import aws
+from ops import aws_proxies
 from ops.sandbox import lifecycle
 from tests.fix_cli import Cli, copy_suite
 from tests.test_sandbox import INSTANCE, bash
@@ -237,4 +237,4 @@ def test_its_key_is_printed_for_eval_and_nowhere_else(inside: tuple[Cli, dict[st
 )
 def test_an_endpoint_whose_path_is_a_key_is_a_secret(url: str, secret: bool) -> None:
     assert holds_secret("AWS_ENDPOINT_URL", url) is secret
-    assert "0123456789abcdef" not in aws.pathless(f'Could not connect to the endpoint URL: "{url}"')
+    assert "0123456789abcdef" not in aws_proxies.pathless(f'Could not connect to the endpoint URL: "{url}"')

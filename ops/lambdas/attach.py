@@ -13,12 +13,14 @@ from typing import Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
-from ops.aws import Aws, unless
+from ops import calls
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import Refused
 from ops.lambdas import function, pool, role
 from ops.lambdas.plan import Plan
 from ops.lambdas.pool_request import TRIGGER, Facts
+from ops.refusals import unless
 
 PRINCIPAL = "cognito-idp.amazonaws.com"
 ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
@@ -145,18 +147,24 @@ def permit(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
         if have:
             forbid(aws, lam, name)
         try:
-            client.add_permission(
-                FunctionName=lam.function,
-                StatementId=name,
-                Action="lambda:InvokeFunction",
-                Principal=PRINCIPAL,
-                SourceArn=pool_arn,
-                SourceAccount=pool_arn.split(":")[4],
-            )
+            calls.surely(send, there)
         except client.exceptions.ResourceConflictException:
-            now = statement(aws, lam, name)  # the answer to our own request was lost, or another run was first
-            if not (now and permits(now, pool_arn)):
+            if not there():  # another run was first
                 raise
+
+    def there() -> bool | None:
+        now = statement(aws, lam, name)
+        return (now is not None and permits(now, pool_arn)) or None
+
+    def send() -> None:
+        client.add_permission(
+            FunctionName=lam.function,
+            StatementId=name,
+            Action="lambda:InvokeFunction",
+            Principal=PRINCIPAL,
+            SourceArn=pool_arn,
+            SourceAccount=pool_arn.split(":")[4],
+        )
 
     (plan.update if have else plan.create)("permission", f"{pool_arn} may call {lam.function}", add, None)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
-from ops.aws import Aws, unless
+from ops.aws import Aws
 from ops.confirm import confirmed
 from ops.console import say
 from ops.db.identity import PREV, SIGNUP
@@ -14,6 +14,7 @@ from ops.errors import Misconfigured, Refused
 from ops.lambdas import attach, function, logs, network, pool, publish, role
 from ops.lambdas.plan import Plan
 from ops.rds.waiting import Clock
+from ops.refusals import unless
 
 
 def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from config.lambdas import Lambda
 from config.settings import Settings
 from config.targets import Target, parse
+from ops import calls
 from ops.aws import Aws
 from ops.console import say
 from ops.errors import Problem
@@ -138,13 +139,16 @@ def ensure(
         # an earlier run may have been cut off while AWS was at it; what failed then is sent again
         configuration = settled(aws, lam, clock, failed=True)
 
-    def send(act: Callable[..., Any], **fields: Any) -> None:
+    def send(act: Callable[..., Any], done: Callable[[Configuration], bool], **fields: Any) -> None:
         nonlocal configuration
-        configuration = changed(aws, lam, configuration, act, fields, clock)
+        configuration = changed(aws, lam, configuration, act, fields, done, clock)
+
+    def same_code(now: Configuration) -> bool:
+        return now.get("CodeSha256") == digest and now.get("Architectures", ["x86_64"]) == [lam.architecture]
 
     differs = differing(configuration, lam, want, url)
     architectures = configuration.get("Architectures", ["x86_64"])
-    other = configuration.get("CodeSha256") != digest or architectures != [lam.architecture]
+    other = not same_code(configuration)
     if other and differs and ("Handler" in differs or architectures != [lam.architecture]):
         say(
             "note: configuration and code change one after the other, and here neither goes with the other as it was: "
@@ -154,7 +158,9 @@ def ensure(
         plan.update(
             "configuration",
             ", ".join(differs),
-            lambda: send(client.update_function_configuration, **differs),
+            lambda: send(
+                client.update_function_configuration, lambda now: not differing(now, lam, want, url), **differs
+            ),
             None,
         )
     else:
@@ -165,7 +171,7 @@ def ensure(
     plan.update(
         "code",
         digest,
-        lambda: send(client.update_function_code, ZipFile=package.read(), Architectures=[lam.architecture]),
+        lambda: send(client.update_function_code, same_code, ZipFile=package.read(), Architectures=[lam.architecture]),
         None,
     )
 
@@ -187,7 +193,7 @@ def made(aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], 
         try:
             client.create_function(**request)
         except client.exceptions.ResourceConflictException:
-            # the answer to our own request was lost on the way; or another run was first, with another password
+            # an earlier request of ours whose answer was lost; or another run was first, with another password
             there = find(aws, lam)
             if there is None or environment(there).get(URL) != url:
                 raise Problem(f"{lam.function} was just made by another run: run this again") from None
@@ -202,9 +208,13 @@ def changed(
     configuration: Configuration,
     act: Callable[..., Any],
     fields: dict[str, Any],
+    done: Callable[[Configuration], bool],
     clock: Clock,
 ) -> Configuration:
-    """Send a change, for the state of the function that we have seen, and wait until it is in force."""
+    """Send a change, for the state of the function that we have seen, and wait until it is in force.
+
+    `done` tells by a configuration whether it is: after a lost answer the function is in another state than we have seen.
+    """
     revision = configuration.get("RevisionId")
 
     def send() -> None:
@@ -217,8 +227,12 @@ def changed(
                 revision = settled(aws, lam, clock, failed=True).get("RevisionId")
             raise
 
+    def look() -> Configuration | None:
+        now = settled(aws, lam, clock, failed=True)
+        return now if done(now) else None
+
     try:
-        patiently(send, clock)
+        calls.surely(lambda: patiently(send, clock), look)
     except aws.client("lambda").exceptions.PreconditionFailedException as error:
         raise Problem(f"{lam.function} was just changed by somebody else: run this again, it looks anew") from error
     return settled(aws, lam, clock)

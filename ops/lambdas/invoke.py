@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HARMLESS = "forgot-password"
 """The sample event that shows that the function runs, and writes nothing."""
+MARGIN = 15.0
+"""Seconds that AWS may take to start a function, beyond the time that it runs."""
 
 
 def event(given: str) -> Any:
@@ -54,8 +56,9 @@ def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, c
 
     An event that is `made_up` is sent when the database's name is confirmed.
     """
-    client, name = aws.client("lambda"), settings.lambdas.function
+    name = settings.lambdas.function
     deployed = function.required(aws, settings.lambdas)
+    client = aws.client("lambda", silent=float(deployed.get("Timeout") or 0) + MARGIN)  # it answers when it has run
     if made_up:
         decided(function.login({"Configuration": deployed}), confirm)
     answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.settings import Settings
-from ops.aws import Aws, code, unless
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
 from ops.rds import entrance, rules, tags
 from ops.rds.own import Own
 from ops.rds.waiting import Row
+from ops.refusals import code, unless
 
 FUNCTION = "inv:function"
 """The tag that says whose a group or a rule is."""

@@ -13,11 +13,12 @@ from typing import Any
 from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
 from ops import own
-from ops.aws import Aws, code
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.lambdas import pool_request
 from ops.lambdas.pool_request import TRIGGER, Facts
+from ops.refusals import code
 
 VARIABLES = ("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID")
 TRIES, PAUSE = 5, 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from config.lambdas import Lambda
+from ops import calls
 from ops.aws import Aws
 from ops.console import say
 from ops.lambdas import bytecode
@@ -39,6 +40,10 @@ def published(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | Non
     return found if found or artifact.compiled else there.get(description(artifact, lam, compiled=False))
 
 
+def arn(version: dict[str, Any] | None) -> str | None:
+    return str(version["LayerVersionArn"]) if version else None
+
+
 def uncompiled(lam: Lambda) -> str:
     """Return what to say of a layer that could not be compiled."""
     return (
@@ -49,14 +54,17 @@ def uncompiled(lam: Lambda) -> str:
 
 def ensure(aws: Aws, lam: Lambda, artifact: Artifact, plan: Plan) -> str:
     """Return the ARN of the layer version that holds this content, published if there is none."""
-    found = published(aws, lam, artifact)
-    if found:
-        plan.same("layer", str(found["LayerVersionArn"]))
-        return str(found["LayerVersionArn"])
+    if found := arn(published(aws, lam, artifact)):
+        plan.same("layer", found)
+        return found
     if not artifact.compiled:
         say(uncompiled(lam))
 
     def publish() -> str:
+        """Each call makes another version of the same content."""
+        return calls.surely(send, lambda: arn(published(aws, lam, artifact)))
+
+    def send() -> str:
         made = aws.client("lambda").publish_layer_version(
             LayerName=lam.layer,
             Description=description(artifact, lam, compiled=artifact.compiled),

@@ -8,10 +8,11 @@ from typing import Any
 
 from config.paths import ROOT
 from config.settings import Settings
-from ops.aws import Aws, unless
+from ops.aws import Aws
 from ops.errors import Refused
 from ops.lambdas.plan import Plan
 from ops.rds import tags
+from ops.refusals import unless
 
 SERVICE = "lambda.amazonaws.com"
 TRUST: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 from config.lambdas import Lambda
 from config.settings import Settings
 from config.targets import Target
-from ops.aws import Aws, speaking
+from ops.aws import Aws
 from ops.console import say
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
@@ -15,6 +15,7 @@ from ops.lambdas import attach, function, logs, network, package, pool, publish,
 from ops.lambdas.plan import Plan
 from ops.rds import instance
 from ops.rds.waiting import Row
+from ops.refusals import speaking
 
 REDEPLOY = "inv lambda.deploy puts it right"
 

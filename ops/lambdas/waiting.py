@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.lambdas import Lambda
-from ops.aws import Aws, code
+from ops.aws import Aws
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
 from ops.rds.waiting import Clock
+from ops.refusals import code
 
 POLL = 1.0
 """Seconds between two looks at a function that is being made or changed."""

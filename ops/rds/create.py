@@ -10,12 +10,13 @@ import contextlib
 
 from config.section import refuse
 from config.settings import Settings
-from ops import console
-from ops.aws import NO_LOGIN, Aws, code, errors
+from ops import calls, console
+from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import Problem, Refused
 from ops.rds import ca, differences, group, instance, lookups, request, saved, tags
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
+from ops.refusals import code, errors
 
 GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
 GROUP_TO_BE = "(the group that rds.create makes)"
@@ -29,12 +30,21 @@ def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
     """
     region = aws.session.region_name
     found = request.faults(settings, region)
-    if ask and aws.session.get_credentials() is None:
-        found.append(NO_LOGIN)
+    if ask and (none := logged_in(aws)):
+        found.append(none)
     elif ask and found and not request.region_faults(region):
         with contextlib.suppress(Problem, *errors()):
             found = lookups.look(aws, settings.rds_read[0], found).faults
     refuse("rds.create", found)
+
+
+def logged_in(aws: Aws) -> str:
+    """Return what is wrong with the login, or nothing."""
+    try:
+        aws.login.ensure()
+    except Problem as error:
+        return str(error)
+    return ""
 
 
 def show(settings: Settings, aws: Aws) -> None:
@@ -65,10 +75,15 @@ def made(settings: Settings, aws: Aws) -> Row | None:
     found = lookups.look(aws, rds)
     refuse("rds.create", found.faults)
     wanted = request.build(settings, aws.region, [group.ensure(aws, rds, found.vpc)], found.version)
+
+    def ours() -> Row | None:
+        there = instance.find(aws, rds.identifier)
+        return there if there and instance.mine(there, rds) else None
+
     try:
-        client.create_db_instance(**wanted)
+        calls.surely(lambda: client.create_db_instance(**wanted), ours)
     except client.exceptions.ClientError as error:
-        # another run was first, or the answer to our own request was lost on the way
+        # another run was first
         if code(error) == "DBInstanceAlreadyExists" and (row := instance.find(aws, rds.identifier)):
             return row
         raise

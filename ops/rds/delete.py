@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from config.settings import Settings
-from ops.aws import Aws, code
+from ops import calls
+from ops.aws import Aws
 from ops.confirm import confirmed
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
 from ops.rds import group, instance, saved
 from ops.rds.waiting import Clock, Goal, Row, gone
+from ops.refusals import code
 
 GOAL = Goal("rds.delete", gone, {})
 
@@ -56,15 +58,24 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
             f"{rds.identifier} is {row['DBInstanceStatus']}, and AWS lifts no protection then: inv rds.start, then this again"
         )
     if row.get("DeletionProtection"):
-        client.modify_db_instance(DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True)
+        # lifted twice is lifted
+        calls.surely(
+            lambda: client.modify_db_instance(
+                DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True
+            ),
+            lambda: None,
+        )
         say("lifted the deletion protection")
     name = instance.snapshot_name(rds, "final")
     last = {"FinalDBSnapshotIdentifier": name} if snapshot else {"SkipFinalSnapshot": True}
     try:
-        client.delete_db_instance(DBInstanceIdentifier=rds.identifier, **last)
+        calls.surely(
+            lambda: client.delete_db_instance(DBInstanceIdentifier=rds.identifier, **last),
+            lambda: being_deleted(aws, settings) or None,
+        )
     except client.exceptions.ClientError as error:
-        if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):
-            return ""  # the answer to our own request was lost on the way
+        if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):  # another run was first
+            return name if snapshot and instance.find_snapshot(client, name) else ""
         if code(error) == "InvalidParameterCombination":  # it is lifted a moment after AWS has said yes to that
             said = error.response["Error"].get("Message", "")
             raise InProgress(

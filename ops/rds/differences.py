@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
-from ops.aws import Aws, speaking
+from ops.aws import Aws
 from ops.errors import Problem
 from ops.rds import group, request
+from ops.refusals import speaking
 
 # Setting -> (field of the request, path in DescribeDBInstances)
 COMPARED = {

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ops.addresses import Address, Network
-from ops.aws import code, speaking
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import rules, tags
 from ops.rds.address import network
 from ops.rds.rules import Mark, Rule
 from ops.rds.writes import REFUSED, Changed, Door, change, label, remove, send
+from ops.refusals import code, speaking
 
 TRIES = 4
 """Looks at the group when its rules change under our hands."""

@@ -8,11 +8,12 @@ from typing import Any
 
 from config.settings import Settings
 from config.urls import is_port
-from ops.aws import Aws, speaking
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance, tags
 from ops.rds.group import RDS_INTERFACE
+from ops.refusals import speaking
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from config.rds import Rds
-from ops.aws import Aws, code, speaking
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import tags
 from ops.rds.own import Own
+from ops.refusals import code, speaking
 
 RDS_INTERFACE = "RDSNetworkInterface"
 """What RDS calls the interfaces of its instances."""

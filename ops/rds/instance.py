@@ -8,7 +8,8 @@ from typing import Any
 
 from config.rds import Rds
 from config.settings import Settings
-from ops.aws import Aws, code, other_service
+from ops import calls
+from ops.aws import Aws
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import differences, tags
@@ -26,6 +27,7 @@ from ops.rds.waiting import (
     usable,
     wait,
 )
+from ops.refusals import code, other_service
 
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""
@@ -108,13 +110,17 @@ def start(aws: Aws, rds: Rds, clock: Clock) -> str:
 def lead_out(aws: Aws, rds: Rds, state: str, operation: str) -> None:
     """Make a call that leads out of a state, or say what keeps the instance in it."""
     client = aws.client("rds")
+
+    def left() -> bool | None:
+        return status(find(aws, rds.identifier)) != state or None
+
     try:
-        getattr(client, operation)(DBInstanceIdentifier=rds.identifier)
+        calls.surely(lambda: getattr(client, operation)(DBInstanceIdentifier=rds.identifier), left)
     except client.exceptions.ClientError as error:
         if code(error) != "InvalidDBInstanceState":
             raise
-        if status(find(aws, rds.identifier)) != state:
-            return  # the answer to our own call was lost on the way, and the call repeated
+        if left():
+            return  # another run was first
         if state in HOPELESS:
             raise Problem(f"{rds.identifier} is {state}, AWS refuses {operation}: {HOPELESS[state]}") from error
         raise
@@ -160,11 +166,28 @@ def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
         name = name or snapshot_name(rds, "snapshot")
         own = {k: v for k, v in tags.from_aws(row.get("TagList")).items() if not k.startswith("aws:")}
         labels = tags.to_aws(own | tags.of_project(rds.project))
-        client.create_db_snapshot(
-            DBInstanceIdentifier=row["DBInstanceIdentifier"], DBSnapshotIdentifier=name, Tags=labels
-        )
+        try:
+            calls.surely(
+                lambda: client.create_db_snapshot(
+                    DBInstanceIdentifier=row["DBInstanceIdentifier"], DBSnapshotIdentifier=name, Tags=labels
+                ),
+                lambda: find_snapshot(client, name),
+            )
+        except client.exceptions.DBSnapshotAlreadyExistsFault:
+            # ours under that name are known from above: it is one that the look came too early for, or another instance's
+            if (find_snapshot(client, name) or {}).get("DBInstanceIdentifier") != row["DBInstanceIdentifier"]:
+                raise
     await_snapshot(client, name, rds.wait_minutes, clock)
     return name
+
+
+def find_snapshot(client: Any, name: str) -> dict[str, Any] | None:
+    """Return DescribeDBSnapshots' row of a snapshot, or None."""
+    try:
+        rows: list[dict[str, Any]] = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+    except client.exceptions.DBSnapshotNotFoundFault:
+        return None
+    return rows[0] if rows else None
 
 
 def await_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.rds import Rds
-from ops.aws import DENIED, Aws, code, transient
+from ops.aws import Aws
 from ops.console import say
+from ops.refusals import DENIED, code, transient
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ops.aws import code
 from ops.errors import InProgress, Problem
 from ops.rds import tags
+from ops.refusals import code
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from config.settings import Settings
 from config.targets import Target, reached
-from ops.aws import Aws, speaking
+from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, saved, secret
 from ops.rds.waiting import Row
+from ops.refusals import speaking
 
 BY_RDS = "the RDS secret"
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ops.aws import Aws, speaking
+from ops.aws import Aws
 from ops.errors import Problem
+from ops.refusals import speaking
 
 TIMEOUT = 4.0
 TRIES = 3

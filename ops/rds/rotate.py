@@ -7,6 +7,7 @@ and the next run goes on with the same new one.
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +15,15 @@ from typing import Any
 
 from config.settings import Settings
 from config.targets import reached
-from ops import postgres
-from ops.aws import Aws, errors, transient
+from ops import calls, postgres
+from ops.aws import Aws
 from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import instance, prod, saved, secret
 from ops.rds.saved import NEXT, PASSWORD
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, status, usable
+from ops.refusals import errors, transient
 
 TASK = "rds.rotate-password"
 SETTLED = 60.0
@@ -103,7 +105,11 @@ def by_rds(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
         after = version(aws, now)
         return after != before if before and after else None
 
-    modify(settings, aws, RotateMasterUserPassword=True)
+    def begun() -> bool | None:
+        now = instance.required(aws, settings.rds)
+        return (not usable(now) or renewed(now)) or None
+
+    calls.surely(functools.partial(modify, settings, aws, RotateMasterUserPassword=True), begun)
     wait_for(settings, aws, Change(clock, renewed).applied, clock)
 
 
@@ -158,7 +164,7 @@ def send(settings: Settings, aws: Aws, password: str) -> None:
     try:
         modify(settings, aws, MasterUserPassword=password)
     except ClientError as error:
-        # of a call that botocore has repeated, the first one may have been carried out
+        # of a call that was repeated, the first one may have been carried out
         if not transient(error) and not error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
             forget(settings, NEXT)
         raise

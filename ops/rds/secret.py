@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from ops.aws import Aws, code
+from ops.aws import Aws
 from ops.console import hide
 from ops.errors import InProgress, Problem
 from ops.rds.waiting import Row
+from ops.refusals import code
 
 
 @dataclass(frozen=True)

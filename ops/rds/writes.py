@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ops.addresses import Network
-from ops.aws import code, speaking
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import rules, tags
 from ops.rds.rules import Mark, Rule
+from ops.refusals import code, speaking
 
 GONE = ("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound")
 REFUSED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")

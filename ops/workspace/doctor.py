@@ -201,10 +201,10 @@ def aws(settings: Settings) -> Iterator[Fact]:
     from ops.aws import Aws
 
     try:
-        session = Aws(settings).session
-        credentials, region = session.get_credentials(), session.region_name
+        cloud = Aws(settings)
+        credentials, region = cloud.login.load(), cloud.session.region_name
     except (BotoCoreError, Problem) as error:
-        yield Fact("AWS login", "note", str(error).removeprefix("AWS login: "))
+        yield Fact("AWS login", "note", str(error).removeprefix("AWS login: ").removeprefix("the AWS login: "))
         return
     own = settings.vars.find("AWS_ACCESS_KEY_ID") if credentials and credentials.method == "explicit" else None
     if credentials is None:

@@ -1,0 +1,149 @@
+"""Every call of AWS's: its limits, what is said while it is waited for, and what is not done twice.
+
+botocore repeats a call after an answer that was lost, on its way or by a fault of the service. What was asked
+may have been done by then: where doing it again would make a second one, or be refused, it is looked first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from config.aws import Limits
+from ops.console import say
+from ops.refusals import lost, writes
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+
+R = TypeVar("R")
+F = TypeVar("F")
+
+PATIENCE = 1.0
+"""Seconds before it is said what is waited for."""
+TRIES, PAUSE = 3, 1.0
+"""Of a write whose answer was lost, and seconds before it is looked whether it is done."""
+LOGIN = "login-to-aws"
+"""The name of the thread that logs in: it says itself what it waits for."""
+
+SAME, FOUND = "AWS is in the same state after it as after one", "what is there already is taken for what was asked"
+REPEATABLE = {
+    "AddTagsToResource": SAME,
+    "AttachRolePolicy": SAME,
+    "CreateTags": SAME,
+    "ModifySecurityGroupRules": SAME,
+    "PutRetentionPolicy": SAME,
+    "PutRolePolicy": SAME,
+    "SetUserPoolMfaConfig": SAME,
+    "TagResource": SAME,
+    "TagRole": SAME,
+    "UpdateAssumeRolePolicy": SAME,
+    "UpdateUserPool": SAME,
+    "AuthorizeSecurityGroupIngress": FOUND,
+    "CreateFunction": FOUND,
+    "CreateLogGroup": FOUND,
+    "CreateRole": FOUND,
+    "CreateSecurityGroup": FOUND,
+    "DeleteFunction": FOUND,
+    "DeleteRole": FOUND,
+    "DeleteRolePolicy": FOUND,
+    "DeleteSecurityGroup": FOUND,
+    "DetachRolePolicy": FOUND,
+    "RemovePermission": FOUND,
+    "RevokeSecurityGroupIngress": FOUND,
+}
+"""What botocore may repeat when the answer was lost, and why that does no harm. Any other write goes through `surely`."""
+
+
+def config(limits: Limits, *, ignore_endpoints: bool) -> Config:
+    """Return what all clients have in common, those by which a login is made too."""
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "standard"},
+        connect_timeout=limits.connect_timeout,
+        read_timeout=limits.timeout,
+        ignore_configured_endpoint_urls=ignore_endpoints or None,
+    )
+
+
+class Watch:
+    """Follows the calls of a session by botocore's events."""
+
+    def __init__(self, events: Any, limit: float) -> None:
+        """`limit`: seconds after which a call that is not answered is not tried again."""
+        self.limit = limit
+        self.said: set[str] = set()
+        events.register_first("before-call", self.begin)
+        events.register_first("after-call", self.end)
+        events.register_first("after-call-error", self.fail)
+
+    def follow(self, client: Any) -> None:
+        """Have a say in what is repeated: botocore's own word, which is registered for the service, would come first."""
+        service = client.meta.service_model.service_id.hyphenize()
+        client.meta.events.register_first(f"needs-retry.{service}", self.again)
+
+    def begin(self, context: dict[str, Any], event_name: str, **_: Any) -> None:
+        """Say what is waited for when it takes longer than a second: each kind of call once, since some are made in turn."""
+        context["begun"] = time.monotonic()
+        if threading.current_thread().name == LOGIN:
+            return
+        timer = threading.Timer(PATIENCE, self.tell, [named(event_name)])
+        timer.daemon = True
+        context["timer"] = timer
+        timer.start()
+
+    def tell(self, what: str) -> None:
+        if what not in self.said:
+            self.said.add(what)
+            say(f"waiting for AWS ({what})")
+
+    def end(self, context: dict[str, Any], **_: Any) -> None:
+        if "timer" in context:
+            context["timer"].cancel()
+
+    def fail(self, context: dict[str, Any], event_name: str, exception: Exception, **_: Any) -> None:
+        """Note what was asked: botocore's errors do not tell."""
+        self.end(context)
+        if isinstance(getattr(exception, "kwargs", None), dict):
+            exception.kwargs["operation"] = named(event_name)  # type: ignore[attr-defined]
+
+    def again(
+        self, request_dict: dict[str, Any], operation: Any, caught_exception: Any = None, response: Any = None, **_: Any
+    ) -> bool | None:
+        """Return False where a call is not to be repeated; else botocore decides."""
+        silent = time.monotonic() - request_dict.get("context", {}).get("begun", time.monotonic()) >= self.limit
+        if caught_exception is not None and silent:
+            return False
+        if not writes(operation.name) or operation.name in REPEATABLE:
+            return None
+        status = response[0].status_code if response else 0
+        code = str(response[1].get("Error", {}).get("Code", "")) if response else ""
+        return False if lost(caught_exception, status, code) else None
+
+
+def named(event: str) -> str:
+    """Return the call that an event is about: before-call.rds.DescribeDBInstances."""
+    _, service, operation = event.split(".")[:3]
+    return f"{service} {operation}"
+
+
+def surely(write: Callable[[], R], look: Callable[[], F | None]) -> R | F:
+    """Return what `write` does; where its answer was lost, what `look` finds done, else write again.
+
+    `look` returns None where nothing is done yet. Raises what `write` raised last.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return write()
+        except Exception as error:
+            if not lost(error):
+                raise
+            time.sleep(PAUSE)
+            if (found := look()) is not None:
+                return found
+            if not left:
+                raise
+    raise AssertionError

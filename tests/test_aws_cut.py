@@ -1,0 +1,471 @@
+"""Each write of each task is carried out and its answer lost: there is one of each after it, and the task says what is so.
+
+moto does what is asked, then the connection breaks: botocore gets no answer, as where a network or a machine
+between fails. It tries three times, as users have it.
+"""
+
+from __future__ import annotations
+
+import ast
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from botocore.stub import Stubber
+
+from ops import calls, postgres
+from ops.aws import Aws
+from ops.errors import Unreachable
+from ops.lambdas import delete as removal
+from ops.rds import create, delete, door, instance, rotate
+from ops.rds.writes import Door
+from ops.refusals import lost, writes
+from tests.fix_aws import DROPPED, Answer, Call, Configure, Front, Hands, outcome, quiet, ready
+from tests.fix_door import ME, NOON
+from tests.fix_lambda import Stage, unsign
+from tests.test_lambda_cut import door as entered
+from tests.test_lambda_cut import own, roles, whole
+from tests.test_lambda_pool import FULL
+
+SUITE = Path(__file__).parent.parent
+SERVICES = ("rds", "ec2", "iam", "lambda", "logs", "cognito-idp", "secretsmanager")
+ONE, TWO = ipaddress.ip_address("8.8.4.4"), ipaddress.ip_address("8.8.8.8")
+
+
+def asked_for() -> set[str]:
+    """Return every write to AWS in the source, by the names that clients have for operations."""
+    session = botocore.session.Session()
+    named = {xform_name(op): op for service in SERVICES for op in session.get_service_model(service).operation_names}
+    found = set()
+    for path in [*(SUITE / "ops" / "rds").glob("*.py"), *(SUITE / "ops" / "lambdas").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = (
+                node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else ""
+            )
+            if isinstance(name, str) and writes(named.get(name, "Get")):
+                found.add(named[name])
+    return found
+
+
+@dataclass
+class Cut:
+    """AWS whose answer to one write is lost."""
+
+    cloud: Front
+    configure: Configure
+    hands: Hands
+    stage: Any
+    sent: list[str] = field(default_factory=list)
+    pool: str = ""
+
+    @property
+    def aws(self) -> Aws:
+        return self.cloud.aws(self.configure())
+
+    @property
+    def settings(self) -> Any:
+        return self.configure()
+
+    def client(self, service: str) -> Any:
+        return self.aws.client(service)
+
+    def at(self, number: int) -> None:
+        """Lose the answer to the write of this number, and carry it out."""
+        written = []
+
+        def after(call: Call) -> Answer | None:
+            if call.writes:
+                written.append(call.action)
+            return DROPPED if call.writes and len(written) == number else None
+
+        self.sent.clear()
+        self.cloud.before, self.cloud.after = lambda _: None, after
+
+
+@pytest.fixture
+def cut(cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Cut:
+    made = Cut(cloud, configure, hands, None)
+    begin = calls.Watch.begin
+
+    def recorded(self: calls.Watch, context: dict[str, Any], event_name: str, **more: Any) -> None:
+        operation = event_name.split(".")[2]
+        if writes(operation):
+            made.sent.append(operation)
+        begin(self, context, event_name, **more)
+
+    monkeypatch.setattr(calls.Watch, "begin", recorded)
+    monkeypatch.setattr(cloud, "clients", {})
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)
+    return made
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A task: what is there before it, what it writes where nothing is cut, and what is there after."""
+
+    writes: tuple[str, ...]
+    act: Callable[[Cut], object]
+    check: Callable[[Cut], None]
+    before: Callable[[Cut], object] = lambda _: None
+    says: str = ""
+    code: int | None = None
+    """The exit of the run that is cut, where it does not converge itself."""
+
+
+def make(at: Cut) -> None:
+    create.run(at.settings, at.aws, at.hands.clock, adopt=True)
+
+
+def by_hand(at: Cut) -> None:
+    at.client("rds").create_db_instance(
+        DBInstanceIdentifier="cruddur-db-instance", DBInstanceClass="db.t4g.micro", Engine="postgres",
+        MasterUsername="root", MasterUserPassword="huEE33z2Qvl383", AllocatedStorage=20,
+    )  # fmt: skip
+
+
+def rows(at: Cut) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = at.client("rds").describe_db_instances()["DBInstances"]
+    return found
+
+
+def groups(at: Cut) -> list[str]:
+    every = at.client("ec2").describe_security_groups()["SecurityGroups"]
+    return [group["GroupId"] for group in every if group["GroupName"] != "default"]
+
+
+def snapshots(at: Cut) -> list[str]:
+    return [
+        one["DBSnapshotIdentifier"]
+        for one in at.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+    ]
+
+
+def one_instance(at: Cut) -> None:
+    assert [row["DBInstanceStatus"] for row in rows(at)] == ["available"]
+    assert len(groups(at)) <= 1
+
+
+def in_state(state: str) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        assert [row["DBInstanceStatus"] for row in rows(at)] == [state]
+
+    return check
+
+
+def one_snapshot(at: Cut) -> None:
+    assert len(snapshots(at)) == 1
+
+
+def nothing_but_a_snapshot(at: Cut) -> None:
+    assert (rows(at), groups(at), len(snapshots(at))) == ([], [], 1)
+
+
+def before_the_door(at: Cut) -> Door:
+    [group] = groups(at)
+    return Door(at.client("ec2"), group, 5432, ME, NOON, timedelta(hours=12))
+
+
+def lets_in(*addresses: str) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        found = before_the_door(at).listed()
+        assert [(rule.source, rule.owner) for rule in found] == [(f"{address}/32", ME) for address in addresses]
+
+    return check
+
+
+def own_password(at: Cut) -> None:
+    at.settings.vars.env_file.write_text("POSTGRES_MASTER_PASSWORD=old-one-of-before\n")
+    make(at)
+
+
+def password_saved(at: Cut) -> None:
+    saved = at.settings.vars.saved
+    if "POSTGRES_MASTER_PASSWORD_NEXT" not in saved:  # the second run has put it in the old one's place
+        assert saved["POSTGRES_MASTER_PASSWORD"] != "old-one-of-before"
+
+
+def steps(*acts: Callable[[Cut], object]) -> Callable[[Cut], object]:
+    return lambda at: [act(at) for act in acts]
+
+
+def stop(at: Cut) -> str:
+    return instance.stop(at.aws, at.settings.rds, at.hands.clock)
+
+
+def end(at: Cut) -> None:
+    delete.run(at.settings, at.aws, at.hands.clock, confirm="cruddur-db-instance", snapshot=True)
+
+
+RDS = {
+    "rds.create": Scene(
+        ("CreateSecurityGroup", "CreateDBInstance"), make, one_instance, says="asked AWS for cruddur-db"
+    ),
+    "rds.create --adopt": Scene(("AddTagsToResource",), make, one_instance, by_hand, "adopted cruddur-db-instance"),
+    "rds.stop": Scene(("StopDBInstance",), stop, in_state("stopped"), make),
+    "rds.start": Scene(
+        ("StartDBInstance",),
+        lambda at: instance.start(at.aws, at.settings.rds, at.hands.clock),
+        one_instance,
+        steps(make, stop),
+    ),
+    "rds.snapshot": Scene(
+        ("CreateDBSnapshot",),
+        lambda at: instance.snapshot(at.aws, at.settings.rds, "before-it", at.hands.clock),
+        one_snapshot,
+        make,
+    ),
+    "rds.delete": Scene(
+        ("ModifyDBInstance", "DeleteDBInstance", "DeleteSecurityGroup"),
+        end,
+        nothing_but_a_snapshot,
+        make,
+        "its data is in the snapshot cruddur-db-instance-final-",
+    ),
+    "rds.rotate-password": Scene(
+        ("ModifyDBInstance",),
+        lambda at: rotate.run(at.settings, at.aws, at.hands.clock),
+        password_saved,
+        own_password,
+        code=1,
+    ),
+    "rds.allow-my-ip": Scene(
+        ("AuthorizeSecurityGroupIngress",), lambda at: door.allow(before_the_door(at), ONE), lets_in("8.8.4.4"), make
+    ),
+    "rds.allow-my-ip from elsewhere": Scene(
+        ("ModifySecurityGroupRules", "CreateTags"),
+        lambda at: door.allow(before_the_door(at), TWO),
+        lets_in("8.8.8.8"),
+        steps(make, lambda at: door.allow(before_the_door(at), ONE)),
+    ),
+    "rds.revoke-my-ip": Scene(
+        ("RevokeSecurityGroupIngress",),
+        lambda at: door.revoke(before_the_door(at)),
+        lets_in(),
+        steps(make, lambda at: door.allow(before_the_door(at), ONE)),
+    ),
+}
+
+
+def walked(at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest.CaptureFixture[str]) -> None:
+    """Lose the answer to each write in turn; the run converges, and the next one changes nothing any more."""
+    for number in range(len(scene.writes) + 1):
+        fresh(number)
+        at.cloud.mend()
+        scene.before(at)
+        capsys.readouterr()
+        at.at(number)
+        failed = outcome(lambda: scene.act(at))  # called at once
+        said = capsys.readouterr().err
+        where = f"{scene.writes[number - 1] if number else 'nothing'} is lost: {said}"
+        if number == 0:
+            assert tuple(at.sent) == scene.writes
+        assert (failed.code if failed else None) == (scene.code if number else None), f"{where} {failed}"
+        if failed:
+            assert "it may be done or not: run this again, it looks first" in str(failed.message)
+        elif scene.says:
+            assert scene.says in said, where
+        scene.check(at)
+        at.cloud.mend()
+        outcome(lambda: scene.act(at))
+        scene.check(at)
+
+
+@pytest.mark.parametrize("name", RDS)
+def test_a_lost_answer_of_rds_leaves_one_of_each(
+    cut: Cut, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise Unreachable("a closed door")
+
+    monkeypatch.setattr(postgres, "connect", unreachable)
+
+    def fresh(_: int) -> None:
+        cut.cloud.reset()
+        cut.settings.vars.env_file.unlink(missing_ok=True)
+
+    walked(cut, RDS[name], fresh, capsys)
+
+
+# --- the function ----------------------------------------------------------------------
+
+
+def deployed(at: Cut) -> None:
+    at.stage.deploy()
+
+
+def again(at: Cut) -> None:
+    at.stage.deploy({"memory_mb": "512", "log_days": "30"})
+
+
+def another(at: Cut) -> None:
+    """Deploy, then let somebody else change the code."""
+    deployed(at)
+    at.client("lambda").update_function_code(FunctionName=at.stage.name, ZipFile=b"another")
+
+
+def one_of_each(at: Cut) -> None:
+    whole(at.stage)
+
+
+def changed(at: Cut) -> None:
+    have = at.stage.function()["Configuration"]
+    assert have["MemorySize"] == 512
+    versions = at.client("lambda").list_layer_versions(LayerName=f"{at.stage.name}-psycopg")["LayerVersions"]
+    assert len(versions) == 1
+
+
+def others(at: Cut) -> None:
+    """A role and a function of our names that were made by hand, the role for another service."""
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+    arn = at.client("iam").create_role(RoleName=at.stage.name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    at.client("lambda").create_function(
+        FunctionName=at.stage.name, Runtime="python3.12", Role=arn, Handler="x", Code={"ZipFile": b"another"}
+    )
+
+
+def pooled(at: Cut) -> None:
+    deployed(at)
+    at.pool = at.stage.make_pool(**FULL)
+
+
+def attached(at: Cut) -> None:
+    pooled(at)
+    at.stage.attach(at.pool)
+
+
+def calling(*sids: str) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        config = at.stage.described(at.pool)["LambdaConfig"]
+        assert ("PostConfirmation" in config) == bool(sids)
+        policy = outcome_of_policy(at)
+        assert re.findall(r'"Sid": ?"(inv)', policy) == list(sids)
+
+    return check
+
+
+def outcome_of_policy(at: Cut) -> str:
+    client = at.client("lambda")
+    try:
+        return str(client.get_policy(FunctionName=at.stage.name)["Policy"])
+    except client.exceptions.ResourceNotFoundException:
+        return ""
+
+
+def removed(at: Cut) -> None:
+    settings = at.stage.settings(AWS_COGNITO_USER_POOL_ID=at.pool)
+    removal.run(settings, at.stage.aws, at.hands.clock, confirm=at.stage.name)
+
+
+def nothing_left(at: Cut) -> None:
+    assert (roles(at.stage), own(at.stage)) == ([], [])
+    assert not [one for one in entered(at.stage) if one in own(at.stage)]
+    assert "PostConfirmation" not in at.stage.described(at.pool)["LambdaConfig"]
+
+
+PARTS = (
+    "CreateRole", "AttachRolePolicy", "PutRolePolicy", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress",
+    "PublishLayerVersion", "CreateLogGroup", "PutRetentionPolicy",
+)  # fmt: skip
+LAMBDA = {
+    "lambda.deploy": Scene((*PARTS, "CreateFunction"), deployed, one_of_each),
+    "lambda.deploy of what differs": Scene(
+        ("PutRetentionPolicy", "UpdateFunctionConfiguration", "UpdateFunctionCode"), again, changed, another
+    ),
+    "lambda.deploy --adopt": Scene(
+        ("TagRole", "UpdateAssumeRolePolicy", *PARTS[1:], "TagResource", "UpdateFunctionConfiguration", "UpdateFunctionCode"),
+        lambda at: at.stage.deploy(adopt=True),
+        one_of_each,
+        others,
+    ),
+    "lambda.attach": Scene(("AddPermission", "UpdateUserPool"), lambda at: at.stage.attach(at.pool), calling("inv"), pooled),
+    "lambda.detach": Scene(("UpdateUserPool", "RemovePermission"), lambda at: at.stage.detach(at.pool), calling(), attached),
+    "lambda.delete": Scene(
+        (
+            "UpdateUserPool", "RemovePermission", "DeleteFunction", "RevokeSecurityGroupIngress", "DeleteSecurityGroup",
+            "DetachRolePolicy", "DeleteRolePolicy", "DeleteRole",
+        ),
+        removed,
+        nothing_left,
+        attached,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAMBDA)
+def test_a_lost_answer_of_the_function_leaves_one_of_each(
+    cut: Cut, stage: Stage, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut.stage = stage
+
+    def fresh(number: int) -> None:
+        stage.name = f"f-{number}"
+        unsign(stage.database)
+
+    walked(cut, LAMBDA[name], fresh, capsys)
+
+
+# --- every write -----------------------------------------------------------------------
+
+RARE = {
+    "Invoke": "an event is sent once: where its answer is lost, nobody knows whether it has run",
+    "SetUserPoolMfaConfig": "only where AWS has turned the second factor off meanwhile; AWS is in the same state after it as after one",
+}
+
+
+def test_every_write_in_the_source_is_cut_here() -> None:
+    cut = {write for scene in (*RDS.values(), *LAMBDA.values()) for write in scene.writes}
+    assert cut | set(RARE) == asked_for()
+    assert set(calls.REPEATABLE) <= asked_for()
+
+
+def test_what_has_a_token_against_repetition_gets_one_from_botocore() -> None:
+    """botocore fills in a token that the model calls one; where there is one, a repetition does no harm."""
+    session = botocore.session.Session()
+    ours = asked_for()
+    models = [session.get_service_model(service) for service in SERVICES]
+    with_token = {
+        name
+        for model in models
+        for name in model.operation_names
+        if name in ours and model.operation_model(name).idempotent_members
+    }
+    assert with_token <= set(calls.REPEATABLE)
+
+
+def test_a_rotation_by_rds_whose_answer_is_lost_is_not_asked_for_twice(
+    stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto knows no managed passwords."""
+    aws, stub = stubbed
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(rotate, "version", lambda *_: "")
+    ours = {
+        "TagList": [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}],
+        "MasterUserSecret": {"SecretArn": "arn", "SecretStatus": "active"},
+    }
+    ready(stub, "available", **ours)
+    stub.add_client_error("modify_db_instance", "InternalFailure", http_status_code=503)
+    rotating = {**ours, "MasterUserSecret": {"SecretArn": "arn", "SecretStatus": "rotating"}}
+    ready(stub, "available", **rotating)
+    ready(stub, "available", **rotating)
+    quiet(stub)
+    ready(stub, "available", **ours)
+    assert "has a new master password" in rotate.run(configure(), aws, hands.clock)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_lost"),
+    [(503, "InternalFailure", True), (500, "", True), (503, "RequestLimitExceeded", False), (400, "Throttling", False)],
+)
+def test_what_counts_as_lost(status: int, code: str, is_lost: bool) -> None:
+    assert lost(None, status, code) is is_lost

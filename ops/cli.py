@@ -113,8 +113,9 @@ def translate(error: Exception) -> Exit | None:
         return missing_package(error)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.Error):
-        code = f" ({error.sqlstate})" if error.sqlstate else ""
-        return Exit(redact(" ".join(str(error).split()) + code), code=1)
+        from ops.db import outcome
+
+        return Exit(redact(outcome.joined(*outcome.meaning(error))), code=1)
     return None
 
 

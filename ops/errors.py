@@ -70,6 +70,14 @@ class WrongLogin(LoginFailed):
     """The server has no such user who may log in, or not with this password."""
 
 
+class SessionLost(Problem):
+    """The session with the server broke while it was at work; `step` is what to do where nothing of it was kept."""
+
+    def __init__(self, message: str, *, step: str) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 class NoDatabase(Problem):
     """The server answers, the database is not there."""
 

@@ -102,8 +102,12 @@ def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) ->
     load.check_client(at, [plan])
     guard.stamp(at)
     before = rights.of(at)  # a schema that makes its tables anew takes them away
+    if before:
+        at.work.left = f"inv lambda.deploy gives {identity.SIGNUP} its rights in it again"
     with at.connect() as conn:
-        load.run(at, conn, plan, after=after)
+        load.run(at, conn, plan, after=after, lasting=True)
+        at.work.done = True
     rights.give(at, before)
+    at.work.left = ""
     at.look_again()
     guard.stamp(at)  # the file may have set another comment

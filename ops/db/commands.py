@@ -202,6 +202,7 @@ def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
 
     with place.opened(settings(c), target, "db.kill-sessions", writes=True) as at:
         guard.confirm(at, "kill-sessions", confirm)
+        at.work.by_steps = True
         rows = all_sessions.in_the_way(at.conn, [at.name])
         all_sessions.end(at.conn, rows)
         for row in rows:

@@ -7,27 +7,27 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from ops.db import explain
+from ops.db import explain, outcome
 from ops.db.contents import CopyIn
 from ops.db.script import Script
 from ops.db.text import line_end
-from ops.errors import Problem
-
-# States of a server that goes away: shutdown, crash, and lost connections
-_GONE = ("57P01", "57P02", "57P03", "57P05", "08")
+from ops.errors import Problem, SessionLost
 
 
-def disconnected(script: Script, why: str) -> Problem:
-    """Return the fault of a load whose connection broke."""
-    first = (why.strip().splitlines() or ["the server is gone"])[0].rpartition(": ")[2].strip()
-    return Problem(f"{script.name}: the connection broke while it was loading, nothing of it was kept: {first}")
+def disconnected(script: Script, state: str | None, why: str) -> SessionLost:
+    """Return the fault of a load whose session broke, by its SQLSTATE or libpq's words."""
+    return outcome.session_lost(script.name, state, why)
 
 
-def ended_inside(script: Script, dbname: str, why: str = "") -> Problem:
+def ended_inside(script: Script, dbname: str, why: str = "", *, lasting: bool = True) -> Problem:
     """Return the fault of a load whose own transaction the file has ended, unseen by the check."""
+    stayed, look = "", ""
+    if lasting:
+        stayed = f", and what it did before that has stayed in {dbname}"
+        look = "look there (inv db.status), and "
     return Problem(
-        f"{script.name}: something in it ended the transaction of the load, and what it did before that has stayed in {dbname}: "
-        "look there (inv db.status), and take what ends a transaction out of the file",
+        f"{script.name}: something in it ended the transaction of the load{stayed}: "
+        f"{look}take what ends a transaction out of the file",
         *([f"  then: {why}"] if why else []),
     )
 
@@ -52,8 +52,9 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
     the one after it start; positions count from `base`. A fault without a
     position (a constraint) points to the start of its statement.
     """
-    if (diag.sqlstate or "").startswith(_GONE):
-        return disconnected(script, diag.message_primary or "")
+    found = outcome.row(diag.sqlstate)
+    if found and found.breaks:
+        return disconnected(script, diag.sqlstate, diag.message_primary or "")
     offset = spans[0] if spans else -1
     end = spans[1] if len(spans) > 1 else len(script.data)
     statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace") if spans else ""
@@ -64,13 +65,19 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
     return pointed(script, offset, diag, statement)
 
 
-def pointed(script: Script, offset: int, diag: Any, statement: str) -> Problem:
-    """Return the error of a script with its line and a caret under the place."""
+def pointed(script: Script, offset: int, diag: Any, statement: str, *, loads: bool = True) -> Problem:
+    """Return the error of a script with its line and a caret under the place.
+
+    What is not the script's fault comes with what became of a load, and the next step.
+    """
     message = " ".join((diag.message_primary or "failed").split())  # it quotes the SQL, line breaks and all
-    code = f" ({diag.sqlstate})" if diag.sqlstate else ""
+    said = f"{message} ({diag.sqlstate})" if diag.sqlstate else message
+    if loads and outcome.row(diag.sqlstate):
+        what, step = outcome.worded(diag.sqlstate, message)
+        said = f"{what}: nothing of it was kept: {step}"
     shown = excerpt(script, offset) if offset >= 0 else []
     at = script.at(offset) if offset >= 0 else script.name
-    return Problem(f"{at}: {message}{code}", *shown, *notes(diag, statement))
+    return Problem(f"{at}: {said}", *shown, *notes(diag, statement))
 
 
 def notes(diag: Any, statement: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres, silence
 from ops.console import say
-from ops.db import explain, faults, psql
+from ops.db import explain, faults, outcome, psql
 from ops.db.contents import Contents, CopyIn, Found
 from ops.db.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
 from ops.db.place import Place
@@ -227,29 +227,39 @@ def describe(found: Found) -> str:
     return found.text if found.text.startswith(("COPY ", "SET ")) else f"the variable {found.text}"
 
 
-def run(place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str) -> None:
+def run(
+    place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str, lasting: bool = False
+) -> None:
     """Load a script into the database of `conn`; all of it or nothing.
 
-    `after` gives SQL that belongs to the same transaction. A script that needs
-    psql goes there, with its own connection to the same database.
+    `after` gives SQL that belongs to the same transaction; `lasting` says that
+    this is kept once that is committed, and the database not another one's
+    successor. A script that needs psql goes there, with its own connection to the same database.
     """
     blanks = plan.blanks(conn.info.server_version)
     try:
         if plan.by_psql:
             mark = fence()
             last = f"release savepoint {mark}; {RESET}; {after()}"
-            dbname = conn.info.dbname
-            text, shown = len(plan.script.data), partial(psql.running, place, dbname)
+            text, shown = len(plan.script.data), partial(psql.running, place, conn.info.dbname)
             with measured(Path(plan.script.name).name, text, shown) as meter:
-                psql.run(place, dbname, plan, feed(plan.script, blanks, meter), f"savepoint {mark}", last)
+                psql.run(place, conn, plan, feed(plan.script, blanks, meter), mark, last, lasting=lasting)
         else:
-            by_query(conn, plan.script, blanks, after)
+            by_query(place, conn, plan.script, blanks, after, lasting=lasting)
     except Problem:
         plan.script.check()  # an error in a text that was being written to is none of the user's
         raise
 
 
-def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], after: Callable[[], str]) -> None:
+def by_query(
+    place: Place,
+    conn: Connection[DictRow],
+    script: Script,
+    blanks: Sequence[Found],
+    after: Callable[[], str],
+    *,
+    lasting: bool,
+) -> None:
     """Load a script over the connection, in a transaction of its own.
 
     A savepoint tells at the end whether that is still the same one: what ends the
@@ -261,7 +271,12 @@ def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found],
     mark, dbname = fence(), conn.info.dbname
     try:
         with conn.transaction():
-            conn.execute(f"savepoint {mark}".encode())
+            # in one round trip; the number tells what became of it where the answer to the COMMIT is lost
+            begun = conn.execute(f"select * from {outcome.BEGUN}; savepoint {mark}".encode()).fetchone()
+            assert begun is not None
+            place.work.built = begun["database"]
+            if lasting:
+                place.work.load(begun["pid"], begun["xid"])
             try:
                 shown = measured(Path(script.name).name, len(script.data), partial(running, script))
                 with silence.quiet(conn, silence.PROGRESS), shown as meter:
@@ -275,12 +290,13 @@ def by_query(conn: Connection[DictRow], script: Script, blanks: Sequence[Found],
                 if not crossed(conn, f"rollback to savepoint {mark}"):
                     raise
                 conn.close()  # nothing of it is to be rolled back
-                raise faults.ended_inside(script, dbname, str(error)) from None
+                raise faults.ended_inside(script, dbname, str(error), lasting=lasting) from None
             if ended:
                 conn.close()
-                raise faults.ended_inside(script, dbname)
+                raise faults.ended_inside(script, dbname, lasting=lasting)
             if last := after():
                 conn.execute(last.encode())
+            place.work.closing = lasting
     finally:
         conn.remove_notice_handler(tell)
 
@@ -366,7 +382,7 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], 
             pass
         raise
     except psycopg.OperationalError as error:
-        raise faults.disconnected(script, str(error)) from None
+        raise faults.disconnected(script, error.sqlstate, str(error)) from None
 
 
 def copied(conn: Connection[DictRow], script: Script, copy: CopyIn, meter: Meter) -> Any:
@@ -424,13 +440,18 @@ def results(conn: Connection[DictRow]) -> Iterator[Any]:
             with silence.watching(conn):
                 while pgconn.is_busy():
                     select.select([pgconn.socket], [], [])
-                    pgconn.consume_input()
+                    try:
+                        pgconn.consume_input()
+                    except errors.OperationalError:  # the server says why before it closes the connection
+                        if failed is None:
+                            raise
+                        break
         result = pgconn.get_result()
         if result is None:
             break
         match result.status:
             case pq.ExecStatus.FATAL_ERROR:
-                failed = errors.error_from_result(result, encoding="utf-8").diag
+                failed = failed or errors.error_from_result(result, encoding="utf-8")
             case pq.ExecStatus.COPY_IN | pq.ExecStatus.COPY_OUT:
                 pgconn.finish()
                 raise Problem("a COPY from or to the client stands where it was not seen: nothing was loaded")
@@ -438,8 +459,10 @@ def results(conn: Connection[DictRow]) -> Iterator[Any]:
                 pass
             case _:
                 yield None
+    if failed and not failed.sqlstate:  # libpq's own words for a connection that is gone
+        raise errors.OperationalError(str(failed))
     if failed:
-        yield failed
+        yield failed.diag
 
 
 def tell(diag: Any) -> None:

@@ -55,10 +55,6 @@ def database(place: Place, name: str, like: dict[str, Any] | None = None) -> Non
             f"{template[0] if template else 'the template'}, of which new databases are made, is in use by {who}: nothing was "
             f"changed; end it (select pg_terminate_backend({busy[0]['pid'] if busy else 'pid'})), then run this again"
         ) from None
-    except psycopg.errors.DiskFull:
-        raise Problem(
-            f"the disk of {place.target.host} is full: nothing was changed; free some space, then run again"
-        ) from None
     if like:
         carry(place, like, name)
 

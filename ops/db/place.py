@@ -14,7 +14,7 @@ from config.targets import Target, resolve
 from config.urls import unusable
 from ops import postgres
 from ops.console import hide, say
-from ops.db import guard, postmaster, server, state
+from ops.db import guard, outcome, postmaster, server, state
 from ops.db.identity import PREV, Watch, facts, note, why_prod
 from ops.errors import (
     LoginFailed,
@@ -42,6 +42,7 @@ class Place:
     facts: dict[str, Any] = field(repr=False)
     prod: str
     """Why this is production, in words; empty where it is not."""
+    work: outcome.Work = field(default_factory=outcome.Work, repr=False)
 
     @property
     def name(self) -> str:
@@ -70,9 +71,17 @@ class Place:
 
     def connect(self, suffix: str = "") -> Connection[DictRow]:
         """Open a connection to our database, or to one beside it."""
-        return postgres.connect(
+        conn = postgres.connect(
             self.target, task=self.task, dbname=self.name + suffix, timeout=self.settings.connect_timeout
         )
+        self.work.pids.append(conn.info.backend_pid)
+        return conn
+
+    def begin(self) -> None:
+        """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""
+        live = self.database()
+        self.work.begun = self.work.closing = True
+        self.work.before = int(live["oid"]) if live else None
 
 
 @contextlib.contextmanager
@@ -85,33 +94,40 @@ def opened(
     to find out whether this is production under another name. `announced=False`
     is for a command whose result says it all.
     """
+    place: Place | None = None
     target = resolved(settings, name)
     watch = Watch(settings, target) if writes else None
-    target, conn = reach(settings, target, task)
-    with conn:
-        known = facts(conn, target.dbname)
-        if target.embedded and not at_home(settings, known):
-            conn.close()
-            target = server.start(settings.root).target(settings.database)
-            conn = maintenance(settings, target, task)
+    try:
+        target, conn = reach(settings, target, task)
+        with conn:
             known = facts(conn, target.dbname)
-        if writes and known["pid"] != conn.info.backend_pid:
-            raise Misconfigured(
-                f"{target.source}: a pooler stands before this server, and its sessions are not ours to lock: give the server's own address"
-            )
-        reason = why_prod(settings, target, known, watch)
-        place = Place(settings, target, task, conn, known, reason)
-        if reason:
-            note(settings.root, known["system_id"], target)
-        if target.name == "prod" and target.rds:
-            guard.stamp_new(place)
-        if announced:
-            more = f", PRODUCTION: {reason}" if reason else ""
-            say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
-        try:
-            yield place
-        finally:
-            conn.close()
+            if target.embedded and not at_home(settings, known):
+                conn.close()
+                target = server.start(settings.root).target(settings.database)
+                conn = maintenance(settings, target, task)
+                known = facts(conn, target.dbname)
+            if writes and known["pid"] != conn.info.backend_pid:
+                raise Misconfigured(
+                    f"{target.source}: a pooler stands before this server, and its sessions are not ours to lock: give the server's own address"
+                )
+            reason = why_prod(settings, target, known, watch)
+            place = Place(settings, target, task, conn, known, reason)
+            place.work.pids.append(known["pid"])
+            if reason:
+                note(settings.root, known["system_id"], target)
+            if target.name == "prod" and target.rds:
+                guard.stamp_new(place)
+            if announced:
+                more = f", PRODUCTION: {reason}" if reason else ""
+                say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
+            try:
+                yield place
+            finally:
+                conn.close()
+    except Exception as error:
+        if problem := outcome.told(error, place, target.address, writes=writes):
+            raise problem from error
+        raise
 
 
 def resolved(settings: Settings, name: str, *, shown: bool = False) -> Target:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops import postgres, process, silence
 from ops.console import harmless, say
-from ops.db import binaries, faults
+from ops.db import binaries, faults, outcome
 from ops.db.place import Place
 from ops.db.script import Script
 from ops.db.text import line_end
-from ops.errors import Problem, Silent
+from ops.errors import Problem
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
     from ops.db.load import Plan
 
-# An account begins with "psql:FILE:LINE: SEVERITY:  STATE: message"; the
-# severity may be in the server's language, the state tells notices from errors
+# An account begins with "psql:FILE:LINE: SEVERITY:  STATE: message", what is ours with SEVERITY; that may be in the
+# server's language, and a notice may have any state. What the error is stands last, before the statement that it ended.
+_LABELS = r"LINE \d+|DETAIL|HINT|QUERY|CONTEXT|[A-Z]+ NAME|LOCATION"
 _ACCOUNT = re.compile(
-    r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?P<severity>[^\n:]+): +(?P<state>\w{5}): ", re.MULTILINE
+    r"^(?:psql:(?P<file>[^\n]*?):(?P<line>\d+): )?"
+    rf"(?!(?:{_LABELS}|STATEMENT): )(?P<severity>[^\n:]+):  (?P<state>[0-9A-Z]{{5}}): ",
+    re.MULTILINE,
 )
+_STATEMENT = re.compile(r"^(?:psql:[^\n]*?:\d+: )?STATEMENT:  ", re.MULTILINE)
 # What psql says of our own last statement has no file; these states mean that our savepoint is gone
 _CROSSED = re.compile(r"^(?:psql: )?[^\n:]+: +(?:3B001|25P01): ", re.MULTILINE)
 _PLAINLY = re.compile(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?:error: )?(?P<message>.*)$", re.MULTILINE)
-_LABEL = re.compile(r"^(LINE \d+|DETAIL|HINT|QUERY|CONTEXT|[A-Z]+ NAME|LOCATION): ", re.MULTILINE)
+_LABEL = re.compile(rf"^({_LABELS}): ", re.MULTILINE)
+# What psql says where it was not let in
+_REFUSED = re.compile(r"^psql: error: connection to server (?:at|on) .*", re.MULTILINE | re.DOTALL)
 _LOST = 2  # psql's exit code for a connection that broke, or never was
 
 
@@ -45,10 +55,20 @@ def program(*, tls: bool) -> str | None:
     return shutil.which("psql")
 
 
-def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, before: str, after: str) -> None:
-    """Give a script to psql: one transaction, stop on the first error.
+def run(
+    place: Place,
+    conn: Connection[DictRow],
+    plan: Plan,
+    feed: Iterable[bytes] | None,
+    mark: str,
+    after: str,
+    *,
+    lasting: bool,
+) -> None:
+    """Give a script to psql for the database of `conn`: one transaction, stop on the first error.
 
-    `feed` is the text to send; None: psql opens the file. `before` and `after` are SQL for start and end.
+    `feed` is the text to send; None: psql opens the file. `mark` names our savepoint at the start; `after` is SQL for
+    the end, `lasting` as for `load.run`.
     """
     client = program(tls=bool(place.conn.pgconn.ssl_in_use))
     assert client is not None  # check_client has seen it
@@ -59,31 +79,70 @@ def run(place: Place, dbname: str, plan: Plan, feed: Iterable[bytes] | None, bef
     if feed is None:
         for member in plan.script.members:
             member.check_path()
-    argv += ["-c", before, "-f", str(plan.script.path) if feed is None else "-"]
-    # Also tells a transaction that failed while the file had ON_ERROR_STOP off
-    argv += ["-c", after]
-    env = postgres.environment(place.target.on(dbname=dbname), task=place.task, untimed=True)
+    argv += ["-c", f"savepoint {mark}; select concat_ws(' ', pid, xid, database) as {mark} from {outcome.BEGUN}"]
+    argv += ["-f", str(plan.script.path) if feed is None else "-"]
+    # The SQL also tells a transaction that failed while the file had ON_ERROR_STOP off; what follows it is the COMMIT
+    argv += ["-c", after, "-c", f"\\echo {mark}"]
+    env = postgres.environment(place.target.on(dbname=conn.info.dbname), task=place.task, untimed=True)
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
-    conn: Any = place.conn
-    try:
-        watch = partial(silence.watching_child, conn.what, conn.others, quiet=silence.PROGRESS)
-        done = process.run(argv, env, feed=feed, watch=watch)
-    except Silent as error:
-        raise faults.disconnected(plan.script, str(error)) from None
-    if done.stdout.strip():
-        say(done.stdout.rstrip())
+    wait = silence.Wait("psql's server", place.conn.others, quiet=silence.PROGRESS)  # type: ignore[attr-defined]
+
+    def watch(child: subprocess.Popen[str]) -> contextlib.AbstractContextManager[object]:
+        wait.cut = child.kill
+        return silence.watched(wait)
+
+    done = process.run(argv, env, feed=feed, watch=watch)
+    begun, printed, closing = told_apart(done.stdout, mark)
+    if printed.strip():
+        say(printed.rstrip())
+    if begun:
+        pid, xid, place.work.built = int(begun[0]), begun[1], int(begun[2])
+        place.work.pids.append(pid)
+        if lasting:
+            place.work.load(pid, xid, closing=closing)
+    if wait.silent:
+        raise faults.disconnected(plan.script, None, silence.FALLEN)
     if done.returncode == _LOST:
-        raise faults.disconnected(plan.script, done.stderr)
-    if done.returncode != 0 and _CROSSED.search(done.stderr):
-        account = _ACCOUNT.search(done.stderr)
-        raise faults.ended_inside(plan.script, dbname, str(failure(plan.script, done.stderr)) if account else "")
+        raise lost(place, plan.script, done.stderr)
     if done.returncode != 0:
-        raise failure(plan.script, done.stderr)
+        error = failure(plan.script, done.stderr)
+        if _CROSSED.search(done.stderr) or (begun and committed(conn, begun[1])):
+            why = str(error) if any(account["file"] for account in _ACCOUNT.finditer(done.stderr)) else ""
+            raise faults.ended_inside(plan.script, conn.info.dbname, why, lasting=lasting)
+        raise error
     for account in _ACCOUNT.finditer(done.stderr):
         message = done.stderr[account.end() :].partition("\n")[0]
-        if not message.endswith("skipping"):
+        if account["file"] and not message.endswith("skipping"):
             say(f"{account['severity']}: {message}")
+
+
+def told_apart(stdout: str, mark: str) -> tuple[list[str], str, bool]:
+    """Return what our statements printed at the start, what the file's did, and whether psql came to its end."""
+    begun = re.match(rf"\s*{mark}\s*\n-+\n +(\d+) (\d+) (\d+)\n\(1 row\)\n\n", stdout)
+    rest = stdout[begun.end() :] if begun else stdout
+    printed = rest.removesuffix(f"{mark}\n")
+    return list(begun.groups()) if begun else [], printed, printed != rest
+
+
+def committed(conn: Connection[DictRow], xid: str) -> bool:
+    """Whether a transaction was committed, as far as the server tells."""
+    import psycopg
+
+    try:
+        return outcome.ended(conn, xid) == "committed"
+    except psycopg.Error:
+        return False
+
+
+def lost(place: Place, script: Script, stderr: str) -> Problem:
+    """Return what became of a psql whose connection broke, or never was."""
+    if refused := _REFUSED.search(stderr):
+        return postgres.refusal(place.target, refused[0])
+    for account in reversed(list(_ACCOUNT.finditer(stderr))):
+        if (found := outcome.row(account["state"])) and found.breaks:
+            return faults.disconnected(script, account["state"], stderr[account.end() :].partition("\n")[0])
+    return faults.disconnected(script, None, stderr)
 
 
 def running(place: Place, dbname: str, _: int) -> str:
@@ -108,15 +167,15 @@ def words(statement: str) -> str:
 
 def failure(script: Script, stderr: str) -> Problem:
     """Read psql's account of an error into file, line, caret and advice."""
-    found = next((a for a in _ACCOUNT.finditer(stderr) if not a["state"].startswith(("00", "01"))), None)
-    plainly = found or _PLAINLY.search(stderr)
-    if not plainly:
-        return Problem(f"{script.name}: psql: {' '.join(stderr.split()) or 'failed without a word'}")
-    inside = named(script, plainly["file"])
+    before = _STATEMENT.split(stderr, maxsplit=1)[0]
+    *_, found = None, *_ACCOUNT.finditer(before)
+    *_, plainly = None, *_PLAINLY.finditer(before)
+    if plainly and not (found and found.start() >= plainly.start()):  # psql's own, not the server's
+        inside = named(script, plainly["file"])
+        return Problem(f"{inside.name if inside else plainly['file']}:{plainly['line']}: {plainly['message']}")
     if not found:
-        name = inside.name if inside else plainly["file"]
-        return Problem(f"{name}:{plainly['line']}: {plainly['message']}")
-    account, _, sent = stderr[found.end() :].partition(f"psql:{found['file']}:{found['line']}: STATEMENT:  ")
+        return Problem(f"{script.name}: psql: {' '.join(stderr.split()) or 'failed without a word'}")
+    account, sent = [*_STATEMENT.split(stderr[found.end() :], maxsplit=1), ""][:2]
     message, *rest = _LABEL.split(account)
     fields = dict(zip(rest[::2], rest[1::2], strict=True))
     diag = SimpleNamespace(
@@ -128,6 +187,9 @@ def failure(script: Script, stderr: str) -> Problem:
         table_name=fields.get("TABLE NAME", "").strip(),
         column_name=fields.get("COLUMN NAME", "").strip(),
     )
+    if found["file"] is None:  # at the end of the load
+        return faults.pointed(script, -1, diag, "")
+    inside = named(script, found["file"])
     if inside is None:
         lines = faults.notes(diag, sent)
         return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)

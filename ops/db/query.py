@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops import console
-from ops.db import faults, place, reader, script
+from ops.db import faults, outcome, place, reader, script
 from ops.db.script import Script
 from ops.errors import Misconfigured
 
@@ -72,9 +72,11 @@ def fetched(
                     # prepared, so that the server refuses a second statement, which could end the transaction
                     found = conn.execute(query.data[:], values or None, prepare=True)
                 except psycopg.Error as error:
-                    if not error.sqlstate:
+                    if not error.sqlstate or outcome.is_lost(error):
                         raise
-                    raise faults.pointed(query, stands(query, error.diag, values), error.diag, "") from error
+                    raise faults.pointed(
+                        query, stands(query, error.diag, values), error.diag, "", loads=False
+                    ) from error
                 return [
                     column.name for column in found.description or ()
                 ], found.fetchall() if found.description else []

@@ -49,6 +49,7 @@ def run(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> Non
         except Exception as error:
             failed.append(error)
 
+    place.begin()
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
     try:
@@ -62,6 +63,7 @@ def run(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> Non
             raise
     if failed:
         raise failed[0]
+    place.work.done = True
 
 
 def renamed(pair: tuple[str, str]) -> Composed:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
-from ops.db import load, lock, making, rename, rights, sessions, status
+from ops.db import load, lock, making, outcome, rename, rights, sessions, status
 from ops.db.guard import stamp
 from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.db.place import Place
@@ -49,7 +49,9 @@ def create(place: Place) -> bool:
     with lock.held(place):
         if place.database():
             return False
+        place.begin()
         making.database(place, place.name)
+        place.work.done = True
         return True
 
 
@@ -165,6 +167,8 @@ def sweep(place: Place) -> None:
             try:
                 place.conn.execute(removal(name))
             except psycopg.errors.DatabaseError as error:
+                if outcome.is_lost(error):
+                    raise
                 why = error.diag.message_primary or str(error)
                 raise Problem(
                     f"{name}, left from a run before, cannot be removed ({why}): see to that, then run this again"

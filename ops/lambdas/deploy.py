@@ -35,6 +35,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
         return function.find(aws, replace(lam, function=name)) is not None
 
     with place.opened(settings, "prod", "lambda.deploy", writes=not dry_run) as at:
+        at.work.by_steps = True
         if at.target.host.lower().rstrip(".") != host.lower():
             raise Misconfigured(
                 f"prod is {at.target.address}, and not the instance {settings.rds.identifier} ({host}) beside which the "

@@ -71,6 +71,7 @@ def run(
         raise pool.Missing(pool_id, aws.region) from error
     deployed = function.find(aws, settings.lambdas)
     with place.opened(settings, target or "prod", "lambda.sync-users", writes=not dry_run) as at:
+        at.work.by_steps = True
         if not at.database():
             raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
         together(settings, about, deployed, at, confirm, dry_run=dry_run)

@@ -224,6 +224,9 @@ def test_a_cut_task_says_what_became_of_the_data(
         monkeypatch.setenv("ENV_FILE", str(tmp_path / "none"))
         monkeypatch.setenv("CONNECTION_URL", url(stand, proxy.port))
         code, told = run(act)
+        patience = time.monotonic() + 5  # what is left to the server may still be on its way through the proxy
+        while not proxy.hit and time.monotonic() < patience:
+            time.sleep(0.01)
         assert proxy.hit, "the phase was there"
     changed = stand.changed()
     print(code, told)

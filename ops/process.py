@@ -80,7 +80,7 @@ def run(
     feed: Iterable[bytes] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
-    watch: Callable[[subprocess.Popen[str]], contextlib.AbstractContextManager[object]] | None = None,
+    watch: Callable[[subprocess.Popen[str]], contextlib.AbstractContextManager[None]] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end and return what it printed.
 

@@ -31,7 +31,6 @@ PERIOD = 0.2
 """Seconds between two looks."""
 PROGRESS, ALL = "progress", "all"
 SETTING = "db.silence_timeout"
-FALLEN = f"the server, or the way to it, has fallen silent: no answer to this connection nor to another one ({SETTING})"
 limit = 30.0
 """Seconds of silence, as the setting says."""
 
@@ -167,7 +166,7 @@ def watching(conn: Any) -> Iterator[None]:
             yield
     except psycopg.OperationalError:
         if wait.silent:
-            raise psycopg.OperationalError(FALLEN) from None
+            raise psycopg.OperationalError(fallen_silent(conn.what)) from None
         raise
 
 
@@ -195,6 +194,13 @@ def watching_child(
         raise Silent(
             f"{what} has given no answer for {limit:.0f} s ({SETTING}): see that it is up, then run this again"
         )
+
+
+def fallen_silent(what: str) -> str:
+    return (
+        f"{what} has fallen silent, no answer for {limit:.0f} s, nor to a second connection ({SETTING}): "
+        "see that the server and the way to it are up (VPN, firewall), then inv db.status"
+    )
 
 
 def hang_up(number: int) -> None:

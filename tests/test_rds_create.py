@@ -211,7 +211,7 @@ def test_create_cut_at_any_write_and_run_again_leaves_one_of_each(
         if not reached():
             break
     assert number == (2 if adopt else 3)
-    assert cuts >= number - 1
+    assert how == "lost" or cuts >= number - 1  # a lost answer is looked after at once
 
 
 @pytest.mark.parametrize("how", HOWS)

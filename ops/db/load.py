@@ -436,16 +436,16 @@ def results(conn: Connection[DictRow]) -> Iterator[Any]:
             select.select([pgconn.socket], [pgconn.socket], [])
             pgconn.consume_input()
     while True:
-        if pgconn.is_busy():
-            with silence.watching(conn):
-                while pgconn.is_busy():
-                    select.select([pgconn.socket], [], [])
-                    try:
+        try:
+            if pgconn.is_busy():
+                with silence.watching(conn):
+                    while pgconn.is_busy():
+                        select.select([pgconn.socket], [], [])
                         pgconn.consume_input()
-                    except errors.OperationalError:  # the server says why before it closes the connection
-                        if failed is None:
-                            raise
-                        break
+        except errors.OperationalError:  # the server says why before it closes the connection
+            if failed is None:
+                raise
+            break
         result = pgconn.get_result()
         if result is None:
             break

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from ops import postgres, silence
+from ops import postgres
 from ops.db.identity import PREV
 from ops.errors import LoginFailed, NothingAnswers, Problem, SessionLost, Unreachable
 
@@ -78,7 +78,6 @@ STATES = {
 """By SQLSTATE, or the class that it begins with. What a file has wrong itself is in explain.py."""
 
 CONDITIONS = {
-    "fallen silent": f"the server, or the way to it, has fallen silent, to another connection too ({silence.SETTING})",
     r"closed the connection unexpectedly|EOF detected": "the server, or something on the way, closed the connection",
     r"Connection reset|Broken pipe|connection abort": "something on the way cut the connection",
     r"timed out|timeout expired|unreachable|No route to host": "nothing comes back from the server any more",
@@ -106,10 +105,12 @@ class Work:
     pids: list[int] = field(default_factory=list)
     """The server's processes of our sessions."""
     begun: bool = False
+    names: bool = False
+    """It is about a database that is made, or gets or loses the name."""
     by_steps: bool = False
     """Each statement is kept as it is done, and the next run does the rest."""
     xid: str = ""
-    """The transaction of a load; empty where a database is made or gets a name."""
+    """The transaction of a load; empty where it is not known."""
     closing: bool = False
     """What makes it last has been sent, or may have been."""
     done: bool = False
@@ -140,6 +141,10 @@ def worded(state: str | None, said: str) -> tuple[str, str]:
         return found.what.format(said=said) + code, found.step
     if state:
         return said + code, ""
+    if silent := re.search(
+        r"(?:has fallen silent,|has given) (no answer .*?): (.*)", said
+    ):  # as ops/silence.py says it
+        return f"the server gives {silent[1]}", silent[2]
     return next((what for pattern, what in CONDITIONS.items() if re.search(pattern, said)), LOST), AGAIN
 
 
@@ -227,10 +232,10 @@ def words(data: Data, place: Place | None) -> tuple[str, str | None]:
             return f"{name} is as it was" if there else "nothing was changed", None
         case Data.ALL:
             return made, work.left or kept
-        case Data.NOTHING if work.xid:
-            return "nothing of it was kept", None
-        case Data.NOTHING:
+        case Data.NOTHING if work.names:
             return f"{name} is as it was" if work.before else f"there is no {name}, as before", None
+        case Data.NOTHING:
+            return "nothing of it was kept", None
         case Data.PART:
             return f"something in it ended the transaction, and what it did before that has stayed in {name}", (
                 f"look there (inv db.status{on}), and take what ends a transaction out of the file"
@@ -289,7 +294,7 @@ def answer(conn: Connection[DictRow], place: Place, deadline: float) -> Data:
         time.sleep(0.01)
     if work.done or not work.begun:
         return undone(work)
-    if not work.xid:
+    if work.names:
         return named(conn, place)
     match ended(conn, work.xid):
         case "committed":
@@ -304,6 +309,8 @@ def ended(conn: Connection[DictRow], xid: str) -> str:
     """Return how a transaction ended: committed or aborted; in progress while it goes on, empty where it is forgotten."""
     import psycopg
 
+    if not xid:
+        return ""
     try:
         return str(postgres.row(conn, "select pg_xact_status(%s::text::xid8) as status", xid)["status"] or "")
     except psycopg.errors.InvalidParameterValue:  # a server that took the other's place, and never had it

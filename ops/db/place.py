@@ -80,7 +80,7 @@ class Place:
     def begin(self) -> None:
         """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""
         live = self.database()
-        self.work.begun = self.work.closing = True
+        self.work.begun = self.work.names = self.work.closing = True
         self.work.before = int(live["oid"]) if live else None
 
 

@@ -6,10 +6,11 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops import postgres, process, silence
 from ops.console import harmless, say
@@ -17,7 +18,7 @@ from ops.db import binaries, faults, outcome
 from ops.db.place import Place
 from ops.db.script import Script
 from ops.db.text import line_end
-from ops.errors import Problem
+from ops.errors import Problem, Silent
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -86,23 +87,20 @@ def run(
     env = postgres.environment(place.target.on(dbname=conn.info.dbname), task=place.task, untimed=True)
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
-    wait = silence.Wait("psql's server", place.conn.others, quiet=silence.PROGRESS)  # type: ignore[attr-defined]
-
-    def watch(child: subprocess.Popen[str]) -> contextlib.AbstractContextManager[object]:
-        wait.cut = child.kill
-        return silence.watched(wait)
-
-    done = process.run(argv, env, feed=feed, watch=watch)
+    silent: list[Silent] = []
+    done = process.run(argv, env, feed=feed, watch=partial(watched, place.conn, silent))
     begun, printed, closing = told_apart(done.stdout, mark)
     if printed.strip():
         say(printed.rstrip())
     if begun:
         pid, xid, place.work.built = int(begun[0]), begun[1], int(begun[2])
         place.work.pids.append(pid)
-        if lasting:
-            place.work.load(pid, xid, closing=closing)
-    if wait.silent:
-        raise faults.disconnected(plan.script, None, silence.FALLEN)
+        if lasting:  # a psql that was killed has not told all
+            place.work.load(pid, xid, closing=closing or bool(silent))
+    elif lasting and silent:
+        place.work.load(0, "", closing=True)
+    if silent:
+        raise faults.disconnected(plan.script, None, str(silent[0]))
     if done.returncode == _LOST:
         raise lost(place, plan.script, done.stderr)
     if done.returncode != 0:
@@ -115,6 +113,16 @@ def run(
         message = done.stderr[account.end() :].partition("\n")[0]
         if account["file"] and not message.endswith("skipping"):
             say(f"{account['severity']}: {message}")
+
+
+@contextlib.contextmanager
+def watched(conn: Any, silent: list[Silent], child: subprocess.Popen[str]) -> Iterator[None]:
+    """Look after a psql; note that it was killed, since its server has fallen silent."""
+    try:
+        with silence.watching_child(conn.what, conn.others, child, quiet=silence.PROGRESS):
+            yield
+    except Silent as error:
+        silent.append(error)
 
 
 def told_apart(stdout: str, mark: str) -> tuple[list[str], str, bool]:

@@ -17,7 +17,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 
 from backend import settings
-from backend.db import pool
+from backend.db import pool, told
 from backend.home_activities import LIMIT, MOST, Cursor, home
 
 log = logging.getLogger("backend")
@@ -82,7 +82,7 @@ def create_app() -> Flask:
     @app.errorhandler(psycopg.Error)
     def database(error: psycopg.Error) -> ResponseReturnValue:
         """Tell a database that is away, which passes, from one without our tables."""
-        log.warning("%s %s: %s", request.method, request.path, " ".join(str(error).split()))
+        log.warning("%s %s: %s", request.method, request.path, told(error))
         if isinstance(error, psycopg.OperationalError):
             return jsonify(error="the database is not reachable: try again in a moment"), 503
         if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):

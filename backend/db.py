@@ -5,7 +5,8 @@
     with pool.connection() as conn:
         rows = conn.execute(query_wrap_array(query("users")), {"limit": 10}).fetchone()[0]
 
-Values travel as parameters only: a template names them `%(name)s`.
+Values travel as parameters only: a template names them `%(name)s`. A database that takes another one's place is
+ridden through: while that is done, sessions are ended, and its name is not to be found.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import re
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from psycopg import Connection, OperationalError
+from psycopg import Connection, Error, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from backend import settings
 
@@ -32,6 +35,17 @@ AWAY_TIMEOUT = 0.25
 """Seconds that a request waits for a connection while the last attempt to make one has failed."""
 RECONNECT = 0.5
 """Seconds that an attempt goes on; after that the next request begins one, so that none waits out a long pause."""
+PATIENCE, PAUSE = 2.0, 0.03
+"""Seconds that a login, or a query that only reads, is tried again where the server says what passes; and between two attempts."""
+PASSES = ("3D000", "55000", "55006", "57P01", "57P02", "57P03", "57P04", "57P05", "53300", "08")
+"""SQLSTATEs, or their beginning, of a server that ends sessions or takes none just now (PostgreSQL's documentation, appendix A)."""
+# libpq gives no SQLSTATE of a login that failed, only the server's words; another language's are met by the pool's own attempts
+_PASSES = re.compile(
+    r'database ".*" does not exist|not currently accepting connections|not yet accepting connections|'
+    r"is starting up|is shutting down|in recovery mode|terminating connection|too many (connections|clients)|"
+    r"remaining connection slots|closed the connection unexpectedly",
+    re.DOTALL,
+)
 DEFAULTS = {
     "application_name": "cruddur backend",
     "connect_timeout": "3",
@@ -45,6 +59,81 @@ select set_config('timezone', 'UTC', false),  -- what a time without a zone is t
 """
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class _Connection(Connection[TupleRow]):
+    """A session, configured; one that is refused for a moment is asked for again."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> _Connection:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                made = super().connect(conninfo, **kwargs)
+                made.execute(CONFIGURE)
+            except OperationalError as error:
+                if not passes(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return made
+
+
+def passes(error: Error) -> bool:
+    """Whether another session, asked for at once, may do what this one could not."""
+    if isinstance(error, PoolTimeout):  # has waited already
+        return False
+    if error.sqlstate:
+        return error.sqlstate.startswith(PASSES)
+    return isinstance(error, OperationalError) and bool(_PASSES.search(str(error)))
+
+
+def told(error: BaseException) -> str:
+    """Return an error in words for a log: no address, no login, no line of libpq's."""
+    if isinstance(error, PoolTimeout):
+        return "no connection to be had in time"
+    if not isinstance(error, Error):
+        return type(error).__name__
+    if error.sqlstate:
+        return f"{' '.join((error.diag.message_primary or type(error).__name__).split())} ({error.sqlstate})"
+    text = str(error)
+    for sign, words in _WORDS.items():
+        if sign in text:
+            return words
+    return "the connection failed or was lost"
+
+
+_WORDS = {
+    "certificate": "its certificate could not be checked",
+    "SSL error": "TLS failed",
+    "refused": "nothing answers at its address",
+    "does not exist": "there is no database, or no user, of this name just now",
+    "accepting connections": "the database takes no connections just now",
+    "starting up": "the server is starting",
+    "shutting down": "the server is stopping",
+    "recovery mode": "the server recovers from a crash",
+    "authentication failed": "wrong user or password",
+    "terminating connection": "the server has ended the session",
+    "closed the connection": "the server has ended the session",
+    "timeout": "it did not answer in time",
+    "resolve host": "its host name does not resolve",
+    "translate host name": "its host name does not resolve",
+    "connections": "all connections of the server are taken",
+    "clients": "all connections of the server are taken",
+}
+
+
+class _Worded(logging.Filter):
+    """Puts our words for the errors in the pool's own warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(told(arg) if isinstance(arg, BaseException) else arg for arg in record.args)
+        return True
+
+
+for _name in ("psycopg", "psycopg.pool"):
+    logging.getLogger(_name).addFilter(_Worded())
 
 
 class Pool:
@@ -91,21 +180,17 @@ class Pool:
         given = conninfo_to_dict(conninfo)
         return ConnectionPool(
             conninfo,
-            connection_class=Connection[TupleRow],
+            connection_class=_Connection,
             kwargs={"autocommit": True, **{k: v for k, v in DEFAULTS.items() if k not in given}},
             min_size=1,
             max_size=self._size or read.pool_size,
             timeout=self._timeout or read.pool_timeout,
             reconnect_timeout=RECONNECT,
             reconnect_failed=self._failed,
-            configure=self._configure,
             check=self._check,
             name="backend",
             open=False,
         )
-
-    def _configure(self, conn: Connection[TupleRow]) -> None:
-        conn.execute(CONFIGURE)
 
     def _failed(self, _: object) -> None:
         self._away = True
@@ -172,7 +257,10 @@ def _read(folder: Path, name: str) -> str:
 
 
 def query_object_json(template: str, params: Mapping[str, Any] | None = None, source: Pool = pool) -> dict[str, Any]:
-    """Return one row of a template as a dict, an empty one if there is none."""
+    """Return one row of a template as a dict, an empty one if there is none.
+
+    A template only reads: it is sent again where the session was ended meanwhile.
+    """
     found: dict[str, Any] = _value(query_wrap_object(template), params, source)
     return found
 
@@ -180,13 +268,20 @@ def query_object_json(template: str, params: Mapping[str, Any] | None = None, so
 def query_array_json(
     template: str, params: Mapping[str, Any] | None = None, source: Pool = pool
 ) -> list[dict[str, Any]]:
-    """Return the rows of a template as dicts."""
+    """Return the rows of a template as dicts; it only reads, as that of `query_object_json`."""
     found: list[dict[str, Any]] = _value(query_wrap_array(template), params, source)
     return found
 
 
 def _value(sql: str, params: Mapping[str, Any] | None, source: Pool) -> Any:
-    with source.connection() as conn:
-        row = conn.execute(sql.encode(), params).fetchone()
-    assert row is not None
-    return row[0]
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with source.connection() as conn:
+                row = conn.execute(sql.encode(), params).fetchone()
+        except OperationalError as error:
+            if not passes(error) or time.monotonic() > deadline:
+                raise
+        else:
+            assert row is not None
+            return row[0]

@@ -210,6 +210,10 @@ def refusal(target: Target, text: str) -> Problem:
         return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
     if re.search(r'database ".*" does not exist', text):
         return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
+    if re.search(r'database ".*" is not currently accepting connections', text):
+        return NotAllowed(f"{at}: the database allows no connections: alter database … allow_connections true opens it")
+    if "cannot connect to invalid database" in text:
+        return NotAllowed(f"{at}: the removal of this database was broken off, nothing in it can be read: drop it")
     if tls := no_tls(target, text):
         return tls
     if re.search(

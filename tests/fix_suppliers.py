@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ if "TEST_DATABASE_URL" in os.environ:
     SUPPLIERS.append("url")
 
 
-def supply(name: str) -> Iterator[servers.Server]:
-    """Start a supplier's server; raise LookupError with the reason when it cannot be had."""
+def supply(name: str, more: Sequence[str] = ()) -> Iterator[servers.Server]:
+    """Start a supplier's server, with more settings; raise LookupError with the reason when it cannot be had."""
     if name == "url":
         url = conninfo_to_dict(os.environ["TEST_DATABASE_URL"])
         params = {k: str(v) for k, v in url.items() if v is not None and k != "dbname"}
@@ -52,7 +52,7 @@ def supply(name: str) -> Iterator[servers.Server]:
             raise LookupError(f"the programs of {name} are not installed")
         if name == "celerp" and not shutil.which("openssl"):
             raise LookupError("openssl is not here to make the TLS certificate")
-        server = servers.start(name, found, tls=name == "celerp")
+        server = servers.start(name, found, tls=name == "celerp", more=more)
         yield server
         server.stop()
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Server:
             shutil.rmtree(self.home, ignore_errors=True)
 
 
-def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD) -> Server:
+def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD, more: Sequence[str] = ()) -> Server:
     """Make and start a throw-away server as the user that may run one."""
     home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
     home.chmod(0o755)
@@ -84,7 +85,7 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD)
     )
     port = free_port()
     settings = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"]
-    settings += ["max_prepared_transactions=2"]
+    settings += ["max_prepared_transactions=2", *more]
     if tls:
         key, cert = home / "server.key", home / "server.crt"
         subprocess.run(

@@ -283,6 +283,7 @@ def test_a_session_that_cannot_be_ended_in_time(one: Database, monkeypatch: pyte
     setup(one)
     monkeypatch.setattr(rename, "SECONDS", 0.3)
     monkeypatch.setattr(sessions, "end", lambda *_: None)
+    monkeypatch.setattr(rename, "CLEAR", "select {names}")
     with busy(one) as conn:
         with pytest.raises(Problem, match=r"could not be renamed in 0 s: nothing was changed"):
             drop(one, force=True)

@@ -6,7 +6,7 @@ from invoke.context import Context
 
 from ops.cli import CONFIRM, JSON, TARGET, VAR, settings, task, variables
 
-FORCE = "end sessions that are at work on the database, on production all of them (default: no)"
+FORCE = "end sessions that are at work, on production all, and leave behind what does not go along (default: no)"
 
 
 @task(help={"target": TARGET})

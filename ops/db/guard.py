@@ -53,8 +53,13 @@ def stake(place: Place, act: str) -> str:
     """Return what a dangerous act would be about, as the server estimates it."""
     import psycopg
 
+    from ops.db import bound
+
     if not place.database():
         return ""
+    more = ""
+    with contextlib.suppress(psycopg.Error):
+        more = bound.stake(place) if act in (bound.SETUP, bound.DROP, bound.UNDO) else ""
     try:
         with place.connect() as conn:
             found = postgres.row(
@@ -64,11 +69,11 @@ def stake(place: Place, act: str) -> str:
                 " from pg_stat_user_tables where schemaname <> 'inv'",
             )
     except (psycopg.Error, Problem):
-        return ""
+        return more
     kept = ""
     if place.database(PREV) and act in ("setup", "drop"):
         kept = f"; {place.name}{PREV}, kept from the run before, goes for good"
-    return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}"
+    return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}{more}"
 
 
 def stamp(place: Place, suffix: str = "") -> None:

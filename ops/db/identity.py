@@ -34,6 +34,7 @@ FACTS = """
 select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' ', 1) as version,
        current_setting('server_version_num')::int as version_num,
        current_setting('is_superuser') = 'on' as superuser,
+       current_setting('wal_level') = 'logical' as logical,
        case when current_setting('is_superuser') = 'on'
             then current_setting('data_directory') end as data_directory,
        (select system_identifier::text from pg_control_system()) as system_id,

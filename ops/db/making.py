@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops import postgres
-from ops.db import sessions
+from ops.db import bound, sessions
 from ops.db.place import Place
 from ops.errors import Problem
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composed
 
 # Settings whose value is a list of names, quoted already
 _LISTS = (
@@ -27,8 +30,11 @@ from pg_database, aclexplode(datacl) where oid = %s
 """
 
 
-def database(place: Place, name: str, like: dict[str, Any] | None = None) -> None:
-    """Create a database, with owner, encoding, settings and grants of another one."""
+def database(place: Place, name: str, like: dict[str, Any] | None = None, *, force: bool = False) -> None:
+    """Create a database, with owner, encoding, settings and grants of another one.
+
+    What this user may not give it is left out with `force`, else `Refused`.
+    """
     import psycopg
     from psycopg import sql
 
@@ -56,7 +62,7 @@ def database(place: Place, name: str, like: dict[str, Any] | None = None) -> Non
             f"changed; end it (select pg_terminate_backend({busy[0]['pid'] if busy else 'pid'})), then run this again"
         ) from None
     if like:
-        carry(place, like, name)
+        carry(place, like, name, force=force)
 
 
 def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
@@ -66,7 +72,7 @@ def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
     """
     from psycopg import sql
 
-    shape = ("encoding", "datlocprovider", "datcollate", "datctype", "datlocale", "daticulocale")
+    shape = ("encoding", "datlocprovider", "datcollate", "datctype", "datlocale", "daticulocale", "daticurules")
     found = [sql.SQL("owner {}").format(sql.Identifier(like["owner"]))]
     if template is None or any(like.get(k) != template.get(k) for k in shape):
         provider = like.get("datlocprovider", "c")
@@ -77,17 +83,31 @@ def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
         locale = like.get("datlocale") or like.get("daticulocale")
         if provider == "i":
             found.append(sql.SQL("locale_provider icu icu_locale {}").format(sql.Literal(locale)))
+            if like.get("daticurules"):
+                found.append(sql.SQL("icu_rules {}").format(sql.Literal(like["daticurules"])))
         elif provider == "b":
             found.append(sql.SQL("locale_provider builtin builtin_locale {}").format(sql.Literal(locale)))
-    if like["datconnlimit"] >= 0:
-        found.append(sql.SQL("connection limit {}").format(sql.Literal(like["datconnlimit"])))
     if like["space"] != "pg_default":
         found.append(sql.SQL("tablespace {}").format(sql.Identifier(like["space"])))
     return found
 
 
-def carry(place: Place, like: dict[str, Any], name: str) -> None:
+def limits(like: dict[str, Any], name: str) -> list[Composed]:
+    """Return the SQL that gives a database what would stand in the way while it is filled, as another one has it."""
+    from psycopg import sql
+
+    found, to = [], sql.Identifier(name)
+    if like["datconnlimit"] >= 0:
+        limit = sql.Literal(like["datconnlimit"])
+        found.append(sql.SQL("alter database {} connection limit {}").format(to, limit))
+    if like["datistemplate"]:
+        found.append(sql.SQL("alter database {} is_template true").format(to))
+    return found
+
+
+def carry(place: Place, like: dict[str, Any], name: str, *, force: bool) -> None:
     """Give a new database the settings, grants and comment of another one."""
+    import psycopg
     from psycopg import sql
 
     to, todo = sql.Identifier(name), []
@@ -107,5 +127,16 @@ def carry(place: Place, like: dict[str, Any], name: str) -> None:
             todo.append(sql.SQL("grant {} on database {} to {}{}").format(sql.SQL(row["privilege"]), to, whom, option))
     if like["comment"]:
         todo.append(sql.SQL("comment on database {} is {}").format(to, sql.Literal(like["comment"])))
-    if todo:
+    if not todo:
+        return
+    try:
         place.conn.execute(sql.SQL("; ").join(todo))
+    except psycopg.Error:  # one of them; which, and is it the only one?
+        lines = []
+        for statement in todo:
+            try:
+                place.conn.execute(statement)
+            except psycopg.Error as error:
+                why = error.diag.message_primary or type(error).__name__
+                lines.append(f"{statement.as_string(place.conn).replace(name, place.name)} cannot be done: {why}")
+        bound.heed(place, bound.SETUP, lines, force=force)

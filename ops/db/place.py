@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 
+SWAPPED = 2.0
+"""Seconds that a database which the server has named may not be found: another takes its place just then."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A target with a connection to its server's maintenance database."""
@@ -70,12 +74,20 @@ class Place:
         self.facts.update(facts(self.conn, self.name))
 
     def connect(self, suffix: str = "") -> Connection[DictRow]:
-        """Open a connection to our database, or to one beside it."""
-        conn = postgres.connect(
-            self.target, task=self.task, dbname=self.name + suffix, timeout=self.settings.connect_timeout
-        )
-        self.work.pids.append(conn.info.backend_pid)
-        return conn
+        """Open a connection to our database, or to one beside it; one whose name is being changed is asked for again."""
+        deadline = time.monotonic() + SWAPPED
+        while True:
+            try:
+                conn = postgres.connect(
+                    self.target, task=self.task, dbname=self.name + suffix, timeout=self.settings.connect_timeout
+                )
+            except NoDatabase:
+                if not self.database(suffix) or time.monotonic() > deadline:
+                    raise
+            else:
+                self.work.pids.append(conn.info.backend_pid)
+                return conn
+            time.sleep(0.02)
 
     def begin(self) -> None:
         """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""

@@ -1,8 +1,16 @@
-"""Change the names of several databases in one transaction, past the sessions that are on them."""
+"""Change the names of several databases in one transaction, past the sessions that are on them.
+
+Postgres wants nobody on a database that it renames. Whoever connects meanwhile has looked the name up already, waits
+for the end, and is then told that there is no such database. So the sessions go first, on the server and in the same
+message as the renames, and newcomers are held at the door, where they have looked nothing up yet: whoever opens a
+connection reads `pg_database` first, and waits for a lock on it without an error. Only a superuser may take that lock.
+Without it those that happen to connect in the milliseconds of the renames are refused (SQLSTATE 3D000), and get in at
+the next attempt.
+"""
 
 from __future__ import annotations
 
-import threading
+import random
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,20 +23,67 @@ from ops.db.place import Place
 from ops.errors import Problem, Refused
 
 if TYPE_CHECKING:
-    from psycopg.sql import Composed
+    from psycopg.sql import Composable, Composed
 
 SECONDS = 15.0
 """How long sessions that keep coming may hold up a rename."""
+DOOR = 3.0
+"""How long of that the door is tried: somebody who reads `pg_database` in a long transaction (pg_dump does) keeps it open."""
+PATIENCE, LONGEST, LONGEST_HELD = 25, 1000, 100
+"""Milliseconds that an attempt waits for locks and sessions: the first, and at most; twice as long each time."""
+STATEMENT = 250
+"""Milliseconds that a statement may take while the door is held: a crowd leaves a server little of the processor."""
+
+LIMITS = "set local lock_timeout = {ms}; set local statement_timeout = {limit}"
+HOLD = "lock table pg_catalog.pg_database in access exclusive mode"
+# One that is just starting is in no list of sessions yet, but holds the lock that every start of a session takes. It
+# wants to read pg_database, too, so it is let through. Those that came since we looked mostly go by themselves
+CLEAR = """
+do $swap$
+declare
+  began constant timestamptz := clock_timestamp();
+  involved constant oid[] := array(select oid from pg_catalog.pg_database where datname = any({names}));
+  session record;
+  there bool;
+begin
+  loop
+    if {held} and exists (
+      select from pg_catalog.pg_locks where locktype = 'object' and classid = 'pg_catalog.pg_database'::regclass
+        and objid = any(involved) and pid <> pg_catalog.pg_backend_pid())
+    then
+      raise 'a session is starting' using errcode = 'object_in_use';
+    end if;
+    perform pg_catalog.pg_stat_clear_snapshot();
+    there := false;
+    for session in
+      select pid, {idle} as idle from pg_catalog.pg_stat_get_activity(null)
+      where datid = any(involved) and pid <> pg_catalog.pg_backend_pid() and usesysid is not null
+    loop
+      there := true;
+      if not ({force} or session.idle) then
+        raise 'a session is at work' using errcode = 'object_in_use';
+      end if;
+      if clock_timestamp() > began + interval '5 ms' then
+        perform pg_catalog.pg_terminate_backend(session.pid);
+      end if;
+    end loop;
+    exit when not there;
+    if clock_timestamp() > began + interval '1 ms' * {ms} then
+      raise 'sessions do not end' using errcode = 'object_in_use';
+    end if;
+    perform pg_catalog.pg_sleep(0.001);
+  end loop;
+end $swap$
+"""
 
 
-def run(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> None:
-    """Change several names in one transaction, ending the sessions in the way.
+def run(place: Place, renames: Sequence[tuple[str, str]], *, force: bool, more: Sequence[Composable] = ()) -> None:
+    """Change several names in one transaction, ending the sessions in the way; `more` belongs to it.
 
-    Postgres waits up to five seconds for other sessions on a database before
-    it refuses to rename it, and holds new ones off meanwhile. So one session
-    renames while this one ends those that are in the way: nobody is locked out
-    by a flag that a killed run would leave behind.
+    All of it is one message to the server, so nothing is held while we are not there to let it go; and each attempt
+    is short, since others wait for its end. Raises `Refused` where a session came that only `force` may end.
     """
+    import psycopg
     from psycopg import sql
 
     conn, involved = place.conn, [old for old, _ in renames]
@@ -40,30 +95,58 @@ def run(place: Place, renames: Sequence[tuple[str, str]], *, force: bool) -> Non
     for session in leaving:
         say(f"ended {sessions.describe(session)}")
     sessions.settle(conn, involved)
-    statement = sql.SQL("; ").join([*map(renamed, renames), *marks(place, renames)])
-    failed: list[Exception] = []
-
-    def work() -> None:
-        try:
-            conn.execute(statement)  # several statements in one query are one transaction
-        except Exception as error:
-            failed.append(error)
-
+    begun, milliseconds, told = time.monotonic(), PATIENCE, False
     place.begin()
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        worker.join(0.05)
-        if worker.is_alive():
-            clear_the_way(place, involved, worker, force=force)
-    except BaseException:
-        conn.cancel_safe()
-        worker.join()
-        if failed:
+    while True:
+        held = place.facts["superuser"] and time.monotonic() < begun + DOOR
+        before = cleared(involved, milliseconds, held=held, force=force, prod=bool(place.prod))
+        try:
+            # several statements in one query are one transaction
+            conn.execute(sql.SQL("; ").join([*before, *map(renamed, renames), *more, *marks(place, renames)]))
+        except (
+            psycopg.errors.LockNotAvailable,
+            psycopg.errors.ObjectInUse,
+            psycopg.errors.QueryCanceled,
+            psycopg.errors.DeadlockDetected,
+        ):
+            pass
+        except psycopg.errors.InsufficientPrivilege:
+            sessions.end(conn, sessions.in_the_way(conn, involved))  # says whose session it is
             raise
-    if failed:
-        raise failed[0]
-    place.work.done = True
+        else:
+            place.work.done = True
+            return
+        if time.monotonic() > begun + SECONDS:
+            raise Problem(
+                f"{place.name} could not be renamed in {SECONDS:.0f} s: nothing was changed; see inv db.sessions"
+            )
+        if not force and (busy := sessions.at_work(place, involved)):
+            raise Refused(
+                f"{sessions.describe(busy[0])} came in between: nothing was changed; --force ends such sessions"
+            )
+        if not told and time.monotonic() > begun + 1 and (there := sessions.in_the_way(conn, involved)):
+            say(f"waiting for {sessions.describe(there[0])} to end")
+            told = True
+        milliseconds = min(2 * milliseconds, LONGEST_HELD if held else LONGEST)
+        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 (those that were let through must not stay in step)
+
+
+def cleared(involved: Sequence[str], milliseconds: int, *, held: bool, force: bool, prod: bool) -> Iterator[Composed]:
+    """Yield the SQL that goes before the renames: limits, the door, the sessions."""
+    from psycopg import sql
+
+    ms = sql.Literal(milliseconds)
+    yield sql.SQL(LIMITS).format(ms=ms, limit=sql.Literal(STATEMENT if held else milliseconds))
+    if held:
+        yield sql.SQL(HOLD).format()
+    idle = sql.SQL("backend_type is not null and coalesce(state, 'starting') in ('idle', 'starting')")
+    yield sql.SQL(CLEAR).format(
+        names=sql.Literal(list(involved)),
+        held=sql.Literal(held),
+        idle=sql.SQL("false") if prod else idle,
+        force=sql.Literal(force),
+        ms=ms,
+    )
 
 
 def renamed(pair: tuple[str, str]) -> Composed:
@@ -91,24 +174,6 @@ def marks(place: Place, renames: Sequence[tuple[str, str]]) -> Iterator[Composed
             wanted = f"{wanted} {KEPT}".strip()
         if end != name and wanted != comment:
             yield sql.SQL("comment on database {} is {}").format(sql.Identifier(end), sql.Literal(wanted or None))
-
-
-def clear_the_way(place: Place, involved: Sequence[str], worker: threading.Thread, *, force: bool) -> None:
-    """End the sessions that hold up a rename, until it is through."""
-    deadline = time.monotonic() + SECONDS
-    with postgres.connect(place.target, task=place.task, dbname=place.conn.info.dbname) as conn:
-        while worker.is_alive():
-            for session in sessions.in_the_way(conn, involved):
-                if not ours_to_end(place, session, force):
-                    raise Refused(
-                        f"{sessions.describe(session)} came in between: nothing was changed; --force ends such sessions"
-                    )
-                sessions.end(conn, [session])
-            if time.monotonic() > deadline:
-                raise Problem(
-                    f"{place.name} could not be renamed in {SECONDS:.0f} s: nothing was changed; see inv db.sessions"
-                )
-            worker.join(0.02)
 
 
 def ours_to_end(place: Place, session: dict[str, Any], force: bool) -> bool:

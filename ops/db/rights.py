@@ -53,6 +53,11 @@ def of(place: Place, suffix: str = "") -> list[dict[str, Any]]:
     found = place.database(suffix)
     if not found or place.conn.execute(HAS_RIGHTS, [found["oid"], SIGNUP]).fetchone() is None:
         return []
+    if not found["datallowconn"]:
+        say(
+            f"note: {found['datname']} allows no connections, so what {SIGNUP} may do in it is not known: inv lambda.deploy gives it again"
+        )
+        return []
     with place.connect(suffix) as conn:
         return conn.execute(RIGHTS, {"role": SIGNUP}).fetchall()
 

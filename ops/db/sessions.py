@@ -30,7 +30,8 @@ where coalesce(backend_type, 'client backend') = 'client backend' and usename is
 order by datname, backend_start
 """
 
-# Sessions on some databases; one that is hidden from us may be at work
+# Sessions on some databases, those of extensions and subscriptions, too, but for autovacuum's, which Postgres ends
+# itself; one that is hidden from us may be at work
 IN_THE_WAY = """
 select pid, usename as user, datname as database,
        case when backend_type is null then 'hidden' else coalesce(host(client_addr), 'local') end as client,
@@ -40,7 +41,7 @@ select pid, usename as user, datname as database,
        backend_type is not null and coalesce(state, 'starting') in ('idle', 'starting') as idle
 from pg_stat_activity
 where datname = any(%s) and pid <> pg_backend_pid() and usename is not null
-  and coalesce(backend_type, 'client backend') in ('client backend', 'walsender')
+  and coalesce(backend_type, 'client backend') <> 'parallel worker'  -- goes with the session that it works for
 order by backend_start
 """
 
@@ -79,18 +80,25 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
     if force:
         return
 
-    def busy_ones() -> list[DictRow]:
-        return [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
-
-    if busy := busy_ones():
-        time.sleep(0.05)  # one that is just leaving, or whose query takes a moment, is not in the way
-        pids = {s["pid"] for s in busy}
-        busy = [s for s in busy_ones() if s["pid"] in pids]
+    busy = at_work(place, names)
     if busy:
         more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
         raise Refused(
             f"{place.name} is in use by {describe(busy[0])}{more}: nothing was done; --force ends these sessions"
         )
+
+
+def at_work(place: Place, names: Sequence[str]) -> list[DictRow]:
+    """Return the sessions on the databases called `names` that only --force may end."""
+
+    def found() -> list[DictRow]:
+        return [s for s in in_the_way(place.conn, names) if place.prod or not s["idle"]]
+
+    if busy := found():
+        time.sleep(0.05)  # one that is just leaving, or whose query takes a moment, is not in the way
+        pids = {s["pid"] for s in busy}
+        busy = [s for s in found() if s["pid"] in pids]
+    return busy
 
 
 def end(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:

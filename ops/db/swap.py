@@ -1,9 +1,9 @@
 """Build a database beside the live one, swap names, and bring the previous one back.
 
-At every moment there is a database under the name, whole and open to all: what
-is new is built as `<name>__next`, names change in one transaction, and nothing
-of value is removed before that. A run that is killed leaves at most `__next` or
-`__old`, which the next run removes.
+What is new is built as `<name>__next`, names change in one transaction, and nothing
+of value is removed before that: whenever a run is killed, there is a whole database under
+the name, open to all. It leaves at most `__next` or `__old`, which the next run removes.
+What clients see of the change itself is in `rename`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
-from ops.db import load, lock, making, outcome, rename, rights, sessions, status
+from ops.console import say
+from ops.db import bound, load, lock, making, outcome, rename, rights, sessions, status
 from ops.db.guard import stamp
 from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.db.place import Place
 from ops.errors import Misconfigured, Problem, Refused
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
     from psycopg.sql import Composed
 
 LONGEST = 63 - len(NEXT)
@@ -74,14 +77,18 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
     with lock.held(place):
         live = place.database()
         check_kept(place, PREV, OLD)
+        bound.check(place, bound.SETUP, force=force)
         load.check_extensions(place, plans)
         load.check_client(place, plans)
         involved = [place.name, place.name + PREV]
         sessions.check(place, involved, force=force)
         sweep(place)
+        published = bound.publications(place)
         try:
-            making.database(place, place.name + NEXT, like=live)
-            tables = fill(place, plans, after)
+            making.database(place, place.name + NEXT, like=live, force=force)
+            with place.connect(NEXT) as conn:
+                tables = fill(place, conn, plans, after)
+                bound.check_publications(place, published, conn, force=force)
             source = "" if live else PREV  # what was dropped had them, too
             rights.give(place, rights.of(place, source), NEXT)
             stamp(place, NEXT)
@@ -90,7 +97,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                 renames.insert(0, (place.name, place.name + PREV))
                 if place.database(PREV):
                     renames.insert(0, (place.name + PREV, place.name + OLD))
-            rename.run(place, renames, force=force)
+            rename.run(place, renames, force=force, more=making.limits(live, place.name) if live else [])
         except BaseException as error:
             # A login that was broken off halfway lives on in the traceback, and the server waits a
             # minute for its end: so long would it hold up the removal
@@ -103,19 +110,20 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         return Rebuilt(bool(live or place.database(PREV)), tables)
 
 
-def fill(place: Place, plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]) -> list[dict[str, Any]]:
+def fill(
+    place: Place, conn: Connection[DictRow], plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]
+) -> list[dict[str, Any]]:
     """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
-    with place.connect(NEXT) as conn:
-        if any(plan.by_psql for plan in plans):
+    if any(plan.by_psql for plan in plans):
+        for plan, sql in zip(plans, after, strict=True):
+            load.run(place, conn, plan, after=sql)
+            conn.execute("reset all")
+    else:
+        with conn.transaction():
             for plan, sql in zip(plans, after, strict=True):
                 load.run(place, conn, plan, after=sql)
-                conn.execute("reset all")
-        else:
-            with conn.transaction():
-                for plan, sql in zip(plans, after, strict=True):
-                    load.run(place, conn, plan, after=sql)
-                    conn.execute("reset all; reset role")  # the next file starts as psql would
-        return status.tables(conn)
+                conn.execute("reset all; reset role")  # the next file starts as psql would
+    return status.tables(conn)
 
 
 def drop(place: Place, *, force: bool) -> bool:
@@ -123,6 +131,7 @@ def drop(place: Place, *, force: bool) -> bool:
     check_name(place)
     with lock.held(place):
         check_kept(place, PREV, OLD)
+        bound.check(place, bound.DROP, force=force)
         if not place.database():
             sweep(place)
             return False
@@ -144,8 +153,10 @@ def undo(place: Place, *, force: bool) -> bool:
         if not place.database(PREV):
             raise Problem(f"there is no {place.name}{PREV} to bring back: nothing was done")
         check_kept(place, OLD)
+        bound.check(place, bound.UNDO, force=force)
         sessions.check(place, [place.name, place.name + PREV], force=force)
         sweep(place)
+        bound.open_up(place, PREV)
         renames = [(place.name + PREV, place.name)]
         if place.database():
             rights.give(place, rights.of(place), PREV)
@@ -165,6 +176,7 @@ def sweep(place: Place) -> None:
         name = place.name + suffix
         if postgres.fetch(place.conn, "select from pg_database where datname = %s", name):
             try:
+                bound.release(place, name)
                 place.conn.execute(removal(name))
             except psycopg.errors.DatabaseError as error:
                 if outcome.is_lost(error):
@@ -182,7 +194,14 @@ def let_go(place: Place) -> None:
     a third of a set-up's time. The server goes on when we have left, holding our
     lock; should it fail, the next run removes it first, and says why it cannot.
     """
+    import psycopg
+
     if place.database(PREV):
+        try:
+            bound.release(place, place.name + OLD)
+        except (psycopg.Error, Problem) as error:
+            say(f"note: {place.name}{OLD} is still there, the next run removes it: {' '.join(str(error).split())}")
+            return
         if place.conn.info.server_version >= 140000:  # our leaving must not cancel it
             place.conn.execute("set client_connection_check_interval = 0")
         place.conn.pgconn.send_query(removal(place.name + OLD).as_bytes(place.conn))

@@ -90,7 +90,8 @@ def test_the_log_tells_what_became_of_it(function: Users, capsys: pytest.Capture
         1,
     )
     handler.handler(event(1), Context(5))
-    assert told(capsys)["outcome"] == "present"
+    again = told(capsys)
+    assert (again["outcome"], again["attempts"]) == ("present", 1)
     handler.handler(event(2, preferred_username="handle1"), Context(5))
     assert told(capsys)["changed"] == ["handle"]
 
@@ -110,26 +111,28 @@ def test_another_trigger_writes_and_says_nothing(
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("sent", "error", "reason"),
     [
-        None,
-        [],
-        {},
-        "text",
-        7,
-        {"triggerSource": handler.SIGN_UP},
-        {"triggerSource": handler.SIGN_UP, "request": None},
-        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": None}},
-        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": ["sub"]}},
-        {"triggerSource": handler.SIGN_UP, "request": {"userAttributes": {"email": "me@example.com"}}},
+        (None, "TypeError", None),
+        ([], "TypeError", None),
+        ("text", "TypeError", None),
+        (7, "TypeError", None),
+        ({}, "KeyError", None),
+        ({"triggerSource": handler.SIGN_UP}, "KeyError", None),
+        ({"triggerSource": handler.SIGN_UP, "request": None}, "TypeError", None),
+        ({"triggerSource": handler.SIGN_UP, "request": {"userAttributes": None}}, "AttributeError", None),
+        ({"triggerSource": handler.SIGN_UP, "request": {"userAttributes": ["sub"]}}, "AttributeError", None),
+        (event(1, sub=None), "Unusable", "no usable sub"),
+        (event(1, sub=" "), "Unusable", "no usable sub"),
     ],
 )
 def test_what_is_no_sign_up_comes_back_and_is_counted(
-    function: Users, sent: Any, capsys: pytest.CaptureFixture[str]
+    function: Users, sent: Any, error: str, reason: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert handler.handler(sent, Context(5)) is sent
     line = told(capsys)
     assert (line["outcome"], line["attempts"]) == ("failed", 0)
+    assert (line["error"], line.get("reason")) == (error, reason)
     assert "@" not in json.dumps(line)
     assert function.rows() == []
 
@@ -139,12 +142,7 @@ FAILURES = {
     "wrong password": ("postgresql://{role}:s3cret@{at}/{db}", "password authentication failed"),
     "no such database": ("postgresql://{role}:s3cret%20word@{at}/s3cretdb?password=s3cret%20word", "does not exist"),
     "nothing listens": ("postgresql://u:s3cret@127.0.0.1:1/x", "Connection refused"),
-    "no such host": ("postgresql://u:s3cret@nowhere.invalid/x", "could not translate host name|Name or service"),
-    "a raw @": ("postgresql://u:x@s3cret@{at}/x", ""),
-    "a raw /": ("postgresql://u:s3c/s3cret@{at}/x", ""),
-    "no URL": ("s3cret me@example.com", 'missing "="'),
     "unset": ("", "CONNECTION_URL is not set"),
-    "an option": ("postgresql://u:s3cret@{at}/x?s3cretoption=1", ""),
     "no TLS": ("postgresql://u:s3cret@{at}/x?sslmode=require", "does not support SSL"),
 }
 
@@ -163,8 +161,7 @@ def test_a_failure_is_one_line_without_anybodys_data(
     assert context.get_remaining_time_in_millis() > 0
     line = told(capsys)
     assert line["outcome"] == "failed"
-    if reason:
-        assert any(part in line["reason"] for part in reason.split("|"))
+    assert reason in line["reason"]
     text = json.dumps(line).replace("s3cretdb", "")  # the server names the database that it has not
     for secret in (SECRET, "Mia", "mia@", "handle1", "postgresql:", "@"):
         assert secret not in text
@@ -272,7 +269,9 @@ def test_a_locked_table_is_given_up_within_lambdas_time(
         assert handler.handler(sent, context) is sent
         left = context.get_remaining_time_in_millis() / 1000
         assert 0 < left < slack + 0.2  # and not given up early either
-    assert told(capsys)["outcome"] == "failed"
+    line = told(capsys)
+    assert line["outcome"] == "failed"
+    assert seconds - 0.05 < line["ms"] / 1000 < seconds + slack
 
 
 @pytest.mark.parametrize(
@@ -330,7 +329,11 @@ def test_only_the_first_event_pays_for_the_start(
         ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=verify-ca", "verify-ca", "rds-ca.pem"),
         ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=require", "require", None),
         ("postgres://u:p@db.proxy-abc.ca-central-1.rds.amazonaws.com/x?sslrootcert=system", "verify-full", "system"),
+        ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=require&sslrootcert=/home/me/ca.pem", "require", "ca.pem"),
+        (f"postgres://u:p@db.rds.amazonaws.com/x?sslrootcert={__file__}", "verify-full", Path(__file__).name),
+        ("postgres://u:p@db.rds.amazonaws.com/x?sslmode=", "verify-full", "rds-ca.pem"),
         ("postgres://u:p@rds.amazonaws.com.example.org/x", None, None),
+        ("postgres://u:p@localhost/x?sslmode=verify-full&sslrootcert=/home/me/ca.pem", "verify-full", "ca.pem"),
         ("postgres://u:p@localhost/x", None, None),
         ("postgres:///x", None, None),
     ],
@@ -371,11 +374,14 @@ def test_the_shipped_certificates_are_what_rds_is_checked_against(
     with tls(function.database.server, tmp_path / "rds") as port:
         login = function.url.partition("@")[0]
         monkeypatch.setenv("CONNECTION_URL", f"{login}@{name}:{port}/{function.database.name}?hostaddr=127.0.0.1")
-        for folder, outcome in (("other", "failed"), ("rds", "inserted")):
+        for folder, outcome, reason in (
+            ("other", "failed", "SSL error: certificate verify failed"),
+            ("none", "failed", "root certificate file"),
+            ("rds", "inserted", None),
+        ):
             monkeypatch.setattr(handler, "CERTIFICATES", tmp_path / folder / "ca.pem")
             handler.handler(event(1), Context(2))
             line = told(capsys)
-            reason = "SSL error: certificate verify failed" if outcome == "failed" else None
             assert (line["outcome"], line.get("reason")) == (outcome, reason)
         handler.database.close()
 
@@ -397,20 +403,6 @@ def test_a_layer_that_does_not_load_lets_users_in_and_says_so(tmp_path: Path) ->
     )
     line = json.loads(done.stdout)
     assert (line["outcome"], line["reason"]) == ("failed", "the layer brings no psycopg for this Python and processor")
-
-
-def test_a_pooler_that_hands_out_sessions_by_transaction_will_do(make_users: Make) -> None:
-    """What such a pooler breaks is state that outlives the transaction: prepared statements and settings."""
-    users = make_users(PLAIN)
-    with users.connect() as conn:
-        conn.prepare_threshold = None
-        kept = "select name, setting from pg_settings where name ~ 'timeout' order by name"
-        before = conn.execute(kept).fetchall()
-        for number in range(10):
-            store(conn, person(number))
-        assert conn.execute(kept).fetchall() == before
-        assert conn.execute("select * from pg_prepared_statements").fetchall() == []
-        assert conn.execute("select * from pg_locks where locktype = 'advisory'").fetchall() == []
 
 
 def test_replays_by_several_sandboxes_at_once_are_one_row(function: Users, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,8 @@ def allowed(context: Any, spent: float) -> float:
 def heals(error: Exception) -> bool:
     """Whether an error may be over at the next attempt: the server's or the connection's, not the row's."""
     limit = isinstance(error, psycopg.errors.ProgramLimitExceeded)
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not limit
+    # the server that a failover has made the second one takes no rows; a new connection leads to the first one
+    return isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction) and not limit
 
 
 def opened(seconds: float) -> Connection[Any]:
@@ -158,14 +159,10 @@ def opened(seconds: float) -> Connection[Any]:
     url = os.environ.get("CONNECTION_URL", "")
     if not url:
         raise LookupError("CONNECTION_URL is not set")
-    return psycopg.connect(
-        autocommit=True,
-        prepare_threshold=None,  # a pooler gives each transaction another session
-        **parameters(url),
-        connect_timeout=max(2, int(seconds)),
-        tcp_user_timeout=SILENCE,
-        client_encoding="UTF8",
-    )
+    ours: dict[str, Any]
+    ours = {"connect_timeout": max(2, int(seconds)), "tcp_user_timeout": SILENCE, "client_encoding": "UTF8"}
+    # no prepared statements, for a pooler gives each transaction another session
+    return psycopg.connect(autocommit=True, prepare_threshold=None, **{**parameters(url), **ours})
 
 
 def parameters(url: str) -> dict[str, Any]:
@@ -173,21 +170,20 @@ def parameters(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     params = {"application_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"), **conninfo_to_dict(url)}
-    params.pop("connect_timeout", None)
     if str(params.get("host") or "").lower().rstrip(".").endswith(".rds.amazonaws.com"):
         params["sslmode"] = params.get("sslmode") or "verify-full"
         root = str(params.get("sslrootcert"))
         # a path of the machine that made the URL is none here
         if str(params["sslmode"]).startswith("verify") and root != "system" and not Path(root).is_file():
             params["sslrootcert"] = str(CERTIFICATES)
-    return {name: value for name, value in params.items() if value is not None}
+    return params
 
 
 # What libpq says of a failed connection, and what a server does, has a part that names no secret; the last is our own
 REASONS = re.compile(
-    r"FATAL:\s+[^\n]+|Connection refused|timeout expired|could not translate host name|"
-    r"Name or service not known|root certificate file|does not support SSL|"
-    r"server closed the connection unexpectedly|SSL error[: a-z]*|invalid connection option|missing \"=\"|" + NO_HANDLE
+    r"FATAL:\s+[^\n]+|Connection refused|timeout expired|failed to resolve host|Network is unreachable|"
+    r"root certificate file|does not support SSL|server closed the connection unexpectedly|SSL error[: a-z]*|"
+    r"invalid (?:connection option|URI query parameter|percent-encoded token|sslmode value)|missing \"=\"|" + NO_HANDLE
 )
 
 
@@ -196,15 +192,15 @@ def told(error: Exception) -> dict[str, Any]:
     facts: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, Unusable | LookupError | TimeoutError) and not isinstance(error, KeyError):
         facts["reason"] = str(error)
-    if isinstance(error, ImportError | NameError):
+    if isinstance(error, NameError):
         facts["reason"] = "the layer brings no psycopg for this Python and processor"
     diag = getattr(error, "diag", None)
     if diag is not None:
-        said = REASONS.search(str(error))
         facts["sqlstate"] = error.sqlstate  # type: ignore[attr-defined]
-        # class 22 quotes the value that it refuses, and a trigger of the table's owner may quote anything
-        if diag.message_primary and not str(diag.sqlstate).startswith(("22", "P0")):
+        if diag.sqlstate is None:  # no answer of a server
+            said = REASONS.search(str(error))
+            facts.update({"reason": said.group()} if said else {})
+        # class 22 quotes the value that it refuses, and a function of the table's owner, which has a context, anything
+        elif not diag.sqlstate.startswith("22") and not diag.context:
             facts["reason"] = diag.message_primary
-        elif said:
-            facts["reason"] = said.group()
     return facts

@@ -161,8 +161,8 @@ def store(connection: Connection[Any], person: Person, *, timeout: float = 10.0)
     `connection` is in autocommit mode: each attempt is one transaction, so that
     this is safe to repeat, at the same time too, and to break off anywhere.
     `timeout` is in seconds, for a statement. Raises psycopg's errors:
-    `OperationalError` and `InterfaceError` where a new connection may help,
-    another where the table refuses what cannot be changed.
+    `OperationalError` where a new connection may help, another where the table
+    refuses what cannot be changed.
     """
     from psycopg import Error
     from psycopg.errors import UniqueViolation

@@ -112,7 +112,9 @@ def test_a_handle_that_differs_by_its_capitals_only_is_another_ones(make_users: 
         store(conn, person(1, handle="Bayko"))
         assert store(conn, person(2, handle="bayko")).changed == ("handle",)
         assert store(conn, person(2, handle="bayko")).word == "present"
-    assert len(users.rows()) == 2
+        assert store(conn, person(3, handle="other")).changed == ()
+        assert store(conn, person(4, handle="OTHER")).changed == ("handle",)
+    assert len(users.rows()) == 4
 
 
 def test_a_suffix_comes_from_the_sub_and_grows_where_it_is_taken(users: Users) -> None:
@@ -200,9 +202,13 @@ def test_a_display_name_that_another_holds_gets_a_suffix_where_it_must_be_unique
     with users.connect() as conn:
         assert store(conn, person(1, display_name="Ada Lovelace")).changed == ("display_name",)
         assert store(conn, person(2, display_name="Ada Lovelace")).changed == ("display_name",)
-    assert [row["handle"] for row in users.rows()] == ["handle1", "handle2"]
-    first, second = (row["display_name"] for row in users.rows())
-    assert (first, second[:4], len(second)) == ("Ada Love", "Ada-", 8)
+        assert store(conn, person(3, display_name="Ada Lovelace", handle="handle1")).changed == (
+            "display_name",
+            "handle",
+        )
+    assert [row["handle"][:8] for row in users.rows()] == ["handle1", "handle1-", "handle2"]
+    names = sorted(row["display_name"] for row in users.rows())
+    assert [(name[:4], len(name)) for name in names] == [("Ada ", 8), ("Ada-", 8), ("Ada-", 8)]
 
 
 def test_columns_are_known_by_the_constraints_name_where_row_security_hides_them(make_users: Make) -> None:
@@ -221,6 +227,7 @@ def test_columns_are_known_by_the_constraints_name_where_row_security_hides_them
 def test_a_row_that_another_writer_adds_meanwhile_is_found(make_users: Make) -> None:
     """One that takes no lock, as the function that was there before."""
     users = make_users(STRICT)
+    users.database.do("alter table public.users alter handle type varchar(5)")
     with users.database.connect() as other, other.transaction():
         sub = person().cognito_user_id
         other.execute("insert into public.users values ('x', 'x', 'x', %s)", [sub])
@@ -243,6 +250,8 @@ def test_a_row_that_another_writer_adds_meanwhile_is_found(make_users: Make) -> 
     ("constraint", "error"),
     [
         ("constraint no_shouting check (handle <> 'handle2')", psycopg.errors.CheckViolation),
+        ("constraint no_accents check (display_name <> 'Zoë')", psycopg.errors.CheckViolation),
+        ("constraint no_strangers check (email <> 'e2@example.com')", psycopg.errors.CheckViolation),
         ("constraint one_team unique (team)", psycopg.errors.UniqueViolation),
     ],
 )
@@ -255,19 +264,38 @@ def test_what_is_given_up_names_the_constraint_that_refused(
     with users.connect() as conn:
         store(conn, person(1))
         with pytest.raises(error) as caught:
-            store(conn, person(2))
+            store(conn, person(2, display_name="Zoë"))
     assert caught.value.diag.constraint_name == constraint.split()[1]
     assert caught.value.diag.constraint_name in str(caught.value)
+
+
+@pytest.mark.parametrize("email", [None, "e1@example.com"])
+def test_who_finds_every_address_taken_is_given_up(make_users: Make, email: str | None) -> None:
+    users = make_users(DEMANDING.format(email="text"))
+    for number, taken in enumerate(("", "e1@example.com", f"{person(1).cognito_user_id}@invalid")):
+        users.database.do(f"insert into public.users values ('{number}', '{number}', '{taken}', '{number}')")
+    with users.connect() as conn, pytest.raises(psycopg.errors.UniqueViolation):
+        store(conn, person(1, email=email))
+
+
+def test_a_handle_that_is_always_refused_is_given_up(users: Users) -> None:
+    users.database.do(
+        "create function no() returns trigger language plpgsql as"
+        " $$ begin raise 'no' using errcode = 'unique_violation', constraint = 'users_handle_key'; end $$;"
+        "create trigger no before insert on public.users for each row execute function no()"
+    )
+    with users.connect() as conn, pytest.raises(psycopg.errors.UniqueViolation, match=r"^no\n"):
+        store(conn, person())
 
 
 def test_no_room_for_another_handle_is_said(make_users: Make) -> None:
     users = make_users(PLAIN)
     users.database.do("alter table public.users alter handle type varchar(1)")
     with users.connect() as conn:
-        store(conn, person(1, handle="same"))
-        store(conn, person(2, handle="same"))
+        store(conn, person(1, handle="somebody"))
+        store(conn, person(2, handle="somebody"))
         with pytest.raises(psycopg.errors.UniqueViolation, match="no handle was found that is free"):
-            store(conn, person(3, handle="same"))
+            store(conn, person(3, handle="somebody"))
 
 
 def test_what_is_too_long_is_cut_but_an_address_is_left_out(make_users: Make) -> None:
@@ -283,17 +311,62 @@ def test_what_is_too_long_is_cut_but_an_address_is_left_out(make_users: Make) ->
     assert {row["email"] for row in users.rows()} == {None}
 
 
+def test_what_is_cut_has_no_other_address_for_it(make_users: Make) -> None:
+    users = make_users(NARROW)
+    users.database.do(
+        "alter table public.users alter email set not null;"
+        "create schema others; create table others.users (handle varchar(3)); create table teams (handle varchar(3));"
+        f"grant usage on schema others to {users.role}; grant select on others.users, teams to {users.role}"
+    )
+    with users.connect() as conn:
+        assert store(conn, person(1, handle="h" * 99, email=None)).changed == ("handle", "email")
+    assert [(row["handle"], row["email"]) for row in users.rows()] == [("h" * 10, "")]
+
+
+def noise(length: int) -> str:
+    """Return a text that cannot be compressed."""
+    return "".join(random.Random(4).choices(string.printable, k=length))
+
+
+WIDE = """
+create sequence public.tries;
+create table public.users (
+  try bigint default nextval('public.tries'), display_name varchar(12), handle varchar(5000) unique,
+  email varchar(5000) unique, cognito_user_id varchar(5000) unique
+);
+grant usage on sequence public.tries to public;
+"""
+"""Its columns hold more than an index does, whose refusals it counts."""
+
+
+def test_what_is_cut_for_one_reason_stays_so_for_another(make_users: Make) -> None:
+    users = make_users(WIDE)
+    with users.connect() as conn:
+        long = person(1, display_name="n" * 13, handle=noise(4000), email=noise(4000))
+        assert store(conn, long).changed == ("display_name", "handle", "email")
+    [row] = users.rows()
+    assert (len(row["display_name"]), len(row["handle"]), row["email"]) == (12, 255, None)
+    assert users.database.scalar("select last_value from tries") == 3
+
+
+def test_what_no_change_helps_is_not_tried_over_and_over(make_users: Make) -> None:
+    users = make_users(WIDE)
+    with users.connect() as conn, pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        store(conn, person(1, cognito_user_id=noise(4000)))
+    assert users.database.scalar("select last_value from tries") == 3
+
+
 @pytest.mark.parametrize("schema", [OURS, STRICT])
 def test_a_text_that_no_index_holds_is_cut(make_users: Make, schema: str) -> None:
-    noise = "".join(random.Random(4).choices(string.printable, k=1_000_000))
+    long = noise(1_000_000)
     users = make_users(schema)
     with users.connect() as conn:
         for number in (1, 2):
-            outcome = store(conn, person(number, handle=noise, display_name=noise, email=None))
+            outcome = store(conn, person(number, handle=long, display_name=long, email=None))
             assert outcome.inserted
             assert "handle" in outcome.changed
         with pytest.raises(psycopg.Error):
-            store(conn, person(3, cognito_user_id=noise))
+            store(conn, person(3, cognito_user_id=long))
     assert {len(row["handle"]) for row in users.rows()} == {255}
     assert {len(row["display_name"]) for row in users.rows()} == ({1_000_000} if schema == OURS else {255})
 
@@ -313,8 +386,9 @@ def test_characters_that_the_database_cannot_hold_are_question_marks(make_users:
         assert store(conn, person(1, display_name="Zoë")).changed == ()
         assert store(conn, person(2, display_name="王 Zoë", handle="王")).changed == ("display_name", "handle")
         assert store(conn, person(3, display_name="Z", email="王@example.com")).changed == ("email",)
+        assert store(conn, person(4, display_name="王", email=None)).changed == ("display_name", "email")
     names = users.database.query("select convert_from(display_name::bytea, 'LATIN1') as n from public.users order by 1")
-    assert [row["n"] for row in names] == ["? Zo?", "Z", "Zoë"]
+    assert [row["n"] for row in names] == ["?", "? Zo?", "Z", "Zoë"]
     assert users.database.scalar("select email from public.users where display_name = 'Z'") == ""  # as it is demanded
 
 
@@ -365,6 +439,7 @@ def test_the_role_may_do_no_more_than_it_needs(users: Users) -> None:
     [
         "lock table public.users in access exclusive mode",
         f"select pg_advisory_xact_lock({key('sub', person().cognito_user_id)})",
+        f"select pg_advisory_xact_lock({key('handle', 'handle1')})",
     ],
 )
 def test_whoever_holds_a_lock_is_not_waited_for_longer_than_told(users: Users, hold: str) -> None:
@@ -372,8 +447,40 @@ def test_whoever_holds_a_lock_is_not_waited_for_longer_than_told(users: Users, h
         other.execute(hold.encode())
         begun = time.monotonic()
         with pytest.raises(psycopg.OperationalError):
-            store(conn, person(), timeout=0.5)
+            store(conn, person(handle="Handle1"), timeout=0.5)
         assert 0.4 < time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+def test_no_time_left_is_not_taken_for_no_limit(users: Users, timeout: float) -> None:
+    users.database.do(f"alter database {users.database.name} set lock_timeout = '3s'")
+    with users.connect() as conn, users.database.connect() as other, other.transaction():
+        other.execute("lock table public.users in access exclusive mode")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            store(conn, person(), timeout=timeout)
+
+
+def test_a_row_is_written_by_settings_of_the_functions_own(users: Users) -> None:
+    users.database.do(
+        f"alter database {users.database.name} set default_transaction_isolation = 'serializable';"
+        "create function tell() returns trigger language plpgsql as $$ begin new.display_name = concat_ws("
+        "' ', current_setting('transaction_isolation'), current_setting('statement_timeout'),"
+        " current_setting('idle_in_transaction_session_timeout')); return new; end $$;"
+        "create trigger tell before insert on public.users for each row execute function tell()"
+    )
+    with users.connect() as conn:
+        store(conn, person(), timeout=7.5)
+    assert users.rows()[0]["display_name"] == "read committed 7500ms 7500ms"
+
+
+def test_a_session_that_is_ended_is_told_by_the_servers_word(users: Users) -> None:
+    users.database.do(
+        "create function die() returns trigger language plpgsql security definer as"
+        " $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;"
+        "create trigger die before insert on public.users for each row execute function die()"
+    )
+    with users.connect() as conn, pytest.raises(psycopg.errors.AdminShutdown):
+        store(conn, person())
 
 
 @pytest.mark.parametrize("setting", ["standard_conforming_strings = off", "client_encoding = 'LATIN1'"])

@@ -161,8 +161,7 @@ def opened(seconds: float) -> Connection[Any]:
         raise LookupError("CONNECTION_URL is not set")
     ours: dict[str, Any]
     ours = {"connect_timeout": max(2, int(seconds)), "tcp_user_timeout": SILENCE, "client_encoding": "UTF8"}
-    # no prepared statements, for a pooler gives each transaction another session
-    return psycopg.connect(autocommit=True, prepare_threshold=None, **{**parameters(url), **ours})
+    return psycopg.connect(autocommit=True, **{**parameters(url), **ours})
 
 
 def parameters(url: str) -> dict[str, Any]:
@@ -170,7 +169,7 @@ def parameters(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     params = {"application_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"), **conninfo_to_dict(url)}
-    if str(params.get("host") or "").lower().rstrip(".").endswith(".rds.amazonaws.com"):
+    if str(params.get("host")).lower().rstrip(".").endswith(".rds.amazonaws.com"):
         params["sslmode"] = params.get("sslmode") or "verify-full"
         root = str(params.get("sslrootcert"))
         # a path of the machine that made the URL is none here

@@ -41,7 +41,7 @@ values (%(display_name)s, %(email)s, %(handle)s, %(cognito_user_id)s);
 commit
 """
 WIDTHS = """
-select column_name::text, character_maximum_length::int from information_schema.columns
+select column_name, character_maximum_length from information_schema.columns
 where table_schema = 'public' and table_name = 'users' and character_maximum_length is not null
 """
 
@@ -134,7 +134,7 @@ class Fit:
         """Shorten what is too long. An e-mail address is left out: a shortened one is somebody else's."""
         email = self.person.email or ""
         if len(email) > widths.get("email", len(email)):
-            return self.with_email(email[-widths["email"] :] if email == self.nowhere else None).cut(widths)
+            return self.with_email(email[-widths["email"] :] if email == self.nowhere else None)
         return replace(self, widths={**widths, **{c: min(w, widths.get(c, w)) for c, w in self.widths.items()}})
 
     def ascii(self) -> Fit:
@@ -202,7 +202,7 @@ def insert(connection: Connection[Any], person: Person, timeout: float) -> bool 
             cursor.execute(LOOK, values)
             while cursor.nextset():
                 pass
-            known, taken = cursor.fetchone() or (False, False)
+            [(known, taken)] = cursor.fetchall()
             if not known and not taken:
                 cursor.execute(INSERT, values)
                 return True
@@ -228,11 +228,11 @@ def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
         # The detail begins with the columns, as in "Key (lower(handle))=(…)"; row security keeps it back
         columns = (error.diag.message_detail or "").partition("=")[0] or error.diag.constraint_name or ""
         if "email" in columns:
-            return None if email and fit.nowhere.endswith(email) else fit.with_email(None if email else fit.nowhere)
+            return fit.with_email(None if email else fit.nowhere)
         if "cognito_user_id" in columns:  # by whom no lock is taken, just now: another look finds it
-            return None if "cognito_user_id" in fit.taken else fit.next("cognito_user_id")
+            return fit.next("cognito_user_id")
         return next((fit.next(column) for column in ("display_name", "handle") if column in columns), None)
-    if isinstance(error, errors.NotNullViolation) and error.diag.column_name == "email" and email is None:
+    if error.diag.column_name == "email":  # which must not be null
         return fit.with_email("")
     if isinstance(error, errors.CheckViolation) and email == "":  # of an address, perhaps
         return fit.with_email(fit.nowhere)
@@ -241,6 +241,6 @@ def repaired(connection: Connection[Any], fit: Fit, error: Error) -> Fit | None:
     if isinstance(error, errors.ProgramLimitExceeded):  # an index; most often that of the handle
         first = fit.widths.get("handle", SHORT + 1) > SHORT
         return fit.cut({"handle": SHORT} if first else dict.fromkeys(TEXTS, SHORT))
-    if isinstance(error, errors.UntranslatableCharacter | errors.CharacterNotInRepertoire):
+    if isinstance(error, errors.UntranslatableCharacter):
         return fit.ascii()
     return None

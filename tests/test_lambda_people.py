@@ -347,6 +347,10 @@ def test_what_is_cut_for_one_reason_stays_so_for_another(make_users: Make) -> No
     [row] = users.rows()
     assert (len(row["display_name"]), len(row["handle"]), row["email"]) == (12, 255, None)
     assert users.database.scalar("select last_value from tries") == 3
+    users.database.do("truncate public.users; alter table public.users alter email set not null")
+    with users.connect() as conn:
+        assert store(conn, person(2, handle=noise(4000), email=None)).changed == ("handle", "email")
+    assert [row["email"] for row in users.rows()] == [""]
 
 
 def test_what_no_change_helps_is_not_tried_over_and_over(make_users: Make) -> None:

@@ -60,13 +60,13 @@ def test_what_may_heal_is_tried_again_and_nothing_else(
 ) -> None:
     monkeypatch.setattr(handler, "PAUSE", 0.01)
     function.database.do(REFUSING)
+    mine = handler.database
     for number, (condition, heals) in enumerate(HEALS.items()):
         function.database.do(TRIGGER.format(condition))
         handler.handler(event(number), Context(5))
         line = told(capsys)
         assert (line["outcome"], line["attempts"]) == (("inserted", 4) if heals else ("failed", 1)), condition
         assert (line.get("reason"), "example" in str(line)) == (None, False), condition
-        mine = handler.database
     assert mine is handler.database, "only what hangs is left behind"
 
 

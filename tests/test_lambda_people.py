@@ -292,10 +292,10 @@ def test_no_room_for_another_handle_is_said(make_users: Make) -> None:
     users = make_users(PLAIN)
     users.database.do("alter table public.users alter handle type varchar(1)")
     with users.connect() as conn:
-        store(conn, person(1, handle="somebody"))
-        store(conn, person(2, handle="somebody"))
+        store(conn, person(1, handle="somebody" * 9))
+        store(conn, person(2, handle="somebody" * 9))
         with pytest.raises(psycopg.errors.UniqueViolation, match="no handle was found that is free"):
-            store(conn, person(3, handle="somebody"))
+            store(conn, person(3, handle="somebody" * 9))
 
 
 def test_what_is_too_long_is_cut_but_an_address_is_left_out(make_users: Make) -> None:
@@ -351,6 +351,14 @@ def test_what_is_cut_for_one_reason_stays_so_for_another(make_users: Make) -> No
     with users.connect() as conn:
         assert store(conn, person(2, handle=noise(4000), email=None)).changed == ("handle", "email")
     assert [row["email"] for row in users.rows()] == [""]
+    users.database.do(
+        "alter table public.users alter display_name type varchar(5000), alter handle type varchar(10) using 'x';"
+        "create index on public.users (display_name)"
+    )
+    with users.connect() as conn:
+        assert store(conn, person(3, display_name=noise(4000))).changed == ("display_name",)
+        assert store(conn, person(4, display_name=noise(4000), handle="h" * 11)).changed == ("display_name", "handle")
+    assert {len(row["display_name"]) for row in users.rows()} == {6, 255}
 
 
 def test_what_no_change_helps_is_not_tried_over_and_over(make_users: Make) -> None:

@@ -131,7 +131,7 @@ def handler(event: Any, context: Any) -> Any:
         if isinstance(error, TimeoutError):  # what hangs is left behind; should it end after all, its row is wanted
             database = Database()
     report.update(attempts=mine.attempts, ms=int((time.monotonic() - began) * 1000))
-    print(json.dumps(report), flush=True)
+    print(json.dumps(report))
     return event
 
 

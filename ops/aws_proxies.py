@@ -40,7 +40,7 @@ def pathless(text: str) -> str:
     """Return a text with its URLs cut after the host: the path of an endpoint may be the key to it."""
     import re
 
-    return re.sub(r"(https?://[^\s/\"']+)/[^\s\"']*", r"\1", text)
+    return re.sub(r"(https?://[^\s/\"']+/)[^\s\"']+", r"\1", text)
 
 
 def passed_over() -> str:

@@ -13,7 +13,7 @@ import resource
 import socket
 import struct
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -39,12 +39,18 @@ class Answer(WSGITask):  # type: ignore[misc]
 
     def service(self) -> None:
         begun = datetime.now(timezone.utc)
-        super().service()
-        environ = self.get_environment()
+        try:
+            super().service()
+        finally:  # also of one whose client has left
+            self.note(datetime.now(timezone.utc) - begun)
+
+    def note(self, took: timedelta) -> None:
+        whole = self.content_length if self.request.command != "HEAD" else 0  # of a file, which the loop sends
+        sent = self.content_bytes_written or whole or 0
+        given = SimpleNamespace(status=self.status, headers=self.response_headers, sent=sent)
         # What a stranger sends is not to steer the terminal that shows the log
-        environ["RAW_URI"] = ascii(self.request.request_uri)[1:-1]
-        given = SimpleNamespace(status=self.status, headers=self.response_headers, sent=self.content_bytes_written)
-        self.channel.server.log.access(given, [], environ, datetime.now(timezone.utc) - begun)
+        environ = {**self.get_environment(), "RAW_URI": ascii(self.request.request_uri)[1:-1]}
+        self.channel.server.log.access(given, [], environ, took)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -138,8 +144,10 @@ class Buffered(Worker):  # type: ignore[misc]
         channels = self.server.active_channels
         while any(one.requests or one.total_outbufs_len for one in list(channels.values())):
             if time.monotonic() > until:
-                return
+                break
             self.turn()
+        # A client that has left may have a thread that still writes of it in the log
+        self.server.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, and do not sleep over it."""

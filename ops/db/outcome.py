@@ -141,10 +141,8 @@ def worded(state: str | None, said: str) -> tuple[str, str]:
         return found.what.format(said=said) + code, found.step
     if state:
         return said + code, ""
-    if silent := re.search(
-        r"(?:has fallen silent,|has given) (no answer .*?): (.*)", said
-    ):  # as ops/silence.py says it
-        return f"the server gives {silent[1]}", silent[2]
+    if silent := re.match(r"(.* has (?:fallen silent|given no answer).*?): (see that .*)", said):  # by ops/silence.py
+        return silent[1], silent[2]
     return next((what for pattern, what in CONDITIONS.items() if re.search(pattern, said)), LOST), AGAIN
 
 
@@ -182,7 +180,7 @@ def told(error: Exception, place: Place | None, at: str, *, writes: bool) -> Pro
     lost, step = True, ""
     if isinstance(error, psycopg.Error):
         what, step = meaning(error)
-        what, lost = f"{at}: {what}", is_lost(error)
+        what, lost = what if what.startswith(at) else f"{at}: {what}", is_lost(error)
     elif isinstance(error, SessionLost):
         what, step = str(error), error.step
     elif writes and isinstance(error, NothingAnswers | Unreachable | LoginFailed):

@@ -23,6 +23,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
+from ops import silence
 from ops.db import binaries, build, load, outcome, place
 from ops.db.identity import KEPT
 from ops.db.script import read
@@ -196,9 +197,10 @@ def url(stand: Stand, port: int) -> str:
     return f"postgresql://{params['user']}:{quote(params['password'], safe='')}@127.0.0.1:{port}/{stand.database.name}"
 
 
-def run(act: Act) -> tuple[int, str]:
+def run(act: Act, *, silent: bool) -> tuple[int, str]:
     """Run a task, and return its exit code and its last line."""
-    config = Config(overrides={"db": {"connect_timeout": str(LIMIT), "silence_timeout": str(LIMIT)}})
+    timeouts = {"connect_timeout": str(LIMIT), "silence_timeout": str(LIMIT if silent else 30)}
+    config = Config(overrides={"db": timeouts})
     try:
         tasks.ns[act.name].body(Context(config), **act.options)
     except Exit as end:
@@ -226,7 +228,8 @@ def test_a_cut_task_says_what_became_of_the_data(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("ENV_FILE", str(tmp_path / "none"))
         monkeypatch.setenv("CONNECTION_URL", url(stand, proxy.port))
-        code, told = run(act)
+        monkeypatch.setattr(silence, "limit", silence.limit)  # the task sets it, for this process
+        code, told = run(act, silent=cut.how in (SILENT, HUSHED))
         patience = time.monotonic() + 5  # what is left to the server may still be on its way through the proxy
         while not proxy.hit and time.monotonic() < patience:
             time.sleep(0.01)

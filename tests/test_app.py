@@ -151,7 +151,9 @@ def told(inv: Cli, *args: str, code: int, **environ: str) -> str:
     done = inv(*args, env=environ)
     assert done.returncode == code, done.stderr
     *before, line = done.stderr.splitlines()
-    assert all(re.match(r"local: |making |waiting for |port 5432 is taken|/\S+ is closed to", said) for said in before), done.stderr
+    assert all(
+        re.match(r"local: |making |waiting for |port 5432 is taken|/\S+ is closed to", said) for said in before
+    ), done.stderr
     assert done.stdout == ""
     return line
 

@@ -164,7 +164,7 @@ def test_an_answer_that_was_lost_is_no_failure_when_botocore_repeats_the_call(
     lost: set[str] = set()
 
     def lose(call: Call) -> Any:
-        if not call.writes or call.action in lost or "layers" in call.action:  # a version more harms nobody
+        if not call.writes or call.action in {"CreateUserPool", *lost}:  # that one is the test's own
             return None
         lost.add(call.action)
         return error("InternalFailure", "503 Service Unavailable")
@@ -177,4 +177,4 @@ def test_an_answer_that_was_lost_is_no_failure_when_botocore_repeats_the_call(
     stage.detach(pool_id)
     delete.run(stage.settings(), stage.aws, stage.hands.clock, confirm=stage.name)
     assert (roles(stage), own(stage), door(stage)) == ([], [], [])
-    assert len(lost - {"CreateUserPool"}) == 17
+    assert len(lost) == 18

@@ -205,7 +205,7 @@ def test_endpoints_are_found_by_the_names_and_in_the_order_of_botocore(
         assert said == ""
     else:
         assert url == asked
-        assert said == f"note: {service} is asked at {asked.rstrip('/')}, which is not AWS ({named})\n"
+        assert said == f"note: {service} is asked at {asked}, which is not AWS ({named})\n"
 
 
 def test_an_endpoint_of_awss_own_config_file_is_said_to_be_one(

@@ -7,6 +7,7 @@ from typing import Any
 
 DEFAULTS: dict[str, Any] = {
     "target": "local",
+    "targets": {},  # by name; config/declared.py reads them
     "paths": {
         "schema": "sql/schema.sql",
         "seed": "sql/seed.sql",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import dotenv
+from config.declared import BUILT_IN, Declared, declared, overlaid
 from config.defaults import DEFAULTS
 from config.paths import ROOT
 from config.section import Section, refuse
@@ -20,8 +21,6 @@ if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is
     from config.aws import Limits
     from config.lambdas import Lambda
     from config.rds import Door, Rds
-
-TARGETS = ("local", "docker", "prod")
 
 INVOKES_OWN = ("run", "runners", "sudo", "tasks", "timeouts")
 
@@ -81,6 +80,20 @@ class Settings:
     """Seconds after which a server that answers nothing, nor another connection, is given up."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """invoke's configuration, for the sections that only some tasks read."""
+    targets: Mapping[str, Declared] = field(default_factory=lambda: BUILT_IN)
+    focus: Declared = BUILT_IN["prod"]
+    """The target whose variables and sections are meant: prod's, until a task is for another one."""
+
+    def on(self, name: str, source: str = "--target") -> Settings:
+        """Return the settings as a target has them; without a name, that of the setting `target`.
+
+        Raises `Misconfigured` naming those there are.
+        """
+        name = name or self.target
+        if name not in self.targets:
+            raise Misconfigured(f"{source}: there is no target {name!r}, use one of {', '.join(self.targets)}")
+        focus = self.targets[name]
+        return replace(self, focus=focus, config=overlaid(self.config, focus))
 
     @functools.cached_property
     def rds_read(self) -> tuple[Rds, list[str]]:
@@ -146,6 +159,7 @@ def load(
         raise Misconfigured(f"ENV_FILE names {env_file}, which is not there: correct or unset ENV_FILE")
 
     top, db, paths = (Section(name, config.get(name, {}) if name else config) for name in ("", "db", "paths"))
+    targets, unusable = declared(config.get("targets", {}) if isinstance(config.get("targets", {}), Mapping) else {})
     read = Settings(
         root=root,
         vars=Variables(environ, dotenv.read(env_file), env_file),
@@ -158,17 +172,11 @@ def load(
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),
         silence_timeout=db.seconds("silence_timeout"),
         config=config,
+        targets=targets,
     )
-    refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults])
-    target_name(read.target, "target (invoke.yaml, INVOKE_TARGET)")
+    refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults, *unusable])
+    read.on("", "target (invoke.yaml, INVOKE_TARGET)")
     return read
-
-
-def target_name(text: str, source: str = "--target") -> str:
-    """Check the name of a target."""
-    if text not in TARGETS:
-        raise Misconfigured(f"{source}: there is no target {text!r}, use one of {', '.join(TARGETS)}")
-    return text
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
@@ -182,8 +190,10 @@ def check_keys(config: Mapping[str, Any]) -> None:
             known = DEFAULTS[key]
             if isinstance(known, dict):
                 if not isinstance(value, Mapping):
-                    raise Misconfigured(f"{key} in invoke.yaml: write it as a section with {', '.join(known)}")
-                for name in value:
+                    raise Misconfigured(
+                        f"{key} in invoke.yaml: write it as a section with {', '.join(known) or 'your targets by name'}"
+                    )
+                for name in value if key != "targets" else ():
                     if name not in known:
                         raise Misconfigured(
                             f"{key}.{name} in invoke.yaml: no such setting, use one of {', '.join(known)}"

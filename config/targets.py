@@ -9,13 +9,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from config import urls
+from config.declared import BUILT_IN, Declared, Kind, assert_never
 from config.settings import Settings
 from ops.errors import Misconfigured, NotConfigured
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MASK = "****"
-RDS_HOST = ".rds.amazonaws.com"
-LOGIN = ("POSTGRES_MASTER_USERNAME", "POSTGRES_MASTER_PASSWORD")
+# In China, and where only governments are, the region follows the service; the domains are those of botocore's partitions
+RDS_HOST = re.compile(
+    r"\.rds(\.[a-z0-9-]+)?\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov"
+    r"|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$"
+)
 DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
 
 # Parameters that libpq itself hides; the names of newer ones tell what they are
@@ -29,13 +33,15 @@ class Target:
     """One database on one server, resolved once per command."""
 
     name: str
-    """local, docker or prod."""
+    """As it is given to --target."""
     source: str
     """What named it: a variable, or the embedded server."""
     params: Mapping[str, str] = field(repr=False)
     """libpq parameters by keyword, the password among them."""
     embedded: bool = False
     """Whether the server is the one that the suite keeps in .local/postgres."""
+    kind: Kind = Kind.SERVER
+    declared: Declared = BUILT_IN["local"]
 
     @property
     def host(self) -> str:
@@ -65,7 +71,13 @@ class Target:
     @property
     def login(self) -> str:
         """What named user and password: with parts it is not what named the host."""
-        return " and ".join(LOGIN) if self.source == "PROD_DB_ENDPOINT" else self.source
+        names = self.declared.names
+        return " and ".join(names.login) if self.source == names.endpoint else self.source
+
+    @property
+    def protected(self) -> bool:
+        """Whether it is production by declaration."""
+        return self.declared.protected
 
     @property
     def address(self) -> str:
@@ -99,26 +111,42 @@ class Target:
         )
 
 
-def resolve(settings: Settings, name: str) -> Target | None:
+def kind_of(settings: Settings, target: Declared) -> Kind:
+    """Return who keeps the server behind a target, as its variables tell."""
+    if len(target.kinds) == 1:
+        return target.kinds[0]
+    url = settings.vars.get(target.names.url)
+    if Kind.EMBEDDED in target.kinds:
+        return Kind.SERVER if url else Kind.EMBEDDED
+    if url:
+        return Kind.RDS if of_variable(url, target, Kind.RDS).rds else Kind.SERVER
+    host = settings.vars.get(target.names.endpoint)
+    return Kind.SERVER if host and not is_rds(host) else Kind.RDS
+
+
+def resolve(settings: Settings, name: str = "") -> Target | None:
     """Return the target called `name`; None stands for the embedded server.
 
     Raises `Misconfigured` when its variables are missing or wrong. Asks no
     server and no network: what the name turns out to be is seen on connecting.
     """
-    if name == "prod":
-        return prod(settings)
-    if name == "docker":
-        variable = "CONNECTION_LOCAL_DOCKER_URL"
-        value = settings.vars.find(variable)
-        return verified(parse(value.text if value else DOCKER_URL, variable, name), settings.root)
-    if value := settings.vars.find("CONNECTION_URL"):
-        return verified(parse(value.text, "CONNECTION_URL", name), settings.root)
-    return None
+    settings = settings.on(name)
+    target = settings.focus
+    match kind_of(settings, target):
+        case Kind.EMBEDDED:
+            return None
+        case Kind.COMPOSE:
+            url = settings.vars.get(target.names.url, DOCKER_URL)
+            return verified(of_variable(url, target, Kind.COMPOSE), settings.root)
+        case Kind.RDS | Kind.SERVER as kind:
+            return by_variables(settings, target, kind)
+        case never:
+            assert_never(never)
 
 
 def is_rds(host: str) -> bool:
     """Whether a host name is one that RDS gives."""
-    return host.lower().rstrip(".").endswith(RDS_HOST)
+    return RDS_HOST.search(host.lower().rstrip(".")) is not None
 
 
 def ca_bundle(root: Path) -> Path:
@@ -140,54 +168,59 @@ def verified(target: Target, root: Path) -> Target:
     return target
 
 
-def prod(settings: Settings) -> Target:
-    """Return production: PROD_CONNECTION_URL, or built from its parts.
+def by_variables(settings: Settings, declared: Declared, kind: Kind) -> Target:
+    """Return a target by its URL, or built from its parts.
 
     Raises `NotConfigured` where RDS may be asked for the rest (ops/rds/prod.py).
     """
-    get = settings.vars.get
-    if url := get("PROD_CONNECTION_URL"):
-        target = parse(url, "PROD_CONNECTION_URL", "prod")
-    elif host := get("PROD_DB_ENDPOINT"):
+    get, names, name = settings.vars.get, declared.names, declared.name
+    if url := get(names.url):
+        target = of_variable(url, declared, kind)
+    elif host := get(names.endpoint):
         if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", host):
-            raise Misconfigured("PROD_DB_ENDPOINT: give the host name alone; the port is POSTGRES_PORT")
-        missing = [name for name in LOGIN if not get(name)]
+            raise Misconfigured(f"{names.endpoint}: give the host name alone; the port is {names.port}")
+        missing = [variable for variable in names.login if not get(variable)]
         if missing:
             error = NotConfigured if is_rds(host) else Misconfigured
-            raise error(f"prod needs {' and '.join(missing)} beside PROD_DB_ENDPOINT: set it in .env")
-        if not urls.is_port(port := get("POSTGRES_PORT", "5432")):
-            raise Misconfigured("POSTGRES_PORT: the port must be a number from 1 to 65535")
+            raise error(f"{name} needs {' and '.join(missing)} beside {names.endpoint}: set it in .env")
+        if not urls.is_port(port := get(names.port, "5432")):
+            raise Misconfigured(f"{names.port}: the port must be a number from 1 to 65535")
         params = {
-            "user": get("POSTGRES_MASTER_USERNAME"),
-            "password": get("POSTGRES_MASTER_PASSWORD"),
+            "user": get(names.user),
+            "password": get(names.password),
             "host": host,
             "port": port,
             "dbname": settings.database,
         }
-        target = Target("prod", "PROD_DB_ENDPOINT", params)
+        target = Target(name, names.endpoint, params, kind=kind, declared=declared)
     else:
         raise NotConfigured(
-            "prod is not configured: set PROD_CONNECTION_URL (or PROD_DB_ENDPOINT and "
-            "POSTGRES_MASTER_USERNAME, POSTGRES_MASTER_PASSWORD) in .env"
+            f"{name} is not configured: set {names.url} (or {names.endpoint} and {', '.join(names.login)}) in .env"
         )
     return reached(settings, target)
 
 
 def reached(settings: Settings, target: Target) -> Target:
-    """Return a prod target with the address and the TLS that the variables give."""
-    get = settings.vars.get
+    """Return a target with the address and the TLS that its variables give."""
+    get, names = settings.vars.get, settings.focus.names
     extra = {
-        "hostaddr": get("PROD_DB_HOSTADDR"),
-        "sslmode": get("PROD_DB_SSLMODE"),
-        "sslrootcert": get("PROD_DB_SSLROOTCERT"),
+        "hostaddr": get(names.hostaddr),
+        "sslmode": get(names.sslmode),
+        "sslrootcert": get(names.sslrootcert),
     }
     if extra["hostaddr"] and not urls.is_address(extra["hostaddr"]):
-        raise Misconfigured("PROD_DB_HOSTADDR: the address behind the host name must be numeric, like 127.0.0.1")
+        raise Misconfigured(f"{names.hostaddr}: the address behind the host name must be numeric, like 127.0.0.1")
     if extra["sslmode"] and extra["sslmode"] not in urls.SSLMODES:
-        raise Misconfigured(f"PROD_DB_SSLMODE: use one of {', '.join(urls.SSLMODES)}")
+        raise Misconfigured(f"{names.sslmode}: use one of {', '.join(urls.SSLMODES)}")
     return verified(target.on(**{k: v for k, v in extra.items() if v}), settings.root)
 
 
+def of_variable(url: str, declared: Declared, kind: Kind) -> Target:
+    """Return a target by the URL in its variable; raises `Misconfigured`."""
+    source = declared.names.url
+    return Target(declared.name, source, urls.read(url, source), kind=kind, declared=declared)
+
+
 def parse(url: str, source: str, name: str) -> Target:
-    """Return the target that a URL names; raises `Misconfigured` naming the variable it came from."""
+    """Return what a URL names, wherever that stands; raises `Misconfigured` naming the variable it came from."""
     return Target(name, source, urls.read(url, source))

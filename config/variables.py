@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from config.declared import BUILT_IN, Declared
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,26 @@ VARIABLES = (
     ),
     Variable("ENV_FILE", "the file that is read and written (default: .env); in the environment only"),
 )
+
+
+def variables(targets: Iterable[Declared]) -> tuple[Variable, ...]:
+    """Return the table, with what the user's own targets add to it."""
+    added: list[Variable] = []
+    for target in targets:
+        if target.name not in BUILT_IN:
+            names = target.names
+            added += [
+                Variable(names.url, f"the {target.name} target; unset: built from the next four, or asked from RDS"),
+                Variable(names.endpoint, f"host name of the {target.name} server"),
+                Variable(names.user, "user there"),
+                Variable(names.password, "password there, written as it is"),
+                Variable(names.next_password, "the next password, while rds.rotate-password is at it"),
+                Variable(names.port, "port there (default: 5432)"),
+                Variable(names.hostaddr, "address behind the host name, for a tunnel"),
+                Variable(names.sslmode, "TLS there (default on RDS: verify-full)"),
+                Variable(names.sslrootcert, "certificates that its TLS is checked against (default on RDS: its own)"),
+                Variable(names.group, "its security group (default: found from the instance)"),
+                Variable(names.rule, "rule of it that rds.allow-my-ip changes (default: one that it makes)"),
+                *(Variable(pool, f"the user pool of the {target.name} target") for pool in names.pools),
+            ]
+    return (*VARIABLES, *added)

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -32,7 +33,8 @@ HERE = Path(__file__).resolve().parent.parent
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TARGET = "local, docker or prod (default: the setting target, which is local)"
+TARGET = "local, docker, prod or one of targets: in invoke.yaml (default: the setting target, which is local)"
+OF_AWS = "prod, or one of targets: in invoke.yaml (default: prod)"
 CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
 VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
 JSON = "print JSON instead of a table (default: no)"
@@ -95,17 +97,17 @@ def interrupted(error: BaseException | None) -> bool:
 
 def translate(error: Exception) -> Exit | None:
     """Return the exit that an error stands for, or None for a bug."""
-    from ops.console import redact
+    from ops.console import directed, redact
     from ops.errors import Problem
 
     if isinstance(error, Problem):
-        return Exit(redact(str(error)), code=error.code)
+        return Exit(redact(directed(str(error))), code=error.code)
     if "botocore" in sys.modules:
         from ops.refusals import errors, explain  # first: botocore's timeouts are OSErrors, too
 
         if isinstance(error, errors()):
             problem = explain(error)
-            return Exit(redact(str(problem)), code=problem.code)
+            return Exit(redact(directed(str(problem))), code=problem.code)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
         return Exit(redact(f"{what}{error.strerror or error}"), code=1)
@@ -201,8 +203,8 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
-    """Load the settings of this command from invoke's configuration."""
+def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = False) -> Settings:
+    """Load the settings of this command from invoke's configuration, as `target` has them; empty: the setting's."""
     from config import proxies
     from config.settings import load
     from ops import process, silence
@@ -223,7 +225,44 @@ def settings(c: Context, *, may_make_env_file: bool = False) -> Settings:
         hide(loaded.vars.get(name))
     for password in proxies.passwords(loaded.vars.environ):
         hide(password)
-    return loaded
+    return focused(loaded, target)
+
+
+def focused(settings: Settings, target: str) -> Settings:
+    """Return the settings as a target has them; what is advised from now on is for that one."""
+    from config.declared import BUILT_IN
+    from ops.console import about
+
+    found = settings.on(target)
+    about("" if found.focus.name in BUILT_IN else found.focus.name)
+    return found
+
+
+def settings_of_aws(c: Context, target: str, *, may_make_env_file: bool = False) -> Settings:
+    """Load the settings of this command, which is about what a target has on AWS; without a name, prod."""
+    from config.declared import Kind
+    from ops.errors import Misconfigured
+
+    found = settings(c, target or "prod", may_make_env_file=may_make_env_file)
+    if Kind.RDS not in found.focus.kinds:
+        raise Misconfigured(
+            f"-t {target}: nothing of it is on AWS: use prod, or a target of your own (targets: in invoke.yaml)"
+        )
+    return found
+
+
+def settings_of_function(c: Context, database: str, function: str) -> Settings:
+    """Load the settings of this command, which is about a function and a database: the database's own one, or prod's."""
+    from config.declared import Kind
+
+    found = settings(c)
+    if database in found.targets and Kind.RDS in found.targets[database].kinds:
+        found = focused(found, database)
+    if function:
+        found = replace(
+            found, config={**found.config, "lambda": {**found.config.get("lambda", {}), "function": function}}
+        )
+    return found
 
 
 def aws(settings: Settings) -> Aws:

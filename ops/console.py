@@ -16,6 +16,8 @@ WELL_KNOWN = ("password", "postgres")
 SELDOM = 5.0
 """Seconds between two lines of a long count."""
 _secrets: set[str] = set()
+_about = ""
+"""The target of the user's own that the command is for."""
 
 
 def hide(secret: str) -> None:
@@ -24,6 +26,19 @@ def hide(secret: str) -> None:
 
     if len(secret) > 2 and secret not in WELL_KNOWN:  # shorter ones would mask half of every sentence
         _secrets.update({secret, quote(secret, safe=""), quote(secret)})
+
+
+def about(target: str) -> None:
+    """Have each command that is advised from now on name this target; nothing: it needs no name."""
+    global _about  # noqa: PLW0603 - one command, one target
+    _about = target
+
+
+def directed(text: str) -> str:
+    """Return advice that leads to the target which the command is for, and to no other."""
+    if not _about:
+        return text
+    return re.sub(r"\binv ((?:db|rds|lambda|app)\.[a-z-]+)(?! -t\b)", rf"inv \1 -t {_about}", text)
 
 
 def redact(text: str) -> str:
@@ -47,7 +62,7 @@ def result(text: str) -> None:
 def say(text: str) -> None:
     """Tell the user what happens, on stderr."""
     if sys.stderr is not None:  # print() would take stdout instead
-        print(redact(text), file=sys.stderr, flush=True)
+        print(redact(directed(text)), file=sys.stderr, flush=True)
 
 
 def as_json(value: Any) -> None:

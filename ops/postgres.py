@@ -8,6 +8,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
+from config.declared import Kind
 from config.targets import Target
 from ops import silence
 from ops.errors import (
@@ -221,23 +222,23 @@ def refusal(target: Target, text: str) -> Problem:
         text,
     ):
         more = ""
-        if target.name == "local" and "." not in target.host:
+        if target.kind is Kind.SERVER and "." not in target.host:
             more = "; a service of docker-compose.yml belongs in CONNECTION_LOCAL_DOCKER_URL (-t docker)"
         return Unreachable(
             f"{at}: the host name does not resolve: correct {target.source}, or wait until it does{more}"
         )
     if "Connection refused" in text or "No such file or directory" in text:
-        if target.name == "local" and target.loopback:
+        if target.kind is Kind.SERVER and target.loopback and not target.protected:
             return NothingAnswers(
                 f"nothing answers at {at}: inv db.up starts a server with this login, inv db.up -t docker the compose one"
             )
-        if target.name == "docker":
+        if target.kind is Kind.COMPOSE:
             return NothingAnswers(f"nothing answers at {at}: inv db.up -t docker")
         return NothingAnswers(f"nothing answers at {at}: is {who} running?")
     if re.search(r"timeout|timed out|unreachable|No route", text):
         what = (
             "open the door for this address (inv rds.allow-my-ip)"
-            if target.rds or target.name == "prod"
+            if target.rds or target.kind is Kind.RDS
             else "check the host"
         )
         return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")

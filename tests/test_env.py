@@ -67,7 +67,7 @@ def test_shows_no_password(root: Path, name: str, value: str, expected: str) -> 
     ],
 )
 def test_shows_nothing_of_a_url_that_is_none_but_why(root: Path, value: str) -> None:
-    for name in variables.URLS:
+    for name in variables.urls(load({}, {}, root)):
         text = shown(root, **{name: value})[name][0]
         assert text
         assert text.startswith(f"**** ({name}: ")

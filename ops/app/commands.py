@@ -13,7 +13,7 @@ def run(c: Context, target: str = "", port: str = "") -> None:
     from ops import process
     from ops.app import serve
 
-    argv, env = serve.command(settings(c), target, port)
+    argv, env = serve.command(settings(c, target), target, port)
     process.replace(argv, process.lasting_environ(env, *serve.THEIRS))
 
 

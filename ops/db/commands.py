@@ -14,7 +14,7 @@ def up(c: Context, target: str = "") -> None:
     """Start the server: embedded, or the compose service."""
     from ops.db import lifecycle
 
-    lifecycle.up(settings(c), target)
+    lifecycle.up(settings(c, target), target)
 
 
 @task(
@@ -28,7 +28,7 @@ def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") ->
     """Stop the server that db.up has started."""
     from ops.db import lifecycle
 
-    lifecycle.down(settings(c), target, wipe=wipe, confirm=confirm)
+    lifecycle.down(settings(c, target), target, wipe=wipe, confirm=confirm)
 
 
 @task(help={"target": TARGET, "json": JSON})
@@ -36,7 +36,7 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
     """Show what runs where: version, tables, rows, sizes."""
     from ops.db import lifecycle
 
-    lifecycle.show(settings(c), target, json=json)
+    lifecycle.show(settings(c, target), target, json=json)
 
 
 @task(help={"target": TARGET})
@@ -45,7 +45,7 @@ def create(c: Context, target: str = "") -> None:
     from ops.console import say
     from ops.db import place, swap
 
-    with place.opened(settings(c), target, "db.create", writes=True) as at:
+    with place.opened(settings(c, target), target, "db.create", writes=True) as at:
         made = swap.create(at)
         say(f"created {at.name}" if made else f"{at.name} is there already: nothing to do")
 
@@ -56,7 +56,7 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     from ops.console import say
     from ops.db import guard, identity, place, swap
 
-    with place.opened(settings(c), target, "db.drop", writes=True) as at:
+    with place.opened(settings(c, target), target, "db.drop", writes=True) as at:
         guard.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
         kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until another takes that place (inv db.undo brings it back)"
@@ -69,7 +69,7 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     from ops.console import say
     from ops.db import guard, place, status, swap
 
-    with place.opened(settings(c), target, "db.undo", writes=True) as at:
+    with place.opened(settings(c, target), target, "db.undo", writes=True) as at:
         guard.confirm(at, "undo", confirm)
         swapped = swap.undo(at, force=force)
         with at.connect() as conn:
@@ -91,7 +91,7 @@ def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | N
     """Load the schema into the database, all or nothing."""
     from ops.db import build
 
-    build.schema_load(settings(c), target, file, variables(var), confirm)
+    build.schema_load(settings(c, target), target, file, variables(var), confirm)
 
 
 @task(
@@ -110,7 +110,7 @@ def seed(
     """Load seed rows, once for each content of the file."""
     from ops.db import build
 
-    build.seed_load(settings(c), target, file, variables(var), confirm, again=again)
+    build.seed_load(settings(c, target), target, file, variables(var), confirm, again=again)
 
 
 @task(
@@ -139,7 +139,13 @@ def setup(
     from ops.db import build
 
     build.setup(
-        settings(c), target, schema, "" if no_seed else seed or build.DEFAULT, variables(var), confirm, force=force
+        settings(c, target),
+        target,
+        schema,
+        "" if no_seed else seed or build.DEFAULT,
+        variables(var),
+        confirm,
+        force=force,
     )
 
 
@@ -150,7 +156,7 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     from ops.console import interactive
     from ops.db import client, place, reader
 
-    with place.opened(settings(c), target, "db.connect", writes=True) as at:
+    with place.opened(settings(c, target), target, "db.connect", writes=True) as at:
         at.required()
         person = interactive()
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
@@ -175,7 +181,7 @@ def query(
     """Print the rows of a query of yours."""
     from ops.db import query
 
-    query.show(settings(c), name, target, limit, variables(var), json=json)
+    query.show(settings(c, target), name, target, limit, variables(var), json=json)
 
 
 @task(help={"target": TARGET, "json": JSON})
@@ -185,7 +191,7 @@ def sessions(c: Context, target: str = "", json: bool = False) -> None:
     from ops.db import place
     from ops.db import sessions as all_sessions
 
-    with place.opened(settings(c), target, "db.sessions") as at:
+    with place.opened(settings(c, target), target, "db.sessions") as at:
         rows = all_sessions.listed(at)
     if json:
         console.as_json(rows)
@@ -200,7 +206,7 @@ def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
     from ops.db import guard, place
     from ops.db import sessions as all_sessions
 
-    with place.opened(settings(c), target, "db.kill-sessions", writes=True) as at:
+    with place.opened(settings(c, target), target, "db.kill-sessions", writes=True) as at:
         guard.confirm(at, "kill-sessions", confirm)
         at.work.by_steps = True
         rows = all_sessions.in_the_way(at.conn, [at.name])
@@ -210,13 +216,35 @@ def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
         say(f"{len(rows)} sessions ended on {at.name}")
 
 
+@task(
+    help={
+        "target": TARGET,
+        "production": "it is production, whatever it is called (default: no)",
+        "not-production": "it is none, though it lies on RDS or was marked before (default: no)",
+        "confirm": CONFIRM,
+    }
+)
+def mark(
+    c: Context, target: str = "", production: bool = False, not_production: bool = False, confirm: str = ""
+) -> None:
+    """Say in the database's comment whether it is production."""
+    from ops.console import say
+    from ops.db import guard, place
+    from ops.errors import Misconfigured
+
+    if production == not_production:
+        raise Misconfigured("give one of --production, --not-production")
+    with place.opened(settings(c, target), target, "db.mark", writes=True) as at:
+        say(guard.mark(at, production=production, given=confirm))
+
+
 @task(help={"target": TARGET, "show-password": "print the password too (default: masked)"})
 def url(c: Context, target: str = "", show_password: bool = False) -> None:
     """Print the database's URL."""
     from ops.console import result
     from ops.db import place
 
-    result(place.resolved(settings(c), target, shown=True).url(show_password=show_password))
+    result(place.resolved(settings(c, target), target, shown=True).url(show_password=show_password))
 
 
 @task(help={"target": TARGET, "timeout": "seconds to wait (default: 30)"})
@@ -224,4 +252,4 @@ def wait(c: Context, target: str = "", timeout: str = "30") -> None:
     """Wait until the database answers."""
     from ops.db import lifecycle
 
-    lifecycle.wait(settings(c), target, timeout)
+    lifecycle.wait(settings(c, target), target, timeout)

@@ -10,8 +10,8 @@ from config.targets import Target
 from ops import addresses, postgres
 from ops.confirm import confirmed
 from ops.console import say
-from ops.db.identity import PREV, STAMP
-from ops.errors import Problem
+from ops.db.identity import NOT_PROD, PREV, STAMP, Watch, base, forget, seen
+from ops.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from ops.db.place import Place
@@ -79,17 +79,57 @@ def stake(place: Place, act: str) -> str:
 def stamp(place: Place, suffix: str = "") -> None:
     """Mark a production database as such, keeping the comment that it has."""
     import psycopg
-    from psycopg import sql
 
     comment = (place.database(suffix) or place.database() or {}).get("comment") or ""
     if place.prod and STAMP not in comment:
-        statement = sql.SQL("comment on database {} is {}").format(
-            sql.Identifier(place.name + suffix), sql.Literal(f"{comment} {STAMP}".strip())
-        )
         try:
-            place.conn.execute(statement)
+            comment_on(place, place.name + suffix, f"{comment} {STAMP}".strip())
         except psycopg.errors.InsufficientPrivilege:
             say(f"note: {place.name} is not marked as production: only its owner may comment on it")
+
+
+def mark(place: Place, *, production: bool, given: str) -> str:
+    """Write into the database's comment that it is production, or that it is none; return what to tell.
+
+    What is declared as production, or is the database of a target that is, stays so: raises `Refused`.
+    """
+    place.required()
+    row = place.database()
+    assert row is not None
+    comment = " ".join((row["comment"] or "").replace(STAMP, "").replace(NOT_PROD, "").split())
+    if not production:
+        require_none(place)
+        confirm(place, "mark as not production", given)
+    wanted = f"{comment} {STAMP if production else NOT_PROD}".strip()
+    if wanted == row["comment"]:
+        return f"{place.name} is marked so already: nothing to do"
+    comment_on(place, place.name, wanted)
+    if not production:
+        forget(place.settings.root, place.facts["system_id"], place.target)
+    return f"{place.name} is marked as {'production' if production else 'not production'}: its comment says so to every clone"
+
+
+def require_none(place: Place) -> None:
+    """Raise `Refused` where something stronger than a word says that a database is production."""
+    target = place.target
+    if target.protected:
+        raise Refused(
+            f"{target.name} is declared as production: give the database a target of its own (targets: in invoke.yaml)"
+        )
+    watch = Watch(place.settings, target)
+    watch.wait()
+    here = (place.facts["system_id"], base(target.dbname))
+    others = [e["address"] for e in seen(place.settings.root) if e["address"] != target.address]
+    same = [e for e in seen(place.settings.root) if e["address"] in others and here == (e["system_id"], e["dbname"])]
+    if source := watch.same(target) or (f"{same[0]['address']}, seen as prod before," if same and here[0] else ""):
+        raise Refused(f"{source} names this very database: it is production")
+
+
+def comment_on(place: Place, name: str, text: str) -> None:
+    """Write a database's comment; raises psycopg's errors."""
+    from psycopg import sql
+
+    place.conn.execute(sql.SQL("comment on database {} is {}").format(sql.Identifier(name), sql.Literal(text)))
 
 
 def stamp_new(place: Place) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from config.declared import Kind
 from config.paths import local_dir, write_private
 from config.settings import Settings
-from config.targets import Target, prod
+from config.targets import Target, resolve
 from ops import own, postgres
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 STAMP = "[inv: prod]"
 """Marks a database as production, inside its comment."""
+NOT_PROD = "[inv: not production]"
+"""Says of a database on RDS that it is none, in the same place."""
 KEPT = "[inv: kept]"
 """Marks a database beside ours as put there by the suite, so that nobody else's is ever removed."""
 SUFFIXES = NEXT, PREV, OLD = ("__next", "__prev", "__old")
@@ -61,7 +65,7 @@ def facts(conn: Connection[DictRow], name: str) -> dict[str, Any]:
 
 
 class Watch:
-    """Asks prod who it is, beside the work on another target.
+    """Asks each protected target who it is, beside the work on another one.
 
     A tunnel leads to production under a local name; only the server's own
     identifier tells, and that changes when production is made anew. The
@@ -70,47 +74,61 @@ class Watch:
 
     def __init__(self, settings: Settings, target: Target) -> None:
         self.settings = settings
-        self.prod: Target | None = None
-        self.thread: threading.Thread | None = None
-        if target.name == "prod" or target.embedded:
-            return
-        try:
-            self.prod = prod(settings)
-        except Misconfigured:  # no prod configured, or not readable: nothing to compare with
-            return
-        hide(self.prod.password)
-        self.thread = threading.Thread(target=self.identify, daemon=True)
-        self.thread.start()
+        self.protected: list[Target] = []
+        self.threads: list[threading.Thread] = []
+        others = [each.name for each in settings.targets.values() if each.protected and each.name != target.name]
+        for name in () if target.protected or target.kind is Kind.EMBEDDED else others:
+            with contextlib.suppress(Misconfigured):  # not configured, or not readable: nothing to compare with
+                found = resolve(settings, name)
+                assert found is not None
+                hide(found.password)
+                self.protected.append(found)
+        for found in self.protected:
+            self.threads.append(threading.Thread(target=self.identify, args=[found], daemon=True))
+            self.threads[-1].start()
 
-    def identify(self) -> None:
-        assert self.prod is not None
+    def identify(self, target: Target) -> None:
         with contextlib.suppress(Exception):
-            conn = postgres.connect(self.prod, task="identify", dbname="postgres", timeout=round(UNSEEN))
+            conn = postgres.connect(target, task="identify", dbname="postgres", timeout=round(UNSEEN))
             with conn:
-                note(self.settings.root, facts(conn, self.prod.dbname)["system_id"], self.prod)
+                note(self.settings.root, facts(conn, target.dbname)["system_id"], target)
 
     def wait(self) -> None:
-        """Give prod the time to answer, or say that it did not and is not known from before."""
-        if self.thread and self.prod:
-            self.thread.join(SEEN if self.known() else UNSEEN)
-            if not self.known():
-                say(f"note: prod ({self.prod.address}) does not answer: whether this is the same server is not known")
+        """Give each the time to answer, or say that it did not and is not known from before."""
+        begun = time.monotonic()
+        for target, thread in zip(self.protected, self.threads, strict=True):
+            patience = SEEN if self.known(target) else UNSEEN
+            thread.join(max(0.0, begun + patience - time.monotonic()))
+            if not self.known(target):
+                say(
+                    f"note: {target.name} ({target.address}) does not answer: whether this is the same server is not known"
+                )
 
-    def known(self) -> bool:
-        return any(self.prod and entry["address"] == self.prod.address for entry in seen(self.settings.root))
+    def known(self, target: Target) -> bool:
+        return any(entry["address"] == target.address for entry in seen(self.settings.root))
+
+    def same(self, target: Target) -> str:
+        """Return the variable of a protected target that names the same database, or nothing."""
+        return next((other.source for other in self.protected if same_address(other, target)), "")
 
 
 def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: Watch | None) -> str:
-    """Return the reason why a database is production, or nothing."""
-    if target.name == "prod":
+    """Return the reason why a database is production, or nothing.
+
+    One on RDS is, until its own comment says otherwise (db.mark): whoever has a
+    second one there has a first one, and a wrong guess costs more than a word.
+    What a declaration, a stamp or the identity of production says is stronger.
+    """
+    if target.protected:
         return "the target says so"
-    if target.rds:
+    comments = {name: row["comment"] or "" for name, row in known["databases"].items() if name != "template1"}
+    if target.rds and not any(NOT_PROD in comment for comment in comments.values()):
         return f"{target.source} names an RDS host"
-    for row in known["databases"].values():
-        if row["datname"] != "template1" and STAMP in (row["comment"] or ""):
-            return f"{row['datname']} carries the stamp {STAMP} in its comment"
-    if watch and watch.prod and same_address(watch.prod, target):
-        return f"{watch.prod.source} names the same database"
+    for name, comment in comments.items():
+        if STAMP in comment:
+            return f"{name} carries the stamp {STAMP} in its comment"
+    if watch and (source := watch.same(target)):
+        return f"{source} names the same database"
     if watch:
         watch.wait()
     for entry in seen(settings.root):
@@ -144,6 +162,14 @@ def seen(root: Path) -> list[dict[str, Any]]:
     """Return the production databases seen from this clone."""
     advice = "remove it, then run inv db.status -t prod"
     return own.read(root / ".local" / "prod.json", SHAPE, advice) or []
+
+
+def forget(root: Path, system_id: str | None, target: Target) -> None:
+    """Take the identity of a database out of .local/prod.json: it is no production after all."""
+    entries = seen(root)
+    left = [e for e in entries if e["address"] != target.address and e["system_id"] != system_id]
+    if left != entries:
+        write_private(local_dir(root) / "prod.json", json.dumps(left, indent=2))
 
 
 def note(root: Path, system_id: str | None, target: Target) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from config.settings import Settings, target_name
-from config.targets import Target, resolve
+from config.declared import Kind, assert_never
+from config.settings import Settings
+from config.targets import Target, kind_of, resolve
 from ops import console, own, postgres
 from ops.confirm import confirmed
 from ops.console import say
@@ -15,20 +16,29 @@ from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, P
 
 def up(settings: Settings, name: str) -> None:
     """Start the server of a target, and wait until it lets us in."""
-    name = target_name(name) if name else settings.target
-    if name == "prod":
-        raise Misconfigured("production is not started from here: inv rds.start, or inv db.wait -t prod")
-    if name == "docker":
-        target = resolve(settings, name)
-        assert target is not None
-        compose.up(settings.root)
-        wait(settings, name, "60")
-        return
+    settings = settings.on(name)
+    name = settings.focus.name
+    match kind_of(settings, settings.focus):
+        case Kind.EMBEDDED:
+            made = server.start(settings.root)
+            say(f"the embedded server runs at 127.0.0.1:{made.port}: inv db.setup makes the database")
+        case Kind.COMPOSE:
+            resolve(settings, name)
+            compose.up(settings.root)
+            wait(settings, name, "60")
+        case Kind.RDS:
+            about = "production" if settings.focus.protected else name
+            raise Misconfigured(f"{about} is not started from here: inv rds.start, or inv db.wait -t {name}")
+        case Kind.SERVER:
+            up_server(settings, name)
+        case never:
+            assert_never(never)
+
+
+def up_server(settings: Settings, name: str) -> None:
+    """Start the embedded server with the login of a URL that names this machine, unless another one answers there."""
     target = resolve(settings, name)
-    if target is None:
-        made = server.start(settings.root)
-        say(f"the embedded server runs at 127.0.0.1:{made.port}: inv db.setup makes the database")
-        return
+    assert target is not None
     console.hide(target.password)
     login = server.login_of(target)
     try:
@@ -44,16 +54,41 @@ def up(settings: Settings, name: str) -> None:
 
 def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
     """Stop the server of a target; with `wipe` its data goes too."""
-    name = target_name(name) if name else settings.target
-    if name == "prod":
-        raise Misconfigured("production is not stopped from here: inv rds.stop")
+    settings = settings.on(name)
+    name = settings.focus.name
+    match kind_of(settings, settings.focus):
+        case Kind.RDS:
+            about = "production" if settings.focus.protected else name
+            raise Misconfigured(f"{about} is not stopped from here: inv rds.stop")
+        case Kind.COMPOSE:
+            if wipe:
+                ask_to_wipe(settings, name, confirm)
+            compose.down(settings.root, wipe=wipe)
+            say("stopped the compose service" + (" and removed its data" if wipe else ""))
+        case Kind.SERVER:
+            require_ours(settings, name)
+            down_embedded(settings, name, wipe=wipe, confirm=confirm)
+        case Kind.EMBEDDED:
+            down_embedded(settings, name, wipe=wipe, confirm=confirm)
+        case never:
+            assert_never(never)
+
+
+def require_ours(settings: Settings, name: str) -> None:
+    """Raise `Misconfigured` where a URL names another server than the embedded one: that is not ours to stop."""
+    target = resolve(settings, name)
+    made = state.load(settings.root)
+    if target and not (target.loopback and made and made.port == target.port):
+        raise Misconfigured(
+            f"{target.source} names {target.address}, which is not the embedded server: nothing to stop or wipe here "
+            "(unset it for that one)"
+        )
+
+
+def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
+    """Stop the embedded server; with `wipe` its data goes too."""
     if wipe:
         ask_to_wipe(settings, name, confirm)
-    if name == "docker":
-        compose.down(settings.root, wipe=wipe)
-        say("stopped the compose service" + (" and removed its data" if wipe else ""))
-        return
-    if wipe:
         left = server.wipe(settings.root)
         say("removed the embedded server and its data")
         own.name_foreign(left)
@@ -66,10 +101,6 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
 def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
     """Ask for the database's name before all data of a server goes, which nothing undoes."""
     target = resolve(settings, name)
-    if name == "local" and target and not server.answers(settings.root, target.port):
-        raise Misconfigured(
-            f"{target.source} names {target.address}, which is not the embedded server: unset it to wipe that one"
-        )
     database = target.dbname if target else settings.database
     what = f"all databases of the {name} server for good"
     confirmed(
@@ -83,9 +114,10 @@ def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
 
 def show(settings: Settings, name: str, *, json: bool) -> None:
     """Print what runs where; a server that is away is a fact, not an error."""
-    name = target_name(name) if name else settings.target
+    settings = settings.on(name)
+    name = settings.focus.name
     made = state.load(settings.root)
-    if name == "local" and resolve(settings, name) is None and not (made and postmaster.running(made)):
+    if kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running(made)):
         if json:
             console.as_json({"target": name, "source": "the embedded server", "running": False})
         else:

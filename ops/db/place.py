@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.settings import Settings, target_name
+from config.declared import Kind
+from config.settings import Settings
 from config.targets import Target, resolve
 from config.urls import unusable
 from ops import postgres
@@ -107,7 +108,8 @@ def opened(
     is for a command whose result says it all.
     """
     place: Place | None = None
-    target = resolved(settings, name)
+    settings = settings.on(name)
+    target = resolved(settings, settings.focus.name)
     watch = Watch(settings, target) if writes else None
     try:
         target, conn = reach(settings, target, task)
@@ -127,7 +129,7 @@ def opened(
             place.work.pids.append(known["pid"])
             if reason:
                 note(settings.root, known["system_id"], target)
-            if target.name == "prod" and target.rds:
+            if writes and target.rds and place.prod:
                 guard.stamp_new(place)
             if announced:
                 more = f", PRODUCTION: {reason}" if reason else ""
@@ -147,22 +149,22 @@ def resolved(settings: Settings, name: str, *, shown: bool = False) -> Target:
 
     One that is only `shown` may lack the certificates that it will be checked against.
     """
-    name = target_name(name) if name else settings.target
+    settings = settings.on(name)
     try:
-        target = resolve(settings, name)
+        target = resolve(settings, settings.focus.name)
     except NotConfigured as error:
         from ops.rds import prod as by_rds
 
         target = by_rds.asked(settings, why=str(error))
-    for variable in ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL"):
-        if target and target.source == variable and settings.vars.hides(variable):
-            say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
+    variable = settings.focus.names.url
+    if target and target.source == variable and settings.vars.hides(variable):
+        say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
     if target is None:
         made = state.load(settings.root)
         if made is None or not postmaster.as_remembered(made):
             made = server.start(settings.root)
         target = made.target(settings.database)
-    elif name == "docker":
+    elif target.kind is Kind.COMPOSE:
         from ops.db import compose
 
         target = compose.outside(settings.root, target)

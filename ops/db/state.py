@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 
+from config.declared import Kind
 from config.paths import own_folder, write_private
 from config.targets import Target
 from ops import own
@@ -54,7 +55,7 @@ class Server:
             "dbname": database,
         }
         hide(params["password"])
-        return Target("local", "the embedded server", params, embedded=True)
+        return Target("local", "the embedded server", params, embedded=True, kind=Kind.EMBEDDED)
 
     def save(self) -> None:
         """Write the state file by a rename, readable by its owner alone."""

@@ -6,6 +6,7 @@ import difflib
 import re
 import shutil
 import subprocess
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 from config import dotenv
 from config.settings import Settings
 from config.targets import MASK, parse
-from config.variables import VARIABLES, holds_secret
+from config.variables import holds_secret, variables
 from ops import process, silence
 from ops.console import ask_secret, hide, say
 from ops.errors import Misconfigured, Problem, Silent
 
-KNOWN = [variable.name for variable in VARIABLES]
-URLS = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "PROD_CONNECTION_URL")
+
+def urls(settings: Settings) -> set[str]:
+    """Return the variables that hold the URL of a target."""
+    return {target.names.url for target in settings.targets.values()}
 
 
 def file(settings: Settings) -> str:
@@ -31,7 +34,7 @@ def file(settings: Settings) -> str:
 def shown(settings: Settings) -> list[dict[str, Any]]:
     """Return each variable with its value, masked, and its origin."""
     rows = []
-    for variable in VARIABLES:
+    for variable in variables(settings.targets.values()):
         value = settings.vars.find(variable.name)
         origin = value.origin if value else "not set"
         if settings.vars.hides(variable.name):
@@ -39,7 +42,7 @@ def shown(settings: Settings) -> list[dict[str, Any]]:
         rows.append(
             {
                 "variable": variable.name,
-                "value": masked(variable.name, value.text) if value else None,
+                "value": masked(variable.name, value.text, urls(settings)) if value else None,
                 "from": origin,
                 "meaning": variable.meaning,
             }
@@ -47,13 +50,13 @@ def shown(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def masked(name: str, text: str) -> str:
+def masked(name: str, text: str, urls: Container[str]) -> str:
     """Return a value as it may be shown: secrets not at all, URLs without their password.
 
     A URL is shown as it was understood. Of one that cannot be, nothing is
     shown but why: no pattern tells where its password ends.
     """
-    if name in URLS:
+    if name in urls:
         try:
             return parse(text, name, "local").url()
         except Misconfigured as error:
@@ -82,9 +85,10 @@ def save(settings: Settings, pair: str, *, share: bool) -> None:
         raise Misconfigured(f"{name}: the value is empty; to unset it, remove the line from {file(settings)}")
     if re.search(r"[\0\r\n]", value):
         raise Misconfigured(f"{name}: a value is one line of text")
-    if name in URLS:
+    if name in urls(settings):
         parse(value, name, "local")  # one that would not work is not saved
-    if name not in KNOWN and (near := difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.85)):
+    known = [variable.name for variable in variables(settings.targets.values())]
+    if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
         say(f"note: nothing here reads {name}: do you mean {near[0]}?")
     store(settings, name, value, share=share)
 

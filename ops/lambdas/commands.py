@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, aws, settings, task
+from ops.cli import JSON, OF_AWS, aws, settings_of_aws, settings_of_function, task
 
 POOL = "the user pool, by id or ARN (default: AWS_COGNITO_USER_POOL_ID)"
+FUNCTION = "the function's name (default: the setting lambda.function of that target, or of prod)"
 DRY = "tell what would be done, and write nothing (default: no)"
 
 
-@task(help={"publish": "publish it, unless that content is there already (default: no)"})
-def layer(c: Context, publish: bool = False) -> None:
+@task(help={"target": OF_AWS, "publish": "publish it, unless that content is there already (default: no)"})
+def layer(c: Context, target: str = "", publish: bool = False) -> None:
     """Build psycopg for the function's Python."""
     from ops.console import result, say
     from ops.lambdas import layer, package
     from ops.lambdas import publish as publishing
     from ops.lambdas.plan import Plan
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     lam = found.lambdas
     built = layer.build(lam.python, lam.architecture, package.folder(found))
     done = ", compiled" if built.compiled else ""
@@ -35,45 +36,47 @@ def layer(c: Context, publish: bool = False) -> None:
 
 @task(
     help={
+        "target": OF_AWS,
         "dry-run": DRY,
         "adopt": "take over a function or role of this name that was made by hand (default: no)",
     }
 )
-def deploy(c: Context, dry_run: bool = False, adopt: bool = False) -> None:
+def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False) -> None:
     """Make the function and what it needs, or what differs."""
     from ops.lambdas import deploy
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt)
 
 
 @task(
     help={
+        "target": OF_AWS,
         "pool": POOL,
         "replace": "take the place of another function (default: stop and say which)",
         "dry-run": DRY,
     }
 )
-def attach(c: Context, pool: str = "", replace: bool = False, dry_run: bool = False) -> None:
+def attach(c: Context, target: str = "", pool: str = "", replace: bool = False, dry_run: bool = False) -> None:
     """Let the pool call the function when a user confirms."""
     from ops.lambdas import attach
     from ops.lambdas import pool as pools
     from ops.lambdas.plan import Plan
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     cloud = aws(found)
     attach.attach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run), replace=replace)
 
 
-@task(help={"pool": POOL, "dry-run": DRY})
-def detach(c: Context, pool: str = "", dry_run: bool = False) -> None:
+@task(help={"target": OF_AWS, "pool": POOL, "dry-run": DRY})
+def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False) -> None:
     """Take the function out of the pool's trigger."""
     from ops.lambdas import attach
     from ops.lambdas import pool as pools
     from ops.lambdas.plan import Plan
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     cloud = aws(found)
     attach.detach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run))
 
@@ -81,14 +84,21 @@ def detach(c: Context, pool: str = "", dry_run: bool = False) -> None:
 @task(
     help={
         "pool": POOL,
-        "target": "the database: local, docker or prod (default: prod)",
+        "target": "the database: local, docker, prod or one of yours, whose function and pool are meant then (default: prod)",
+        "function": FUNCTION,
         "link": "give seeded rows with made-up ids to their users, by handle or verified e-mail (default: no)",
         "confirm": "the database's name, where pool and database may not belong together (default: ask)",
         "dry-run": DRY,
     }
 )
 def sync_users(
-    c: Context, pool: str = "", target: str = "", link: bool = False, confirm: str = "", dry_run: bool = False
+    c: Context,
+    pool: str = "",
+    target: str = "",
+    function: str = "",
+    link: bool = False,
+    confirm: str = "",
+    dry_run: bool = False,
 ) -> None:
     """Insert every confirmed user of the pool who has no row."""
     from ops.console import result, say
@@ -96,7 +106,7 @@ def sync_users(
     from ops.lambdas import pool as pools
     from ops.lambdas import sync
 
-    found = settings(c)
+    found = settings_of_function(c, target, function)
     named = pools.identifier(found, pool)
     report = sync.run(found, aws(found), named, target, dry_run=dry_run, linking=link, confirm=confirm)
     if dry_run:
@@ -112,17 +122,20 @@ def sync_users(
     help={
         "local": "run the packaged function on this machine (default: the deployed one, in AWS)",
         "event": "a file, a sample's name or - (default: forgot-password, which writes nothing)",
-        "target": "with --local, the database: local, docker or prod (default: the deployed function's)",
+        "target": "with --local, the database: local, docker, prod or one of yours (default: the deployed function's)",
+        "function": FUNCTION,
         "confirm": "with a sample that adds its user to production: the database's name (default: ask)",
     }
 )
-def invoke(c: Context, local: bool = False, event: str = "", target: str = "", confirm: str = "") -> None:
+def invoke(
+    c: Context, local: bool = False, event: str = "", target: str = "", function: str = "", confirm: str = ""
+) -> None:
     """Send the function an event, and print its answer."""
     from ops.console import as_json
     from ops.errors import Misconfigured
     from ops.lambdas import invoke
 
-    found = settings(c)
+    found = settings_of_function(c, target, function)
     if target and not local:
         raise Misconfigured("--target goes with --local: the deployed function has its own database")
     sent, made_up = invoke.event(event), invoke.made_up(event)
@@ -136,30 +149,31 @@ def invoke(c: Context, local: bool = False, event: str = "", target: str = "", c
 
 @task(
     help={
+        "target": OF_AWS,
         "follow": "go on until Ctrl-C (default: no)",
         "minutes": "how far to look back (default: 60)",
     }
 )
-def logs(c: Context, follow: bool = False, minutes: str = "60") -> None:
+def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60") -> None:
     """Print what the function has logged."""
     from ops.errors import Misconfigured
     from ops.lambdas import logs
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     if not (minutes.isascii() and minutes.isdigit() and len(minutes) < 7):
         raise Misconfigured(f"--minutes {minutes}: give a whole number")
     logs.show(aws(found), found, int(minutes), follow=follow)
 
 
-@task(help={"pool": POOL, "json": JSON})
-def status(c: Context, pool: str = "", json: bool = False) -> None:
+@task(help={"target": OF_AWS, "pool": POOL, "json": JSON})
+def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> None:
     """Show the function, and where it has drifted."""
     from ops import console
     from ops.lambdas import pool as pools
     from ops.lambdas import status
     from ops.rds import instance
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     named = pools.identifier(found, pool) if pool or pools.configured(found) else ""
     facts = status.facts(found, aws(found), named)
     if json:
@@ -169,11 +183,11 @@ def status(c: Context, pool: str = "", json: bool = False) -> None:
         console.table(("about", "value"), instance.rows(facts), red=lambda row: drifted and row["about"] == "drift")
 
 
-@task(help={"confirm": "the function's name, which stands for typing it (default: ask)"})
-def delete(c: Context, confirm: str = "") -> None:
+@task(help={"target": OF_AWS, "confirm": "the function's name, which stands for typing it (default: ask)"})
+def delete(c: Context, target: str = "", confirm: str = "") -> None:
     """Delete the function and what belongs to it alone."""
     from ops.lambdas import delete
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     delete.run(found, aws(found), Clock(), confirm=confirm)

@@ -64,7 +64,7 @@ def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> No
         say(f"what stays: {', '.join(left)}")
     if database and database.params.get("user") == SIGNUP:
         say(
-            f"the role {SIGNUP} stays, too. To drop it, inv db.connect -t prod --write and there, line by line, "
+            f"the role {SIGNUP} stays, too. To drop it, inv db.connect -t {settings.focus.name} --write and there, line by line, "
             f"without those of {database.dbname}{PREV} where there is none:"
         )
         say("\n".join(dropping(database.dbname)))

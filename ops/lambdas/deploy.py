@@ -34,12 +34,12 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
     def exists(name: str) -> bool:
         return function.find(aws, replace(lam, function=name)) is not None
 
-    with place.opened(settings, "prod", "lambda.deploy", writes=not dry_run) as at:
+    with place.opened(settings, settings.focus.name, "lambda.deploy", writes=not dry_run) as at:
         at.work.by_steps = True
         if at.target.host.lower().rstrip(".") != host.lower():
             raise Misconfigured(
-                f"prod is {at.target.address}, and not the instance {settings.rds.identifier} ({host}) beside which the "
-                f"function runs: correct {at.target.source}; a tunnel's address belongs in PROD_DB_HOSTADDR"
+                f"{at.target.name} is {at.target.address}, and not the instance {settings.rds.identifier} ({host}) beside which the "
+                f"function runs: correct {at.target.source}; a tunnel's address belongs in {settings.focus.names.hostaddr}"
             )
         login.preflight(at)
         # two at once would each give the role a password, and the function the one that is lost

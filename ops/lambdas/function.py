@@ -59,7 +59,7 @@ def environment(found: Mapping[str, Any] | None) -> dict[str, str]:
 
 def login(found: Mapping[str, Any] | None) -> Target:
     """Return the database of the function, with its login; raises `Misconfigured` where its environment has none."""
-    return parse(environment(found).get(URL, ""), f"{URL} of the function", "prod")
+    return parse(environment(found).get(URL, ""), f"{URL} of the function", "the function")
 
 
 def layers(configuration: Configuration) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
         at = function.login(found)
         if made_up:
             decided(at, confirm)
-        at = reached(settings, at)
+        at = reached(settings, replace(at, declared=settings.focus))
         hide(at.password)
         environment[function.URL] = at.url(show_password=True)
     answer = local.invoke(settings, lam.python, lam.architecture, event, environment)

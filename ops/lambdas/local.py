@@ -53,7 +53,7 @@ def invoke(settings: Settings, python: str, architecture: str, event: Any, envir
     """
     from ops.lambdas.runtime_api import Sandbox
 
-    rds = parse(environment["CONNECTION_URL"], "CONNECTION_URL", "prod").rds
+    rds = parse(environment["CONNECTION_URL"], "CONNECTION_URL", "").rds
     with closing(Sandbox(prepare(settings, python, architecture, rds=rds), environment)) as sandbox:
         return sandbox.invoke(event)
 

@@ -85,7 +85,7 @@ def ensure(at: Place, client: Client, plan: Plan) -> str:
 def preflight(at: Place) -> None:
     """Raise `Problem` where the function could not store anybody, before anything is made for it."""
     if not at.database():
-        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t prod")
+        raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
     with at.connect() as conn:
         facts(at, conn)
 
@@ -94,11 +94,11 @@ def facts(at: Place, conn: Connection[DictRow]) -> dict[str, Any]:
     """Return what the database has of table and role."""
     known = postgres.row(conn, FACTS)
     if not known["usable"]:
-        raise Problem(f"{at.target.address} has no table {TABLE}: inv db.setup -t prod")
+        raise Problem(f"{at.target.address} has no table {TABLE}: inv db.setup -t {at.target.name}")
     if known["missing"]:
         raise Problem(
             f"{TABLE} of {at.target.address} has no column {', '.join(known['missing'])}, which the function fills: "
-            "add it to sql/schema.sql, then inv db.setup -t prod"
+            f"add it to sql/schema.sql, then inv db.setup -t {at.target.name}"
         )
     return known
 
@@ -165,13 +165,13 @@ def url(at: Place, client: Client, word: str) -> Target:
     the function brings the certificates.
     """
     params = {"user": SIGNUP, "password": word, "host": client.host, "port": str(client.port), "dbname": at.name}
-    return Target("prod", "CONNECTION_URL", {**params, "sslmode": "verify-full"})
+    return Target(at.target.name, "CONNECTION_URL", {**params, "sslmode": "verify-full"})
 
 
 def usable(at: Place, client: Client) -> Target | None:
     """Return the login that we would write, with the password of the present one; None where that is no login of the role."""
     try:
-        found = parse(client.url, "CONNECTION_URL", "prod")
+        found = parse(client.url, "CONNECTION_URL", at.target.name)
     except Misconfigured:  # none, or somebody's own text
         return None
     hide(found.password)
@@ -180,7 +180,7 @@ def usable(at: Place, client: Client) -> Target | None:
 
 def includes(have: str, login: Target) -> bool:
     """Whether a URL says what a login of ours does; more of somebody's own stays."""
-    return login.params.items() <= parse(have, "CONNECTION_URL", "prod").params.items()
+    return login.params.items() <= parse(have, "CONNECTION_URL", login.name).params.items()
 
 
 def lets_in(at: Place, login: Target) -> bool:

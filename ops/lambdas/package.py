@@ -25,10 +25,11 @@ def folder(settings: Settings) -> Path:
 
 def certificates(settings: Settings) -> Path:
     """Return the file of RDS's roots that the function is to trust, fetched where it is not here yet."""
-    named = settings.vars.get("PROD_DB_SSLROOTCERT")
+    variable = settings.focus.names.sslrootcert
+    named = settings.vars.get(variable)
     if named and named != "system":  # libpq's word for the store of the machine, which holds no root of RDS
         if not Path(named).is_file():
-            raise Misconfigured(f"PROD_DB_SSLROOTCERT: there is no file {named}")
+            raise Misconfigured(f"{variable}: there is no file {named}")
         return Path(named)
     path = ca.bundle(settings)
     if not path.exists():

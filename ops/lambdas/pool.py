@@ -20,7 +20,6 @@ from ops.lambdas import pool_request
 from ops.lambdas.pool_request import TRIGGER, Facts
 from ops.refusals import code
 
-VARIABLES = ("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID")
 TRIES, PAUSE = 5, 1.0
 UNPROVED = "-unproved"
 MFA = ("SmsMfaConfiguration", "SoftwareTokenMfaConfiguration", "EmailMfaConfiguration", "WebAuthnConfiguration")
@@ -28,15 +27,16 @@ MFA = ("SmsMfaConfiguration", "SoftwareTokenMfaConfiguration", "EmailMfaConfigur
 
 def configured(settings: Settings) -> bool:
     """Whether a variable names the pool."""
-    return any(settings.vars.get(name) for name in VARIABLES)
+    return any(settings.vars.get(name) for name in settings.focus.names.pools)
 
 
 def identifier(settings: Settings, given: str = "") -> str:
     """Return the pool's id: --pool, else a variable; its ARN will do too."""
-    name = next((name for name in VARIABLES if settings.vars.get(name)), VARIABLES[0])
+    names = settings.focus.names.pools
+    name = next((name for name in names if settings.vars.get(name)), names[0])
     text = given or settings.vars.get(name)
     if not text:
-        raise Misconfigured(f"no user pool: set {VARIABLES[0]}, like ca-central-1_AbCdEfGhI, or give --pool")
+        raise Misconfigured(f"no user pool: set {name}, like ca-central-1_AbCdEfGhI, or give --pool")
     text = text.rpartition("/")[2] if text.startswith("arn:") else text
     if not re.fullmatch(r"[\w-]+_[0-9a-zA-Z]+", text):
         raise Misconfigured(f"{'--pool' if given else name}: {text} is no id like ca-central-1_AbCdEfGhI")
@@ -47,7 +47,9 @@ class Missing(Misconfigured):
     """There is no such pool."""
 
     def __init__(self, pool_id: str, region: str) -> None:
-        super().__init__(f"there is no user pool {pool_id} in {region}: correct {VARIABLES[0]}, or AWS_DEFAULT_REGION")
+        super().__init__(
+            f"there is no user pool {pool_id} in {region}: correct its variable or --pool, or AWS_DEFAULT_REGION"
+        )
 
 
 class Pool:

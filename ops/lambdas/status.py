@@ -61,7 +61,9 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
     if pool_id:
         triggered(aws, settings, pool_id, arn, shown, drift)
     else:
-        say(f"note: no user pool is named ({pool.VARIABLES[0]}), so trigger and permission were not looked at")
+        say(
+            f"note: no user pool is named ({settings.focus.names.pools[0]}), so trigger and permission were not looked at"
+        )
     return {**shown, "drift": drift or None}
 
 

@@ -70,7 +70,7 @@ def run(
     except client.exceptions.ResourceNotFoundException as error:
         raise pool.Missing(pool_id, aws.region) from error
     deployed = function.find(aws, settings.lambdas)
-    with place.opened(settings, target or "prod", "lambda.sync-users", writes=not dry_run) as at:
+    with place.opened(settings, target or settings.focus.name, "lambda.sync-users", writes=not dry_run) as at:
         at.work.by_steps = True
         if not at.database():
             raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")

@@ -58,7 +58,7 @@ def of(settings: Settings, login: Target, drift: list[str], redeploy: str) -> st
         return "lets in"
     except (Problem, psycopg.Error) as error:
         return f"not tested ({' '.join(str(error).split())})"
-    setup = "inv db.setup -t prod"
+    setup = f"inv db.setup -t {settings.focus.name}"
     if not found["there"]:
         drift.append(f"{login.dbname} has no table {TABLE}: {setup}")
     elif found["missing"]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from config.declared import PROD
 from config.paths import local_dir
 from config.settings import Settings
 from config.targets import ca_bundle
@@ -35,7 +36,7 @@ def bundle(settings: Settings) -> Path:
 def fetch(settings: Settings) -> Path:
     """Fetch the bundle, check it, and put it in place by a rename."""
     url = settings.rds.ca_url
-    pem = checked(download(url), url)
+    pem = checked(download(url, settings.focus.names.sslrootcert), url)
     path = bundle(settings)
     fd, temporary = tempfile.mkstemp(dir=local_dir(settings.root), prefix="rds-ca.")
     with open(fd, "w", encoding="ascii") as file:
@@ -45,7 +46,7 @@ def fetch(settings: Settings) -> Path:
     return path
 
 
-def download(url: str) -> str:
+def download(url: str, variable: str = PROD.sslrootcert) -> str:
     """Return what a URL holds, over HTTPS from end to end."""
     if not url.startswith("https://"):
         raise Problem(f"{url} (rds.ca_url) must be an https:// URL")
@@ -53,7 +54,7 @@ def download(url: str) -> str:
         answer = web.get(url, timeout=TIMEOUT, longest=LONGEST)
     except OSError as error:
         raise Problem(
-            f"the RDS certificates were not fetched from {url} ({error}): set rds.ca_url, or PROD_DB_SSLROOTCERT to a file"
+            f"the RDS certificates were not fetched from {url} ({error}): set rds.ca_url, or {variable} to a file"
         ) from error
     if answer.status != 200 or len(answer.body) > LONGEST:
         raise Problem(f"{url} answers {answer.status} with {len(answer.body)} bytes, not a bundle: correct rds.ca_url")

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, aws, settings, task
+from ops.cli import JSON, OF_AWS, aws, settings_of_aws, task
 
 
 @task(
     help={
+        "target": OF_AWS,
         "dry-run": "print the request as JSON, password masked, and send nothing (default: no)",
         "adopt": "take over an instance of this name that was made by hand: it is tagged (default: no)",
     }
 )
-def create(c: Context, dry_run: bool = False, adopt: bool = False) -> None:
+def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False) -> None:
     """Make the instance, or go on waiting for it."""
     from ops.console import result
     from ops.rds import create, instance
     from ops.rds.waiting import Clock
 
-    found = settings(c, may_make_env_file=True)
+    found = settings_of_aws(c, target, may_make_env_file=True)
     if dry_run:
         create.show(found, aws(found))
     else:
         result(instance.host(create.run(found, aws(found), Clock(), adopt=adopt)))
 
 
-@task(help={"json": JSON})
-def status(c: Context, json: bool = False) -> None:
+@task(help={"target": OF_AWS, "json": JSON})
+def status(c: Context, target: str = "", json: bool = False) -> None:
     """Show the instance as AWS knows it, and where it differs."""
     from ops import console
     from ops.rds import instance
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     cloud = aws(found)
     facts = instance.facts(found, cloud, instance.required(cloud, found.rds))
     if json:
@@ -41,124 +42,126 @@ def status(c: Context, json: bool = False) -> None:
         console.table(("about", "value"), instance.rows(facts))
 
 
-@task(help={"save": "save it in the env file, whatever stands there (default: no)"})
-def endpoint(c: Context, save: bool = False) -> None:
+@task(help={"target": OF_AWS, "save": "save it in the env file, whatever stands there (default: no)"})
+def endpoint(c: Context, target: str = "", save: bool = False) -> None:
     """Print the host name of the instance."""
     from ops.console import result
     from ops.rds import instance, saved
 
-    found = settings(c, may_make_env_file=save)
+    found = settings_of_aws(c, target, may_make_env_file=save)
     row = instance.required(aws(found), found.rds)
     result(instance.endpoint(row))
     if save:
         saved.save(found, row, force=True)
 
 
-@task()
-def start(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def start(c: Context, target: str = "") -> None:
     """Start the stopped instance, and wait for it."""
     from ops.console import say
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     say(instance.start(aws(found), found.rds, Clock()))
 
 
-@task()
-def stop(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def stop(c: Context, target: str = "") -> None:
     """Stop the instance; AWS starts it again after 7 days."""
     from ops.console import say
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     say(instance.stop(aws(found), found.rds, Clock()))
 
 
-@task(help={"name": "the snapshot's name (default: the instance's, with the time)"})
-def snapshot(c: Context, name: str = "") -> None:
+@task(help={"target": OF_AWS, "name": "the snapshot's name (default: the instance's, with the time)"})
+def snapshot(c: Context, target: str = "", name: str = "") -> None:
     """Make a snapshot of the instance, and wait for it."""
     from ops.console import result
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     result(instance.snapshot(aws(found), found.rds, name, Clock()))
 
 
 @task(
     help={
+        "target": OF_AWS,
         "confirm": "the instance's identifier, which stands for typing it (default: ask)",
         "no-snapshot": "leave no final snapshot: the data is gone for good (default: leave one)",
     }
 )
-def delete(c: Context, confirm: str = "", no_snapshot: bool = False) -> None:
+def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = False) -> None:
     """Delete the instance and its group; a final snapshot stays."""
     from ops.console import say
     from ops.rds import delete
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     say(delete.run(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
 
 
-@task()
-def rotate_password(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def rotate_password(c: Context, target: str = "") -> None:
     """Give the master user a new password."""
     from ops.console import say
     from ops.rds import rotate
     from ops.rds.waiting import Clock
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     say(rotate.run(found, aws(found), Clock()))
 
 
-@task()
-def ca(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def ca(c: Context, target: str = "") -> None:
     """Fetch the certificates that RDS is checked against."""
     from ops.console import result
     from ops.rds import ca
 
-    result(str(ca.fetch(settings(c))))
+    result(str(ca.fetch(settings_of_aws(c, target))))
 
 
 @task(
     help={
+        "target": OF_AWS,
         "ip": "the address to let in (default: GITPOD_IP, else what two echo services agree on)",
         "expires": "how long the rule stays, like 12h, 30m or 7d (default: the setting door.expires)",
     }
 )
-def allow_my_ip(c: Context, ip: str | None = None, expires: str | None = None) -> None:
+def allow_my_ip(c: Context, target: str = "", ip: str | None = None, expires: str | None = None) -> None:
     """Let this workspace's address in, and no other."""
     from ops.rds import doorman
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     doorman.allow(aws(found), found, ip, expires)
 
 
-@task(help={"json": JSON})
-def rules(c: Context, json: bool = False) -> None:
+@task(help={"target": OF_AWS, "json": JSON})
+def rules(c: Context, target: str = "", json: bool = False) -> None:
     """List who is let in, since when and until when."""
     from ops.rds import doorman
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     doorman.show(aws(found), found, json=json)
 
 
-@task()
-def revoke_my_ip(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def revoke_my_ip(c: Context, target: str = "") -> None:
     """Take this workspace's rule away."""
     from ops.rds import doorman
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     doorman.revoke(aws(found), found)
 
 
-@task()
-def prune_rules(c: Context) -> None:
+@task(help={"target": OF_AWS})
+def prune_rules(c: Context, target: str = "") -> None:
     """Take expired rules away, those with our tags only."""
     from ops.rds import doorman
 
-    found = settings(c)
+    found = settings_of_aws(c, target)
     doorman.prune(aws(found), found)

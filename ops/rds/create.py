@@ -88,7 +88,7 @@ def made(settings: Settings, aws: Aws) -> Row | None:
             return row
         raise
     kept = (
-        "your POSTGRES_MASTER_PASSWORD"
+        f"your {settings.focus.names.password}"
         if request.master(settings).password
         else "made and kept by RDS, new every 7 days"
     )
@@ -121,7 +121,9 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
     for difference in differences.of(settings, aws, row):
         say(f"differs: {difference}")
     if request.master(settings).password and row.get("MasterUserSecret"):
-        say("differs: RDS keeps the password of this instance, POSTGRES_MASTER_PASSWORD is another one: unset it")
+        say(
+            f"differs: RDS keeps the password of this instance, {settings.focus.names.password} is another one: unset it"
+        )
 
 
 def finish(settings: Settings, row: Row) -> None:
@@ -129,7 +131,7 @@ def finish(settings: Settings, row: Row) -> None:
     saved.save(settings, row, force=False)
     if not saved.resolves(settings, instance.host(row)):
         say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
-    if not settings.vars.get("PROD_DB_SSLROOTCERT") and not ca.bundle(settings).exists():
+    if not settings.vars.get(settings.focus.names.sslrootcert) and not ca.bundle(settings).exists():
         try:
             ca.fetch(settings)
         except Problem as error:  # the instance is there; the first connection tries again

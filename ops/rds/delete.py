@@ -29,7 +29,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
         question=f"delete the instance {rds.identifier}. Type its name to go on:",
         caseless=True,
     )
-    host = instance.host(row) if row else settings.vars.saved.get(saved.ENDPOINT, "")
+    host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
     if row is not None:
         last = ended(settings, aws, row, snapshot=snapshot)
         instance.wait_for(aws, rds, GOAL, clock)

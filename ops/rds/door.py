@@ -51,7 +51,7 @@ def once(door: Door, wanted: Network, offer: Offer) -> str:
         candidates = mine if named not in mine else [rule for rule in mine if rule != named]
         done = f"{wanted} is let in already by {whose(theirs)}: ask for it to stay, nothing was added"
         if named:
-            say(f"note: {named.id} (DB_SG_RULE_ID) stays as it is, for {named.source}")
+            say(f"note: {named.id} ({door.names.rule}) stays as it is, for {named.source}")
     else:
         same = (rule for rule in candidates if rule.network and rule.network.version == wanted.version)
         if kept := next(same, None):
@@ -61,7 +61,7 @@ def once(door: Door, wanted: Network, offer: Offer) -> str:
             made = authorize(door, wanted, every, offer)
             done = f"{made} lets {wanted} in until {until}"
             if door.named:
-                say(f"note: {made} takes the place of {door.named}: inv env.set DB_SG_RULE_ID={made}")
+                say(f"note: {made} takes the place of {door.named}: inv env.set {door.names.rule}={made}")
     for rule in every:
         if (
             rule not in candidates
@@ -76,22 +76,22 @@ def once(door: Door, wanted: Network, offer: Offer) -> str:
     for rule in candidates:
         users = rule == named and not is_mine(door, rule)
         if kept and rule != kept and users and rule.network and rule.network.version == wanted.version:
-            say(f"note: {rule.id} (DB_SG_RULE_ID) stays as it is, for {rule.source}: unset DB_SG_RULE_ID")
+            say(f"note: {rule.id} ({door.names.rule}) stays as it is, for {rule.source}: unset {door.names.rule}")
         elif rule != kept:
             remove(door, rule)
     return f"{done} (port {door.port}, {door.group}, {door.owner})"
 
 
 def named_rule(door: Door, every: list[Rule]) -> Rule | None:
-    """Return the rule of DB_SG_RULE_ID, if it is there and one that can hold an address."""
+    """Return the rule that is named by its id, if it is there and one that can hold an address."""
     if not door.named:
         return None
     found = next((rule for rule in every if rule.id == door.named), None)
     if found is None:
-        say(f"note: {door.group} has no rule {door.named} that lets something in (DB_SG_RULE_ID): going by tags")
+        say(f"note: {door.group} has no rule {door.named} that lets something in ({door.names.rule}): going by tags")
     elif found.network is None:
         raise Misconfigured(
-            f"DB_SG_RULE_ID: {door.named} lets {found.source} in, which is no address: name another rule"
+            f"{door.names.rule}: {door.named} lets {found.source} in, which is no address: name another rule"
         )
     return found
 

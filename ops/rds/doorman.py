@@ -66,6 +66,7 @@ def door_of(aws: Aws, settings: Settings, at: entrance.Entrance, expires: str | 
         stays(settings, expires),
         workspace(settings),
         at.named_rule,
+        settings.focus.names,
         asked=expires is not None,
     )
 
@@ -92,8 +93,10 @@ def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> 
     at = entrance.find(aws, settings)
     found = known or address.find(None, "", settings.door.echo)
     console.say(door.allow(door_of(aws, settings, at, expires), found, offer))
-    get = settings.vars.get
-    console.say(reach.outcome(aws, at.instance, get("PROD_DB_ENDPOINT"), get("PROD_DB_HOSTADDR"), at.port))
+    get, names = settings.vars.get, settings.focus.names
+    console.say(
+        reach.outcome(aws, at.instance, get(names.endpoint), get(names.hostaddr), at.port, variable=names.endpoint)
+    )
 
 
 def offer(expired: Sequence[Rule]) -> bool:

@@ -29,9 +29,9 @@ class Entrance:
 
 
 def ids(settings: Settings) -> tuple[str, str]:
-    """Return DB_SG_ID and DB_SG_RULE_ID, each empty when unset; AWS is not asked about what is none."""
+    """Return what DB_SG_ID and DB_SG_RULE_ID are to this target, each empty when unset; AWS is not asked about what is none."""
     found = []
-    for variable, prefix in (("DB_SG_ID", "sg"), ("DB_SG_RULE_ID", "sgr")):
+    for variable, prefix in ((settings.focus.names.group, "sg"), (settings.focus.names.rule, "sgr")):
         text = settings.vars.get(variable)
         if text and not re.fullmatch(rf"{prefix}-[0-9a-f]{{8,17}}", text):
             raise Misconfigured(f"{variable}: {text!r} is no id like {prefix}-0123456789abcdef0: correct or unset it")
@@ -47,16 +47,18 @@ def find(aws: Aws, settings: Settings) -> Entrance:
         raise Misconfigured(
             f"rds.identifier: {identifier!r} is no name of an instance: letters, digits and single hyphens, a letter first"
         )
-    saved = settings.vars.get("POSTGRES_PORT", "5432")
+    saved = settings.vars.get(settings.focus.names.port, "5432")
     if not is_port(saved):
-        raise Misconfigured("POSTGRES_PORT: the port must be a number from 1 to 65535")
+        raise Misconfigured(f"{settings.focus.names.port}: the port must be a number from 1 to 65535")
     row = described(aws, settings, needed=not group)
     port = int(((row or {}).get("Endpoint") or {}).get("Port") or saved)
     its = [g["VpcSecurityGroupId"] for g in (row or {}).get("VpcSecurityGroups", [])]
     if not group:
-        group = chosen(aws, identifier, its)
+        group = chosen(aws, identifier, its, settings.focus.names.group)
     elif row and group not in its:
-        say(f"note: DB_SG_ID {group} is no group of {identifier} ({', '.join(its)}): a rule in it opens nothing there")
+        say(
+            f"note: {settings.focus.names.group} {group} is no group of {identifier} ({', '.join(its)}): a rule in it opens nothing there"
+        )
     return Entrance(group, port, row, rule)
 
 
@@ -70,11 +72,11 @@ def described(aws: Aws, settings: Settings, *, needed: bool) -> dict[str, Any] |
     except Problem as error:
         if needed:
             raise
-        say(f"note: {settings.rds.identifier} was not looked up ({error}): going on with DB_SG_ID")
+        say(f"note: {settings.rds.identifier} was not looked up ({error}): going on with {settings.focus.names.group}")
         return None
 
 
-def chosen(aws: Aws, identifier: str, groups: list[str]) -> str:
+def chosen(aws: Aws, identifier: str, groups: list[str], variable: str) -> str:
     """Return the one of the instance's groups to open: the one made for it, else its only one."""
     if not groups:
         raise Problem(f"{identifier} has no security group yet: run this again when it is further (inv rds.status)")
@@ -89,7 +91,7 @@ def chosen(aws: Aws, identifier: str, groups: list[str]) -> str:
         return own[0]
     if len(groups) > 1:
         raise Misconfigured(
-            f"{identifier} has the groups {', '.join(groups)}, none of them made by us: name one in DB_SG_ID"
+            f"{identifier} has the groups {', '.join(groups)}, none of them made by us: name one in {variable}"
         )
     warn_of_others(ec2, groups[0])
     return groups[0]

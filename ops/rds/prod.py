@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, reached
 from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
-from ops.rds import ca, instance, saved, secret
+from ops.rds import ca, instance, secret
 from ops.rds.waiting import Row
 from ops.refusals import speaking
 
@@ -25,12 +26,12 @@ def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     if row is None:
         raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")
     host = instance.endpoint(row)
-    named = settings.vars.get(saved.ENDPOINT)
+    named = settings.vars.get(settings.focus.names.endpoint)
     if named and named.lower().rstrip(".") != host.lower():
         raise Misconfigured(f"{why} (the instance {settings.rds.identifier} is another one: {host})")
     login = credentials(settings, aws, row)
     hide(login.password)
-    say(f"prod is asked from RDS: {row['DBInstanceIdentifier']}")
+    say(f"{settings.focus.name} is asked from RDS: {row['DBInstanceIdentifier']}")
     params = {
         "user": login.user,
         "password": login.password,
@@ -38,23 +39,22 @@ def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
         "port": str(instance.port(row)),
         "dbname": settings.database,
     }
-    return reached(settings, Target("prod", source(row), params))
-
-
-def source(row: Row) -> str:
-    return BY_RDS if row.get("MasterUserSecret") else saved.PASSWORD
+    focus = settings.focus
+    source = BY_RDS if row.get("MasterUserSecret") else focus.names.password
+    return reached(settings, Target(focus.name, source, params, kind=Kind.RDS, declared=focus))
 
 
 def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
     """Return the managed secret's login, else the user's own."""
     if row.get("MasterUserSecret"):
         return secret.read(aws, row)
-    password = settings.vars.get(saved.PASSWORD)
+    names = settings.focus.names
+    password = settings.vars.get(names.password)
     if not password:
         raise Misconfigured(
-            f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set POSTGRES_MASTER_PASSWORD in .env"
+            f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set {names.password} in .env"
         )
-    return secret.Login(settings.vars.get("POSTGRES_MASTER_USERNAME") or str(row["MasterUsername"]), password)
+    return secret.Login(settings.vars.get(names.user) or str(row["MasterUsername"]), password)
 
 
 def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
@@ -62,11 +62,11 @@ def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
 
     Raises `error`, or one that says more, where RDS knows no other login.
     """
-    if settings.vars.get(saved.NEXT):
+    if settings.vars.get(settings.focus.names.next_password):
         raise LoginFailed(
             f"{target.address}: its password is being changed: inv rds.rotate-password, which was cut off, goes on with that"
         ) from error
-    if target.source not in (BY_RDS, saved.ENDPOINT):
+    if target.source not in (BY_RDS, settings.focus.names.endpoint):
         raise error
     try:
         fresh = asked(settings, why=str(error))
@@ -82,7 +82,9 @@ def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
             "being rotated, inv rds.rotate-password makes a new one"
         ) from error
     if target.source != BY_RDS:
-        say(f"note: RDS keeps the password of {settings.rds.identifier}, {saved.PASSWORD} is not it: unset it")
+        say(
+            f"note: RDS keeps the password of {settings.rds.identifier}, {settings.focus.names.password} is not it: unset it"
+        )
     return fresh
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from config.declared import PROD
 from ops.aws import Aws
 from ops.errors import Problem
 from ops.refusals import speaking
@@ -85,6 +86,7 @@ def outcome(
     hostaddr: str,
     port: int,
     *,
+    variable: str = PROD.endpoint,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Return one line: the port answers, or what is in the way."""
@@ -92,7 +94,7 @@ def outcome(
         return f"the port was not tried: {why}"
     host = str(((instance or {}).get("Endpoint") or {}).get("Address") or host)
     if not host:
-        return "the port was not tried: set PROD_DB_ENDPOINT to the server's name"
+        return f"the port was not tried: set {variable} to the server's name"
     why = connects(hostaddr or host, port, sleep=sleep)
     if not why:
         return f"{host}:{port} can be reached from here"

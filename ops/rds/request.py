@@ -44,11 +44,11 @@ class Master:
 
 def master(settings: Settings) -> Master:
     """Return the login, from the variables that prod's URL is built from."""
-    get = settings.vars.get
+    get, names = settings.vars.get, settings.focus.names
     return Master(
-        user=get("POSTGRES_MASTER_USERNAME") or settings.rds_read[0].master_username,
-        password=get("POSTGRES_MASTER_PASSWORD"),
-        port=get("POSTGRES_PORT", "5432"),
+        user=get(names.user) or settings.rds_read[0].master_username,
+        password=get(names.password),
+        port=get(names.port, "5432"),
     )
 
 
@@ -192,23 +192,23 @@ CHECKS = (name_faults, storage_faults, upkeep_faults)
 def login_faults(settings: Settings) -> Iterator[str]:
     """Yield the faults of user, password, port and database; no part of a password is ever in one."""
     login, database = master(settings), settings.database
-    source = "POSTGRES_MASTER_USERNAME" if settings.vars.get("POSTGRES_MASTER_USERNAME") else "rds.master_username"
+    names = settings.focus.names
+    source = names.user if settings.vars.get(names.user) else "rds.master_username"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,15}", login.user):
         yield f"{source} {login.user!r}: use 1 to 16 letters, digits and _, first a letter"
     elif login.user.lower() in TAKEN_USERS or login.user.lower().startswith("pg_"):
         yield f"{source} {login.user!r}: the name is reserved: use another, like postgres"
     if login.password:
-        yield from password_faults(login.password)
+        yield from password_faults(login.password, names.password)
     if not is_port(login.port) or int(login.port) < 1150:
-        yield f"POSTGRES_PORT {login.port!r}: RDS takes 1150 to 65535"
+        yield f"{names.port} {login.port!r}: RDS takes 1150 to 65535"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", database):
         yield f"db.name {database!r}: RDS takes 1 to 63 letters, digits and _, first a letter (no hyphen)"
     elif database.lower() in MAINTENANCE:
         yield f"db.name {database!r}: it belongs to the server itself: name a database of your own"
 
 
-def password_faults(password: str) -> Iterator[str]:
-    about = "POSTGRES_MASTER_PASSWORD"
+def password_faults(password: str, about: str) -> Iterator[str]:
     if not 8 <= len(password) <= 128:
         yield f"{about}: RDS takes 8 to 128 characters (or unset it, and RDS makes and keeps one)"
     names = {"/": "a slash", "@": "an @", '"': "a double quote", " ": "a blank"}

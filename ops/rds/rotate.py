@@ -21,7 +21,6 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import instance, prod, saved, secret
-from ops.rds.saved import NEXT, PASSWORD
 from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, status, usable
 from ops.refusals import errors, transient
 
@@ -130,12 +129,13 @@ def version(aws: Aws, row: Row) -> str:
 
 def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
     """Make one, save it beside the old one, send it, and let it take the old one's place."""
-    if settings.vars.environ.get(PASSWORD):
+    names = settings.focus.names
+    if settings.vars.environ.get(names.password):
         raise Misconfigured(
-            f"{PASSWORD} of the environment would hide the new one: keep it in {settings.vars.env_file.name} "
-            f"(unset {PASSWORD}), then run this again"
+            f"{names.password} of the environment would hide the new one: keep it in {settings.vars.env_file.name} "
+            f"(unset {names.password}), then run this again"
         )
-    password = settings.vars.saved.get(NEXT, "")
+    password = settings.vars.saved.get(names.next_password, "")
     if password:
         hide(password)
         say("going on with the password of a run that was cut off")
@@ -145,16 +145,16 @@ def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
         ready(row)
         password = secrets.token_urlsafe(24)
         hide(password)
-        store(settings, NEXT, password)
+        store(settings, names.next_password, password)
         send(settings, aws, password)
-    old = settings.vars.get(PASSWORD) or saved.password(settings)
+    old = settings.vars.get(names.password) or saved.password(settings)
     row = wait_for(settings, aws, Change(clock, lambda now: accepted(settings, now, password, old)).applied, clock)
-    store(settings, PASSWORD, password)
-    if saved.host_of(settings.vars.saved.get(saved.URL, "")) == instance.host(row):
-        store(settings, saved.URL, saved.target(settings, row, password).url(show_password=True))
+    store(settings, names.password, password)
+    if saved.host_of(settings.vars.saved.get(names.url, "")) == instance.host(row):
+        store(settings, names.url, saved.target(settings, row, password).url(show_password=True))
     else:
-        say(f"note: {saved.URL} is not changed, it is unset or names another server")
-    forget(settings, NEXT)
+        say(f"note: {names.url} is not changed, it is unset or names another server")
+    forget(settings, names.next_password)
 
 
 def send(settings: Settings, aws: Aws, password: str) -> None:
@@ -166,7 +166,7 @@ def send(settings: Settings, aws: Aws, password: str) -> None:
     except ClientError as error:
         # of a call that was repeated, the first one may have been carried out
         if not transient(error) and not error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
-            forget(settings, NEXT)
+            forget(settings, settings.focus.names.next_password)
         raise
 
 

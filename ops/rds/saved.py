@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, is_rds, parse
 from ops.console import hide, say
@@ -12,10 +13,6 @@ from ops.errors import Misconfigured
 from ops.rds import instance, request
 from ops.rds.waiting import Row
 
-ENDPOINT, URL = "PROD_DB_ENDPOINT", "PROD_CONNECTION_URL"
-PASSWORD, NEXT = "POSTGRES_MASTER_PASSWORD", "POSTGRES_MASTER_PASSWORD_NEXT"
-"""The user's own, and the one that rds.rotate-password is about to put in its place."""
-
 
 def save(settings: Settings, row: Row, *, force: bool) -> None:
     """Save the endpoint, and the whole URL where the password is the user's own.
@@ -23,10 +20,11 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
     What is saved already is not written again. A URL that leads to a server
     outside RDS is somebody's decision, and kept unless `force`.
     """
-    wanted = {ENDPOINT: instance.host(row)}
-    password = settings.vars.get(PASSWORD)
+    names = settings.focus.names
+    wanted = {names.endpoint: instance.host(row)}
+    password = settings.vars.get(names.password)
     if password and not row.get("MasterUserSecret"):
-        wanted[URL] = target(settings, row, password).url(show_password=True)
+        wanted[names.url] = target(settings, row, password).url(show_password=True)
     for name, value in wanted.items():
         if settings.vars.saved.get(name) == value:
             if settings.vars.hides(name):
@@ -39,13 +37,13 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
             say(f"note: {name} in {file} names {other}, kept: inv rds.endpoint --save replaces it")
             continue
         store(settings, name, value)
-    left = settings.vars.get(URL)
-    if left and URL not in wanted and host_of(left) != instance.host(row):
-        say(f"note: {URL} is set and names another server: prod is that one until you unset it")
+    left = settings.vars.get(names.url)
+    if left and names.url not in wanted and host_of(left) != instance.host(row):
+        say(f"note: {names.url} is set and names another server: {settings.focus.name} is that one until you unset it")
 
 
 def target(settings: Settings, row: Row, password: str) -> Target:
-    """Return prod as its URL names it, with the user's own password."""
+    """Return the target as its URL names it, with the user's own password."""
     hide(password)
     params = {
         "user": str(row.get("MasterUsername") or request.master(settings).user),
@@ -54,13 +52,14 @@ def target(settings: Settings, row: Row, password: str) -> Target:
         "port": str(instance.port(row)),
         "dbname": settings.database,
     }
-    return Target("prod", URL, params)
+    focus = settings.focus
+    return Target(focus.name, focus.names.url, params, kind=Kind.RDS, declared=focus)
 
 
 def elsewhere(settings: Settings, name: str) -> str:
     """Return the server that a saved variable names if that is not this instance, or nothing."""
     saved = settings.vars.saved.get(name, "")
-    host = host_of(saved) if name == URL else saved
+    host = host_of(saved) if name == settings.focus.names.url else saved
     ours = is_rds(host) and host.startswith(f"{settings.rds.identifier}.")
     return host if host and not ours else ""
 
@@ -68,7 +67,7 @@ def elsewhere(settings: Settings, name: str) -> str:
 def host_of(text: str) -> str:
     """Return the host of a URL, or nothing if it cannot be read."""
     try:
-        return parse(text, URL, "prod").host
+        return parse(text, "the saved URL", "").host
     except Misconfigured:
         return ""
 
@@ -76,25 +75,26 @@ def host_of(text: str) -> str:
 def password(settings: Settings) -> str:
     """Return the password in the saved URL, or nothing."""
     try:
-        return parse(settings.vars.saved.get(URL, ""), URL, "prod").password
+        return parse(settings.vars.saved.get(settings.focus.names.url, ""), "the saved URL", "").password
     except Misconfigured:
         return ""
 
 
 def clear(settings: Settings, host: str) -> None:
     """Take out what was saved about an instance that is gone, and nothing else."""
-    if host and settings.vars.saved.get(ENDPOINT) == host:
-        forget(settings, ENDPOINT)
-    if host and host_of(settings.vars.saved.get(URL, "")) == host:
-        forget(settings, URL)
-    for name in (ENDPOINT, URL):
+    endpoint, url = settings.focus.names.endpoint, settings.focus.names.url
+    if host and settings.vars.saved.get(endpoint) == host:
+        forget(settings, endpoint)
+    if host and host_of(settings.vars.saved.get(url, "")) == host:
+        forget(settings, url)
+    for name in (endpoint, url):
         if host and host in settings.vars.environ.get(name, ""):
             say(f"note: {name} of the environment still names the instance that is gone: unset {name}")
 
 
 def resolves(settings: Settings, host: str) -> bool:
     """Whether the name leads somewhere from here; a tunnel's address stands for that."""
-    if settings.vars.get("PROD_DB_HOSTADDR"):
+    if settings.vars.get(settings.focus.names.hostaddr):
         return True
     try:
         return bool(socket.getaddrinfo(host, None))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from config.declared import PROD, Names
 from ops.addresses import Network
 from ops.console import say
 from ops.errors import Misconfigured
@@ -34,7 +35,9 @@ class Door:
     workspace: str = ""
     """Which of the owner's workspaces this is, by an id that stays when the machine is built anew."""
     named: str = ""
-    """DB_SG_RULE_ID: the user's own rule, changed in place and then tagged."""
+    """The user's own rule, changed in place and then tagged."""
+    names: Names = PROD
+    """The variables by which group and rule are named."""
     asked: bool = False
     """Whether the lifetime was asked for in so many words: then it is set, longer or shorter."""
 
@@ -52,7 +55,7 @@ class Door:
     def lost(self, error: Exception) -> Exception:
         """Return what a refusal means that is about the group itself."""
         if code(error) in ("InvalidGroup.NotFound", "InvalidGroupId.Malformed", "InvalidGroupId.NotFound"):
-            return Misconfigured(f"the security group {self.group} is not there: correct or unset DB_SG_ID")
+            return Misconfigured(f"the security group {self.group} is not there: correct or unset {self.names.group}")
         return error
 
 

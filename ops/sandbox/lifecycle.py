@@ -94,7 +94,9 @@ def up(settings: Settings) -> list[str]:
     if sys.stdout.isatty():
         say('these lines are for the shell: eval "$(inv sandbox.up)"')
     environ = settings.vars.environ
-    return shell.enter(shell.exports(state["aws_port"], state["port"], home / "ca.pem", environ, key), environ)
+    targets = settings.targets.values()
+    values = shell.exports(state["aws_port"], state["port"], home / "ca.pem", environ, key, targets)
+    return shell.enter(values, environ, targets)
 
 
 def key_of(home: Path) -> str:
@@ -217,7 +219,7 @@ def down(settings: Settings) -> list[str]:
         own.name_foreign(left)
     if inside and sys.stdout.isatty():
         say('this shell is still in it: eval "$(inv sandbox.down)"')
-    return shell.leave(inside=inside)
+    return shell.leave(settings.targets.values(), inside=inside)
 
 
 def removed(home: Path) -> list[Path]:

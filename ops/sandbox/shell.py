@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 from config import proxies
+from config.declared import BUILT_IN, Declared, Kind
 
 REGION = "ca-central-1"
 ENV_FILE = ".local/sandbox/env"
+ALL = tuple(BUILT_IN.values())
 
 # What a shell may know of the real production, or that leads the SDK past our endpoint
 FOREIGN = (
@@ -22,17 +25,6 @@ FOREIGN = (
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "GITPOD_IP",
-    "CONNECTION_URL",
-    "CONNECTION_LOCAL_DOCKER_URL",
-    "PROD_CONNECTION_URL",
-    "PROD_DB_ENDPOINT",
-    "PROD_DB_SSLMODE",
-    "POSTGRES_MASTER_USERNAME",
-    "POSTGRES_MASTER_PASSWORD",
-    "DB_SG_ID",
-    "DB_SG_RULE_ID",
-    "AWS_COGNITO_USER_POOL_ID",
-    "AWS_USER_POOLS_ID",
 )
 FAMILIES = ("PROD_", "POSTGRES_MASTER_", "DB_SG_", "AWS_ENDPOINT_URL_")
 
@@ -42,32 +34,40 @@ def endpoint(aws_port: int, key: str) -> str:
     return f"http://127.0.0.1:{aws_port}/{key}".rstrip("/")
 
 
-def exports(aws_port: int, port: int, ca: Path, environ: Mapping[str, str], key: str = "") -> dict[str, str]:
+def variables(targets: Iterable[Declared]) -> list[str]:
+    """Return the variables of all targets, in their order."""
+    names = (field for target in targets for field in astuple(target.names))
+    return list(dict.fromkeys(one for field in names for one in ([field] if isinstance(field, str) else field) if one))
+
+
+def exports(
+    aws_port: int, port: int, ca: Path, environ: Mapping[str, str], key: str = "", targets: Iterable[Declared] = ALL
+) -> dict[str, str]:
     """Return the variables of the sandbox: settings that a user has too, with its values."""
-    return {
+    values = {
         "AWS_ENDPOINT_URL": endpoint(aws_port, key),
         "AWS_ACCESS_KEY_ID": "sandbox",
         "AWS_SECRET_ACCESS_KEY": "no-secret-at-all",  # it is masked in all that is printed
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
-        "POSTGRES_PORT": str(port),
-        "PROD_DB_HOSTADDR": "127.0.0.1",
-        "PROD_DB_SSLROOTCERT": str(ca),
         "ENV_FILE": ENV_FILE,
         **proxies.spared(environ),  # the aws command would ask the proxy for 127.0.0.1
     }
+    for names in (target.names for target in targets if Kind.RDS in target.kinds):
+        values |= {names.port: str(port), names.hostaddr: "127.0.0.1", names.sslrootcert: str(ca)}
+    return values
 
 
-def enter(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+def enter(values: Mapping[str, str], environ: Mapping[str, str], targets: Iterable[Declared] = ALL) -> list[str]:
     """Return what the shell has to evaluate to be in the sandbox, and nowhere else."""
     others = (name for name in sorted(environ) if name.startswith(FAMILIES) and re.fullmatch(r"\w+", name))
-    unset = [name for name in dict.fromkeys([*FOREIGN, *others]) if name not in values]
+    unset = [name for name in dict.fromkeys([*FOREIGN, *variables(targets), *others]) if name not in values]
     return [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(value)}" for name, value in values.items())]
 
 
-def leave(*, inside: bool) -> list[str]:
+def leave(targets: Iterable[Declared] = ALL, *, inside: bool) -> list[str]:
     """Return what takes the sandbox out of a shell again: nothing where it is not in, and the values are the user's."""
     if not inside:
         return []
-    names = exports(0, 0, Path(), {})
+    names = exports(0, 0, Path(), {}, targets=targets)
     return [f"unset {' '.join(names)}"]

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 
 from config import proxies
-from config.settings import TARGETS, Settings
+from config.declared import Kind
+from config.settings import Settings
 from config.targets import resolve
 from ops import console, postgres, process
 from ops.errors import NoDatabase, Problem
@@ -219,8 +220,8 @@ def aws(settings: Settings) -> Iterator[Fact]:
 
 def targets(settings: Settings) -> Iterator[Fact]:
     """Try each target side by side, so that one that hangs holds up nobody."""
-    with ThreadPoolExecutor(len(TARGETS)) as pool:
-        yield from pool.map(lambda name: reachable(settings, name), TARGETS)
+    with ThreadPoolExecutor(len(settings.targets)) as pool:
+        yield from pool.map(lambda name: reachable(settings, name), settings.targets)
 
 
 def reachable(settings: Settings, name: str) -> Fact:
@@ -235,7 +236,7 @@ def reachable(settings: Settings, name: str) -> Fact:
                 return Fact(about, "ok", "the embedded server, started when needed")
             target = made.target(settings.database)
         console.hide(target.password)
-        if name == "docker":
+        if target.kind is Kind.COMPOSE:
             if shutil.which("docker") and not docker_answers():
                 return Fact(about, "note", "Docker does not answer")
             target = compose.outside(settings.root, target)

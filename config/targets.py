@@ -141,7 +141,7 @@ def resolve(settings: Settings, name: str = "") -> Target | None:
         case Kind.RDS | Kind.SERVER as kind:
             return by_variables(settings, target, kind)
         case never:
-            assert_never(never)
+            return assert_never(never)
 
 
 def is_rds(host: str) -> bool:

@@ -38,7 +38,7 @@ def directed(text: str) -> str:
     """Return advice that leads to the target which the command is for, and to no other."""
     if not _about:
         return text
-    return re.sub(r"\binv ((?:db|rds|lambda|app)\.[a-z-]+)(?! -t\b)", rf"inv \1 -t {_about}", text)
+    return re.sub(r"\binv ((?:db|rds|lambda|app)\.[a-z]+(?:-[a-z]+)*)(?![a-z-])(?! -t\b)", rf"inv \1 -t {_about}", text)
 
 
 def redact(text: str) -> str:

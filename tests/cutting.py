@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+from typing_extensions import Self
+
 ASKING, ANSWER = "asking", "answer"
 """Cut before the server has the client's message, or when it has done what that asks: its answer is lost."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from config.declared import Kind
 from config.targets import parse
 from ops import postgres
 from ops.errors import LoginFailed, NoDatabase, NothingAnswers, Problem, Unreachable, WrongLogin
@@ -55,7 +57,8 @@ AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: 
     ],
 )
 def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem], message: str) -> None:
-    problem = postgres.refusal(parse("postgresql://u:hushhush@h/db", "PROD_CONNECTION_URL", "prod"), text)
+    target = replace(parse("postgresql://u:hushhush@h/db", "PROD_CONNECTION_URL", "prod"), kind=Kind.RDS)
+    problem = postgres.refusal(target, text)
     assert type(problem) is kind
     assert message in str(problem)
     assert "u@h:5432/db" in str(problem)

@@ -173,15 +173,15 @@ def real_port(made: Front, one: Database) -> None:
     backend.databases["cruddur-db-instance"].port = one.server.port
 
 
-def test_the_first_connection_stamps_the_database(behind: Settings, real_port: None, one: Database) -> None:
+def test_the_first_task_that_may_write_stamps_the_database(behind: Settings, real_port: None, one: Database) -> None:
     one.do(f"create database {one.name}", "postgres")
-    for _ in range(2):
-        with place.opened(behind, "prod", "db.status") as at:
+    for writes in (False, True, True):
+        with place.opened(behind, "prod", "db.create", writes=writes) as at:
             assert at.prod == "the target says so"
         comment = one.scalar(
             "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
         )
-        assert comment == identity.STAMP
+        assert comment == (identity.STAMP if writes else None)  # to look changes nothing
 
 
 def test_a_database_that_is_not_there_yet_is_not_stamped(behind: Settings, real_port: None) -> None:

@@ -44,6 +44,11 @@ PAUSE, LONGEST = 0.1, 0.4
 """Seconds before the first new attempt; twice as long before each further one, up to the longest."""
 SILENCE = 1500
 """Milliseconds without any sign from the server after which a connection counts as dead."""
+# In China, and where only governments are, the region follows the service
+RDS_HOST = re.compile(
+    r"\.rds(\.[a-z0-9-]+)?\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov"
+    r"|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$"
+)
 CERTIFICATES = Path(__file__).parent / "rds-ca.pem"
 """RDS's own roots, put here when the function is packaged."""
 
@@ -169,7 +174,7 @@ def parameters(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     params = {"application_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"), **conninfo_to_dict(url)}
-    if str(params.get("host")).lower().rstrip(".").endswith(".rds.amazonaws.com"):
+    if RDS_HOST.search(str(params.get("host")).lower().rstrip(".")):
         params["sslmode"] = params.get("sslmode") or "verify-full"
         root = str(params.get("sslrootcert"))
         # a path of the machine that made the URL is none here

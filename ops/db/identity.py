@@ -122,7 +122,8 @@ def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: W
     if target.protected:
         return "the target says so"
     comments = {name: row["comment"] or "" for name, row in known["databases"].items() if name != "template1"}
-    if target.rds and not any(NOT_PROD in comment for comment in comments.values()):
+    no_more = any(NOT_PROD in comment for comment in comments.values())
+    if target.rds and not no_more:
         return f"{target.source} names an RDS host"
     for name, comment in comments.items():
         if STAMP in comment:
@@ -132,6 +133,8 @@ def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: W
     if watch:
         watch.wait()
     for entry in seen(settings.root):
+        if no_more and entry["address"] == target.address:  # noted before somebody said so
+            continue
         if entry["system_id"] and (entry["system_id"], entry["dbname"]) == (known["system_id"], base(target.dbname)):
             return f"it is the database of {entry['address']}, seen as prod before (.local/prod.json)"
     return ""

@@ -49,6 +49,10 @@ select state, wait_event_type as waits,
    from unnest(pg_catalog.pg_blocking_pids(a.pid)) as p join pg_catalog.pg_stat_activity b on b.pid = p limit 1) as holder
 from pg_catalog.pg_stat_activity a where pid = %s
 """
+OF_CHILD = """
+select max(pid) as pid from pg_catalog.pg_stat_activity where application_name = %s and datname = %s and pid <> all(%s)
+"""
+"""The session of a program of ours; nothing where a pooler gives it another name."""
 
 # libpq parameter -> the variable by which psql and pgcli take it
 _VARIABLES = {
@@ -147,7 +151,7 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     conn.what = f"{target.address} ({target.name})"
-    conn.others = functools.partial(sign_of_life, params, 0)
+    conn.others = functools.partial(sign_of_life, params, 0)  # of a program of ours, too: child=
     # a pooler's pids are its own
     conn.ask = lambda: sign_of_life(params, conn.info.backend_pid if server_of(target) in _timeouts else 0)
     try:
@@ -167,8 +171,10 @@ def look_up(target: Target, seconds: float) -> None:
         silence.resolves(host, seconds)
 
 
-def sign_of_life(params: dict[str, Any], pid: int) -> str | None:
+def sign_of_life(params: dict[str, Any], pid: int, child: tuple[str, str, list[int]] | None = None) -> str | None:
     """Ask the server, by another connection, what a session does, or with `pid` 0 only whether it answers.
+
+    `child` tells the session of a program of ours: its application name, its database, and the sessions that are not it.
 
     Returns None where there is no sign that it goes on: the server does not answer, the session is not
     there, or waits for its client, which has not heard (pg_stat_activity: state, wait_event_type). Else
@@ -178,6 +184,8 @@ def sign_of_life(params: dict[str, Any], pid: int) -> str | None:
 
     try:
         with psycopg.connect(autocommit=True, **{**params, "connect_timeout": max(2, round(silence.limit))}) as other:
+            if child:
+                pid = (other.execute(OF_CHILD, child).fetchone() or (0,))[0] or 0
             row = other.execute(ACCOUNT, [pid]).fetchone() if pid else ("active", None, None)
     except psycopg.Error as error:  # a server that says no is one that speaks
         return "" if error.sqlstate or re.search("FATAL|too many|slots", str(error)) else None

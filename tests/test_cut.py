@@ -107,7 +107,7 @@ def cells() -> Iterator[Any]:
                 ways = [(way, how) for way in (ASKING, ANSWER) for how in (CLOSE, RESET, REFUSED, GONE)]
                 ways += [(ASKING, SILENT)] if act.title in FALLS_SILENT else []
                 # psql's own session is left only where the server answers no other one
-                ways += [(ANSWER, HUSHED)] if act.title in FALLS_SILENT and not act.title.endswith("psql") else []
+                ways += [(ANSWER, HUSHED)] if act.title in FALLS_SILENT else []
             for way, how in ways:
                 shown = word.decode().replace("\0", " ").strip()
                 yield pytest.param(act, Cut(word, way, how, act.nth), id=f"{act.title}: {shown}, {way}, {how}")

@@ -64,8 +64,6 @@ def test_a_server_that_falls_silent_is_left(
 def test_a_load_is_ended_too_and_leaves_nothing(
     one: Database, filled: Cli, tmp_path: Path, how: str, text: str
 ) -> None:
-    if text == BY_PSQL and how == HUSHED:
-        pytest.skip("psql's own session is asked for by nobody: it is left when the server answers no other one")
     file = tmp_path / "more.sql"
     file.write_text(text)
     with Proxy(int(one.server.params["port"]), Cut(b"'silent'", ASKING, how)) as proxy:

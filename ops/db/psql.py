@@ -88,7 +88,14 @@ def run(
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
     silent: list[Silent] = []
-    done = process.run(argv, env, feed=feed, watch=partial(watched, place.conn, silent))
+    done = process.run(
+        argv,
+        env,
+        feed=feed,
+        watch=partial(
+            watched, place.conn, silent, (postgres.application(place.task), conn.info.dbname, place.work.pids)
+        ),
+    )
     begun, printed, closing = told_apart(done.stdout, mark)
     if printed.strip():
         say(printed.rstrip())
@@ -116,10 +123,12 @@ def run(
 
 
 @contextlib.contextmanager
-def watched(conn: Any, silent: list[Silent], child: subprocess.Popen[str]) -> Iterator[None]:
+def watched(
+    conn: Any, silent: list[Silent], session: tuple[str, str, list[int]], child: subprocess.Popen[str]
+) -> Iterator[None]:
     """Look after a psql; note that it was killed, since its server has fallen silent."""
     try:
-        with silence.watching_child(conn.what, conn.others, child, quiet=silence.PROGRESS):
+        with silence.watching_child(conn.what, partial(conn.others, session), child, quiet=silence.PROGRESS):
             yield
     except Silent as error:
         silent.append(error)

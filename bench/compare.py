@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench import db, feed, files, function, people, place, rds, report, signup, startup, suite
-from bench.measure import Comparison, Unavailable, machine, run
+from bench.measure import Comparison, Figures, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
 from ops.errors import Misconfigured
@@ -52,7 +52,7 @@ def main(settings: Settings, only: Sequence[str], runs: int, *, tiny: bool, writ
             console.say(f"measuring {name}")
             results.append(run(name, comparison, runs, warm=not tiny))
     if json:
-        console.as_json({"machine": machine(), "comparisons": results})
+        console.as_json(Figures(machine(), results))
     else:
         report.show(results, machine())
     if write:

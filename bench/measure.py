@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ops.db.binaries import Runner
 from ops.errors import Problem
@@ -121,8 +121,80 @@ class Comparison:
     """Whether one run is enough of it, since it takes minutes."""
 
 
-def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str, Any]:
-    """Run every side in turn, `runs` times after one that does not count; seconds of wall time, bytes."""
+@dataclass(frozen=True)
+class Side:
+    """What one side of a comparison took."""
+
+    side: str
+    """ours, or what it stands beside."""
+    figure_seconds: float
+    """Wall time: the comparison's figure of all runs."""
+    least_seconds: float
+    """Of all runs."""
+    most_seconds: float
+    """Of all runs."""
+    cpu_seconds: float
+    """The median of the seconds that its processes computed, without the servers that they ask."""
+    memory_bytes: int | None
+    """At the peak of its largest process; null for what runs in another's process."""
+    ratio: float
+    """Our time by this side's."""
+    reach_ratio: float | None
+    """What that is to stay below; null where nothing is to be reached."""
+    reach_bytes: int | None
+    """What its memory is to stay below; null where nothing is to be reached."""
+    reached: bool | None
+    """Whether that is so; null where nothing is to be reached."""
+    fact: str
+    """What else was seen of it, in words."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison, measured."""
+
+    name: str
+    """As --only takes it."""
+    command: str
+    """Ours, as a reader would type it."""
+    figure: str
+    """Which of the times is compared: median, or p99."""
+    runs: int
+    """Of each side."""
+    sides: list[Side]
+    """Ours is the first."""
+    note: str
+    """What explains it, in words."""
+    versions: dict[str, str]
+    """Of the programs beside which it was measured."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the figures come from."""
+
+    cpus: int
+    """As the operating system counts them."""
+    memory_bytes: int
+    """All that it has."""
+    system: str
+    """Its operating system and processor."""
+    python: str
+    """The version of Python."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What `inv bench` has measured."""
+
+    machine: Machine
+    """Where they come from."""
+    comparisons: list[Result]
+    """In the order of their run; one that could not run is not among them."""
+
+
+def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> Result:
+    """Run every side in turn, `runs` times after one that does not count."""
     sides = {OURS: comparison.ours, **comparison.beside}
     taken: dict[str, list[Taken]] = {label: [] for label in sides}
     facts: dict[str, list[str]] = {}
@@ -135,38 +207,30 @@ def run(name: str, comparison: Comparison, runs: int, *, warm: bool) -> dict[str
                 took = side()
             if turn >= 0:
                 taken[label] += took
-    found: list[dict[str, Any]] = []
+    found = []
     ours = quantile([each.seconds for each in taken[OURS]], comparison.quantile)
     for label, all_of_it in taken.items():
         seconds = [each.seconds for each in all_of_it]
-        figure = quantile(seconds, comparison.quantile)
+        figure, memory = quantile(seconds, comparison.quantile), max(each.memory for each in all_of_it)
         ratio, reach = ours / figure, comparison.reach.get(label)
+        most = comparison.memory if label == OURS and comparison.memory else None
         found.append(
-            {
-                "side": label,
-                "seconds": figure,
-                "least": min(seconds),
-                "most": max(seconds),
-                "cpu": statistics.median(each.cpu for each in all_of_it),
-                "memory": max(each.memory for each in all_of_it),
-                "ratio": ratio,
-                "reach": reach,
-                "reached": None if reach is None else ratio <= reach,
-                "fact": ", ".join(facts[label]),
-            }
+            Side(
+                side=label,
+                figure_seconds=figure,
+                least_seconds=min(seconds),
+                most_seconds=max(seconds),
+                cpu_seconds=statistics.median(each.cpu for each in all_of_it),
+                memory_bytes=memory or None,
+                ratio=ratio,
+                reach_ratio=reach,
+                reach_bytes=most,
+                reached=memory <= most if most else None if reach is None else ratio <= reach,
+                fact=", ".join(facts[label]),
+            )
         )
-    if comparison.memory:
-        found[0]["memory_reach"] = comparison.memory
-        found[0]["reached"] = found[0]["memory"] <= comparison.memory
-    return {
-        "name": name,
-        "what": comparison.what,
-        "figure": "median" if comparison.quantile == 0.5 else f"p{comparison.quantile * 100:.0f}",
-        "runs": runs,
-        "sides": found,
-        "note": comparison.note,
-        "versions": dict(comparison.versions),
-    }
+    figure_name = "median" if comparison.quantile == 0.5 else f"p{comparison.quantile * 100:.0f}"
+    return Result(name, comparison.what, figure_name, runs, found, comparison.note, dict(comparison.versions))
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -176,13 +240,9 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """Describe where the figures come from."""
     import psutil
 
-    return {
-        "cpus": os.cpu_count(),
-        "memory": f"{psutil.virtual_memory().total >> 30} GB",
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
+    system = f"{platform.system()} {platform.machine()}"
+    return Machine(os.cpu_count() or 1, psutil.virtual_memory().total, system, platform.python_version())

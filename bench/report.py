@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from bench.measure import OURS
+from bench.measure import OURS, Machine, Result, Side
 from ops import console
 from ops.errors import Misconfigured
 
 COLUMNS = ("comparison", "side", "time", "spread", "cpu", "memory", "ours / side", "to reach", "besides")
 
 
-def rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
+def rows(result: Result) -> list[dict[str, str]]:
     """Return a row for each side of a comparison."""
     found = []
-    for side in result["sides"]:
-        ours = side["side"] == OURS
+    for side in result.sides:
+        ours = side.side == OURS
         found.append(
             {
-                "comparison": result["name"],
-                "side": result["what"] if ours else side["side"],
-                "time": ("" if result["figure"] == "median" else f"{result['figure']} ") + duration(side["seconds"]),
-                "spread": f"{duration(side['least'])} to {duration(side['most'])}",
-                "cpu": duration(side["cpu"]),
-                "memory": f"{side['memory'] / (1 << 20):.0f} MB" if side["memory"] else "",
-                "ours / side": "" if ours else f"{side['ratio']:.2f}",
+                "comparison": result.name,
+                "side": result.command if ours else side.side,
+                "time": ("" if result.figure == "median" else f"{result.figure} ") + duration(side.figure_seconds),
+                "spread": f"{duration(side.least_seconds)} to {duration(side.most_seconds)}",
+                "cpu": duration(side.cpu_seconds),
+                "memory": f"{side.memory_bytes / (1 << 20):.0f} MB" if side.memory_bytes else "",
+                "ours / side": "" if ours else f"{side.ratio:.2f}",
                 "to reach": target(side),
-                "besides": side["fact"],
+                "besides": side.fact,
             }
         )
     return found
@@ -44,24 +43,25 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def target(side: Mapping[str, Any]) -> str:
+def target(side: Side) -> str:
     """Return what a side was measured for, and whether that was reached."""
-    if side["reached"] is None:
+    if side.reached is None:
         return ""
-    wanted = f"{side['memory_reach'] / (1 << 20):.0f} MB" if "memory_reach" in side else f"{side['reach']:.2f}"
-    return f"{wanted}: {'reached' if side['reached'] else 'missed'}"
+    wanted = f"{side.reach_bytes / (1 << 20):.0f} MB" if side.reach_bytes else f"{side.reach_ratio:.2f}"
+    return f"{wanted}: {'reached' if side.reached else 'missed'}"
 
 
-def show(results: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> None:
+def show(results: Sequence[Result], machine: Machine) -> None:
     """Print the table, and below it what explains it."""
-    console.result("  ".join(f"{key}: {value}" for key, value in machine.items()))
+    facts = {"cpus": machine.cpus, "memory": gigabytes(machine), "system": machine.system, "python": machine.python}
+    console.result("  ".join(f"{key}: {value}" for key, value in facts.items()))
     console.table(COLUMNS, [row for result in results for row in rows(result)])
     for result in results:
-        if result["note"]:
-            console.result(f"{result['name']}: {result['note']}")
+        if result.note:
+            console.result(f"{result.name}: {result.note}")
 
 
-def write(path: Path, results: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], order: Sequence[str]) -> None:
+def write(path: Path, results: Sequence[Result], machine: Machine, order: Sequence[str]) -> None:
     """Put the figures into the table of a document; those of other comparisons stay, with their date."""
     text = path.read_text(encoding="utf-8")
     for kind, lines in (("table", table_lines), ("notes", note_lines)):
@@ -74,7 +74,7 @@ def write(path: Path, results: Sequence[Mapping[str, Any]], machine: Mapping[str
         for line in body.splitlines():
             if named := re.match(r"(?:\| |- )`([\w.-]+)`", line):
                 kept.setdefault(named[1], []).append(line)
-        kept |= {result["name"]: lines(result, machine) for result in results}
+        kept |= {result.name: lines(result, machine) for result in results}
         top = [] if kind == "notes" else [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
         names = [*order, *(name for name in kept if name not in order)]
         body = "\n".join([*top, *(line for name in names for line in kept.get(name, []))])
@@ -82,7 +82,7 @@ def write(path: Path, results: Sequence[Mapping[str, Any]], machine: Mapping[str
     path.write_text(text, encoding="utf-8")
 
 
-def table_lines(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[str]:
+def table_lines(result: Result, _: Machine) -> list[str]:
     lines = []
     for row in rows(result):
         cells = [row[column].replace("|", "\\|") for column in COLUMNS]
@@ -90,10 +90,14 @@ def table_lines(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def note_lines(result: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+def gigabytes(machine: Machine) -> str:
+    return f"{machine.memory_bytes >> 30} GB"
+
+
+def note_lines(result: Result, machine: Machine) -> list[str]:
     """Return when, where and with what a comparison was measured, and what explains it."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    where = f"{machine['cpus']} CPUs, {machine['memory']}, {machine['system']}, Python {machine['python']}"
-    runs = f"{result['runs']} run{'s' if result['runs'] > 1 else ''} of each side"
-    parts = [f"- `{result['name']}`: {datetime.now(timezone.utc):%Y-%m-%d}, {runs}; {where}", versions]
-    return [" ".join(["; ".join(filter(None, parts)) + ".", result["note"]]).strip()]
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    where = f"{machine.cpus} CPUs, {gigabytes(machine)}, {machine.system}, Python {machine.python}"
+    runs = f"{result.runs} run{'s' if result.runs > 1 else ''} of each side"
+    parts = [f"- `{result.name}`: {datetime.now(timezone.utc):%Y-%m-%d}, {runs}; {where}", versions]
+    return [" ".join(["; ".join(filter(None, parts)) + ".", result.note]).strip()]

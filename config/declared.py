@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from config.defaults import DEFAULTS
 
 OWN_SECTIONS = ("rds", "lambda", "door")
 """What a target may set for itself; the top level is the default."""
 KEYS = ("url", "protected", *OWN_SECTIONS)
+
+
+Word = Literal["embedded", "compose", "rds", "server"]
 
 
 class Kind(Enum):
@@ -22,6 +25,21 @@ class Kind(Enum):
     COMPOSE = "the service of docker-compose.yml"
     RDS = "an instance of RDS"
     SERVER = "a server of its own"
+
+    @property
+    def word(self) -> Word:
+        """The word for it in JSON."""
+        match self:
+            case Kind.EMBEDDED:
+                return "embedded"
+            case Kind.COMPOSE:
+                return "compose"
+            case Kind.RDS:
+                return "rds"
+            case Kind.SERVER:
+                return "server"
+            case never:
+                return assert_never(never)
 
 
 def assert_never(value: NoReturn) -> NoReturn:

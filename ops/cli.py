@@ -37,13 +37,17 @@ TARGET = "local, docker, prod or one of targets: in invoke.yaml (default: the se
 OF_AWS = "prod, or one of targets: in invoke.yaml (default: prod)"
 CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
 VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
-JSON = "print JSON instead of a table (default: no)"
+JSON = "print JSON, as docs/json.md describes it (default: no)"
 
 
 def task(
-    *, help: Mapping[str, str] | None = None, iterable: Iterable[str] = ()
+    *, help: Mapping[str, str] | None = None, iterable: Iterable[str] = (), answer: str = ""
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a task of a function, keeping its signature for type checkers."""
+    """Make a task of a function, keeping its signature for type checkers.
+
+    `answer` names the type of what `--json` prints, as `module.Type`, `list[module.Type]`, or `lines[module.Type]`
+    for an object on each line: docs/json.md and its tests are made from it, and listing the tasks imports nothing.
+    """
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(body)
@@ -70,7 +74,9 @@ def task(
                     raise
                 raise exit from error
 
-        made = invoke_task(guarded, help=dict(help or {}), iterable=list(iterable))
+        vars(guarded)["answer"] = answer
+        about = {**(help or {}), **({"json": JSON} if answer else {})}
+        made = invoke_task(guarded, help=about, iterable=list(iterable))
         return cast(Callable[P, R], made)
 
     return decorate

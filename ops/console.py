@@ -65,14 +65,19 @@ def say(text: str) -> None:
         print(redact(directed(text)), file=sys.stderr, flush=True)
 
 
-def as_json(value: Any) -> None:
-    """Print a result as JSON; times are ISO 8601 with their offset."""
+def as_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a result as JSON: a dataclass as an object, times as ISO 8601 with their offset; on one line without `indent`."""
+    import dataclasses
     import json
 
     def plain(item: Any) -> Any:
+        if dataclasses.is_dataclass(item):
+            return vars(item)
+        if isinstance(item, bytes):
+            return f"\\x{item.hex()}"  # as Postgres writes them
         return item.isoformat() if hasattr(item, "isoformat") else str(item)
 
-    result(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
+    result(json.dumps(value, indent=indent, default=plain, ensure_ascii=False))
 
 
 def table(

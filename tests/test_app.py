@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -267,6 +268,8 @@ def test_compose_brings_both_up_healthy_and_shows_the_feed(docker: Cli) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     assert "<title>Cruddur" in get(url).body.decode()
     assert f"GET {HOME}" in docker.ok("app.logs", "--lines", "20")
+    told_lines = [json.loads(line) for line in docker.ok("app.logs", "--lines", "20", "--json").splitlines()]
+    assert any(f"GET {HOME}" in line["message"] and line["at"].startswith("20") for line in told_lines)
 
     containers = {name: compose.compose(docker.root, "ps", "-q", name).strip() for name in ("db", "backend")}
     for name, container in containers.items():

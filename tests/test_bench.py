@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import compare, measure, peers, people, place, report, startup, suite
-from bench.measure import Command, Comparison, Unavailable
+from bench.measure import Command, Comparison, Machine, Result, Side, Unavailable
 from config.settings import load
 from ops.errors import Misconfigured, Problem
 from tests.fix_cli import SUITE
 
-MACHINE = {"cpus": 2, "memory": "8 GB", "system": "Linux x86_64", "python": "3.12.1"}
+MACHINE = Machine(2, 8 << 30, "Linux x86_64", "3.12.1")
 
 
 def sh(text: str, folder: Path, **kwargs: Any) -> Command:
@@ -46,11 +47,11 @@ def test_sides_take_turns_after_a_run_that_does_not_count(tmp_path: Path) -> Non
     )
     found = measure.run("x", Comparison("a", ours, {"b": theirs}, {"b": 0.0}), 3, warm=True)
     assert order == ["a", "b"] * 4
-    mine, other = found["sides"]
-    assert mine["least"] <= mine["seconds"] <= mine["most"]
-    assert other["ratio"] == mine["seconds"] / other["seconds"]
-    assert other["reached"] is False
-    assert mine["reached"] is None
+    mine, other = found.sides
+    assert mine.least_seconds <= mine.figure_seconds <= mine.most_seconds
+    assert other.ratio == mine.figure_seconds / other.figure_seconds
+    assert other.reached is False
+    assert mine.reached is None
     order.clear()
     measure.run("x", Comparison("a", ours), 1, warm=False)
     assert order == ["a"]
@@ -58,25 +59,18 @@ def test_sides_take_turns_after_a_run_that_does_not_count(tmp_path: Path) -> Non
 
 def test_memory_may_be_the_target(tmp_path: Path) -> None:
     found = measure.run("x", Comparison("a", sh("true", tmp_path), memory=1 << 40), 1, warm=False)
-    assert found["sides"][0]["reached"]
-    assert report.target(found["sides"][0]) == "1048576 MB: reached"
+    assert found.sides[0].reached
+    assert report.target(found.sides[0]) == "1048576 MB: reached"
 
 
-def result(name: str, seconds: float) -> dict[str, Any]:
-    common = {"least": seconds, "most": seconds, "cpu": seconds, "memory": 5 << 20, "fact": ""}
-    sides = [
-        {**common, "side": "ours", "seconds": seconds, "ratio": 1.0, "reach": None, "reached": None},
-        {**common, "side": "a | b", "seconds": 2.0, "ratio": seconds / 2, "reach": 0.5, "reached": seconds <= 1},
-    ]
-    return {
-        "name": name,
-        "what": f"inv {name}",
-        "figure": "median",
-        "runs": 3,
-        "sides": sides,
-        "note": f"Why {name}.",
-        "versions": {"x": "1"},
-    }
+def result(name: str, seconds: float) -> Result:
+    def side(label: str, figure: float, reach: float | None) -> Side:
+        reached = None if reach is None else seconds / figure <= reach
+        memory = 5 << 20
+        return Side(label, figure, seconds, seconds, seconds, memory, seconds / figure, reach, None, reached, "")
+
+    sides = [side("ours", seconds, None), side("a | b", 2.0, 0.5)]
+    return Result(name, f"inv {name}", "median", 3, sides, f"Why {name}.", {"x": "1"})
 
 
 def test_the_table_keeps_what_was_not_measured_this_time(tmp_path: Path) -> None:
@@ -87,7 +81,7 @@ def test_the_table_keeps_what_was_not_measured_this_time(tmp_path: Path) -> None
     )
     report.write(file, [result("late", 1.0), result("early", 3.0)], MACHINE, ["early", "late"])
     before = file.read_text(encoding="utf-8")
-    report.write(file, [result("late", 4.0)], {**MACHINE, "cpus": 64}, ["early", "late"])
+    report.write(file, [result("late", 4.0)], replace(MACHINE, cpus=64), ["early", "late"])
     after = file.read_text(encoding="utf-8")
     assert [line for line in after.splitlines() if "early" in line] == [
         line for line in before.splitlines() if "early" in line
@@ -169,7 +163,7 @@ def test_measures_and_prints_json() -> None:
     )  # fmt: skip
     [found] = json.loads(done.stdout)["comparisons"]
     assert [side["side"] for side in found["sides"]][:2] == ["ours", "trivial tasks.py"]
-    assert all(side["seconds"] > 0 for side in found["sides"])
+    assert all(side["figure_seconds"] > 0 for side in found["sides"])
 
 
 def test_the_suite_is_told_part_by_part(tmp_path: Path) -> None:
@@ -192,7 +186,7 @@ def test_calls_are_timed_one_by_one() -> None:
     calls: list[int] = []
     found = measure.run("x", Comparison("a", measure.Call(lambda: calls.append(1), 3), quantile=0.99), 2, warm=True)
     assert len(calls) == 9
-    assert found["figure"] == "p99"
+    assert found.figure == "p99"
     assert report.rows(found)[0]["time"].startswith("p99 0.0")
     assert report.rows(found)[0]["memory"] == ""
 
@@ -201,7 +195,7 @@ def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = compare.COMPARISONS["feed"](at)
         found = measure.run("feed", comparison, 1, warm=False)
-    assert {side["side"]: side["reach"] for side in found["sides"]} == {
+    assert {side.side: side.reach_ratio for side in found.sides} == {
         "ours": None,
         "select 1": 10,
         "200 activities": 2,

@@ -247,9 +247,10 @@ def test_prints_json(inv: Cli) -> None:
     done = inv("doctor", "--json", env={"CONNECTION_URL": "postgresql://u:hush@hush@h/db", **BARE})
     assert (done.returncode, done.stderr) == (1, "to be mended: target local\n")
     rows: list[dict[str, Any]] = json.loads(done.stdout)
-    assert {"about", "state", "found"} == set(rows[0])
+    assert {"check", "subject", "state", "message"} == set(rows[0])
     assert {row["state"] for row in rows} <= {"ok", "note", "bad"}
-    assert next(row["found"] for row in rows if row["about"] == "target local").startswith("CONNECTION_URL: a raw @")
+    [told] = [row["message"] for row in rows if (row["check"], row["subject"]) == ("target", "local")]
+    assert told.startswith("CONNECTION_URL: a raw @")
     assert "hush" not in done.stdout
 
 

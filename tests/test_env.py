@@ -24,8 +24,9 @@ SECRET = "Hx7!q@Zw9"
 
 
 def shown(root: Path, **environ: str) -> dict[str, tuple[str | None, str]]:
-    rows = variables.shown(load({}, environ, root))
-    return {row["variable"]: (row["value"], row["from"]) for row in rows}
+    settings = load({}, environ, root)
+    rows = [variables.as_row(settings, one) for one in variables.shown(settings)]
+    return {str(row["variable"]): (row["value"], str(row["from"])) for row in rows}
 
 
 def test_shows_every_variable_with_its_value_and_origin(root: Path) -> None:
@@ -113,7 +114,9 @@ def test_show_prints_a_table_and_json(inv: Cli) -> None:
     assert rows[0] == {
         "variable": "CONNECTION_URL",
         "value": "postgresql://u:****@h/db",
-        "from": "environment",
+        "source": "environment",
+        "hides_saved": False,
+        "fault": None,
         "meaning": VARIABLES[0].meaning,
     }
     assert "hushhush" not in table

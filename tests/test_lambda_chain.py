@@ -72,7 +72,7 @@ def test_a_sign_up_becomes_a_row_in_a_fresh_clone(tmp_path: Path) -> None:
         for name in ("second-deploy", "second-attach"):
             assert lines(name)
             assert [line for line in lines(name) if not READ.match(line)] == [], name
-        assert json.loads((root / "status").read_text())["drift"] is None
+        assert json.loads((root / "status").read_text())["drift"] == []
         assert json.loads((root / "answer").read_text()) == json.loads((root / "event.json").read_text())
         [ada], [bob] = lines("ada"), lines("bob")
         assert lines("after-event") == [ada]

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,8 +36,13 @@ from tests.servers import Server
 ARN = f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}"
 
 
-def facts(stage: Stage, pool_id: str = "", config: dict[str, str] | None = None) -> dict[str, Any]:
+def facts(stage: Stage, pool_id: str = "", config: dict[str, str] | None = None) -> status.Status:
     return status.facts(stage.settings(config), stage.aws, pool_id)
+
+
+def drift(stage: Stage, pool_id: str = "") -> str:
+    """Return what is not as it was made, a line each."""
+    return "\n".join(one.message for one in facts(stage, pool_id).drift)
 
 
 @pytest.fixture
@@ -54,15 +60,14 @@ def test_status_shows_no_drift_after_deploy_and_attach(deployed: Stage) -> None:
     deployed.attach(pool_id)
     deployed.cloud.forget()
     shown = facts(deployed, pool_id)
-    assert shown["drift"] is None
-    assert (shown["trigger"], shown["permission"], shown["runtime ends"]) == (ARN, True, "2029-06-30")
-    assert shown["login"] == "lets in"
+    assert shown.drift == []
+    assert (shown.trigger, shown.permission, shown.runtime_ends_on) == (ARN, True, date(2029, 6, 30))
+    assert (shown.login, shown.login_note) == ("lets_in", None)
     assert (
-        shown["database"]
+        shown.database
         == f"postgresql://lambda_signup:****@{HOST}:{deployed.database.server.port}/{deployed.database.name}?sslmode=verify-full"
     )
     assert deployed.cloud.writes == []
-    json.dumps(shown)
 
 
 def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
@@ -81,7 +86,7 @@ def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
         Timeout=9,
         Environment={"Variables": {"CONNECTION_URL": "postgresql://root:Xq7Zw9Kv@elsewhere/cruddur"}},
     )
-    told = "\n".join(facts(deployed, pool_id)["drift"])
+    told = drift(deployed, pool_id)
     for part in (
         "maintains python3.9 until 2025-12-15",
         "leads to elsewhere",
@@ -104,7 +109,7 @@ def test_status_names_each_drift_and_what_to_do(deployed: Stage) -> None:
         Environment={"Variables": {"THEIR_KEY": "Xq7Zw9Kv"}},
         VpcConfig={"SubnetIds": [], "SecurityGroupIds": []},
     )
-    told = "\n".join(facts(deployed)["drift"])
+    told = drift(deployed)
     assert f"{NAME}-psycopg has no version for python3.13 on x86_64: inv lambda.deploy publishes it" in told
     assert "CONNECTION_URL is missing" in told
     assert "THEIR_KEY" not in told
@@ -139,7 +144,7 @@ def test_status_compares_what_deploy_compares(deployed: Stage, capsys: pytest.Ca
     client.update_function_configuration(FunctionName=NAME, Role=hand, VpcConfig=vpc, Layers=[])
     capsys.readouterr()
     deployed.cloud.forget()
-    told = "\n".join(facts(deployed)["drift"])
+    told = drift(deployed)
     assert deployed.cloud.writes == []
     assert capsys.readouterr().out == ""
     for part in (
@@ -152,9 +157,9 @@ def test_status_compares_what_deploy_compares(deployed: Stage, capsys: pytest.Ca
     ):
         assert part in told, told
     deployed.deploy()
-    assert facts(deployed)["drift"] is None
+    assert facts(deployed).drift == []
     iam.untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
-    assert "inv lambda.deploy --adopt takes it over" in "\n".join(facts(deployed)["drift"])
+    assert "inv lambda.deploy --adopt takes it over" in drift(deployed)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +183,12 @@ def test_status_compares_what_deploy_compares(deployed: Stage, capsys: pytest.Ca
 )  # fmt: skip
 def test_status_tries_the_login_and_deploy_puts_right_what_it_lacks(deployed: Stage, fault: str, said: str) -> None:
     deployed.database.do(fault)
-    told = facts(deployed)["drift"]
+    told = drift(deployed).splitlines()
     assert any(said in line and line.endswith(": inv lambda.deploy puts it right") for line in told), told
-    assert not any(urlsplit(deployed.url()).password in line for line in told)
+    assert not any(str(urlsplit(deployed.url()).password) in line for line in told)
     deployed.deploy()
     shown = facts(deployed)
-    assert (shown["drift"], shown["login"]) == (None, "lets in")
+    assert (shown.drift, shown.login) == ([], "lets_in")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,7 @@ def test_status_tries_the_login_and_deploy_puts_right_what_it_lacks(deployed: St
 def test_status_sees_that_the_function_has_nowhere_to_write(deployed: Stage, fault: str, said: str) -> None:
     database = deployed.database
     database.do(fault or f'drop database "{database.name}" with (force)', None if fault else "postgres")
-    [line] = facts(deployed)["drift"]
+    [line] = drift(deployed).splitlines()
     assert said in line
 
 
@@ -212,22 +217,22 @@ def test_a_login_that_cannot_be_tried_from_here_is_no_drift_and_soon_given_up(de
         begun = time.monotonic()
         shown = facts(deployed)
         assert time.monotonic() - begun < 10
-    assert (shown["drift"], shown["login"][:12]) == (None, "not tested (")
-    assert "did not answer in time: open the door for this address (inv rds.allow-my-ip)" in shown["login"]
+    assert (shown.drift, shown.login) == ([], None)
+    assert "did not answer in time: open the door for this address (inv rds.allow-my-ip)" in (shown.login_note or "")
 
 
 def test_a_newer_layer_for_another_runtime_is_no_drift(deployed: Stage) -> None:
     published(deployed, "psycopg for python3.12 x86_64, sha256:other")
-    assert facts(deployed)["drift"] is None
+    assert facts(deployed).drift == []
 
 
 def test_status_sees_a_trigger_that_may_not_call_and_another_function_there(deployed: Stage) -> None:
     cognito = deployed.client("cognito-idp")
     pool_id = deployed.make_pool(LambdaConfig={"PostConfirmation": ARN})
-    assert "sign-ups of" in "\n".join(facts(deployed, pool_id)["drift"])
+    assert "sign-ups of" in drift(deployed, pool_id)
     cognito.update_user_pool(UserPoolId=pool_id, LambdaConfig={"PostConfirmation": f"{ARN}x"})
-    assert "inv lambda.attach --replace" in "\n".join(facts(deployed, pool_id)["drift"])
-    assert "no user pool" in "\n".join(facts(deployed, "ca-central-1_None")["drift"])
+    assert "inv lambda.attach --replace" in drift(deployed, pool_id)
+    assert "no user pool" in drift(deployed, "ca-central-1_None")
 
 
 def test_status_without_instance_or_role(deployed: Stage) -> None:
@@ -236,7 +241,7 @@ def test_status_without_instance_or_role(deployed: Stage) -> None:
     iam.detach_role_policy(RoleName=NAME, PolicyArn="arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole")
     iam.delete_role_policy(RoleName=NAME, PolicyName="vpc-access")
     iam.delete_role(RoleName=NAME)
-    told = "\n".join(facts(deployed)["drift"])
+    told = drift(deployed)
     assert "there is no instance cruddur-db-instance" in told
     assert f"role would be created: {NAME}; inv lambda.deploy puts it right" in told
 

@@ -223,7 +223,7 @@ def marked(settings: Settings, *, production: bool, given: str = "") -> str:
 
 def reason(settings: Settings) -> str:
     with place.opened(settings, "staging", "db.status") as at:
-        return at.prod
+        return str(at.prod)
 
 
 def test_what_lies_on_rds_is_production_until_it_is_marked_as_none(one: Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from botocore.stub import Stubber
 from config.settings import Settings
 from ops.aws import Aws
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.rds import create, delete, instance
+from ops.rds import create, delete, differences, instance
 from tests.fix_aws import Call, Configure, Front, Hands, Killed, error, outcome, ready
 
 TAGS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
@@ -399,14 +398,15 @@ def test_status_works_on_an_untagged_instance(cloud: Front, configure: Configure
     settings = configure()
     aws = cloud.aws(settings)
     facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
-    assert facts["ours"] is False
-    assert facts["password"] == "yours"
-    assert "instance_class is db.t3.micro, the settings say db.t4g.micro" in facts["differs"]
-    assert json.dumps(facts, default=str)
-    assert {"about": "ours", "value": "no"} in instance.rows(facts)
-    assert {"about": "restart", "value": "none"} in instance.rows({**facts, "restart": None})
-    assert {"about": "groups", "value": "none"} in instance.rows({**facts, "groups": []})
-    assert {"about": "port", "value": 0} in instance.rows({**facts, "port": 0})
+    assert facts.ours is False
+    assert differences.Difference("instance_class", "db.t3.micro", "db.t4g.micro") in facts.differences
+    told = instance.told(facts)
+    assert told["password"] == "yours"
+    assert "instance_class is db.t3.micro, the settings say db.t4g.micro" in map(str, told["differs"])
+    assert {"about": "ours", "value": "no"} in instance.rows(told)
+    assert {"about": "restart", "value": "none"} in instance.rows({**told, "restart": None})
+    assert {"about": "groups", "value": "none"} in instance.rows({**told, "groups": []})
+    assert {"about": "port", "value": 0} in instance.rows({**told, "port": 0})
 
 
 def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubber], configure: Configure) -> None:
@@ -416,8 +416,10 @@ def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubbe
     ready(stub, "available", PendingModifiedValues=pending, MasterUsername="postgres")
     settings = aws.settings = configure(AWS_DEFAULT_REGION="ca-central-1")
     facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
-    assert facts["pending"] == {"AllocatedStorage": 40, "MasterUserPassword": "a new one"}
-    assert {"about": "pending", "value": "AllocatedStorage becomes 40"} in instance.rows(facts)
+    assert facts.pending == [instance.Pending("AllocatedStorage", 40), instance.Pending("MasterUserPassword", None)]
+    rows = instance.rows(instance.told(facts))
+    assert {"about": "pending", "value": "AllocatedStorage becomes 40"} in rows
+    assert {"about": "pending", "value": "MasterUserPassword becomes a new one"} in rows
 
 
 def test_the_limit_is_exit_3_and_says_how_to_go_on(cloud: Front, configure: Configure, hands: Hands) -> None:

@@ -15,7 +15,7 @@ def found(at: Instance, configure: Configure, rds: dict[str, str] | None = None,
     """Return the differences of moto's instance, some of its values changed to what AWS may tell."""
     settings = configure(rds)
     row = {**instance.required(at.aws, settings.rds), **changed}
-    return [line for line in differences.of(settings, at.aws, row) if not line.startswith(IGNORED)]
+    return [line for line in map(str, differences.of(settings, at.aws, row)) if not line.startswith(IGNORED)]
 
 
 IGNORED = (

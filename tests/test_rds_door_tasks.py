@@ -310,11 +310,11 @@ def test_the_rules_are_told_with_owner_age_and_what_is_wide_open(
     assert "lets anyone in" in done.err
     data = {row["address"]: row for row in json.loads(run("rds.rules", "--json").out)}
     assert data["8.8.4.4/32"]["mine"]
-    assert data["8.8.4.4/32"]["expires"] == "2026-11-22T21:00:00+00:00"
+    assert data["8.8.4.4/32"]["expires_at"] == "2026-11-22T21:00:00+00:00"
     assert data["1.1.1.1/32"]["expired"]
     assert data["0.0.0.0/0"]["wide_open"]
     assert not data["10.0.0.0/8"]["ours"]
-    assert data["10.0.0.0/8"]["created"] is None
+    assert data["10.0.0.0/8"]["created_at"] is None
     assert at.cloud.writes == []
 
 

@@ -177,7 +177,7 @@ def test_the_first_task_that_may_write_stamps_the_database(behind: Settings, rea
     one.do(f"create database {one.name}", "postgres")
     for writes in (False, True, True):
         with place.opened(behind, "prod", "db.create", writes=writes) as at:
-            assert at.prod == "the target says so"
+            assert str(at.prod) == "the target says so"
         comment = one.scalar(
             "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
         )

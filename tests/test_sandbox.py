@@ -311,7 +311,7 @@ def test_a_proxy_is_told_to_leave_loopback_alone() -> None:
 
 def test_odd_names_and_values_do_not_break_the_lines(tmp_path: Path) -> None:
     ca = tmp_path / 'it\'s $(touch here) `x` "y"' / "ca.pem"
-    lines = shell.enter(shell.exports(1, 2, ca, {}), {"PROD_ODD-NAME": "x", "PROD_FINE": "y"})
+    lines = shell.enter(shell.exports(1, 2, ca, {}), {"PROD_ODD-NAME": "x", "PROD_FINE": "y"}).lines()
     assert "PROD_FINE" in lines[0]
     assert "ODD" not in lines[0]
     done = subprocess.run(

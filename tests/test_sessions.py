@@ -28,11 +28,11 @@ def session(database: Database, **params: str) -> psycopg.Connection[Any]:
     return psycopg.connect(**kwargs)
 
 
-def ours(database: Database, **params: str) -> dict[int, dict[str, Any]]:
+def ours(database: Database, **params: str) -> dict[int, sessions.Session]:
     """Return the sessions on our database, as a user sees them, by pid."""
     settings = database.settings(CONNECTION_URL=database.target(**params).url(show_password=True))
     with place.opened(settings, "local", "db.sessions") as at:
-        return {s["pid"]: s for s in sessions.listed(at) if s["database"] == database.name}
+        return {s.pid: s for s in sessions.listed(at) if s.database == database.name}
 
 
 def test_lists_who_does_what(filled: Database) -> None:
@@ -43,13 +43,14 @@ def test_lists_who_does_what(filled: Database) -> None:
         found = ours(filled)
         assert set(found) == {idle.info.backend_pid, busy.info.backend_pid}
         first, second = found[idle.info.backend_pid], found[busy.info.backend_pid]
-        assert tuple(first) == sessions.COLUMNS
-        assert first["user"] == filled.server.params["user"]
-        assert first["state"] == "idle"
-        assert second["state"] == "idle in transaction"
-        assert second["query"] == "select count(*) from users", "on one line"
-        assert first["age"].startswith("00:00:")
-        assert second["client"] not in ("", "hidden")
+        assert set(sessions.COLUMNS) <= set(sessions.as_row(first))
+        assert first.user == filled.server.params["user"]
+        assert first.state == "idle"
+        assert second.state == "idle in transaction"
+        assert second.query == "select count(*) from users", "on one line"
+        assert first.age_seconds in range(60)
+        assert str(sessions.as_row(first)["age"]).startswith("00:00:")
+        assert sessions.as_row(second)["client"] not in ("", "hidden")
 
 
 def test_the_command_line_prints_a_table_or_json(one: Database, inv: Cli) -> None:
@@ -83,9 +84,9 @@ def test_our_own_sessions_have_a_name(filled: Database) -> None:
     settings = filled.settings()
     with place.opened(settings, "local", "db.seed") as at, at.connect() as conn, lock.held(at):
         found = ours(filled)[conn.info.backend_pid]
-        assert found["application"] == connections.application("db.seed")
-        assert found["application"].startswith("inv db.seed ")
-        assert "@" in found["application"]
+        assert found.application == connections.application("db.seed")
+        assert found.application.startswith("inv db.seed ")
+        assert "@" in found.application
         assert str(at.conn.info.backend_pid) in lock.holder(at)
 
 
@@ -111,10 +112,10 @@ def test_a_restricted_user_sees_that_others_are_there(filled: Database, guest: d
     with session(filled, application_name="secret work") as conn:
         conn.execute("select 'a secret'")
         found = ours(filled, **guest)[conn.info.backend_pid]
-        assert found["application"] == "secret work"
-        assert found["state"] == found["client"] == "hidden"
-        assert found["age"] is None
-        assert "a secret" not in found["query"]
+        assert (found.application, found.hidden) == ("secret work", True)
+        assert (found.state, found.client_address, found.age_seconds, found.query) == (None, None, None, None)
+        shown = sessions.as_row(found)
+        assert (shown["state"], shown["client"], shown["age"]) == ("hidden", "hidden", None)
         at = place.opened(
             filled.settings(CONNECTION_URL=filled.target(**guest).url(show_password=True)), "local", "db.sessions"
         )
@@ -134,3 +135,11 @@ def test_a_restricted_user_is_told_who_holds_the_lock(filled: Database, guest: d
             assert who == f"{connections.application('db.setup')} (pid {at.conn.info.backend_pid})"
     with place.opened(filled.settings(), "local", "db.setup") as at:
         assert lock.holder(at) == "another run on this database"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "00:00:00"), (3725, "01:02:05"), (86400, "1 day 00:00:00"), (180_061, "2 days 02:01:01")]
+)
+def test_an_age_is_told_as_postgres_does(one: Database, seconds: int, text: str) -> None:
+    assert sessions.length(seconds) == text
+    assert one.scalar(f"select (justify_hours(interval '{seconds} seconds'))::text") == text

@@ -37,7 +37,12 @@ def reported(database: Database, capsys: pytest.CaptureFixture[str]) -> dict[str
 
 def test_a_database_that_is_missing_is_a_fact(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     found = reported(database, capsys)
-    assert (found["exists"], found["tables"], found["bytes"], found["previous"]) == (False, [], None, None)
+    assert (found["exists"], found["tables"], found["size_bytes"], found["previous_database"]) == (
+        False,
+        [],
+        None,
+        None,
+    )
     assert found["running"] is True
     assert "the database is not there yet: inv db.setup -t local" in shown(database, capsys)
 
@@ -45,16 +50,16 @@ def test_a_database_that_is_missing_is_a_fact(database: Database, capsys: pytest
 def test_a_database_that_is_set_up_shows_its_tables(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     setup(database)
     found = reported(database, capsys)
-    assert {table["table"]: table["rows"] for table in found["tables"]} == {"public.activities": 9, "public.users": 5}
-    assert all(table["exact"] and table["bytes"] > 0 for table in found["tables"])
-    assert (found["target"], found["source"], found["address"]) == (
+    assert {table["name"]: table["rows"] for table in found["tables"]} == {"public.activities": 9, "public.users": 5}
+    assert all(table["rows_exact"] and table["size_bytes"] > 0 for table in found["tables"])
+    assert (found["target"], found["variable"], found["address"]) == (
         "local",
         "CONNECTION_URL",
         database.target().address,
     )
     assert found["tls"] is (database.server.label == "celerp")
-    assert found["prod"] is None
-    assert found["bytes"] > 5_000_000
+    assert (found["production"], found["production_reason"]) == (False, None)
+    assert found["size_bytes"] > 5_000_000
     assert len(found["seeds"]) == 1
     lines = shown(database, capsys).splitlines()
     assert lines[0] == f"local: {database.target().address} from CONNECTION_URL"
@@ -65,7 +70,7 @@ def test_a_database_that_is_set_up_shows_its_tables(database: Database, capsys: 
 def test_names_the_previous_database(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     setup(database)
     setup(database)
-    assert reported(database, capsys)["previous"] == f"{database.name}__prev"
+    assert reported(database, capsys)["previous_database"] == f"{database.name}__prev"
     assert f"previous one kept as {database.name}__prev" in shown(database, capsys)
 
 
@@ -77,7 +82,7 @@ def test_counts_odd_tables_and_hides_the_suites_own(one: Database, capsys: pytes
         create table parted (x int) partition by list (x); create table part1 partition of parted for values in (1);
         insert into parted values (1); create view v as select 1;""",
     )
-    rows = {table["table"]: table["rows"] for table in reported(one, capsys)["tables"]}
+    rows = {table["name"]: table["rows"] for table in reported(one, capsys)["tables"]}
     assert rows == {
         '"a b"."T%s"': 2,
         "public.activities": 9,
@@ -93,8 +98,8 @@ def test_a_large_table_is_estimated(
     setup(one)
     run(one, "analyze users")
     monkeypatch.setattr(status, "EXACT_BELOW", 3)
-    found = {table["table"]: table for table in reported(one, capsys)["tables"]}
-    assert (found["public.users"]["exact"], found["public.users"]["rows"]) == (False, 5)
+    found = {table["name"]: table for table in reported(one, capsys)["tables"]}
+    assert (found["public.users"]["rows_exact"], found["public.users"]["rows"]) == (False, 5)
     assert "~5" in shown(one, capsys)
 
 
@@ -112,7 +117,7 @@ def test_a_table_that_may_not_be_read_is_shown_without_its_rows(
     finally:
         one.server.params.update(admin)
         run(one, f"drop owned by {role}; drop role {role}")
-    assert {table["table"]: table["rows"] for table in found["tables"]} == {
+    assert {table["name"]: table["rows"] for table in found["tables"]} == {
         "public.activities": None,
         "public.users": 5,
     }
@@ -124,9 +129,10 @@ def test_an_embedded_server_that_does_not_run_is_not_started(root: Path, capsys:
     lifecycle.show(settings, "", json=False)
     assert capsys.readouterr().out == "local: the embedded server does not run: inv db.up, or inv db.setup\n"
     lifecycle.show(settings, "local", json=True)
-    assert json.loads(capsys.readouterr().out) == {
+    told = json.loads(capsys.readouterr().out)
+    assert {key: value for key, value in told.items() if value is not None} == {
         "target": "local",
-        "source": "the embedded server",
+        "kind": "embedded",
         "running": False,
     }
     assert not (root / ".local").exists()

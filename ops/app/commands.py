@@ -37,10 +37,11 @@ def down(c: Context) -> None:
     help={
         "follow": "go on printing until Ctrl-C (default: no)",
         "lines": "how many of the last lines (default: 100)",
-    }
+    },
+    answer="lines[ops.app.service.Line]",
 )
-def logs(c: Context, follow: bool = False, lines: str = "100") -> None:
+def logs(c: Context, follow: bool = False, lines: str = "100", json: bool = False) -> None:
     """Print what the compose service has logged."""
     from ops.app import service
 
-    service.logs(settings(c), lines, follow=follow)
+    service.logs(settings(c), lines, follow=follow, json=json)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from datetime import datetime
 
 from config.settings import Settings
 from ops import process
 from ops.app.serve import backend
-from ops.console import progress, result, say
+from ops.console import as_json, progress, result, say
 from ops.db import compose
 from ops.errors import InProgress, Misconfigured, Problem
+from ops.times import moment
 
 SERVICE = "backend"
 PORT = 4567
@@ -61,16 +64,46 @@ def down(settings: Settings) -> None:
     say(f"stopped {SERVICE}; the database runs on (inv db.down -t docker)")
 
 
-def logs(settings: Settings, lines: str, *, follow: bool) -> None:
+@dataclass(frozen=True)
+class Line:
+    """A line that the service has logged."""
+
+    at: datetime | None
+    """When Docker took it; null for a line of Docker's own."""
+    message: str
+    """The line as it was written."""
+
+
+def line(text: str) -> Line:
+    """Read a line of `docker compose logs --timestamps --no-log-prefix`."""
+    stamp, _, message = text.partition(" ")
+    at = moment(stamp)
+    return Line(at, message if at else text)
+
+
+def logs(settings: Settings, lines: str, *, follow: bool, json: bool = False) -> None:
     """Print the last lines that the service has logged, and with `follow` those to come."""
     if not (lines.isascii() and lines.isdigit()):
         raise Misconfigured(f"--lines {lines}: give a whole number")
     arguments = ["logs", "--no-color", "--tail", lines]
+    if json:
+        arguments += ["--no-log-prefix", "--timestamps"]
     if not follow:
-        result(compose.compose(settings.root, *arguments, SERVICE).rstrip())
+        said = compose.compose(settings.root, *arguments, SERVICE).rstrip()
+        if not json:
+            result(said)
+            return
+        for text in said.splitlines():
+            as_json(line(text), indent=None)
         return
     argv = [*compose.command(), *arguments, "--follow", SERVICE]
     sys.stdout.flush()
-    code = subprocess.run(argv, cwd=settings.root, env=process.clean_environ({}), check=False).returncode
-    if code != 0:
+    heard = subprocess.PIPE if json else None
+    with subprocess.Popen(
+        argv, cwd=settings.root, env=process.clean_environ({}), stdout=heard, text=True, errors="replace"
+    ) as running:
+        for text in running.stdout or ():
+            as_json(line(text.rstrip("\n")), indent=None)
+            sys.stdout.flush()  # whoever follows waits for it
+    if (code := running.returncode) != 0:
         raise Problem(f"{' '.join(argv)}: exit {code}")

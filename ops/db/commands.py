@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import CONFIRM, JSON, TARGET, VAR, settings, task, variables
+from ops.cli import CONFIRM, TARGET, VAR, settings, task, variables
 
 FORCE = "end sessions that are at work, on production all, and leave behind what does not go along (default: no)"
 
@@ -31,7 +31,7 @@ def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") ->
     lifecycle.down(settings(c, target), target, wipe=wipe, confirm=confirm)
 
 
-@task(help={"target": TARGET, "json": JSON})
+@task(help={"target": TARGET}, answer="ops.db.status.Status")
 def status(c: Context, target: str = "", json: bool = False) -> None:
     """Show what runs where: version, tables, rows, sizes."""
     from ops.db import lifecycle
@@ -171,9 +171,9 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
         "name": "a file of paths.queries, without .sql: home, users",
         "limit": "the most rows, where the query takes %(limit)s (default: 20)",
         "var": "another parameter of the query, NAME=VALUE (repeatable; default: null)",
-        "json": JSON,
     },
     iterable=["var"],
+    answer="list[ops.db.query.Row]",
 )
 def query(
     c: Context, name: str, target: str = "", limit: str = "20", var: list[str] | None = None, json: bool = False
@@ -184,7 +184,7 @@ def query(
     query.show(settings(c, target), name, target, limit, variables(var), json=json)
 
 
-@task(help={"target": TARGET, "json": JSON})
+@task(help={"target": TARGET}, answer="list[ops.db.sessions.Session]")
 def sessions(c: Context, target: str = "", json: bool = False) -> None:
     """List who is connected to the server."""
     from ops import console
@@ -196,7 +196,7 @@ def sessions(c: Context, target: str = "", json: bool = False) -> None:
     if json:
         console.as_json(rows)
     else:
-        console.table(all_sessions.COLUMNS, rows)
+        console.table(all_sessions.COLUMNS, [all_sessions.as_row(row) for row in rows])
 
 
 @task(help={"target": TARGET, "confirm": CONFIRM})
@@ -238,13 +238,20 @@ def mark(
         say(guard.mark(at, production=production, given=confirm))
 
 
-@task(help={"target": TARGET, "show-password": "print the password too (default: masked)"})
-def url(c: Context, target: str = "", show_password: bool = False) -> None:
+@task(
+    help={"target": TARGET, "show-password": "print the password too (default: masked)"},
+    answer="ops.db.place.Url",
+)
+def url(c: Context, target: str = "", show_password: bool = False, json: bool = False) -> None:
     """Print the database's URL."""
-    from ops.console import result
+    from ops import console
     from ops.db import place
 
-    result(place.resolved(settings(c, target), target, shown=True).url(show_password=show_password))
+    found = place.url(place.resolved(settings(c, target), target, shown=True), show_password=show_password)
+    if json:
+        console.as_json(found)
+    else:
+        console.result(found.url)
 
 
 @task(help={"target": TARGET, "timeout": "seconds to wait (default: 30)"})

@@ -6,9 +6,10 @@ import contextlib
 import json
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from config.declared import Kind
 from config.paths import local_dir, write_private
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
+Why = Literal["declared", "rds_host", "stamp", "same_address", "same_database"]
 STAMP = "[inv: prod]"
 """Marks a database as production, inside its comment."""
 NOT_PROD = "[inv: not production]"
@@ -112,7 +114,23 @@ class Watch:
         return next((other.source for other in self.protected if same_address(other, target)), "")
 
 
-def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: Watch | None) -> str:
+@dataclass(frozen=True)
+class Reason:
+    """Why a database is production; false where it is not."""
+
+    word: Why | None = None
+    """The word for it in JSON."""
+    text: str = ""
+    """The same for people."""
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: Watch | None) -> Reason:
     """Return the reason why a database is production, or nothing.
 
     One on RDS is, until its own comment says otherwise (db.mark): whoever has a
@@ -120,24 +138,25 @@ def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: W
     What a declaration, a stamp or the identity of production says is stronger.
     """
     if target.protected:
-        return "the target says so"
+        return Reason("declared", "the target says so")
     comments = {name: row["comment"] or "" for name, row in known["databases"].items() if name != "template1"}
     no_more = any(NOT_PROD in comment for comment in comments.values())
     if target.rds and not no_more:
-        return f"{target.source} names an RDS host"
+        return Reason("rds_host", f"{target.source} names an RDS host")
     for name, comment in comments.items():
         if STAMP in comment:
-            return f"{name} carries the stamp {STAMP} in its comment"
+            return Reason("stamp", f"{name} carries the stamp {STAMP} in its comment")
     if watch and (source := watch.same(target)):
-        return f"{source} names the same database"
+        return Reason("same_address", f"{source} names the same database")
     if watch:
         watch.wait()
     for entry in seen(settings.root):
         if no_more and entry["address"] == target.address:  # noted before somebody said so
             continue
         if entry["system_id"] and (entry["system_id"], entry["dbname"]) == (known["system_id"], base(target.dbname)):
-            return f"it is the database of {entry['address']}, seen as prod before (.local/prod.json)"
-    return ""
+            seen_before = f"it is the database of {entry['address']}, seen as prod before (.local/prod.json)"
+            return Reason("same_database", seen_before)
+    return Reason()
 
 
 def same_address(one: Target, other: Target) -> bool:

@@ -119,31 +119,27 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
     made = state.load(settings.root)
     if kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running(made)):
         if json:
-            console.as_json({"target": name, "source": "the embedded server", "running": False})
+            console.as_json(status.Status(name, Kind.EMBEDDED.word, None, running=False))
         else:
             console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
         return
     with place.opened(settings, name, "db.status", announced=False) as at:
-        found = {**status.report(at), "running": True}
+        found = status.report(at)
     if json:
         console.as_json(found)
         return
-    console.result(f"{found['target']}: {found['address']} from {found['source']}")
+    console.result(f"{found.target}: {found.address} from {at.target.source}")
     console.result(
-        f"PostgreSQL {found['version']}, TLS {'on' if found['tls'] else 'off'}"
-        + (f", PRODUCTION: {found['prod']}" if found["prod"] else "")
+        f"PostgreSQL {found.version}, TLS {'on' if found.tls else 'off'}"
+        + (f", PRODUCTION: {at.prod}" if found.production else "")
     )
-    if not found["exists"]:
+    if not found.exists:
         console.result(at.missing)
     else:
-        console.result(
-            f"size {status.human(found['bytes'])}"
-            + (f", previous one kept as {found['previous']}" if found["previous"] else "")
-        )
-    if found["tables"]:
-        rows = [
-            {"table": t["table"], "rows": status.count(t), "size": status.human(t["bytes"])} for t in found["tables"]
-        ]
+        kept = f", previous one kept as {found.previous_database}" if found.previous_database else ""
+        console.result(f"size {status.human(found.size_bytes)}{kept}")
+    if found.tables:
+        rows = [{"table": t.name, "rows": status.count(t), "size": status.human(t.size_bytes)} for t in found.tables]
         console.table(("table", "rows", "size"), rows)
 
 

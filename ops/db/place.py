@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.declared import Kind
+from config.declared import Kind, Word
 from config.settings import Settings
-from config.targets import Target, resolve
+from config.targets import ADDRESS, MASK, SECRETS, Target, resolve
 from config.urls import unusable
 from ops import postgres
 from ops.console import hide, say
 from ops.db import guard, outcome, postmaster, server, state
-from ops.db.identity import PREV, Watch, facts, note, why_prod
+from ops.db.identity import PREV, Reason, Watch, facts, note, why_prod
 from ops.errors import (
     LoginFailed,
     Misconfigured,
@@ -45,7 +45,7 @@ class Place:
     task: str
     conn: Connection[DictRow] = field(repr=False)
     facts: dict[str, Any] = field(repr=False)
-    prod: str
+    prod: Reason
     """Why this is production, in words; empty where it is not."""
     work: outcome.Work = field(default_factory=outcome.Work, repr=False)
 
@@ -95,6 +95,47 @@ class Place:
         live = self.database()
         self.work.begun = self.work.names = self.work.closing = True
         self.work.before = int(live["oid"]) if live else None
+
+
+@dataclass(frozen=True)
+class Url:
+    """How the database of a target is reached."""
+
+    target: str
+    """As it is given to --target."""
+    kind: Word
+    """Who keeps the server: the suite, docker-compose.yml, RDS, or somebody else."""
+    url: str
+    """As psql takes it; the password is **** without --show-password."""
+    user: str | None
+    """Who logs in."""
+    password: str | None
+    """Null without --show-password, and where there is none."""
+    host: str | None
+    """Null for the socket of this machine."""
+    port: int
+    """Of the server."""
+    database: str
+    """Its name."""
+    parameters: dict[str, str]
+    """What else libpq is given, by its own names: sslmode, sslrootcert, hostaddr."""
+
+
+def url(target: Target, *, show_password: bool) -> Url:
+    """Return how a target is reached, with secrets only where they are asked for."""
+    params = target.params
+    hidden = () if show_password else SECRETS
+    return Url(
+        target=target.name,
+        kind=target.kind.word,
+        url=target.url(show_password=show_password),
+        user=params.get("user") or None,
+        password=(target.password or None) if show_password else None,
+        host=target.host or None,
+        port=target.port,
+        database=target.dbname,
+        parameters={k: MASK if k in hidden else v for k, v in params.items() if k not in ADDRESS and v},
+    )
 
 
 @contextlib.contextmanager

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from psycopg.adapt import Loader
     from psycopg.rows import DictRow
 
+Row = dict[str, Any]
+"""A row of the query: a key for each of its columns, by the column's name. A number that is exact in Postgres (numeric) is a
+string, so that no digit is lost; bytea is one of \\x and digits; what JSON has no value for (infinity, NaN, a year BC) is as
+Postgres writes it; a time is ISO 8601, with a zone where the column has one."""
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _SENT = re.compile(r"%(?:\((\w+)\)s|%)")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
@@ -16,15 +18,41 @@ if TYPE_CHECKING:
 
 COLUMNS = ("pid", "user", "database", "client", "application", "state", "age", "query")
 
+
+@dataclass(frozen=True)
+class Session:
+    """A session of a person or a program, on any database of the server; null is what this user may not see."""
+
+    pid: int
+    """Of its process on the server."""
+    user: str
+    """Its role."""
+    database: str | None
+    """The one that it is connected to."""
+    hidden: bool
+    """Whether it is another user's, and this one may see no more than who it is."""
+    client_address: str | None
+    """Null also where it came by a socket of the server's own machine."""
+    application: str
+    """As the client calls itself."""
+    state: str | None
+    """As pg_stat_activity has it: active, idle, idle in transaction, and so on; starting before its first one."""
+    started_at: datetime | None
+    """When it was opened."""
+    age_seconds: int | None
+    """Since then."""
+    query: str | None
+    """The last one, on one line, its first 200 letters."""
+
+
 # A user who may not see another's session gets its pid, user, database and
 # application, and null for the rest, even for what kind of process it is.
 LIST = """
-select pid, usename as user, datname as database,
-       case when backend_type is null then 'hidden' else coalesce(host(client_addr), 'local') end as client,
+select pid, usename as user, datname as database, backend_type is null as hidden, host(client_addr) as client_address,
        application_name as application,
-       case when backend_type is null then 'hidden' else coalesce(state, 'starting') end as state,
-       date_trunc('second', clock_timestamp() - backend_start)::text as age,
-       left(regexp_replace(query, '\\s+', ' ', 'g'), 200) as query
+       case when backend_type is not null then coalesce(state, 'starting') end as state,
+       backend_start as started_at, floor(extract(epoch from clock_timestamp() - backend_start))::bigint as age_seconds,
+       case when backend_type is not null then left(regexp_replace(query, '\\s+', ' ', 'g'), 200) end as query
 from pg_stat_activity
 where coalesce(backend_type, 'client backend') = 'client backend' and usename is not null and pid <> pg_backend_pid()
 order by datname, backend_start
@@ -46,9 +74,23 @@ order by backend_start
 """
 
 
-def listed(place: Place) -> list[DictRow]:
+def listed(place: Place) -> list[Session]:
     """Return all sessions of people and programs on the target's server."""
-    return postgres.fetch(place.conn, LIST)
+    return [Session(**row) for row in postgres.fetch(place.conn, LIST)]
+
+
+def as_row(session: Session) -> dict[str, object]:
+    """Return a session for people."""
+    age = None if session.age_seconds is None else length(session.age_seconds)
+    client = "hidden" if session.hidden else session.client_address or "local"
+    return {**vars(session), "client": client, "state": session.state or "hidden", "age": age}
+
+
+def length(seconds: int) -> str:
+    """Return a length of time as Postgres writes it: 3 days 04:05:06."""
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} day{'s' if days > 1 else ''} {clock}" if days else clock
 
 
 def in_the_way(conn: Connection[DictRow], names: Sequence[str]) -> list[DictRow]:

@@ -2,19 +2,93 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from config.declared import Word
+from config.targets import Target
 from ops import postgres
 from ops.db import seed
-from ops.db.identity import PREV
+from ops.db.identity import PREV, Why
 from ops.db.place import Place
 from ops.errors import NoDatabase
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the user's own."""
+
+    name: str
+    """Its schema and name, quoted where SQL wants it."""
+    rows: int | None
+    """Null where this user may not read it."""
+    rows_exact: bool
+    """Whether they were counted: from a million on the planner's estimate serves."""
+    size_bytes: int
+    """With its indexes, and what is stored aside."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A seed file that was applied, and whose rows are still there."""
+
+    file: str
+    """Its name, without the folder."""
+    sha256: str
+    """Of its content and the variables it was given."""
+    applied_at: datetime
+    """When that was."""
+    tables: list[str]
+    """Those that got rows of it."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A target: its server, its database, and what is in it; null is what nobody answers for."""
+
+    target: str
+    """As it is given to --target."""
+    kind: Word
+    """Who keeps the server: the suite, docker-compose.yml, RDS, or somebody else."""
+    variable: str | None
+    """The variable that names it; null for the embedded server, and for what RDS was asked."""
+    running: bool
+    """Whether the server answers: false for an embedded one that is stopped; any other that is silent is an error."""
+    address: str | None = None
+    """user@host:port/database, as it stands in messages."""
+    user: str | None = None
+    """Who logs in."""
+    host: str | None = None
+    """Null for a socket of this machine."""
+    port: int | None = None
+    """Of the server."""
+    database: str | None = None
+    """Its name."""
+    version: str | None = None
+    """Of PostgreSQL."""
+    tls: bool | None = None
+    """Whether the connection is encrypted."""
+    production: bool | None = None
+    """Whether a dangerous act wants its name."""
+    production_reason: Why | None = None
+    """Why: by its declaration, its host, the comment on the database, or since production was seen there."""
+    exists: bool | None = None
+    """Whether the database is there."""
+    previous_database: str | None = None
+    """What db.undo brings back."""
+    size_bytes: int | None = None
+    """Of the database."""
+    tables: list[Table] | None = None
+    """Null while the server does not run."""
+    seeds: list[Seed] | None = None
+    """The newest first; null also where this user may not read them."""
+
 
 EXACT_BELOW = 1_000_000
 """Rows up to which a table is counted; beyond it the planner's estimate serves."""
@@ -34,64 +108,81 @@ order by 1
 """
 
 
-def report(place: Place) -> dict[str, Any]:
-    """Return the facts of a target, as db.status --json prints them; sizes in bytes."""
+def report(place: Place) -> Status:
+    """Return the facts of a target."""
     import psycopg
 
     live, kept = place.database(), place.database(PREV)
-    found: dict[str, Any] = {
-        "target": place.target.name,
-        "source": place.target.source,
-        "address": place.target.address,
-        "version": place.facts["version"],
-        "tls": bool(place.conn.pgconn.ssl_in_use),
-        "prod": place.prod or None,
-        "exists": live is not None,
-        "previous": kept["datname"] if kept else None,
-        "bytes": None,
-        "tables": [],
-        "seeds": [],
-    }
+    target, tables_found, size = place.target, list[Table](), None
+    seeds: list[Seed] | None = []
     if live:
         try:
             with place.connect() as conn:
-                found["bytes"] = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
-                found["tables"] = tables(conn)
-                with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
-                    found["seeds"] = seed.applied(conn)
+                size = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
+                tables_found = tables(conn)
+                try:
+                    seeds = [
+                        Seed(row["name"], row["digest"], row["applied_at"], row["names"]) for row in seed.applied(conn)
+                    ]
+                except psycopg.errors.InsufficientPrivilege:
+                    seeds = None
         except NoDatabase:  # dropped between the two looks
-            found["exists"] = False
-    return found
+            live = None
+    return Status(
+        target=target.name,
+        kind=target.kind.word,
+        variable=variable(target),
+        running=True,
+        address=target.address,
+        user=target.params.get("user") or None,
+        host=target.host or None,
+        port=target.port,
+        database=target.dbname,
+        version=place.facts["version"],
+        tls=bool(place.conn.pgconn.ssl_in_use),
+        production=bool(place.prod),
+        production_reason=place.prod.word,
+        exists=live is not None,
+        previous_database=kept["datname"] if kept else None,
+        size_bytes=size,
+        tables=tables_found,
+        seeds=seeds,
+    )
 
 
-def tables(conn: Connection[DictRow]) -> list[dict[str, Any]]:
-    """Return each table with its rows, counted or estimated, and its size in bytes."""
+def variable(target: Target) -> str | None:
+    """Return the variable that names a target, None where there is none."""
+    names = target.declared.names
+    return target.source if target.source in (names.url, names.endpoint, names.password) else None
+
+
+def tables(conn: Connection[DictRow]) -> list[Table]:
+    """Return each table with its rows, counted or estimated, and its size."""
     import psycopg
     from psycopg import sql
 
     found = []
     for row in postgres.fetch(conn, TABLES):
+        exact = row["estimate"] < EXACT_BELOW
         rows: int | None = row["estimate"]
-        if row["estimate"] < EXACT_BELOW:
+        if exact:
             try:
                 counted = conn.execute(sql.SQL("select count(*) as rows from " + row["name"])).fetchone()
                 rows = counted["rows"] if counted else None
             except psycopg.errors.InsufficientPrivilege:
                 rows = None
-        found.append(
-            {"table": row["name"], "rows": rows, "exact": row["estimate"] < EXACT_BELOW, "bytes": row["bytes"]}
-        )
+        found.append(Table(row["name"], rows, exact, row["bytes"]))
     return found
 
 
-def count(table: dict[str, Any]) -> str:
+def count(table: Table) -> str:
     """Return a table's rows as people read them: ~ for an estimate, nothing where we may not look."""
-    return "" if table["rows"] is None else f"{'' if table['exact'] else '~'}{table['rows']}"
+    return "" if table.rows is None else f"{'' if table.rows_exact else '~'}{table.rows}"
 
 
-def summary(tables: Sequence[dict[str, Any]]) -> str:
+def summary(tables: Sequence[Table]) -> str:
     """Return tables with their rows on one line."""
-    return ", ".join(f"{t['table']} {count(t)} rows" for t in tables) or "none"
+    return ", ".join(f"{t.name} {count(t)} rows" for t in tables) or "none"
 
 
 def human(size: int | None) -> str:

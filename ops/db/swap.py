@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ops import postgres
 from ops.console import say
@@ -63,8 +63,7 @@ class Rebuilt(NamedTuple):
 
     kept: bool
     """Whether a previous one is kept."""
-    tables: list[dict[str, Any]]
-    """As `status.tables` returns them."""
+    tables: list[status.Table]
 
 
 def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[Callable[[], str]]) -> Rebuilt:
@@ -112,7 +111,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
 
 def fill(
     place: Place, conn: Connection[DictRow], plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]
-) -> list[dict[str, Any]]:
+) -> list[status.Table]:
     """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
     if any(plan.by_psql for plan in plans):
         for plan, sql in zip(plans, after, strict=True):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, settings, task
+from ops.cli import settings, task
 
 
-@task(help={"json": JSON})
+@task(answer="list[ops.env.variables.Shown]")
 def show(c: Context, json: bool = False) -> None:
     """Show each variable, masked, and where it came from."""
     from ops import console
     from ops.env import variables
 
-    rows = variables.shown(settings(c))
+    found = settings(c)
+    rows = variables.shown(found)
     if json:
         console.as_json(rows)
     else:
-        console.table(("variable", "value", "from", "meaning"), rows)
+        console.table(("variable", "value", "from", "meaning"), [variables.as_row(found, row) for row in rows])
 
 
 @task(

@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Container
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from config import dotenv
 from config.settings import Settings
@@ -31,37 +32,61 @@ def file(settings: Settings) -> str:
     return str(path.relative_to(settings.root) if path.is_relative_to(settings.root) else path)
 
 
-def shown(settings: Settings) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Shown:
+    """A variable that the suite reads, whether it is set or not."""
+
+    variable: str
+    """Its name."""
+    value: str | None
+    """As it may be shown: of a URL without its password, a secret is ****; null where it is not set."""
+    source: Literal["environment", "env_file"] | None
+    """Where the value comes from; null where it is not set."""
+    hides_saved: bool
+    """Whether one of the environment hides another one in the env file."""
+    fault: str | None
+    """What keeps a URL from being read; null where nothing does."""
+    meaning: str
+    """What it is for, in words."""
+
+
+def shown(settings: Settings) -> list[Shown]:
     """Return each variable with its value, masked, and its origin."""
     rows = []
     for variable in variables(settings.targets.values()):
-        value = settings.vars.find(variable.name)
-        origin = value.origin if value else "not set"
-        if settings.vars.hides(variable.name):
-            origin += f" (hides another value in {file(settings)})"
-        rows.append(
-            {
-                "variable": variable.name,
-                "value": masked(variable.name, value.text, urls(settings)) if value else None,
-                "from": origin,
-                "meaning": variable.meaning,
-            }
+        found = settings.vars.find(variable.name)
+        value, fault = masked(variable.name, found.text, urls(settings)) if found else (None, None)
+        source: Literal["environment", "env_file"] = (
+            "environment" if found and found.origin == "environment" else "env_file"
         )
+        hides = settings.vars.hides(variable.name)
+        rows.append(Shown(variable.name, value, source if found else None, hides, fault, variable.meaning))
     return rows
 
 
-def masked(name: str, text: str, urls: Container[str]) -> str:
-    """Return a value as it may be shown: secrets not at all, URLs without their password.
+def as_row(settings: Settings, shown: Shown) -> dict[str, str | None]:
+    """Return a variable for people."""
+    origin = {"environment": "environment", "env_file": settings.vars.env_file.name, None: "not set"}[shown.source]
+    return {
+        "variable": shown.variable,
+        "value": f"{shown.value} ({shown.fault})" if shown.fault else shown.value,
+        "from": f"{origin} (hides another value in {file(settings)})" if shown.hides_saved else origin,
+        "meaning": shown.meaning,
+    }
+
+
+def masked(name: str, text: str, urls: Container[str]) -> tuple[str, str | None]:
+    """Return a value as it may be shown, secrets not at all, URLs without their password; and what is wrong with it.
 
     A URL is shown as it was understood. Of one that cannot be, nothing is
     shown but why: no pattern tells where its password ends.
     """
     if name in urls:
         try:
-            return parse(text, name, "local").url()
+            return parse(text, name, "local").url(), None
         except Misconfigured as error:
-            return f"{MASK} ({error})"
-    return MASK if holds_secret(name, text) else text
+            return MASK, str(error)
+    return MASK if holds_secret(name, text) else text, None
 
 
 def save(settings: Settings, pair: str, *, share: bool) -> None:

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, OF_AWS, aws, settings_of_aws, settings_of_function, task
+from ops.cli import OF_AWS, aws, settings_of_aws, settings_of_function, task
 
 POOL = "the user pool, by id or ARN (default: AWS_COGNITO_USER_POOL_ID)"
 FUNCTION = "the function's name (default: the setting lambda.function of that target, or of prod)"
+CHANGES = "ops.lambdas.plan.Changes"
 DRY = "tell what would be done, and write nothing (default: no)"
 
 
-@task(help={"target": OF_AWS, "publish": "publish it, unless that content is there already (default: no)"})
-def layer(c: Context, target: str = "", publish: bool = False) -> None:
+@task(
+    help={"target": OF_AWS, "publish": "publish it, unless that content is there already (default: no)"},
+    answer="ops.lambdas.publish.Layer",
+)
+def layer(c: Context, target: str = "", publish: bool = False, json: bool = False) -> None:
     """Build psycopg for the function's Python."""
-    from ops.console import result, say
-    from ops.lambdas import layer, package
+    from ops import console
+    from ops.lambdas import layer, package, plan
     from ops.lambdas import publish as publishing
-    from ops.lambdas.plan import Plan
 
     found = settings_of_aws(c, target)
     lam = found.lambdas
     built = layer.build(lam.python, lam.architecture, package.folder(found))
     done = ", compiled" if built.compiled else ""
-    say(
+    console.say(
         f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}"
     )
-    if publish:
-        result(publishing.ensure(aws(found), lam, built, Plan()))
-        return
-    if not built.compiled:
-        say(publishing.uncompiled(lam))
-    result(str(built.path))
+    doing = plan.Plan(tell=plan.lines(json=json))
+    version = publishing.ensure(aws(found), lam, built, doing) if publish else None
+    if not publish and not built.compiled:
+        console.say(publishing.uncompiled(lam))
+    if json:
+        console.as_json(publishing.described(built, lam, version))
+    else:
+        console.result(version or str(built.path))
 
 
 @task(
@@ -39,15 +44,19 @@ def layer(c: Context, target: str = "", publish: bool = False) -> None:
         "target": OF_AWS,
         "dry-run": DRY,
         "adopt": "take over a function or role of this name that was made by hand (default: no)",
-    }
+    },
+    answer=CHANGES,
 )
-def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False) -> None:
+def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False, json: bool = False) -> None:
     """Make the function and what it needs, or what differs."""
-    from ops.lambdas import deploy
+    from ops.console import as_json
+    from ops.lambdas import deploy, plan
     from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
-    deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt)
+    done = deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt, tell=plan.lines(json=json))
+    if json:
+        as_json(done.changes)
 
 
 @task(
@@ -56,29 +65,38 @@ def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = Fa
         "pool": POOL,
         "replace": "take the place of another function (default: stop and say which)",
         "dry-run": DRY,
-    }
+    },
+    answer=CHANGES,
 )
-def attach(c: Context, target: str = "", pool: str = "", replace: bool = False, dry_run: bool = False) -> None:
+def attach(
+    c: Context, target: str = "", pool: str = "", replace: bool = False, dry_run: bool = False, json: bool = False
+) -> None:
     """Let the pool call the function when a user confirms."""
-    from ops.lambdas import attach
+    from ops.console import as_json
+    from ops.lambdas import attach, plan
     from ops.lambdas import pool as pools
-    from ops.lambdas.plan import Plan
 
     found = settings_of_aws(c, target)
     cloud = aws(found)
-    attach.attach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run), replace=replace)
+    doing = plan.Plan(write=not dry_run, tell=plan.lines(json=json))
+    attach.attach(found, cloud, pools.opened(found, cloud, pool), doing, replace=replace)
+    if json:
+        as_json(doing.changes)
 
 
-@task(help={"target": OF_AWS, "pool": POOL, "dry-run": DRY})
-def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False) -> None:
+@task(help={"target": OF_AWS, "pool": POOL, "dry-run": DRY}, answer=CHANGES)
+def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Take the function out of the pool's trigger."""
-    from ops.lambdas import attach
+    from ops.console import as_json
+    from ops.lambdas import attach, plan
     from ops.lambdas import pool as pools
-    from ops.lambdas.plan import Plan
 
     found = settings_of_aws(c, target)
     cloud = aws(found)
-    attach.detach(found, cloud, pools.opened(found, cloud, pool), Plan(write=not dry_run))
+    doing = plan.Plan(write=not dry_run, tell=plan.lines(json=json))
+    attach.detach(found, cloud, pools.opened(found, cloud, pool), doing)
+    if json:
+        as_json(doing.changes)
 
 
 @task(
@@ -89,7 +107,8 @@ def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False) 
         "link": "give seeded rows with made-up ids to their users, by handle or verified e-mail (default: no)",
         "confirm": "the database's name, where pool and database may not belong together (default: ask)",
         "dry-run": DRY,
-    }
+    },
+    answer="ops.lambdas.sync.Synced",
 )
 def sync_users(
     c: Context,
@@ -99,9 +118,10 @@ def sync_users(
     link: bool = False,
     confirm: str = "",
     dry_run: bool = False,
+    json: bool = False,
 ) -> None:
     """Insert every confirmed user of the pool who has no row."""
-    from ops.console import result, say
+    from ops import console
     from ops.errors import Problem
     from ops.lambdas import pool as pools
     from ops.lambdas import sync
@@ -109,9 +129,12 @@ def sync_users(
     found = settings_of_function(c, target, function)
     named = pools.identifier(found, pool)
     report = sync.run(found, aws(found), named, target, dry_run=dry_run, linking=link, confirm=confirm)
-    if dry_run:
-        say("nothing was written; it would be:")
-    result("\n".join(report.lines()))
+    if json:
+        console.as_json(report.synced(written=not dry_run))
+    else:
+        if dry_run:
+            console.say("nothing was written; it would be:")
+        console.result("\n".join(report.lines()))
     if report.refused:
         raise Problem(
             f"{report.refused} users have no row, since public.users refused them: mend what is named, then run this again"
@@ -125,10 +148,17 @@ def sync_users(
         "target": "with --local, the database: local, docker, prod or one of yours (default: the deployed function's)",
         "function": FUNCTION,
         "confirm": "with a sample that adds its user to production: the database's name (default: ask)",
-    }
+    },
+    answer="ops.lambdas.invoke.Invoked",
 )
 def invoke(
-    c: Context, local: bool = False, event: str = "", target: str = "", function: str = "", confirm: str = ""
+    c: Context,
+    local: bool = False,
+    event: str = "",
+    target: str = "",
+    function: str = "",
+    confirm: str = "",
+    json: bool = False,
 ) -> None:
     """Send the function an event, and print its answer."""
     from ops.console import as_json
@@ -139,11 +169,13 @@ def invoke(
     if target and not local:
         raise Misconfigured("--target goes with --local: the deployed function has its own database")
     sent, made_up = invoke.event(event), invoke.made_up(event)
+    name = found.lambdas.function
     if not local:
-        as_json(invoke.remote(aws(found), found, sent, made_up=made_up, confirm=confirm))
+        returned = invoke.remote(aws(found), found, sent, made_up=made_up, confirm=confirm)
+        as_json(invoke.Invoked(name, False, returned, None) if json else returned)
         return
     answer = invoke.here(found, aws(found), target, sent, made_up=made_up, confirm=confirm)
-    as_json(answer.returned)
+    as_json(invoke.Invoked(name, True, answer.returned, round(answer.seconds, 3)) if json else answer.returned)
     invoke.stored(answer)
 
 
@@ -152,9 +184,10 @@ def invoke(
         "target": OF_AWS,
         "follow": "go on until Ctrl-C (default: no)",
         "minutes": "how far to look back (default: 60)",
-    }
+    },
+    answer="lines[ops.lambdas.logs.Event]",
 )
-def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60") -> None:
+def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60", json: bool = False) -> None:
     """Print what the function has logged."""
     from ops.errors import Misconfigured
     from ops.lambdas import logs
@@ -162,10 +195,10 @@ def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60"
     found = settings_of_aws(c, target)
     if not (minutes.isascii() and minutes.isdigit() and len(minutes) < 7):
         raise Misconfigured(f"--minutes {minutes}: give a whole number")
-    logs.show(aws(found), found, int(minutes), follow=follow)
+    logs.show(aws(found), found, int(minutes), follow=follow, json=json)
 
 
-@task(help={"target": OF_AWS, "pool": POOL, "json": JSON})
+@task(help={"target": OF_AWS, "pool": POOL}, answer="ops.lambdas.status.Status")
 def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> None:
     """Show the function, and where it has drifted."""
     from ops import console
@@ -179,15 +212,21 @@ def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> 
     if json:
         console.as_json(facts)
     else:
-        drifted = bool(facts["drift"])
-        console.table(("about", "value"), instance.rows(facts), red=lambda row: drifted and row["about"] == "drift")
+        rows = instance.rows(status.told(facts))
+        console.table(("about", "value"), rows, red=lambda row: bool(facts.drift) and row["about"] == "drift")
 
 
-@task(help={"target": OF_AWS, "confirm": "the function's name, which stands for typing it (default: ask)"})
-def delete(c: Context, target: str = "", confirm: str = "") -> None:
+@task(
+    help={"target": OF_AWS, "confirm": "the function's name, which stands for typing it (default: ask)"},
+    answer=CHANGES,
+)
+def delete(c: Context, target: str = "", confirm: str = "", json: bool = False) -> None:
     """Delete the function and what belongs to it alone."""
-    from ops.lambdas import delete
+    from ops.console import as_json
+    from ops.lambdas import delete, plan
     from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
-    delete.run(found, aws(found), Clock(), confirm=confirm)
+    done = delete.run(found, aws(found), Clock(), confirm=confirm, tell=plan.lines(json=json))
+    if json:
+        as_json(done.changes)

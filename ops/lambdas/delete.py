@@ -8,18 +8,18 @@ from typing import Any
 from config.settings import Settings
 from ops.aws import Aws
 from ops.confirm import confirmed
-from ops.console import say
+from ops.console import result, say
 from ops.db.identity import PREV, SIGNUP
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import attach, function, logs, network, pool, publish, role
-from ops.lambdas.plan import Plan
+from ops.lambdas.plan import Plan, Tell
 from ops.rds.waiting import Clock
 from ops.refusals import unless
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
+def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell = result) -> Plan:
     """Delete the function, its triggers, rule, group and role; say what stays."""
-    lam, plan, client = settings.lambdas, Plan(), aws.client("lambda")
+    lam, plan, client = settings.lambdas, Plan(tell=tell), aws.client("lambda")
     found = function.find(aws, lam)
     if found and not function.ours(found):
         raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
@@ -45,6 +45,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str) -> None:
     network.remove(aws, settings, plan, sleep=clock.sleep)
     role.remove(aws, settings, plan)
     stays(settings, aws, found)
+    return plan
 
 
 def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> None:

@@ -11,18 +11,18 @@ from dataclasses import replace
 from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws
-from ops.console import hide, say
+from ops.console import hide, result, say
 from ops.db import lock, place
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
-from ops.lambdas.plan import Plan
+from ops.lambdas.plan import Plan, Tell
 from ops.rds import instance
 from ops.rds.waiting import Clock
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool) -> Plan:
+def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool, tell: Tell = result) -> Plan:
     """Deploy the function with all that it needs; `dry_run` only tells what would be done."""
-    lam, plan = settings.lambdas, Plan(write=not dry_run)
+    lam, plan = settings.lambdas, Plan(write=not dry_run, tell=tell)
     runtimes.find(lam.python, lam.architecture)
     row = instance.required(aws, settings.rds)
     host, port = instance.endpoint(row), instance.port(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,20 @@ HARMLESS = "forgot-password"
 """The sample event that shows that the function runs, and writes nothing."""
 MARGIN = 15.0
 """Seconds that AWS may take to start a function, beyond the time that it runs."""
+
+
+@dataclass(frozen=True)
+class Invoked:
+    """What the function answered to an event."""
+
+    function: str
+    """Its name."""
+    local: bool
+    """Whether it ran on this machine."""
+    answer: Any
+    """As the function gave it: it returns the event, in Cognito's own names."""
+    duration_seconds: float | None
+    """From handing the event in to the answer; null for one in AWS."""
 
 
 def event(given: str) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
-from ops.console import redact, result, say
+from ops.console import as_json, redact, result, say
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
 from ops.rds import tags
@@ -19,6 +21,16 @@ POLL = 2.0
 """Seconds between two looks of --follow."""
 OVERLAP = 30_000
 """Milliseconds that --follow looks back each time: CloudWatch may learn of an event later than of its successor."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the function's log."""
+
+    at: datetime
+    """When it was written."""
+    message: str
+    """Lambda's own, or what the function has printed: an object of JSON in itself."""
 
 
 def find(aws: Aws, name: str) -> dict[str, Any] | None:
@@ -67,7 +79,13 @@ def lines(aws: Aws, name: str, since: int, seen: set[str]) -> Iterator[tuple[int
 
 
 def show(
-    aws: Aws, settings: Settings, minutes: int, *, follow: bool, sleep: Callable[[float], None] = time.sleep
+    aws: Aws,
+    settings: Settings,
+    minutes: int,
+    *,
+    follow: bool,
+    json: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Print the events of the last minutes; `follow` goes on until it is interrupted."""
     name, seen = settings.lambdas.log_group, set[str]()
@@ -75,7 +93,11 @@ def show(
     while True:
         for stamp, text in lines(aws, name, since, seen):
             when = datetime.fromtimestamp(stamp / 1000, timezone.utc)
-            result(redact(f"{when:%Y-%m-%d %H:%M:%S} {text}"))
+            if json:
+                as_json(Event(when, redact(text)), indent=None)
+                sys.stdout.flush()  # whoever follows waits for it
+            else:
+                result(redact(f"{when:%Y-%m-%d %H:%M:%S} {text}"))
             since = max(since, stamp - OVERLAP)
         if not follow:
             if not seen:

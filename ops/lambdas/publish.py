@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from config.lambdas import Lambda
@@ -42,6 +43,32 @@ def published(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | Non
 
 def arn(version: dict[str, Any] | None) -> str | None:
     return str(version["LayerVersionArn"]) if version else None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The layer as it was built here, and its version in AWS."""
+
+    path: str
+    """The zip file."""
+    size_bytes: int
+    """Of the zip file."""
+    runtime: str
+    """In Lambda's word: python3.13."""
+    architecture: str
+    """In Lambda's word: x86_64 or arm64."""
+    compiled: bool
+    """Whether the bytecode is in it, which spares each cold start some time."""
+    sources_sha256: str
+    """Of what is in it but bytecode: the same on every machine."""
+    version_arn: str | None
+    """The version that holds this content; null without --publish."""
+
+
+def described(artifact: Artifact, lam: Lambda, version: str | None) -> Layer:
+    """Return what lambda.layer tells."""
+    path, compiled = str(artifact.path), artifact.compiled
+    return Layer(path, artifact.size, lam.runtime, lam.architecture, compiled, artifact.sources, version)
 
 
 def uncompiled(lam: Lambda) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
 
 from config.lambdas import Lambda
 from config.settings import Settings
@@ -12,154 +15,260 @@ from ops.console import say
 from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
 from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, trial, waiting
-from ops.lambdas.plan import Plan
+from ops.lambdas.plan import Plan, nothing, slug
+from ops.lambdas.trial import Drift, Trial
 from ops.rds import instance
 from ops.rds.waiting import Row
 from ops.refusals import speaking
+from ops.times import moment
 
 REDEPLOY = "inv lambda.deploy puts it right"
 
 
-def facts(settings: Settings, aws: Aws, pool_id: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Status:
+    """The function as AWS has it; null is what there is none of, or what was not looked at."""
+
+    function: str
+    """Its ARN."""
+    ours: bool
+    """Whether the suite made or adopted it for this project, as its tags tell."""
+    state: str
+    """In Lambda's word: Active, Pending, Inactive, Failed."""
+    update: str | None
+    """Of the last change, in Lambda's word: Successful, InProgress, Failed."""
+    runtime: str
+    """In Lambda's word: python3.13."""
+    runtime_ends_on: date | None
+    """The day on which AWS stops to maintain that runtime."""
+    architecture: str
+    """In Lambda's word: x86_64 or arm64."""
+    memory_mb: int
+    """What it may take."""
+    timeout_seconds: int
+    """How long it may run."""
+    changed_at: datetime | None
+    """When its code or configuration was."""
+    layers: list[str]
+    """The ARNs of their versions."""
+    vpc: str | None
+    """Its id."""
+    code: Literal["same", "differs"] | None
+    """Whether it is what would be packaged here."""
+    code_note: str | None
+    """Why that was not compared, in words."""
+    database: str | None
+    """The URL that it logs in by, the password masked."""
+    login: Trial | None
+    """What came of that login, tried from here."""
+    login_note: str | None
+    """Why it was not tried, in words."""
+    log_group: str | None
+    """The name of its log group."""
+    log_days: int | None
+    """How long it keeps its lines; null also where that is for ever."""
+    pool: str | None
+    """The id of the user pool that was looked at."""
+    trigger: str | None
+    """The ARN of the function that the pool calls."""
+    permission: bool | None
+    """Whether the pool may call this one."""
+    drift: list[Drift]
+    """What is not as it was made."""
+
+
+def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     """Return what lambda.status shows; `drift` names what is not as it was made, and what to do."""
     lam = settings.lambdas
     found = function.find(aws, lam)
     if found is None:
         raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
-    have, drift = found["Configuration"], list[str]()
-    doing, wrong = waiting.state(have)
-    if wrong:
-        drift.append(wrong)
-    arn = str(have["FunctionArn"])
+    have = found["Configuration"]
+    arn, architecture = str(have["FunctionArn"]), have.get("Architectures", ["x86_64"])[0]
+    wrong = waiting.state(have)[1]
     row = instance.find(aws, settings.rds.identifier)
-    target = login(have, row, drift)
-    shown: dict[str, Any] = {
-        "function": arn,
-        "ours": function.ours(found),
-        "state": doing or have.get("State", "Active"),
-        "runtime": have["Runtime"],
-        "runtime ends": ends(have["Runtime"], drift),
-        "architecture": have.get("Architectures", ["x86_64"])[0],
-        "memory": f"{have['MemorySize']} MB",
-        "timeout": f"{have['Timeout']} s",
-        "changed": have["LastModified"],
-        "layers": function.layers(have),
-        "vpc": (have.get("VpcConfig") or {}).get("VpcId"),
-        "code": None,
-        "database": target.url() if target else None,
-        "login": tried(settings, target, row, drift) if target else None,
-        "logs": None,
-        "trigger": None,
-        "permission": None,
-    }
-    if shown["architecture"] != lam.architecture:
-        drift.append(f"architecture is {shown['architecture']}, the settings say {lam.architecture}: {REDEPLOY}")
-    shown["code"] = code(settings, have, drift)
-    compared(aws, settings, have, row, drift)
+    target = login(have)
+    tried = try_login(settings, target, row) if target else trial.Outcome(None)
+    end, soon = runtimes.end_of_life(have["Runtime"])
+    code, code_note = compare_code(settings, have)
+    drift = [Drift("function", wrong)] if wrong else []
+    drift += logins(target, row)
+    if soon:
+        what = f"AWS maintains {have['Runtime']} until {end}: set a newer lambda.python, then inv lambda.deploy"
+        drift.append(Drift("runtime", what))
+    drift += tried.drift
+    if architecture != lam.architecture:
+        what = f"architecture is {architecture}, the settings say {lam.architecture}: {REDEPLOY}"
+        drift.append(Drift("architecture", what))
+    if code == "differs":
+        drift.append(Drift("code", f"the code is not what is here: {REDEPLOY}"))
+    drift += compared(aws, settings, have, row)
     group = logs.find(aws, lam.log_group)
-    shown["logs"] = f"kept {group.get('retentionInDays', 'for ever')} days" if group else None
+    triggered = Trigger()
     if pool_id:
-        triggered(aws, settings, pool_id, arn, shown, drift)
+        triggered = look_at_trigger(aws, settings, pool_id, arn)
     else:
         say(
             f"note: no user pool is named ({settings.focus.names.pools[0]}), so trigger and permission were not looked at"
         )
-    return {**shown, "drift": drift or None}
+    return Status(
+        function=arn,
+        ours=function.ours(found),
+        state=have.get("State", "Active"),
+        update=have.get("LastUpdateStatus"),
+        runtime=have["Runtime"],
+        runtime_ends_on=date.fromisoformat(end) if end else None,
+        architecture=architecture,
+        memory_mb=have["MemorySize"],
+        timeout_seconds=have["Timeout"],
+        changed_at=moment(have["LastModified"]),
+        layers=function.layers(have),
+        vpc=(have.get("VpcConfig") or {}).get("VpcId") or None,
+        code=code,
+        code_note=code_note,
+        database=target.url() if target else None,
+        login=tried.word,
+        login_note=tried.note,
+        log_group=lam.log_group if group else None,
+        log_days=group.get("retentionInDays") if group else None,
+        pool=pool_id or None,
+        trigger=triggered.calls,
+        permission=triggered.may,
+        drift=[*drift, *triggered.drift],
+    )
 
 
-def ends(runtime: str, drift: list[str]) -> str | None:
-    """Return the day on which AWS stops to maintain a runtime."""
-    end, soon = runtimes.end_of_life(runtime)
-    if soon:
-        drift.append(f"AWS maintains {runtime} until {end}: set a newer lambda.python, then inv lambda.deploy")
-    return end or None
+def told(found: Status) -> dict[str, Any]:
+    """Return the function for people."""
+    doing = {"InProgress": "being changed"}.get(found.update or "", found.state)
+    days = f"{found.log_days} days" if found.log_days else "for ever"
+    code = {"same": "as it is here", "differs": "differs", None: f"not compared ({found.code_note})"}
+    login = {"lets_in": "lets in", "refused": "refused", None: f"not tested ({found.login_note})"}
+    return {
+        "function": found.function,
+        "ours": found.ours,
+        "state": "being made" if found.state == "Pending" else doing,
+        "runtime": found.runtime,
+        "runtime ends": found.runtime_ends_on,
+        "architecture": found.architecture,
+        "memory": f"{found.memory_mb} MB",
+        "timeout": f"{found.timeout_seconds} s",
+        "changed": found.changed_at,
+        "layers": found.layers,
+        "vpc": found.vpc,
+        "code": code[found.code],
+        "database": found.database,
+        "login": login[found.login] if found.database else None,
+        "logs": f"kept {days}" if found.log_group else None,
+        "trigger": found.trigger,
+        "permission": found.permission,
+        "drift": found.drift,
+    }
 
 
-def login(have: waiting.Configuration, row: Row | None, drift: list[str]) -> Target | None:
-    """Return the database of the function, with its login."""
+def login(have: waiting.Configuration) -> Target | None:
+    """Return the database of the function, with its login; None where it has none."""
     try:
-        target = function.login({"Configuration": have})
+        return function.login({"Configuration": have})
     except Misconfigured:
-        drift.append(f"{function.URL} is missing or no URL: {REDEPLOY}")
         return None
+
+
+def logins(target: Target | None, row: Row | None) -> list[Drift]:
+    """Return what is wrong with the login by its looks."""
+    if target is None:
+        return [Drift("login", f"{function.URL} is missing or no URL: {REDEPLOY}")]
+    drift = []
     if row is not None and instance.host(row) and target.host != instance.host(row):
-        drift.append(f"{function.URL} leads to {target.host}, the instance is {instance.host(row)}: inv lambda.deploy")
+        what = f"{function.URL} leads to {target.host}, the instance is {instance.host(row)}: inv lambda.deploy"
+        drift.append(Drift("login", what))
     if target.params.get("user") != SIGNUP:
-        drift.append(
-            f"the function logs in as {target.params.get('user')}: inv lambda.deploy gives it a login of its own"
-        )
-    return target
+        what = f"the function logs in as {target.params.get('user')}: inv lambda.deploy gives it a login of its own"
+        drift.append(Drift("login", what))
+    return drift
 
 
-def tried(settings: Settings, target: Target, row: Row | None, drift: list[str]) -> str:
+def try_login(settings: Settings, target: Target, row: Row | None) -> trial.Outcome:
     """Try the login where it leads to the instance: by PROD_DB_HOSTADDR and its like, no other server is reached."""
     if row is None or target.host != instance.host(row):
-        return "not tested (it does not lead to the instance)"
-    return trial.of(settings, target, drift, REDEPLOY)
+        return trial.Outcome(None, "it does not lead to the instance")
+    return trial.of(settings, target, REDEPLOY)
 
 
-def code(settings: Settings, have: waiting.Configuration, drift: list[str]) -> str:
-    """Compare the code with what would be packaged here, where the certificates for that can be had."""
+def compare_code(
+    settings: Settings, have: waiting.Configuration
+) -> tuple[Literal["same", "differs"] | None, str | None]:
+    """Compare the code with what would be packaged here; return what came of it, or why the certificates for that cannot be had."""
     try:
         here = package.build(package.certificates(settings), package.folder(settings))
     except Problem as error:
-        return f"not compared ({error})"
-    if have.get("CodeSha256") == here.code_sha256:
-        return "as it is here"
-    drift.append(f"the code is not what is here: {REDEPLOY}")
-    return "differs"
+        return None, str(error)
+    return "same" if have.get("CodeSha256") == here.code_sha256 else "differs", None
 
 
-def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, drift: list[str]) -> None:
+def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None) -> list[Drift]:
     """Compare all but login and code as lambda.deploy does, by a plan of it that writes nothing."""
-    lam, plan = settings.lambdas, Plan(write=False, quiet=True)
+    lam, plan, drift = settings.lambdas, Plan(write=False, tell=nothing), list[Drift]()
     arn, place = str(have["Role"]), have.get("VpcConfig") or {}
     vpc = {key: place.get(key, []) for key in ("SubnetIds", "SecurityGroupIds")}
     try:
         arn = role.ensure(aws, settings, plan, adopt=False)
     except Refused as error:
-        drift.append(str(error))
+        drift.append(Drift("role", str(error)))
     if row is None:
-        drift.append(f"there is no instance {settings.rds.identifier}: inv rds.create")
+        drift.append(Drift("instance", f"there is no instance {settings.rds.identifier}: inv rds.create"))
     else:
         try:
             with speaking():
                 vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
         except Problem as error:
-            drift.append(f"its place in the network is not known ({error})")
+            drift.append(Drift("network", f"its place in the network is not known ({error})"))
     logs.ensure(aws, settings, plan)
-    drift += [f"{line}; {REDEPLOY}" for line in plan.lines]
-    version = layer(aws, lam, have, drift)
+    drift += [Drift(slug(part), f"{line}; {REDEPLOY}") for part, line in zip(plan.changed, plan.lines, strict=True)]
+    version, missing = layer(aws, lam, have)
+    drift += missing
     want = function.wanted(lam, package.HANDLER, arn, version, vpc)
     now = {**have, "Layers": function.layers(have), "VpcConfig": {key: place.get(key, []) for key in vpc}}
     for key, value in function.differing(have, lam, want, "").items():
         # without a version there is nothing to compare with yet; the environment holds secrets, and `login` has seen ours
         if key != "Environment" and (version or key != "Layers"):
-            drift.append(f"{key} is {now.get(key)}, and is to be {value}: {REDEPLOY}")
+            drift.append(Drift("configuration", f"{key} is {now.get(key)}, and is to be {value}: {REDEPLOY}"))
+    return drift
 
 
-def layer(aws: Aws, lam: Lambda, have: waiting.Configuration, drift: list[str]) -> str:
-    """Return the layer version that the function is to have: the newest for its runtime."""
+def layer(aws: Aws, lam: Lambda, have: waiting.Configuration) -> tuple[str, list[Drift]]:
+    """Return the layer version that the function is to have: the newest for its runtime; and whether there is none."""
     fitting = [one for one in publish.versions(aws, lam) if str(one.get("Description")).startswith(publish.begins(lam))]
     if fitting:
-        return str(fitting[0]["LayerVersionArn"])
-    drift.append(f"{lam.layer} has no version for {lam.runtime} on {lam.architecture}: inv lambda.deploy publishes it")
-    return next((arn for arn in function.layers(have) if function.is_ours(arn, lam)), "")
+        return str(fitting[0]["LayerVersionArn"]), []
+    what = f"{lam.layer} has no version for {lam.runtime} on {lam.architecture}: inv lambda.deploy publishes it"
+    ours = next((arn for arn in function.layers(have) if function.is_ours(arn, lam)), "")
+    return ours, [Drift("layer", what)]
 
 
-def triggered(aws: Aws, settings: Settings, pool_id: str, arn: str, shown: dict[str, Any], drift: list[str]) -> None:
+class Trigger(NamedTuple):
+    """Whom a pool calls, and whether it may."""
+
+    calls: str | None = None
+    may: bool | None = None
+    drift: Sequence[Drift] = ()
+
+
+def look_at_trigger(aws: Aws, settings: Settings, pool_id: str, arn: str) -> Trigger:
     """See that the pool calls this function, and may."""
-    client = aws.client("cognito-idp")
+    client, drift = aws.client("cognito-idp"), list[Drift]()
     try:
         facts = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException:
-        drift.append(str(pool.Missing(pool_id, aws.region)))
-        return
-    now = shown["trigger"] = pool.trigger(facts)
+        return Trigger(drift=[Drift("pool", str(pool.Missing(pool_id, aws.region)))])
+    now = pool.trigger(facts)
     if now != arn:
         option = " --replace" if now else ""
-        drift.append(f"the pool {pool_id} calls {now or 'nothing'}: inv lambda.attach{option} sets the trigger")
+        what = f"the pool {pool_id} calls {now or 'nothing'}: inv lambda.attach{option} sets the trigger"
+        drift.append(Drift("trigger", what))
     have = attach.statement(aws, settings.lambdas, attach.sid(pool_id))
-    may = shown["permission"] = bool(have and attach.permits(have, facts["Arn"]))
+    may = bool(have and attach.permits(have, facts["Arn"]))
     if not may and now == arn:
-        drift.append(f"Cognito may not call the function, so sign-ups of {pool_id} fail: inv lambda.attach lets it")
+        what = f"Cognito may not call the function, so sign-ups of {pool_id} fail: inv lambda.attach lets it"
+        drift.append(Drift("permission", what))
+    return Trigger(now, may, drift)

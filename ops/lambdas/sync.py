@@ -36,6 +36,36 @@ PAGE = 60
 """The most that Cognito gives at once."""
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """Users without a row, for one reason."""
+
+    reason: str
+    """In words."""
+    users: int
+    """How many they are."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """How many users of the pool became what."""
+
+    written: bool
+    """False on a dry run: then it is what would become of them."""
+    inserted: int
+    """They had no row."""
+    linked: int
+    """They were given a seeded row, with --link."""
+    present: int
+    """They had a row."""
+    skipped: int
+    """They have none."""
+    refused: int
+    """Those among the skipped whom the table did not take; there are some: the exit code is 1."""
+    skipped_for: list[Skipped]
+    """Why, with how many."""
+
+
 @dataclass
 class Report:
     """What became of the users of a pool."""
@@ -53,6 +83,19 @@ class Report:
     def skip(self, why: str) -> None:
         self.counts["skipped"] += 1
         self.skipped[why] += 1
+
+    def synced(self, *, written: bool) -> Synced:
+        """Return the report for JSON."""
+        reasons = [Skipped(why, count) for why, count in sorted(self.skipped.items())]
+        return Synced(
+            written=written,
+            inserted=self.counts["inserted"],
+            linked=self.counts["linked"],
+            present=self.counts["present"],
+            skipped=self.counts["skipped"],
+            refused=self.refused,
+            skipped_for=reasons,
+        )
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""

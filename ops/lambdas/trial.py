@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
 from config.settings import Settings
 from config.targets import Target, reached
 from ops import postgres
 from ops.console import hide
 from ops.db.rights import FILLED, SEQUENCES, TABLE
 from ops.errors import NoDatabase, NotAllowed, Problem, WrongLogin
+from ops.lambdas.plan import Name
 from ops.rds import prod
 
 SECONDS = 2
@@ -33,8 +38,35 @@ select exists (select from users) as there,
 """
 
 
-def of(settings: Settings, login: Target, drift: list[str], redeploy: str) -> str:
-    """Return what came of it in words; `drift` gets what the function cannot do."""
+Trial = Literal["lets_in", "refused"]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What is not as deploy and attach made it."""
+
+    part: Name | Literal["runtime", "architecture", "login", "database", "instance", "network", "pool"]
+    """What it is about."""
+    message: str
+    """What is wrong, and the command that puts it right, in words."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Outcome(NamedTuple):
+    """What came of the login."""
+
+    word: Trial | None
+    """None: it was not tried."""
+    note: str | None = None
+    """Why not, in words."""
+    drift: Sequence[Drift] = ()
+    """What the function cannot do."""
+
+
+def of(settings: Settings, login: Target, redeploy: str) -> Outcome:
+    """Try the login, and what the function needs of the database."""
     import psycopg
 
     user = login.params.get("user", "")
@@ -48,20 +80,22 @@ def of(settings: Settings, login: Target, drift: list[str], redeploy: str) -> st
                 conn.execute(f"set local statement_timeout = '{SECONDS}s'")
                 found = postgres.row(conn, FOUND)
     except WrongLogin:
-        drift.append(f"the database refuses the password or the role of the function, {user}: {redeploy}")
-        return "refused"
+        what = f"the database refuses the password or the role of the function, {user}: {redeploy}"
+        return Outcome("refused", drift=[Drift("login", what)])
     except NotAllowed:
-        drift.append(f"{user} may not connect to the database {login.dbname}: {redeploy}")
-        return "refused"
+        what = f"{user} may not connect to the database {login.dbname}: {redeploy}"
+        return Outcome("refused", drift=[Drift("login", what)])
     except NoDatabase as error:
-        drift.append(str(error))
-        return "lets in"
+        return Outcome("lets_in", drift=[Drift("database", str(error))])
     except (Problem, psycopg.Error) as error:
-        return f"not tested ({' '.join(str(error).split())})"
+        return Outcome(None, " ".join(str(error).split()))
     setup = f"inv db.setup -t {settings.focus.name}"
+    drift = []
     if not found["there"]:
-        drift.append(f"{login.dbname} has no table {TABLE}: {setup}")
+        drift.append(Drift("database", f"{login.dbname} has no table {TABLE}: {setup}"))
     elif found["missing"]:
-        drift.append(f"{TABLE} has no column {', '.join(found['missing'])}: add it to sql/schema.sql, then {setup}")
-    drift += [f"{user} lacks {right}: {redeploy}" for right in found["lacking"]]
-    return "lets in"
+        missing = ", ".join(found["missing"])
+        what = f"{TABLE} has no column {missing}: add it to sql/schema.sql, then {setup}"
+        drift.append(Drift("database", what))
+    drift += [Drift("database_rights", f"{user} lacks {right}: {redeploy}") for right in found["lacking"]]
+    return Outcome("lets_in", drift=drift)

@@ -12,6 +12,7 @@ import re
 import ssl
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def fetch(settings: Settings) -> Path:
     os.replace(temporary, path)
     say(f"fetched {len(pem)} RDS certificates into {path.relative_to(settings.root)}")
     return path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The certificates that RDS is checked against."""
+
+    path: str
+    """The file that holds them."""
 
 
 def download(url: str, variable: str = PROD.sslrootcert) -> str:

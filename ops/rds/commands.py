@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_aws, task
 
 
 @task(
@@ -12,22 +12,26 @@ from ops.cli import JSON, OF_AWS, aws, settings_of_aws, task
         "target": OF_AWS,
         "dry-run": "print the request as JSON, password masked, and send nothing (default: no)",
         "adopt": "take over an instance of this name that was made by hand: it is tagged (default: no)",
-    }
+    },
+    answer="ops.rds.create.Created",
 )
-def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False) -> None:
+def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False, json: bool = False) -> None:
     """Make the instance, or go on waiting for it."""
-    from ops.console import result
-    from ops.rds import create, instance
+    from ops import console
+    from ops.rds import create
     from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target, may_make_env_file=True)
-    if dry_run:
-        create.show(found, aws(found))
+    made = create.planned(found, aws(found)) if dry_run else create.run(found, aws(found), Clock(), adopt=adopt)
+    if json:
+        console.as_json(made)
+    elif dry_run:
+        console.as_json(made.request)
     else:
-        result(instance.host(create.run(found, aws(found), Clock(), adopt=adopt)))
+        console.result(made.endpoint or "")
 
 
-@task(help={"target": OF_AWS, "json": JSON})
+@task(help={"target": OF_AWS}, answer="ops.rds.instance.Instance")
 def status(c: Context, target: str = "", json: bool = False) -> None:
     """Show the instance as AWS knows it, and where it differs."""
     from ops import console
@@ -39,18 +43,25 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
     if json:
         console.as_json(facts)
     else:
-        console.table(("about", "value"), instance.rows(facts))
+        console.table(("about", "value"), instance.rows(instance.told(facts)))
 
 
-@task(help={"target": OF_AWS, "save": "save it in the env file, whatever stands there (default: no)"})
-def endpoint(c: Context, target: str = "", save: bool = False) -> None:
+@task(
+    help={"target": OF_AWS, "save": "save it in the env file, whatever stands there (default: no)"},
+    answer="ops.rds.instance.Endpoint",
+)
+def endpoint(c: Context, target: str = "", save: bool = False, json: bool = False) -> None:
     """Print the host name of the instance."""
-    from ops.console import result
+    from ops import console
     from ops.rds import instance, saved
 
     found = settings_of_aws(c, target, may_make_env_file=save)
     row = instance.required(aws(found), found.rds)
-    result(instance.endpoint(row))
+    reached = instance.reached_at(row)
+    if json:
+        console.as_json(reached)
+    else:
+        console.result(reached.endpoint)
     if save:
         saved.save(found, row, force=True)
 
@@ -77,15 +88,22 @@ def stop(c: Context, target: str = "") -> None:
     say(instance.stop(aws(found), found.rds, Clock()))
 
 
-@task(help={"target": OF_AWS, "name": "the snapshot's name (default: the instance's, with the time)"})
-def snapshot(c: Context, target: str = "", name: str = "") -> None:
+@task(
+    help={"target": OF_AWS, "name": "the snapshot's name (default: the instance's, with the time)"},
+    answer="ops.rds.instance.Snapshot",
+)
+def snapshot(c: Context, target: str = "", name: str = "", json: bool = False) -> None:
     """Make a snapshot of the instance, and wait for it."""
-    from ops.console import result
+    from ops import console
     from ops.rds import instance
     from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
-    result(instance.snapshot(aws(found), found.rds, name, Clock()))
+    made = instance.Snapshot(found.rds.identifier, instance.snapshot(aws(found), found.rds, name, Clock()))
+    if json:
+        console.as_json(made)
+    else:
+        console.result(made.snapshot)
 
 
 @task(
@@ -116,13 +134,17 @@ def rotate_password(c: Context, target: str = "") -> None:
     say(rotate.run(found, aws(found), Clock()))
 
 
-@task(help={"target": OF_AWS})
-def ca(c: Context, target: str = "") -> None:
+@task(help={"target": OF_AWS}, answer="ops.rds.ca.Bundle")
+def ca(c: Context, target: str = "", json: bool = False) -> None:
     """Fetch the certificates that RDS is checked against."""
-    from ops.console import result
+    from ops import console
     from ops.rds import ca
 
-    result(str(ca.fetch(settings_of_aws(c, target))))
+    bundle = ca.Bundle(str(ca.fetch(settings_of_aws(c, target))))
+    if json:
+        console.as_json(bundle)
+    else:
+        console.result(bundle.path)
 
 
 @task(
@@ -140,7 +162,7 @@ def allow_my_ip(c: Context, target: str = "", ip: str | None = None, expires: st
     doorman.allow(aws(found), found, ip, expires)
 
 
-@task(help={"target": OF_AWS, "json": JSON})
+@task(help={"target": OF_AWS}, answer="list[ops.rds.doorman.Listed]")
 def rules(c: Context, target: str = "", json: bool = False) -> None:
     """List who is let in, since when and until when."""
     from ops.rds import doorman

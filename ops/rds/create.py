@@ -7,10 +7,12 @@ anywhere and the next one goes on from there.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
+from typing import Any
 
 from config.section import refuse
 from config.settings import Settings
-from ops import calls, console
+from ops import calls
 from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import Problem, Refused
@@ -47,14 +49,31 @@ def logged_in(aws: Aws) -> str:
     return ""
 
 
-def show(settings: Settings, aws: Aws) -> None:
-    """Print the request as JSON, its password masked; nothing is sent."""
+@dataclass(frozen=True)
+class Created:
+    """The instance, and where it is reached; on a dry run what AWS would be asked for."""
+
+    identifier: str
+    """The instance's name."""
+    written: bool
+    """False on a dry run."""
+    endpoint: str | None
+    """Its host name; null on a dry run."""
+    port: int | None
+    """Null on a dry run."""
+    request: dict[str, Any] | None
+    """On a dry run the CreateDBInstance request with AWS's own names, its password masked; else null."""
+
+
+def planned(settings: Settings, aws: Aws) -> Created:
+    """Return the request as AWS would get it, its password masked; nothing is sent."""
     preflight(settings, aws, ask=False)
-    console.as_json(request.masked(request.build(settings, aws.region, [GROUP_TO_BE])))
+    wanted = request.masked(request.build(settings, aws.region, [GROUP_TO_BE]))
     say("nothing was sent; AWS's own minor version and limits are looked up by rds.create itself")
+    return Created(settings.rds.identifier, False, None, None, wanted)
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Row:
+def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Created:
     """Make the instance or go on with ours, wait for it, save how to reach it."""
     hide(request.master(settings).password)
     preflight(settings, aws, ask=True)
@@ -66,7 +85,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Row:
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
-    return row
+    return Created(settings.rds.identifier, True, instance.host(row), instance.port(row), None)
 
 
 def made(settings: Settings, aws: Aws) -> Row | None:

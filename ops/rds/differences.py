@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from config.settings import Settings
@@ -32,21 +33,41 @@ COMPARED = {
     "insights_mode": ("DatabaseInsightsMode", "DatabaseInsightsMode"),
     "insights_days": ("PerformanceInsightsRetentionPeriod", "PerformanceInsightsRetentionPeriod"),
     "copy_tags": ("CopyTagsToSnapshot", "CopyTagsToSnapshot"),
-    "the master user": ("MasterUsername", "MasterUsername"),
-    "the database": ("DBName", "DBName"),
-    "the port": ("Port", "Endpoint.Port"),
+    "master_user": ("MasterUsername", "MasterUsername"),
+    "database": ("DBName", "DBName"),
+    "port": ("Port", "Endpoint.Port"),
     "subnet_group": ("DBSubnetGroupName", "DBSubnetGroup.DBSubnetGroupName"),
 }
+NOT_SET = {"master_user": "the master user", "database": "the database", "port": "the port"}
+"""What is no key below rds:, as messages call it."""
 
 
-def of(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
-    """Return the differences in words; what AWS does not tell is passed over."""
+@dataclass(frozen=True)
+class Difference:
+    """Where the instance is not what the settings say."""
+
+    setting: str
+    """Its key below rds: in invoke.yaml, or master_user, database, port, security_group."""
+    value: str | None
+    """What the instance has, as invoke.yaml would write it."""
+    wanted: str
+    """What the settings say."""
+
+    def __str__(self) -> str:
+        if self.setting == "security_group":
+            return f"the security group is {self.value}, rds.create would take {self.wanted}"
+        about = NOT_SET.get(self.setting, self.setting)
+        return f"{about} is {self.value}, the settings say {self.wanted}"
+
+
+def of(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
+    """Return the differences; what AWS does not tell is passed over."""
     wanted, found = request.build(settings, aws.region, []), []
     for setting, (asked, path) in COMPARED.items():
         want, have = wanted.get(asked), told(row, path)
         if want is None or have is None or same(setting, want, have, wanted):
             continue
-        found.append(f"{setting} is {plain(have)}, the settings say {plain(want)}")
+        found.append(Difference(setting, plain(have), plain(want)))
     return found + groups(settings, aws, row)
 
 
@@ -69,7 +90,7 @@ def same(setting: str, want: Any, have: Any, wanted: Mapping[str, Any]) -> bool:
     return bool(want == have)
 
 
-def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
+def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
     """Return whether its own security group is missing; nothing where EC2 may not be asked."""
     have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     try:
@@ -80,7 +101,7 @@ def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[str]:
     if not have or own & set(have):
         return []
     wanted = ", ".join(sorted(own)) or f"one of its own ({group.own(settings.rds).name})"
-    return [f"the security group is {', '.join(have)}, rds.create would take {wanted}"]
+    return [Difference("security_group", ", ".join(have), wanted)]
 
 
 def plain(value: Any) -> str:

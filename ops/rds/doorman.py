@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -120,24 +120,59 @@ def show(aws: Aws, settings: Settings, *, json: bool) -> None:
         console.say(f"note: {', '.join(wide)} lets anyone in: remove it once the addresses that need it have rules")
 
 
-def as_data(rule: Rule, mine: Door) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Listed:
+    """A rule that lets something in, of any group of the instance."""
+
+    rule: str
+    """Its id."""
+    group: str
+    """The id of its security group."""
+    owner: str | None
+    """Whose it is; null where the suite has not made it."""
+    address: str
+    """What may enter: a range as AWS writes it, another security group or a prefix list by its id."""
+    protocol: str
+    """all, tcp, udp, icmp, or a number."""
+    from_port: int | None
+    """Null where it is for all."""
+    to_port: int | None
+    """Null where it is for all."""
+    created_at: datetime | None
+    """Null where the suite has not made it."""
+    expires_at: datetime | None
+    """Null where the suite has not made it."""
+    expired: bool
+    """Whether its time is over; rds.prune-rules takes it away."""
+    ours: bool
+    """Whether the suite has made it."""
+    mine: bool
+    """Whether it is this workspace's."""
+    wide_open: bool
+    """Whether it lets in strangers by the million."""
+    description: str | None
+    """As AWS has it."""
+
+
+def as_data(rule: Rule, mine: Door) -> Listed:
     """Return a rule for JSON: times are absolute."""
-    return {
-        "rule": rule.id,
-        "group": rule.group,
-        "owner": rule.owner or None,
-        "address": rule.source,
-        "protocol": rule.protocol,
-        "from_port": rule.ports[0],
-        "to_port": rule.ports[1],
-        "created": rule.created,
-        "expires": rule.expires,
-        "expired": door.is_expired(rule, mine.now),
-        "ours": rule.ours,
-        "mine": door.is_mine(mine, rule),
-        "wide_open": rule.wide_open,
-        "description": rule.description,
-    }
+    low, high = (None if port == -1 else port for port in rule.ports)
+    return Listed(
+        rule=rule.id,
+        group=rule.group,
+        owner=rule.owner or None,
+        address=rule.source,
+        protocol="all" if rule.protocol == "-1" else rule.protocol,
+        from_port=low,
+        to_port=high,
+        created_at=rule.created,
+        expires_at=rule.expires,
+        expired=door.is_expired(rule, mine.now),
+        ours=rule.ours,
+        mine=door.is_mine(mine, rule),
+        wide_open=rule.wide_open,
+        description=rule.description or None,
+    )
 
 
 def as_row(rule: Rule, mine: Door) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +14,7 @@ from ops.aws import Aws
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import differences, tags
+from ops.rds.differences import Difference
 from ops.rds.waiting import (
     HOPELESS,
     INTERVAL,
@@ -74,6 +76,23 @@ def host(row: Row) -> str:
 
 def port(row: Row) -> int:
     return int(row.get("Endpoint", {}).get("Port") or 5432)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the instance is reached."""
+
+    identifier: str
+    """The instance's name."""
+    endpoint: str
+    """Its host name."""
+    port: int
+    """Of the server."""
+
+
+def reached_at(row: Row) -> Endpoint:
+    """Return where an instance is reached; raise `InProgress` while AWS does not know it."""
+    return Endpoint(row["DBInstanceIdentifier"], endpoint(row), port(row))
 
 
 def endpoint(row: Row) -> str:
@@ -181,6 +200,16 @@ def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot that is complete."""
+
+    identifier: str
+    """The instance's."""
+    snapshot: str
+    """Its name."""
+
+
 def find_snapshot(client: Any, name: str) -> dict[str, Any] | None:
     """Return DescribeDBSnapshots' row of a snapshot, or None."""
     try:
@@ -208,34 +237,127 @@ def await_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None
         clock.sleep(INTERVAL)
 
 
-def facts(settings: Settings, aws: Aws, row: Row) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pending:
+    """A change that AWS makes in the next maintenance window."""
+
+    field: str
+    """As RDS calls it in ModifyDBInstance: AllocatedStorage."""
+    value: str | int | bool | None
+    """What it becomes; null for a new password."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The instance as RDS knows it; null is what RDS does not tell yet."""
+
+    identifier: str
+    """Its name."""
+    status: str
+    """In RDS's word: available, creating, stopped, and so on."""
+    ours: bool
+    """Whether the suite made or adopted it for this project, as its tags tell."""
+    endpoint: str | None
+    """Its host name; null while it is being made."""
+    port: int
+    """Of the server: 5432 while RDS does not tell."""
+    engine: str | None
+    """In RDS's word: postgres."""
+    engine_version: str | None
+    """Of PostgreSQL."""
+    instance_class: str | None
+    """In RDS's word: db.t4g.micro."""
+    storage_gib: int | None
+    """What it has now; it may grow by itself."""
+    storage_type: str | None
+    """In RDS's word: gp3."""
+    zone: str | None
+    """The availability zone."""
+    public: bool | None
+    """Whether its name leads to a public address."""
+    encrypted: bool | None
+    """Whether its storage is."""
+    security_groups: list[str]
+    """Their ids."""
+    master_user: str | None
+    """The name of the master user."""
+    password_managed: bool
+    """Whether RDS makes and keeps the password."""
+    secret_status: str | None
+    """Of the managed secret, in RDS's word: active, rotating, and so on."""
+    backup_days: int | None
+    """How long backups are kept."""
+    deletion_protection: bool | None
+    """Whether RDS refuses to delete it."""
+    created_at: datetime | None
+    """When it was made."""
+    restarts_at: datetime | None
+    """When AWS starts a stopped instance by itself."""
+    pending: list[Pending]
+    """What the next maintenance window changes."""
+    differences: list[Difference]
+    """Where it is not what the settings say."""
+
+
+def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     """Return what rds.status shows."""
-    rds = settings.rds
+    secret: Mapping[str, Any] = row.get("MasterUserSecret") or {}
     pending = {name: value for name, value in row.get("PendingModifiedValues", {}).items() if value}
-    if "MasterUserPassword" in pending:
-        pending["MasterUserPassword"] = "a new one"
-    secret: Mapping[str, Any] = row.get("MasterUserSecret", {})
+    return Instance(
+        identifier=row["DBInstanceIdentifier"],
+        status=row["DBInstanceStatus"],
+        ours=mine(row, settings.rds),
+        endpoint=host(row) or None,
+        port=port(row),
+        engine=row.get("Engine"),
+        engine_version=row.get("EngineVersion"),
+        instance_class=row.get("DBInstanceClass"),
+        storage_gib=row.get("AllocatedStorage"),
+        storage_type=row.get("StorageType"),
+        zone=row.get("AvailabilityZone"),
+        public=row.get("PubliclyAccessible"),
+        encrypted=row.get("StorageEncrypted"),
+        security_groups=[group["VpcSecurityGroupId"] for group in row.get("VpcSecurityGroups", [])],
+        master_user=row.get("MasterUsername"),
+        password_managed=bool(secret),
+        secret_status=secret.get("SecretStatus"),
+        backup_days=row.get("BackupRetentionPeriod"),
+        deletion_protection=row.get("DeletionProtection"),
+        created_at=row.get("InstanceCreateTime"),
+        restarts_at=row.get("AutomaticRestartTime"),
+        pending=[Pending(name, None if name == "MasterUserPassword" else plain(pending[name])) for name in pending],
+        differences=differences.of(settings, aws, row),
+    )
+
+
+def plain(value: Any) -> str | int | bool:
+    """Return a value of AWS's; what is put together as text."""
+    return value if isinstance(value, str | int) else str(value)
+
+
+def told(found: Instance) -> dict[str, Any]:
+    """Return an instance for people."""
     return {
-        "instance": row["DBInstanceIdentifier"],
-        "status": row["DBInstanceStatus"],
-        "ours": mine(row, rds),
-        "endpoint": host(row) or None,
-        "port": port(row),
-        "engine": f"{row.get('Engine', '')} {row.get('EngineVersion', '')}",
-        "class": row.get("DBInstanceClass"),
-        "storage": f"{row.get('AllocatedStorage')} GB {row.get('StorageType', '')}",
-        "zone": row.get("AvailabilityZone"),
-        "public": row.get("PubliclyAccessible"),
-        "encrypted": row.get("StorageEncrypted"),
-        "groups": [group["VpcSecurityGroupId"] for group in row.get("VpcSecurityGroups", [])],
-        "user": row.get("MasterUsername"),
-        "password": f"managed by RDS ({secret.get('SecretStatus', '')})" if secret else "yours",
-        "backup days": row.get("BackupRetentionPeriod"),
-        "deletion protection": row.get("DeletionProtection"),
-        "created": row.get("InstanceCreateTime"),
-        "restart": row.get("AutomaticRestartTime"),
-        "pending": pending or None,
-        "differs": differences.of(settings, aws, row) or None,
+        "instance": found.identifier,
+        "status": found.status,
+        "ours": found.ours,
+        "endpoint": found.endpoint,
+        "port": found.port,
+        "engine": f"{found.engine or ''} {found.engine_version or ''}",
+        "class": found.instance_class,
+        "storage": f"{found.storage_gib} GB {found.storage_type or ''}",
+        "zone": found.zone,
+        "public": found.public,
+        "encrypted": found.encrypted,
+        "groups": found.security_groups,
+        "user": found.master_user,
+        "password": f"managed by RDS ({found.secret_status or ''})" if found.password_managed else "yours",
+        "backup days": found.backup_days,
+        "deletion protection": found.deletion_protection,
+        "created": found.created_at,
+        "restart": found.restarts_at,
+        "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
+        "differs": found.differences,
     }
 
 
@@ -245,8 +367,6 @@ def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     lines = []
     for about, value in facts.items():
         items = value if isinstance(value, list) else [value]
-        if isinstance(value, Mapping):
-            items = [f"{name} becomes {new}" for name, new in value.items()]
         for item in items or [None]:
             shown = words[item] if isinstance(item, bool) else item
             lines.append({"about": about, "value": "none" if shown in (None, "") else shown})

@@ -7,30 +7,36 @@ from invoke.context import Context
 from ops.cli import settings, task
 
 
-@task()
-def up(c: Context) -> None:
+@task(answer="ops.sandbox.shell.Change")
+def up(c: Context, json: bool = False) -> None:
     """Start the sandbox and print its shell lines, for eval."""
-    from ops.console import result
+    from ops import console
     from ops.sandbox import lifecycle
 
-    with lifecycle.or_false():
-        lines = lifecycle.up(settings(c, may_make_env_file=True))
-    result("\n".join(lines))
+    with lifecycle.or_false(json=json):
+        change = lifecycle.up(settings(c, may_make_env_file=True))
+    if json:
+        console.as_json(change)
+    else:
+        console.result("\n".join(change.lines()))
 
 
-@task()
-def status(c: Context) -> None:
+@task(answer="ops.sandbox.lifecycle.Where")
+def status(c: Context, json: bool = False) -> None:
     """Show what of the sandbox runs where."""
     from ops.sandbox import lifecycle
 
-    lifecycle.status(settings(c, may_make_env_file=True))
+    lifecycle.status(settings(c, may_make_env_file=True), json=json)
 
 
-@task()
-def down(c: Context) -> None:
+@task(answer="ops.sandbox.shell.Change")
+def down(c: Context, json: bool = False) -> None:
     """Remove the sandbox and print the lines to leave it."""
-    from ops.console import result
+    from ops import console
     from ops.sandbox import lifecycle
 
-    if lines := lifecycle.down(settings(c, may_make_env_file=True)):
-        result("\n".join(lines))
+    change = lifecycle.down(settings(c, may_make_env_file=True))
+    if json:
+        console.as_json(change)
+    elif lines := change.lines():
+        console.result("\n".join(lines))

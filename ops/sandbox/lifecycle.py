@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,18 @@ def folder(root: Path) -> Path:
 
 
 @contextlib.contextmanager
-def or_false() -> Iterator[None]:
+def or_false(*, json: bool) -> Iterator[None]:
     """Print `false` where the lines for eval were to be, so that `eval "$(…)" && …` stops."""
     try:
         yield
     except BaseException:
-        console.result("false")
+        if not json:
+            console.result("false")
         raise
 
 
-def up(settings: Settings) -> list[str]:
-    """Start what does not run of the sandbox, and return the lines for the shell."""
+def up(settings: Settings) -> shell.Change:
+    """Start what does not run of the sandbox, and return what a shell does to enter it."""
     home = own_folder(folder(settings.root))
     needs()
     with turns(local_dir(settings.root)):
@@ -182,28 +184,65 @@ def words(home: Path) -> str:
     return (home / "log").read_text(encoding="utf-8", errors="replace")
 
 
-def status(settings: Settings) -> None:
-    """Print what runs where; raise `Problem` if it does not."""
+@dataclass(frozen=True)
+class Where:
+    """What of the sandbox runs where; that it does not run is an error."""
+
+    aws_url: str
+    """Of what stands in for AWS, without the key that it asks for: AWS_ENDPOINT_URL has it."""
+    rds_host: str
+    """How its instances are called, * for their names; all are at 127.0.0.1."""
+    rds_port: int
+    """With TLS."""
+    postgres_port: int
+    """Of the Postgres behind it, on this machine, without TLS."""
+    ca_file: str
+    """The certificate that its TLS is checked against."""
+    env_file: str
+    """What is saved for the sandbox goes there."""
+    inside: bool
+    """Whether this shell has entered it."""
+
+
+def where(settings: Settings) -> Where:
+    """Return what runs where; raise `Problem` if it does not."""
     home = folder(settings.root)
     state, data = serving(home), kept.load(home) if home.is_dir() else None
     if not state or not data or not postmaster.running(data):
         raise Problem('the sandbox does not run: eval "$(inv sandbox.up)"')
     mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == shell.endpoint(state["aws_port"], key_of(home))
+    return Where(
+        aws_url=f"http://127.0.0.1:{state['aws_port']}",
+        rds_host=NAME,
+        rds_port=state["port"],
+        postgres_port=data.port,
+        ca_file=str(home / "ca.pem"),
+        env_file=str(settings.root / shell.ENV_FILE),
+        inside=mine,
+    )
+
+
+def status(settings: Settings, *, json: bool) -> None:
+    """Print what runs where; raise `Problem` if it does not."""
+    found = where(settings)
+    if json:
+        console.as_json(found)
+        return
     console.table(
         ("what", "where"),
         [
-            {"what": "AWS (moto)", "where": f"http://127.0.0.1:{state['aws_port']}"},
-            {"what": "RDS (TLS)", "where": f"127.0.0.1:{state['port']} as {NAME}"},
-            {"what": "Postgres", "where": f"127.0.0.1:{data.port}"},
-            {"what": "CA", "where": home / "ca.pem"},
-            {"what": "env file", "where": settings.root / shell.ENV_FILE},
-            {"what": "this shell", "where": "in the sandbox" if mine else 'outside: eval "$(inv sandbox.up)"'},
+            {"what": "AWS (moto)", "where": found.aws_url},
+            {"what": "RDS (TLS)", "where": f"127.0.0.1:{found.rds_port} as {found.rds_host}"},
+            {"what": "Postgres", "where": f"127.0.0.1:{found.postgres_port}"},
+            {"what": "CA", "where": found.ca_file},
+            {"what": "env file", "where": found.env_file},
+            {"what": "this shell", "where": "in the sandbox" if found.inside else 'outside: eval "$(inv sandbox.up)"'},
         ],
     )
 
 
-def down(settings: Settings) -> list[str]:
-    """Stop the sandbox, remove all of it, and return the lines by which a shell leaves it."""
+def down(settings: Settings) -> shell.Change:
+    """Stop the sandbox, remove all of it, and return what a shell does to leave it."""
     home = own_folder(folder(settings.root))
     inside = settings.vars.env_file == settings.root / shell.ENV_FILE
     if not home.is_dir():

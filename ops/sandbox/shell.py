@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from config import proxies
@@ -58,16 +58,30 @@ def exports(
     return values
 
 
-def enter(values: Mapping[str, str], environ: Mapping[str, str], targets: Iterable[Declared] = ALL) -> list[str]:
-    """Return what the shell has to evaluate to be in the sandbox, and nowhere else."""
+@dataclass(frozen=True)
+class Change:
+    """What a shell has to do to enter the sandbox, or to leave it."""
+
+    unset: list[str]
+    """The variables that it has to unset, before the others are set."""
+    variables: dict[str, str]
+    """The variables that it has to export, by their names; secrets of the sandbox's own are among them."""
+
+    def lines(self) -> list[str]:
+        """Return it for eval."""
+        exported = [f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        return [*([f"unset {' '.join(self.unset)}"] if self.unset else []), *exported]
+
+
+def enter(values: Mapping[str, str], environ: Mapping[str, str], targets: Iterable[Declared] = ALL) -> Change:
+    """Return what the shell has to do to be in the sandbox, and nowhere else."""
     others = (name for name in sorted(environ) if name.startswith(FAMILIES) and re.fullmatch(r"\w+", name))
     unset = [name for name in dict.fromkeys([*FOREIGN, *variables(targets), *others]) if name not in values]
-    return [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(value)}" for name, value in values.items())]
+    return Change(unset, dict(values))
 
 
-def leave(targets: Iterable[Declared] = ALL, *, inside: bool) -> list[str]:
+def leave(targets: Iterable[Declared] = ALL, *, inside: bool) -> Change:
     """Return what takes the sandbox out of a shell again: nothing where it is not in, and the values are the user's."""
     if not inside:
-        return []
-    names = exports(0, 0, Path(), {}, targets=targets)
-    return [f"unset {' '.join(names)}"]
+        return Change([], {})
+    return Change(list(exports(0, 0, Path(), {}, targets=targets)), {})

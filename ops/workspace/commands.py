@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import JSON, settings, task
+from ops.cli import settings, task
 
 
-@task(help={"json": JSON})
+@task(answer="list[ops.workspace.doctor.Check]")
 def doctor(c: Context, json: bool = False) -> None:
     """Check this machine: a line for each fact, and the remedy."""
     from ops.workspace import doctor
@@ -42,9 +42,9 @@ def lint(c: Context, fix: bool = False) -> None:
         "runs": "counted runs of each side (default: 10)",
         "tiny": "small files and no run to warm up: only whether each still works (default: no)",
         "write": "write the figures into docs/performance.md (default: no)",
-        "json": JSON,
     },
     iterable=["only"],
+    answer="bench.measure.Figures",
 )
 def bench(
     c: Context,

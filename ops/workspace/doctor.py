@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
 
 from config import proxies
 from config.declared import Kind
@@ -31,15 +32,38 @@ class Fact:
     """What was found; `state` is ok, note (only some tasks miss it) or bad."""
 
     about: str
-    state: str
+    state: Literal["ok", "note", "bad"]
     found: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one look at this machine has found."""
+
+    check: str
+    """What was looked at: python, packages, schema_file, seed_file, checkout, postgres_programs, embedded_server, port, psql,
+    pgcli, docker, proxy, aws_login, target; where a look could not be made, it is named as a whole (targets)."""
+    subject: str | None
+    """Which one, of a port or a target; else null."""
+    state: Literal["ok", "note", "bad"]
+    """note: only some tasks miss it; bad: db.* does not work, and the exit code is 1."""
+    message: str
+    """What was found, and what to do, in words."""
+
+
+def as_check(fact: Fact) -> Check:
+    """Return a fact for JSON."""
+    kind, _, subject = fact.about.partition(" ")
+    if kind not in ("port", "target"):
+        kind, subject = fact.about.lower().replace(" ", "_"), ""
+    return Check(kind, subject or None, fact.state, console.redact(fact.found))
 
 
 def report(settings: Settings, *, json: bool) -> None:
     """Print all facts; raise `Problem` if one keeps db.* from working."""
     found = [fact for look in LOOKS for fact in looked(look, settings)]
     if json:
-        console.as_json([asdict(fact) for fact in found])
+        console.as_json([as_check(fact) for fact in found])
     else:
         for fact in found:
             console.result(console.redact(f"{MARKS[fact.state]} {fact.about}: {fact.found}"))

@@ -14,6 +14,7 @@ from ops.errors import Misconfigured
 COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "list": startup.listing,
     "complete": startup.completion,
+    "alone": startup.alone,
     "setup": db.setup,
     "setup-from-nothing": db.nothing,
     "schema": files.schema,

@@ -84,6 +84,11 @@ def listing(at: Bench) -> Comparison:
     return beside(at, "inv --list", "--list")
 
 
+def alone(at: Bench) -> Comparison:
+    """`inv` without a task, which looks where the clone stands, beside that of a tasks.py with one empty task."""
+    return beside(at, "inv")
+
+
 def completion(at: Bench) -> Comparison:
     """One press of TAB beside that at a tasks.py with one empty task."""
     return beside(at, "one TAB behind `inv db.`", "--complete", "--", "inv db.")

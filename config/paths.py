@@ -44,14 +44,18 @@ def own_folder(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, by a rename: it is the old one or the new one."""
+def write_private(path: Path, text: str, *, lasting: bool = True) -> None:
+    """Write a file that only its owner may read, by a rename: it is the old one or the new one.
+
+    One that need not be `lasting`, since it can be made anew, is not waited for until it is on the disk.
+    """
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.")
     try:
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(fd)  # a power cut must not leave it empty
+            if lasting:
+                os.fsync(fd)  # a power cut must not leave it empty
             hand_over(fd, path.parent)
         os.replace(temporary, path)
     except OSError:

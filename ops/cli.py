@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from invoke.context import Context
 from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task as invoke_task
+from invoke.util import helpline
 
 if TYPE_CHECKING:
     from invoke.parser import Parser
+    from invoke.program import Program
 
     from config.settings import Settings
     from ops.aws import Aws
@@ -50,36 +52,43 @@ def task(
     """
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(body)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            quiet()
-            try:
-                try:
-                    return body(*args, **kwargs)
-                finally:
-                    if sys.stdout is not None:
-                        sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
-            except KeyboardInterrupt:
-                raise Exit("cancelled", code=130) from None
-            except BrokenPipeError:
-                silence_stdout()
-                raise Exit(code=0) from None
-            except Exception as error:
-                if interrupted(error):
-                    raise Exit("cancelled", code=130) from None
-                exit = translate(error)
-                if type(error).__module__ == "builtins" and isinstance(error, OSError):
-                    silence_stdout()
-                if exit is None:
-                    raise
-                raise exit from error
-
-        vars(guarded)["answer"] = answer
+        told = guarded(body)
+        vars(told)["answer"] = answer
         about = {**(help or {}), **({"json": JSON} if answer else {})}
-        made = invoke_task(guarded, help=about, iterable=list(iterable))
+        made = invoke_task(told, help=about, iterable=list(iterable))
         return cast(Callable[P, R], made)
 
     return decorate
+
+
+def guarded(body: Callable[P, R]) -> Callable[P, R]:
+    """Have what a function raises become invoke's `Exit`, with one line and a code."""
+
+    @functools.wraps(body)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        quiet()
+        try:
+            try:
+                return body(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk or a reader that has gone shows here, not at exit
+        except KeyboardInterrupt:
+            raise Exit("cancelled", code=130) from None
+        except BrokenPipeError:
+            silence_stdout()
+            raise Exit(code=0) from None
+        except Exception as error:
+            if interrupted(error):
+                raise Exit("cancelled", code=130) from None
+            exit = translate(error)
+            if type(error).__module__ == "builtins" and isinstance(error, OSError):
+                silence_stdout()
+            if exit is None:
+                raise
+            raise exit from error
+
+    return wrapper
 
 
 def quiet() -> None:
@@ -172,6 +181,22 @@ def answer_help() -> None:
     Program.parse_tasks = parse_tasks  # type: ignore[method-assign] # plain `inv` takes no subclass of it
 
 
+def answer_nothing() -> None:
+    """Let `inv` alone print the tasks of a day and the next step, where invoke prints its own options (`inv --help`).
+
+    No task is the default one, since `inv --list` would name it and every task of a repository stand beside it.
+    """
+    from invoke.program import Program
+
+    Program.no_tasks_given = begin  # type: ignore[method-assign] # as above
+
+
+def begin(self: Program) -> None:
+    """Print the tasks of a day, then where this clone stands, and end."""
+    show_day(self)
+    raise Exit
+
+
 def last_task(parser: Parser, words: list[str]) -> str:
     """Return the last task that a command line names; raises invoke's `ParseError` where it begins with none."""
     try:
@@ -209,12 +234,28 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = False) -> Settings:
-    """Load the settings of this command from invoke's configuration, as `target` has them; empty: the setting's."""
-    from config import proxies
+@guarded
+def show_day(program: Program) -> None:
+    """Print what `inv` alone prints; the settings come as a task gets them, and one that is wrong is said at the end."""
+    from datetime import datetime, timezone
+
     from config.settings import load
-    from ops import process, silence
-    from ops.console import hide
+    from ops.console import redact, result
+    from ops.workspace import day
+
+    ns = program.collection
+    names = ns.task_names
+    result(day.page(lambda name: helpline(ns[name]) if name in names else None, len(names)))
+    program.update_config(merge=False)
+    config = program.config
+    config.load_collection(ns.configuration(), merge=False)
+    config.load_shell_env()
+    found = load(configuration(Context(config)))
+    result(redact(day.told(day.standing(found, datetime.now(timezone.utc)))))
+
+
+def configuration(c: Context) -> Mapping[str, Any]:
+    """Return invoke's configuration of this command; raises `Misconfigured` for core options that would not do what they say."""
     from ops.errors import Misconfigured
 
     config = cast(Any, c.config)
@@ -223,6 +264,17 @@ def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = Fals
         raise Misconfigured(f"-f {config._runtime_path}: no such file")
     if config.run.dry:
         raise Misconfigured("-R/--dry only holds back shell commands, and these tasks are Python: leave it out")
+    return cast(Mapping[str, Any], config)
+
+
+def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = False) -> Settings:
+    """Load the settings of this command from invoke's configuration, as `target` has them; empty: the setting's."""
+    from config import proxies
+    from config.settings import load
+    from ops import process, silence
+    from ops.console import hide
+
+    config = configuration(c)
     process.forget_libpq()
     process.spare_this_machine()
     loaded = load(config, may_make_env_file=may_make_env_file)

@@ -105,7 +105,7 @@ def test_a_document_without_its_table_is_said(tmp_path: Path) -> None:
 def test_tiny_figures_are_not_written(root: Path) -> None:
     with pytest.raises(Misconfigured, match="--write with --tiny"):
         compare.main(load({}, {}, root), [], 1, tiny=True, write=True, json=False)
-    with pytest.raises(Misconfigured, match="--only no: there is no such comparison, use list, complete, setup"):
+    with pytest.raises(Misconfigured, match="--only no: there is no such comparison, use list, complete, alone, setup"):
         compare.main(load({}, {}, root), ["no"], 1, tiny=True, write=False, json=False)
 
 

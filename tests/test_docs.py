@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import tasks
 from ops.db import server
 from tests import servers
 from tests.fix_app import get, wait
@@ -23,7 +25,12 @@ from tests.fix_cli import SUITE, Cli, copy_suite
 from tests.fix_suppliers import Database
 from tests.test_docker import PYTHON, missing
 
-DOCS = [SUITE / "README.md", *sorted((SUITE / "docs").glob("*.md")), SUITE / "CHANGELOG.md"]
+README = SUITE / "README.md"
+DOCS = [
+    README,
+    *sorted((SUITE / "docs").glob("*.md")),
+    *(SUITE / f"{n}.md" for n in ("CONTRIBUTING", "SECURITY", "CHANGELOG")),
+]
 
 
 def blocks(kind: str, paths: Sequence[Path] = DOCS) -> list[str]:
@@ -222,6 +229,23 @@ def test_the_quick_start_on_an_empty_home_as_an_ordinary_user() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+    for link in re.findall(r"\]\(((?!https?:)[^)]+)\)", path.read_text(encoding="utf-8")):
+        file, _, part = link.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), link
+        headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE) if part else []
+        assert not part or part in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, link
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_task_that_is_named_is_there(path: Path) -> None:
+    """In text, too: what stands in a block is run."""
+    named = set(re.findall(r"`inv ([a-z]+(?:\.[a-z-]+)?)", path.read_text(encoding="utf-8")))
+    assert named <= {*tasks.ns.task_names, *tasks.ns.collections}, path
+
+
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
     assert "README.md" in (SUITE / ".ci" / "run").read_text(encoding="utf-8")
     first, second = (block.strip() for block in QUICK_START)
@@ -251,7 +275,7 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
         "    (SELECT uuid from public.users WHERE users.handle = 'andrewbrown' LIMIT 1),\n"
         "    'This was imported as seed data!',\n    current_timestamp + interval '10 day'\n  )"
     )
-    copied = re.search(r"^Copy (.+?) into it", DOCS[0].read_text(encoding="utf-8"), re.MULTILINE)
+    copied = re.search(r"^Copy (.+?) into it", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert copied
     for part in re.findall(r"`([\w./]+?)/?`", copied[1]):
         source = SUITE / part
@@ -259,13 +283,13 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
             shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, root / part)
-    [yaml] = blocks("yaml")
+    [where] = blocks("yaml", [README])
     settings = (root / "invoke.yaml").read_text()
     ours = re.search(r"^paths:\n(?:  .*\n)+", settings, re.MULTILINE)
     assert ours
-    (root / "invoke.yaml").write_text(settings.replace(ours[0], yaml))
+    (root / "invoke.yaml").write_text(settings.replace(ours[0], where))
     theirs = "from invoke.tasks import task\n\n\n@task\ndef hello(c):\n    print('hello')\n\n\n"
-    (root / "tasks.py").write_text(theirs + (root / "tasks.py").read_text() + blocks("python")[0])
+    (root / "tasks.py").write_text(theirs + (root / "tasks.py").read_text() + blocks("python", [README])[0])
     try:
         assert shell(root, "inv hello").stdout == "hello\n"
         done = shell(root / "backend-flask", "inv db.setup && inv db.seed && inv db.status")
@@ -280,3 +304,23 @@ def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
             assert ".local" not in seen.stdout
     finally:
         server.wipe(root)
+
+
+def test_the_hook_before_a_commit_runs_our_own_lint() -> None:
+    config = yaml.safe_load((SUITE / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    [hook] = [hook for repo in config["repos"] for hook in repo["hooks"]]
+    assert (hook["language"], hook["pass_filenames"]) == ("system", False)
+    done = shell(SUITE, f"{hook['entry']} --help")
+    assert done.returncode == 0, done.stderr
+    assert "inv[oke] [--core-opts] lint" in done.stdout
+
+
+def test_blame_looks_past_commits_that_are_there() -> None:
+    done = shell(SUITE, "test -d .git -o -f .git && git rev-parse --is-shallow-repository")
+    if done.stdout != "false\n":
+        pytest.skip("no git checkout with its whole history")
+    text = (SUITE / ".git-blame-ignore-revs").read_text(encoding="utf-8")
+    for commit in re.findall(r"^[^#\n].*", text, re.MULTILINE):
+        assert re.fullmatch(r"[0-9a-f]{40}", commit)
+        assert shell(SUITE, f"git merge-base --is-ancestor {commit} HEAD").returncode == 0, commit
+    assert shell(SUITE, "git blame --ignore-revs-file .git-blame-ignore-revs ops/db/commands.py").returncode == 0

@@ -137,11 +137,33 @@ def test_each_layer_imports_from_below_only(name: str) -> None:
     assert not stray
 
 
-def test_the_map_of_the_house_names_every_module() -> None:
-    page = (SUITE / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(\w+)\.py\b", page))
-    there = {p.stem for part in ("config", "ops") for p in (SUITE / part).rglob("*.py")} - {"__init__", "commands"}
-    assert there <= named, sorted(there - named)
+def mapped(page: str) -> set[str]:
+    """Return the whole path of each file in the map: a line's indent says in which folder it lies."""
+    found: set[str] = set()
+    folders: list[tuple[int, str]] = []
+    for line in re.findall(r"^    +\S.*", page.partition("\n## ")[0], re.MULTILINE):
+        indent = len(line) - len(line.lstrip())
+        folders = [(depth, folder) for depth, folder in folders if depth < indent]
+        above = "".join(folder for _, folder in folders)
+        for word in re.split(r" {2,}", line.strip())[0].split():
+            if word.endswith("/"):
+                folders.append((indent, word))
+            elif re.fullmatch(r"[\w.]+\.py", word):
+                found.add(above + word)
+    return found
+
+
+def test_the_map_of_the_house_names_every_module_by_its_whole_path_and_no_other() -> None:
+    rooms = ("config", "ops", "functions", "backend", "bench", "docs")
+    there = {str(path.relative_to(SUITE)) for room in rooms for path in (SUITE / room).rglob("*.py")} | {"tasks.py"}
+    expected = {name for name in there if Path(name).name not in {"__init__.py", "commands.py"}}
+    named = mapped((SUITE / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert (sorted(expected - named), sorted(named - expected)) == ([], [])
+
+
+def test_the_map_tells_files_of_one_name_apart() -> None:
+    page = "# x\n\n    a.py b.py  two\n    ops/   rooms\n      a.py up, down\n      db/    db.*\n        own.py  c.py is none\n      x/\n        own.py\n"
+    assert mapped(page) == {"a.py", "b.py", "ops/a.py", "ops/db/own.py", "ops/x/own.py"}
 
 
 @pytest.mark.parametrize("name", DEPLOYED)

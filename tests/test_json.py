@@ -91,11 +91,11 @@ def test_there_is_a_golden_answer_of_each_task() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} == set(ANSWERS)
 
 
-@pytest.mark.parametrize("kind", sorted(TYPES, key=lambda kind: (kind.__module__, kind.__name__)), ids=str)
+@pytest.mark.parametrize("kind", sorted(TYPES, key=str), ids=str)
 def test_keys_are_in_snake_case_with_their_unit_and_meaning(kind: Any) -> None:
     for key in contract.fields(kind):
         assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", key.name)
-        assert key.meaning, f"{kind.__name__}.{key.name} does not say what it is"
+        assert key.meaning, f"{kind}.{key.name} does not say what it is"
         words = contract.parts(key.type)
         assert (datetime in words) == (re.search(r"(^|_)at$", key.name) is not None), key
         assert (date in words) == key.name.endswith("_on"), key
@@ -148,7 +148,7 @@ def called(module: str, name: str) -> Iterator[tuple[str, str]]:
 
 def imports(nodes: list[Any]) -> dict[str, tuple[str, str]]:
     """Return what is imported from where, by the name that it goes by."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in ("ops", "bench"):
             found |= {alias.asname or alias.name: (str(node.module), alias.name) for alias in node.names}

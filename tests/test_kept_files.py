@@ -44,6 +44,7 @@ READ: dict[str, list[tuple[str, ...]]] = {
         ("doctor",),
     ],
     "postgres/server.json": [("db.status",), ("db.url",), ("db.down",), ("doctor",)],
+    "looked.json": [(), ("db.status",)],
     "workspace": [("rds.allow-my-ip",), ("doctor",)],
     "sandbox/state.json": [("sandbox.status",)],
 }

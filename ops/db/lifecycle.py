@@ -10,7 +10,7 @@ from config.targets import Target, kind_of, resolve
 from ops import console, own, postgres
 from ops.confirm import confirmed
 from ops.console import say
-from ops.db import compose, place, postmaster, server, state, status
+from ops.db import compose, looked, place, postmaster, server, state, status
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
 
 
@@ -64,6 +64,8 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
             if wipe:
                 ask_to_wipe(settings, name, confirm)
             compose.down(settings.root, wipe=wipe)
+            if wipe:
+                looked.forget(settings.root, settings.vars.env_file, name)
             say("stopped the compose service" + (" and removed its data" if wipe else ""))
         case Kind.SERVER:
             require_ours(settings, name)
@@ -90,6 +92,7 @@ def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) ->
     if wipe:
         ask_to_wipe(settings, name, confirm)
         left = server.wipe(settings.root)
+        looked.forget(settings.root, settings.vars.env_file, name)
         say("removed the embedded server and its data")
         own.name_foreign(left)
     elif server.stop(settings.root):

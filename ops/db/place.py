@@ -15,7 +15,7 @@ from config.targets import ADDRESS, MASK, SECRETS, Target, resolve
 from config.urls import unusable
 from ops import postgres
 from ops.console import hide, say
-from ops.db import guard, outcome, postmaster, server, state
+from ops.db import guard, looked, outcome, postmaster, server, state
 from ops.db.identity import PREV, Reason, Watch, facts, note, why_prod
 from ops.errors import (
     LoginFailed,
@@ -89,6 +89,11 @@ class Place:
                 self.work.pids.append(conn.info.backend_pid)
                 return conn
             time.sleep(0.02)
+
+    def remember(self, *, there: bool, kept: bool | None = None, built: bool = False) -> None:
+        """Note for bare `inv` how the database is now; `kept`: whether one is beside it that db.undo brings back."""
+        kept = self.database(PREV) is not None if kept is None else kept
+        looked.remember(self.settings, self.target, there=there, kept=kept, built=built)
 
     def begin(self) -> None:
         """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""
@@ -168,6 +173,7 @@ def opened(
             reason = why_prod(settings, target, known, watch)
             place = Place(settings, target, task, conn, known, reason)
             place.work.pids.append(known["pid"])
+            place.remember(there=place.database() is not None)
             if reason:
                 note(settings.root, known["system_id"], target)
             if writes and target.rds and place.prod:

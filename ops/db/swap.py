@@ -55,6 +55,7 @@ def create(place: Place) -> bool:
         place.begin()
         making.database(place, place.name)
         place.work.done = True
+        place.remember(there=True)
         return True
 
 
@@ -106,7 +107,9 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                 error.detail += (f"  {place.name} is as it was",)
             raise
         let_go(place)
-        return Rebuilt(bool(live or place.database(PREV)), tables)
+        kept = bool(live or place.database(PREV))
+        place.remember(there=True, kept=kept, built=True)
+        return Rebuilt(kept, tables)
 
 
 def fill(
@@ -142,6 +145,7 @@ def drop(place: Place, *, force: bool) -> bool:
             renames.insert(0, (place.name + PREV, place.name + OLD))
         rename.run(place, renames, force=force)
         let_go(place)
+        place.remember(there=False, kept=True)
         return True
 
 
@@ -164,6 +168,7 @@ def undo(place: Place, *, force: bool) -> bool:
         swapped = place.database() is not None
         place.look_again()
         stamp(place)
+        place.remember(there=True)
         return swapped
 
 

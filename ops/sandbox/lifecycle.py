@@ -20,7 +20,7 @@ from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
 from ops import console, own
 from ops.console import say
-from ops.db import identity, launch, postmaster, server
+from ops.db import identity, launch, looked, postmaster, server
 from ops.db import state as kept
 from ops.errors import Problem
 from ops.process import lasting_environ
@@ -275,6 +275,7 @@ def removed(home: Path) -> list[Path]:
 def forget(root: Path) -> None:
     """Take the sandbox's instances and pools out of what tasks remember about production."""
     local = root / ".local"
+    looked.forget(root, root / shell.ENV_FILE)
     with contextlib.suppress(Problem):  # what cannot be read is not removed either
         entries = identity.seen(root)
         real = [entry for entry in entries if f"{NAME[1:]}:" not in entry["address"]]

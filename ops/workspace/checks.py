@@ -11,7 +11,7 @@ from config.settings import Settings
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 
-CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "tests")
+CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "docs", "tests")
 
 
 def test(settings: Settings, only: str, *, coverage: bool) -> None:
@@ -25,19 +25,23 @@ def test(settings: Settings, only: str, *, coverage: bool) -> None:
 
 
 def lint(settings: Settings, *, fix: bool) -> None:
-    """Run ruff and mypy; both are run even if the first has something to say."""
+    """Run ruff and mypy, and see that generated pages are fresh; all are run even if the first has something to say."""
     failed = []
-    for name, arguments in (
-        ("ruff check", ["-m", "ruff", "check", *(["--fix"] if fix else []), *CODE]),
-        ("ruff format", ["-m", "ruff", "format", *([] if fix else ["--check"]), *CODE]),
+    code = [part for part in CODE if (settings.root / part).exists()]
+    checks = [
+        ("ruff check", ["-m", "ruff", "check", *(["--fix"] if fix else []), *code]),
+        ("ruff format", ["-m", "ruff", "format", *([] if fix else ["--check"]), *code]),
         ("mypy", ["-m", "mypy"]),
-    ):
+    ]
+    if (settings.root / "docs" / "generate.py").exists():  # it comes with the suite's own repository
+        checks.append(("generated pages", ["-m", "docs.generate", *(["--write"] if fix else [])]))
+    for name, arguments in checks:
         try:
             python(settings, arguments, arguments[1], name)
         except Problem as error:
             failed.append(str(error))
     if failed:
-        raise Problem(f"lint found something: {', '.join(failed)} (inv lint --fix repairs style)")
+        raise Problem(f"lint found something: {', '.join(failed)} (inv lint --fix repairs style and pages)")
     say("lint: nothing to say")
 
 

@@ -28,9 +28,9 @@ def test(c: Context, only: str = "", coverage: bool = False) -> None:
     checks.test(settings(c), only, coverage=coverage)
 
 
-@task(help={"fix": "let ruff repair what it can (default: no)"})
+@task(help={"fix": "let ruff repair what it can, and write generated pages anew (default: no)"})
 def lint(c: Context, fix: bool = False) -> None:
-    """Check style, types and import rules."""
+    """Check style, types and import rules, and generated pages."""
     from ops.workspace import checks
 
     checks.lint(settings(c), fix=fix)

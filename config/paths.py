@@ -7,8 +7,19 @@ from pathlib import Path
 
 from ops.errors import Problem
 
-ROOT = Path(__file__).resolve().parent.parent
+SUITE = Path(__file__).resolve().parent.parent
+"""The folder that holds the suite's own files: config/, ops/ and the others."""
+MANIFEST = "adopted.json"
+"""Its mark, where `inv adopt` has put it into a folder of somebody's repository."""
+ROOT = SUITE.parent if (SUITE / MANIFEST).is_file() else SUITE
 """The folder that holds tasks.py: paths in invoke.yaml are relative to it."""
+DEVELOPMENT = str((SUITE / "requirements-dev.txt").relative_to(ROOT))
+"""What pip is given for the packages that only the checks and the sandbox need."""
+
+
+def suite_of(root: Path) -> Path:
+    """Return the folder of the suite's own files for the repository at `root`."""
+    return SUITE if root == ROOT else root
 
 
 def local_dir(root: Path) -> Path:

@@ -138,11 +138,13 @@ def translate(error: Exception) -> Exit | None:
 
 def missing_package(error: ModuleNotFoundError) -> Exit | None:
     """Return which requirements file brings a package, or None if it is one of our own modules."""
+    from config.paths import DEVELOPMENT
+
     package = (error.name or "").partition(".")[0]
     if package in ("config", "ops", "bench", "backend", "functions"):
         return None
     dev = package in ("pytest", "mypy", "ruff", "coverage", "hypothesis", "testcontainers", "moto")
-    file = "requirements-dev.txt" if dev else "requirements.txt"
+    file = DEVELOPMENT if dev else "requirements.txt"
     return Exit(f"the package {package} is not installed here: {sys.executable} -m pip install -r {file}", code=1)
 
 

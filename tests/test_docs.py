@@ -22,6 +22,7 @@ from ops.db import server
 from tests import servers
 from tests.fix_app import get, wait
 from tests.fix_cli import SUITE, Cli, copy_suite
+from tests.fix_layouts import LAYOUTS
 from tests.fix_suppliers import Database
 from tests.test_docker import PYTHON, missing
 
@@ -68,7 +69,18 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) % 2 == 0, path
         kinds |= set(fences[::2])
-    assert kinds == {"sh", "sh app", "sh docker", "sh docker app", "sh prod", "sh sandbox", "yaml", "python"}
+    assert kinds == {
+        "sh",
+        "sh app",
+        "sh docker",
+        "sh docker app",
+        "sh prod",
+        "sh sandbox",
+        "sh adopt",
+        "sh adopted",
+        "yaml",
+        "python",
+    }
     assert len(QUICK_START) == 2
     assert len(RECIPES) >= 5
 
@@ -253,55 +265,21 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
     assert second == ".venv/bin/pip install -r requirements-dev.txt && .venv/bin/inv test"
 
 
-def test_the_suite_dropped_into_an_existing_repository(tmp_path: Path) -> None:
-    """As the README tells it, with the files that such a repository has: uuid-ossp, no final newline."""
-    root = tmp_path / "theirs"
-    sql = root / "backend-flask" / "db"
-    sql.mkdir(parents=True)
-    (sql / "schema.sql").write_text(
-        'CREATE EXTENSION IF NOT EXISTS "uuid-ossp";\n'
-        "DROP TABLE IF EXISTS public.users;\nDROP TABLE IF EXISTS public.activities;\n"
-        "CREATE TABLE public.users (\n  uuid UUID DEFAULT uuid_generate_v4() PRIMARY KEY,\n  display_name text NOT NULL,\n"
-        "  handle text NOT NULL,\n  email text NOT NULL,\n  cognito_user_id text NOT NULL,\n"
-        "  created_at TIMESTAMP default current_timestamp NOT NULL\n);\n"
-        "CREATE TABLE public.activities (\n  uuid UUID DEFAULT uuid_generate_v4() PRIMARY KEY,\n  user_uuid UUID NOT NULL,\n"
-        "  message text NOT NULL,\n  reply_to_activity_uuid integer,\n  expires_at TIMESTAMP,\n"
-        "  created_at TIMESTAMP default current_timestamp NOT NULL\n)"
-    )
-    (sql / "seed.sql").write_text(
-        "-- this file was manually created\nINSERT INTO public.users (display_name, email, handle, cognito_user_id)\nVALUES\n"
-        "  ('Andrew Brown', 'a@example.com', 'andrewbrown' ,'MOCK');\n"
-        "INSERT INTO public.activities (user_uuid, message, expires_at)\nVALUES\n  (\n"
-        "    (SELECT uuid from public.users WHERE users.handle = 'andrewbrown' LIMIT 1),\n"
-        "    'This was imported as seed data!',\n    current_timestamp + interval '10 day'\n  )"
-    )
-    copied = re.search(r"^Copy (.+?) into it", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert copied
-    for part in re.findall(r"`([\w./]+?)/?`", copied[1]):
-        source = SUITE / part
-        if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root / part)
-    [where] = blocks("yaml", [README])
-    settings = (root / "invoke.yaml").read_text()
-    ours = re.search(r"^paths:\n(?:  .*\n)+", settings, re.MULTILINE)
-    assert ours
-    (root / "invoke.yaml").write_text(settings.replace(ours[0], where))
-    theirs = "from invoke.tasks import task\n\n\n@task\ndef hello(c):\n    print('hello')\n\n\n"
-    (root / "tasks.py").write_text(theirs + (root / "tasks.py").read_text() + blocks("python", [README])[0])
+@pytest.mark.parametrize("path", [SUITE / "README.md", SUITE / "docs" / "adopt.md"], ids=lambda path: path.name)
+def test_the_suite_put_into_an_existing_repository(inv: Cli, path: Path) -> None:
+    root = LAYOUTS[0].build(inv.root.parent / "cruddur")
     try:
-        assert shell(root, "inv hello").stdout == "hello\n"
-        done = shell(root / "backend-flask", "inv db.setup && inv db.seed && inv db.status")
+        [adopt] = blocks("sh adopt", [path])
+        done = shell(inv.root, adopt)
         assert done.returncode == 0, done.stderr
-        assert "public.activities  1" in done.stdout
-        assert "nothing to do" in done.stderr
-        git = subprocess.run(["git", "init", "-q"], cwd=root, check=False)
-        if git.returncode == 0:
-            seen = subprocess.run(
-                ["git", "status", "--porcelain", "-uall"], cwd=root, capture_output=True, text=True, check=True
-            )
-            assert ".local" not in seen.stdout
+        for text in blocks("sh adopted", [path]):
+            done = shell(root, text)
+            assert done.returncode == 0, done.stderr
+            assert "andrewbrown" in done.stdout
+        [paths] = blocks("yaml", [SUITE / "docs" / "adopt.md"])
+        assert (root / "invoke.yaml").read_text(encoding="utf-8").endswith(paths)
+        installed = shell(root, f"{sys.executable} -m pip install -q --dry-run --no-index -r requirements.txt")
+        assert installed.returncode == 0, installed.stderr
     finally:
         server.wipe(root)
 

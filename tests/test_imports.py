@@ -35,7 +35,9 @@ OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
 FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
 """A file named on the command line is looked for where the user stands."""
-SEES_INVOKE = {"tasks.py", "ops/cli.py", *(name for name in FILES if name.endswith("/commands.py"))}
+ENTRY = "ops/adopt/inv_suite.py"
+"""What another repository's tasks.py calls: it ends where ops/cli.py cannot be imported, since another module has a name of ours."""
+SEES_INVOKE = {"tasks.py", "ops/cli.py", ENTRY, *(name for name in FILES if name.endswith("/commands.py"))}
 
 
 def tree(name: str) -> ast.Module:
@@ -210,7 +212,7 @@ def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_but_the_wrapper_ends_the_process(name: str) -> None:
     ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & set(calls(name))
-    assert name == "ops/cli.py" or not ends
+    assert name in {"ops/cli.py", ENTRY} or not ends
 
 
 @pytest.mark.parametrize("name", STANDALONE)

@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+from config.paths import suite_of
 from config.settings import Settings
 from config.urls import is_port
 from ops import postgres, process
@@ -60,7 +61,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
 
 def backend(settings: Settings) -> Path:
     """Return the application's folder, which a repository that the suite was dropped into may lack."""
-    folder = settings.root / "backend"
+    folder = suite_of(settings.root) / "backend"
     if not folder.exists():
         raise Misconfigured("backend/ is not here: it comes with the suite's own repository, copy it beside ops/")
     return folder

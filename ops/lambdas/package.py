@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config.paths import ROOT, local_dir, own_folder
+from config.paths import SUITE, local_dir, own_folder
 from config.settings import Settings
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.archive import Artifact, write
 from ops.rds import ca
 
-SOURCE = ROOT / "functions" / "post_confirmation"
+SOURCE = SUITE / "functions" / "post_confirmation"
 HANDLER = "post_confirmation.handler.handler"
 """What Lambda calls: the function's folder is a package in the zip file as it is here."""
 REQUIREMENTS = SOURCE / "requirements.txt"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from config.paths import ROOT
+from config.paths import SUITE
 from config.settings import Settings
 from ops.aws import Aws
 from ops.errors import Refused
@@ -146,7 +146,7 @@ def policies(iam: Any, name: str) -> list[dict[str, Any]]:
 def inline(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
     """Give the role the right to interfaces in the VPC."""
     part, what = "role's policy for the VPC", "config/policies/lambda-vpc-access.json"
-    wanted = (ROOT / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
+    wanted = (SUITE / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
     have = None
     if there:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.paths import local_dir, own_folder, write_private
+from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
 from ops import console, own
 from ops.console import say
@@ -115,9 +115,7 @@ def needs() -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise Problem(
-            f"the sandbox needs {', '.join(missing)}: {sys.executable} -m pip install -r requirements-dev.txt"
-        )
+        raise Problem(f"the sandbox needs {', '.join(missing)}: {sys.executable} -m pip install -r {DEVELOPMENT}")
 
 
 @contextlib.contextmanager
@@ -161,7 +159,7 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
     with open(own.log(home / "log"), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.sandbox.serve", str(home)],
-            cwd=root,
+            cwd=suite_of(root),
             env=lasting_environ(STANDS_IN),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke.context import Context
 
 from ops.cli import settings, task
@@ -13,6 +15,35 @@ def doctor(c: Context, json: bool = False) -> None:
     from ops.workspace import doctor
 
     doctor.report(settings(c), json=json)
+
+
+@task(
+    help={
+        "dir": "the top folder of the repository that is to have the suite",
+        "schema": "its schema, relative to it (default: found by what the files hold)",
+        "seed": "its seed (default: found likewise)",
+        "overwrite": "replace files of the suite that were changed there (default: no)",
+        "dry_run": "show what would be written, and write nothing (default: no)",
+    }
+)
+def adopt(
+    c: Context, dir: str, schema: str = "", seed: str = "", overwrite: bool = False, dry_run: bool = False
+) -> None:
+    """Put the suite into a repository, or update it there."""
+    from invoke import util
+
+    from ops.adopt import plan
+
+    yaml: Any = util.yaml  # type: ignore[attr-defined] # what invoke itself reads its settings with
+
+    def parse(data: bytes) -> Any:
+        try:
+            return yaml.safe_load(data)
+        except yaml.YAMLError as error:
+            raise ValueError(error) from None
+
+    settings(c)
+    plan.adopt(dir, schema, seed, parse, overwrite=overwrite, dry_run=dry_run)
 
 
 @task(

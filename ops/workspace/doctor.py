@@ -17,8 +17,10 @@ from typing import Literal
 
 from config import proxies
 from config.declared import Kind
+from config.paths import ROOT, SUITE, suite_of
 from config.settings import Settings
 from config.targets import resolve
+from config.version import VERSION
 from ops import console, postgres, process
 from ops.errors import NoDatabase, Problem
 
@@ -88,10 +90,15 @@ def python(settings: Settings) -> Iterator[Fact]:
     yield Fact("Python", "ok" if fine else "bad", version if fine else f"{version}: 3.10 or newer is needed")
 
 
+def suite(settings: Settings) -> Iterator[Fact]:
+    where = f", in {SUITE.name}/" if ROOT != SUITE else ""
+    yield Fact("suite", "ok", f"version {VERSION}{where}")
+
+
 def packages(settings: Settings) -> Iterator[Fact]:
-    """Compare requirements.txt with what is installed."""
+    """Compare the suite's requirements.txt with what is installed."""
     missing, have = [], 0
-    file = settings.root / "requirements.txt"
+    file = suite_of(settings.root) / "requirements.txt"
     if not file.exists():
         return
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -274,4 +281,4 @@ def reachable(settings: Settings, name: str) -> Fact:
 
 
 Look = Callable[[Settings], Iterator[Fact]]
-LOOKS: tuple[Look, ...] = (python, packages, files, checkout, embedded, clients, docker, proxy, aws, targets)
+LOOKS: tuple[Look, ...] = (suite, python, packages, files, checkout, embedded, clients, docker, proxy, aws, targets)

@@ -65,7 +65,11 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder that stands for a repository, with the suite's own SQL in it."""
-    here = tmp_path / "repo"
+    return suite_sql(tmp_path / "repo")
+
+
+def suite_sql(here: Path) -> Path:
+    """Put the suite's own SQL into a folder, which is made."""
     (here / "sql").mkdir(parents=True)
     source = Path(__file__).parent.parent / "sql"
     for name in ("schema.sql", "seed.sql"):

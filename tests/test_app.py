@@ -56,6 +56,7 @@ def running(root: Path, *args: str, **environ: str) -> Iterator[tuple[subprocess
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.quick
 def test_two_commands_from_a_clone_to_the_feed(inv: Cli) -> None:
     """From a sub-directory, too, and ended by Ctrl-C, which reaches every process of the terminal."""
     inv.ok("db.setup")

@@ -19,8 +19,9 @@ from backend.app import create_app
 from backend.db import pool
 from backend.home_activities import home
 from ops.db import build
-from tests import servers
-from tests.fix_app import get, serve
+from tests import fix_suppliers, servers
+from tests.fix_app import filled, get, serve
+from tests.fix_isolation import suite_sql
 from tests.fix_suppliers import Database
 
 HOME = "/api/activities/home"
@@ -44,10 +45,20 @@ def made() -> FlaskClient:
     return app.test_client()
 
 
+@pytest.fixture(scope="module")
+def sample(postgres: servers.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The sample feed, for all tests that only read it."""
+    for database in fix_suppliers.made(postgres, suite_sql(tmp_path_factory.mktemp("feed") / "repo")):
+        yield filled(database)
+
+
 @pytest.fixture
-def client(feed: Database) -> FlaskClient:
-    """The application on the sample feed."""
-    return made()
+def client(sample: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
+    """The application on the sample feed, which is to be left as it is."""
+    monkeypatch.setenv("CONNECTION_URL", sample.url)
+    pool.close()
+    yield made()
+    pool.close()
 
 
 # --- the feed -----------------------------------------------------------------------------
@@ -76,7 +87,8 @@ def test_the_next_page_is_in_the_link(client: FlaskClient) -> None:
     assert [uuid for page in pages for uuid in page] == [activity["uuid"] for activity in data(client.get(HOME))]
 
 
-def test_markup_and_sql_in_messages_travel_as_text(client: FlaskClient, feed: Database) -> None:
+def test_markup_and_sql_in_messages_travel_as_text(feed: Database) -> None:
+    client = made()
     with feed.connect() as conn:
         for text in ("<script>alert(1)</script>", "'; drop table activities; --", '%s %(x)s {} \\ " \u2028'):
             conn.execute("insert into activities (user_uuid, message) select uuid, %s from users limit 1", [text])
@@ -274,7 +286,8 @@ def test_without_a_database_it_is_503_and_tells_no_secret(
     assert "hushhush" not in caplog.text + answer.text
 
 
-def test_without_tables_the_next_step_is_told(client: FlaskClient, feed: Database) -> None:
+def test_without_tables_the_next_step_is_told(feed: Database) -> None:
+    client = made()
     feed.do("drop table activities")
     answer = client.get(HOME)
     assert (answer.status_code, data(answer)) == (503, {"error": "the database has no such tables yet: inv db.setup"})

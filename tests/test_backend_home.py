@@ -117,6 +117,7 @@ def test_pages_read_to_the_end_give_every_activity_once_in_order(feed: Database,
     assert found == [row["uuid"] for row in right]
 
 
+@pytest.mark.quick
 def test_while_others_post_every_earlier_activity_comes_once(feed: Database) -> None:
     feed.do(MANY.format(300))
     before = {row["uuid"] for row in feed.query("select uuid::text from activities")}

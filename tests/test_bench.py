@@ -191,6 +191,7 @@ def test_calls_are_timed_one_by_one() -> None:
     assert report.rows(found)[0]["memory"] == ""
 
 
+@pytest.mark.slow
 def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = compare.COMPARISONS["feed"](at)
@@ -202,6 +203,7 @@ def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = people.sync(at)

@@ -48,6 +48,7 @@ def told(database: Database, text: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.quick
 def test_each_fault_is_explained(database: Database) -> None:
     """The words of the servers differ; what psql makes of them does not."""
     with database.connect("postgres") as conn:

@@ -18,8 +18,10 @@ import pytest
 from backend import settings
 from backend.app import create_app
 from backend.worker import SECONDS
-from tests.fix_app import get, serve
-from tests.fix_suppliers import Database
+from tests import servers
+from tests.fix_app import filled, get, serve
+from tests.fix_isolation import suite_sql
+from tests.fix_suppliers import Database, made
 
 HOME = "/api/activities/home"
 MANY = 200
@@ -53,10 +55,12 @@ SLOW: dict[str, Callable[[socket.socket], None]] = {
 }
 
 
-@pytest.fixture
-def serving(feed: Database) -> Iterator[str]:
-    with serve(feed.url) as url:
-        yield url
+@pytest.fixture(scope="module")
+def serving(postgres: servers.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The application on a sample feed, for all tests that only read it."""
+    for database in made(postgres, suite_sql(tmp_path_factory.mktemp("feed") / "repo")):
+        with serve(filled(database).url) as url:
+            yield url
 
 
 @contextlib.contextmanager

@@ -84,7 +84,6 @@ def test_without_a_network_it_is_one_line_and_the_start_goes_on(root: Path, file
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.xdist_group("sandbox")
 def test_in_the_sandbox_the_rule_exists(root: Path) -> None:
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
     inside = {"INVOKE_RDS_CA_URL": "https://127.0.0.1:1/none.pem"}

@@ -84,6 +84,7 @@ def test_without_confirmation_nothing_happens_on_prod(prod: Database, act: Act) 
     assert untouched(prod)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("act", ACTS)
 def test_a_wrong_name_confirms_nothing_on_any_target(prod: Database, act: Act) -> None:
     with pytest.raises(Refused, match="is not the name of this database"):
@@ -93,6 +94,7 @@ def test_a_wrong_name_confirms_nothing_on_any_target(prod: Database, act: Act) -
     assert untouched(prod)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("act", ACTS)
 def test_prod_pasted_into_the_local_variable_is_still_prod(prod: Database, act: Act) -> None:
     with pytest.raises(Refused, match="PROD_CONNECTION_URL names the same database"):
@@ -100,6 +102,7 @@ def test_prod_pasted_into_the_local_variable_is_still_prod(prod: Database, act: 
     assert untouched(prod)
 
 
+@pytest.mark.quick
 def test_the_confirmed_act_goes_through_and_stamps(prod: Database) -> None:
     setup(as_prod(prod), "prod", prod.name)
     assert prod.scalar("select count(*) from users") == 5
@@ -307,6 +310,7 @@ def test_a_damaged_memory_is_one_line(prod: Database) -> None:
         drop(prod.settings(), "local", "")
 
 
+@pytest.mark.quick
 def test_the_old_accident(prod: Database, one: Database) -> None:
     """`setup prod` rebuilt the local database and loaded the schema over production."""
     local = prod.target(dbname=prod.name + "_local")

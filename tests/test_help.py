@@ -51,6 +51,8 @@ def beside(name: str, word: str) -> dict[str, tuple[str, ...]]:
         flag = f"--{argument.name.replace('_', '-')}"
         given += [flag, "x"] if argument.takes_value else [flag]
         hungry = [flag] if argument.takes_value else hungry
+    if word == "-h":  # it is read where --help is
+        return {"alone": (name, word), "behind all": ("doctor", name, *given, word)}
     return {
         "alone": (name, word),
         "behind all": ("doctor", name, *given, word),

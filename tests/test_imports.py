@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def modules(node: ast.AST) -> list[str]:
     return []
 
 
+@functools.cache
 def imported(name: str) -> set[str]:
     """Return everything that a file imports, anywhere in it."""
     return {module for node in ast.walk(tree(name)) for module in modules(node)}
@@ -74,13 +76,12 @@ def top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def calls(name: str) -> Iterator[str]:
-    """Yield the source of each call's function and of each attribute."""
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
-        elif isinstance(node, ast.Attribute):
-            yield ast.unparse(node)
+@functools.cache
+def calls(name: str) -> set[str]:
+    """Return the source of each call's function and of each attribute."""
+    nodes = list(ast.walk(tree(name)))
+    found = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return found | {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def test_there_is_something_to_look_at() -> None:
@@ -192,18 +193,18 @@ def test_one_place_makes_clients_of_aws(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_place_prints(name: str) -> None:
-    assert name == "ops/console.py" or not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls(name))
+    assert name == "ops/console.py" or not {"print", "sys.stdout.write", "sys.stderr.write"} & calls(name)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_place_reads_the_environment(name: str) -> None:
-    reads = {"os.environ", "os.getenv", "os.putenv", "os.environb"} & set(calls(name))
+    reads = {"os.environ", "os.getenv", "os.putenv", "os.environb"} & calls(name)
     assert name in {"config/settings.py", "ops/process.py"} or not reads
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
-    here = {"os.getcwd", "Path.cwd", "os.chdir"} & set(calls(name))
+    here = {"os.getcwd", "Path.cwd", "os.chdir"} & calls(name)
     assert not here or (here == {"Path.cwd"} and name in FOLLOW_THE_USER)
     texts = [node.value for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)]
     assert not [text for text in texts if isinstance(text, str) and text.startswith("/proc")]
@@ -211,7 +212,7 @@ def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_but_the_wrapper_ends_the_process(name: str) -> None:
-    ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & set(calls(name))
+    ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & calls(name)
     assert name in {"ops/cli.py", ENTRY} or not ends
 
 
@@ -227,7 +228,7 @@ def test_what_is_deployed_stands_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", STANDALONE)
 def test_one_place_there_reads_the_environment(name: str) -> None:
-    assert name == "backend/settings.py" or not {"os.environ", "os.getenv"} & set(calls(name))
+    assert name == "backend/settings.py" or not {"os.environ", "os.getenv"} & calls(name)
 
 
 def test_listing_the_tasks_loads_no_heavy_library() -> None:

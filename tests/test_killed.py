@@ -22,7 +22,7 @@ from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(10**6)
-KILLS = 50
+KILLS = int(os.environ.get("TEST_KILLS", "20"))
 
 SCHEMA = """
 create table first (n int primary key);

@@ -59,7 +59,6 @@ print(json.dumps(dict(triggerSource='PostConfirmation_ConfirmSignUp', userName='
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("sandbox")
 def test_a_sign_up_becomes_a_row_in_a_fresh_clone(tmp_path: Path) -> None:
     root = copy_suite(tmp_path / "clone")
 

@@ -28,6 +28,7 @@ def door(stage: Stage) -> str:
     return str(found[0]["GroupId"])
 
 
+@pytest.mark.quick
 def test_makes_every_part_and_a_second_run_writes_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert stage.deploy() == PARTS
     stage.cloud.forget()

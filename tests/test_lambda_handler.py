@@ -70,6 +70,7 @@ def test_there_is_a_sample_of_each_kind() -> None:
     assert names == {"sign-up", "forgot-password", "federated", "phone-only", "unicode", "hostile"}
 
 
+@pytest.mark.quick
 def test_the_row_is_what_cognito_said(function: Users, capsys: pytest.CaptureFixture[str]) -> None:
     handler.handler(json.loads((Path(handler.__file__).parent / "events/hostile.json").read_text()), None)
     [row] = function.rows()
@@ -146,6 +147,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failure_is_one_line_without_anybodys_data(
     function: Users, slack: float, case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -197,6 +199,7 @@ def backend(function: Users) -> int:
     return handler.database.connection.info.backend_pid
 
 
+@pytest.mark.quick
 def test_one_connection_serves_all_events_and_is_opened_anew_when_it_has_died(
     function: Users, capsys: pytest.CaptureFixture[str]
 ) -> None:

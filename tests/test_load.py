@@ -317,6 +317,7 @@ def test_loads_the_whole_output_of_pg_dump(database: Database) -> None:
             assert state(conn) == expected
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", [RICH, "create table t (a int);\ncopy t from stdin;\n1\n\\.\n"])
 def test_setup_loads_the_same(database: Database, text: str) -> None:
     """As schema and as seed, in one transaction or by psql."""
@@ -634,6 +635,7 @@ def test_a_server_that_says_goodbye_first_is_one_line_too() -> None:
     assert told == "x.sql: the server was stopped, or somebody ended this session (57P01)"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("head", ["", "\\set by psql\n"], ids=["plain", "by psql"])
 def test_a_setup_that_fails_leaves_the_live_database(one: Database, head: str) -> None:
     build.setup(one.settings(), "local", "", build.DEFAULT, {}, "", force=False)

@@ -77,9 +77,9 @@ def test_a_body_costs_no_time_behind_it(body: str) -> None:
     behind: list[float] = []
     for _ in range(5):
         for text, times in ((rows.encode(), plain), ((body + rows).encode(), behind)):
-            begun = time.perf_counter()
+            begun = time.process_time()
             assert len(scan(text).statements) >= 8000
-            times.append(time.perf_counter() - begun)
+            times.append(time.process_time() - begun)
     assert min(behind) < 1.2 * min(plain)
 
 

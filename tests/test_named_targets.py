@@ -169,6 +169,7 @@ def test_a_url_of_another_machine_neither_starts_nor_stops_anything(inv: Cli) ->
         lifecycle.down(settings, "local", wipe=False, confirm="")
 
 
+@pytest.mark.quick
 def test_setup_works_on_a_named_target_and_on_no_other(one: Database, inv: Cli) -> None:
     yaml = inv.root / "invoke.yaml"
     yaml.write_text(yaml.read_text().replace("targets: {}", "targets: {staging: {}}"))

@@ -201,7 +201,6 @@ def test_an_endpoint_on_this_machine_is_asked_past_it(
     assert proxy.asked == []
 
 
-@pytest.mark.xdist_group("sandbox")
 def test_the_sandbox_stands_behind_it(clone: Path, proxy: Proxy, outside: Echo) -> None:
     """Also in a shell that forgot what sandbox.up has said about proxies."""
     outside.says("8.8.4.4")

@@ -31,6 +31,7 @@ def make(cloud: Front, settings: Settings, hands: Hands, *, adopt: bool = False)
     create.run(settings, cloud.aws(settings), hands.clock, adopt=adopt)
 
 
+@pytest.mark.quick
 def test_it_makes_the_instance_with_the_safe_defaults(cloud: Front, configure: Configure, hands: Hands) -> None:
     make(cloud, configure(), hands)
     [row] = rows(cloud, configure())
@@ -71,6 +72,7 @@ def test_it_makes_the_instance_with_the_safe_defaults(cloud: Front, configure: C
     }
 
 
+@pytest.mark.quick
 def test_a_second_run_writes_nothing_and_shows_what_differs(
     cloud: Front, configure: Configure, hands: Hands, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_bad_echo_is_one_line_and_exit_2_and_nothing_is_written(
     assert at.cloud.writes == []
 
 
+@pytest.mark.quick
 def test_two_services_that_agree_open_the_door(run: Run, at: Instance, echoes: tuple[Echo, Echo]) -> None:
     for echo in echoes:
         echo.says("8.8.4.4\n")
@@ -175,6 +176,7 @@ def test_gitpods_variable_stands_for_the_services_and_the_option_for_both(run: R
     assert {source for _, source, _ in at.facts()} == {"8.8.8.8/32"}
 
 
+@pytest.mark.quick
 def test_a_second_run_writes_nothing(run: Run, at: Instance) -> None:
     run(ALLOW, "--ip", "8.8.4.4")
     at.cloud.forget()
@@ -352,6 +354,7 @@ def test_what_counts_as_wide_open(cidr: str, wide: bool) -> None:
     assert rules.read({"SecurityGroupRuleId": "sgr-1", field: cidr}).wide_open is wide
 
 
+@pytest.mark.quick
 def test_revoke_and_prune_through_the_command_line(run: Run, at: Instance) -> None:
     run(ALLOW, "--ip", "8.8.4.4")
     at.ours("1.1.1.1/32", owner="bob@there", created=-100_000)

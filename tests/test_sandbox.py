@@ -79,7 +79,6 @@ def entered(box: Cli, text: str, **environ: str) -> subprocess.CompletedProcess[
     return bash(box.root, f'eval "$(inv sandbox.up)" && {text}', **environ)
 
 
-@pytest.mark.xdist_group("sandbox")
 def test_the_whole_chain_in_a_fresh_clone(tmp_path: Path) -> None:
     """As the issue words it, with the counts between its steps."""
     root = copy_suite(tmp_path / "clone")
@@ -259,7 +258,6 @@ def test_down_forgets_the_sandboxs_instances_and_pools_and_no_others(tmp_path: P
     assert (local / "prod.json").read_text() == "{"
 
 
-@pytest.mark.xdist_group("sandbox")
 @pytest.mark.parametrize("broken", ["moto", "postgres", "folder", "setting"])
 def test_what_fails_stops_the_line_it_stands_in(tmp_path: Path, broken: str) -> None:
     root = copy_suite(tmp_path / "clone")

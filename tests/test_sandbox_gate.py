@@ -24,7 +24,7 @@ from tests.fix_cli import Cli, copy_suite
 from tests.test_sandbox import INSTANCE, bash
 
 pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
-pytestmark = pytest.mark.xdist_group("sandbox")
+pytestmark = pytest.mark.xdist_group("gate")
 
 NOBODY = 65534
 

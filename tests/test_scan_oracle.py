@@ -1,6 +1,6 @@
 """The scan against Postgres' own lexer and parser, and against psql, on texts made at random.
 
-ORACLE_EXAMPLES (default 2000) says how many; 100000 is a night's worth.
+ORACLE_EXAMPLES (default 800) says how many; 100000 is a night's worth.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests import fix_texts
 from tests.fix_suppliers import Database
 from tests.test_metacommands import psqls
 
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "2000"))
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "800"))
 settings.register_profile("oracle", deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 

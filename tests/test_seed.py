@@ -43,6 +43,7 @@ def ledger(database: Database) -> int:
     return int(database.scalar("select count(*) from inv.seeds"))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", [PLAIN, BY_PSQL], ids=["plain", "by psql"])
 def test_twice_is_once_and_changed_is_said(database: Database, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     make(database)

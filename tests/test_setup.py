@@ -30,6 +30,7 @@ def undo(database: Database) -> None:
         swap.undo(at, force=False)
 
 
+@pytest.mark.quick
 def test_makes_the_tables_and_the_rows(database: Database) -> None:
     setup(database)
     assert database.scalar("select count(*) from public.users") == 5
@@ -39,6 +40,7 @@ def test_makes_the_tables_and_the_rows(database: Database) -> None:
     assert database.names() == {""}
 
 
+@pytest.mark.quick
 def test_does_the_same_again_and_keeps_the_one_before(database: Database) -> None:
     setup(database)
     database.query("insert into users (display_name, handle, cognito_user_id) values ('x', 'x', 'x') returning 1")
@@ -49,6 +51,7 @@ def test_does_the_same_again_and_keeps_the_one_before(database: Database) -> Non
     assert database.names() == {"", "__prev"}
 
 
+@pytest.mark.quick
 def test_undo_swaps_back_and_forth(database: Database) -> None:
     setup(database)
     database.query("delete from users returning 1")
@@ -93,6 +96,7 @@ def test_create_is_repeatable(database: Database) -> None:
             assert swap.create(at) is expected
 
 
+@pytest.mark.quick
 def test_an_error_in_the_last_line_leaves_the_live_database_untouched(database: Database) -> None:
     setup(database)
     oid = database.scalar("select oid from pg_database where datname = current_database()")
@@ -106,6 +110,7 @@ def test_an_error_in_the_last_line_leaves_the_live_database_untouched(database: 
     assert database.names() == {""}
 
 
+@pytest.mark.quick
 def test_carries_owner_settings_grants_and_comment_over(database: Database) -> None:
     setup(database)
     name = database.name

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -35,14 +36,19 @@ RAW = ("FATAL", "connection to server", "consuming input", "DETAIL", "port ")
 """What only libpq and the server write."""
 
 
-@pytest.fixture(params=["embedded", "debian"])
-def versions(request: pytest.FixtureRequest, root: Any) -> Iterator[Database]:
-    """A database on the newest and on the oldest server."""
+@pytest.fixture(scope="module", params=["embedded", "debian"])
+def version(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    """The newest and the oldest server."""
     try:
-        for server in supply(request.param):
-            yield from made(server, root)
+        yield from supply(request.param)
     except LookupError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def versions(version: servers.Server, root: Path) -> Iterator[Database]:
+    """A database on the newest and on the oldest server."""
+    yield from made(version, root)
 
 
 def swaps(database: Database, number: int) -> float:

@@ -14,9 +14,24 @@ from ops.errors import Misconfigured, Problem
 CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "docs", "tests")
 
 
-def test(settings: Settings, only: str, *, coverage: bool) -> None:
-    """Run pytest, which names each skipped test and why."""
+def test(settings: Settings, only: str, *, quick: bool, changed: bool, coverage: bool) -> None:
+    """Run pytest, which names each skipped test and why; raise Problem where a test fails."""
+    if coverage and (quick or changed):
+        raise Misconfigured("--coverage holds the whole suite to its floor: leave out --quick and --changed")
     arguments = ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+    if changed:
+        from ops.workspace import changed as looked
+
+        differing = looked.files(settings.root)
+        chosen = looked.tests(settings.root, differing)
+        say(
+            f"files that differ from the main branch: {len(differing)}; test files that import or name them: {len(chosen)}"
+        )
+        if not chosen:
+            return
+        arguments += chosen
+    if quick:
+        arguments += ["--quick", "-q"]
     if only:
         arguments += ["-k", only]
     if coverage:

@@ -49,14 +49,16 @@ def adopt(
 @task(
     help={
         "only": "run tests whose name matches this expression, as pytest -k does (default: all)",
+        "quick": "only what starts nothing, and what matters most on one real server: under a minute (default: no)",
+        "changed": "only the test files that import or name what differs from the main branch (default: no)",
         "coverage": "measure coverage and hold it to the floor (default: no)",
     }
 )
-def test(c: Context, only: str = "", coverage: bool = False) -> None:
+def test(c: Context, only: str = "", quick: bool = False, changed: bool = False, coverage: bool = False) -> None:
     """Run every test that this machine can run."""
     from ops.workspace import checks
 
-    checks.test(settings(c), only, coverage=coverage)
+    checks.test(settings(c), only, quick=quick, changed=changed, coverage=coverage)
 
 
 @task(help={"fix": "let ruff repair what it can, and write generated pages anew (default: no)"})

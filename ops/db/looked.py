@@ -37,7 +37,7 @@ SHAPE = {
     "kept": bool,
     "built": lambda value: value is None or time(value),
 }
-"""An entry of looked.json: by env file (the sandbox has its own), then by target."""
+"""An entry of looked.json: by env file, since another one means other servers, then by target."""
 
 
 @dataclass(frozen=True)

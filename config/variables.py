@@ -26,7 +26,7 @@ def holds_secret(name: str, value: str) -> bool:
     that is not in the table is judged by its words: AWS_SECRET_ACCESS_KEY.
     """
     if name.startswith("AWS_ENDPOINT_URL") and re.search(r"://[^/]+/[\w-]{16}", value):
-        return True  # by its path a service may know who is allowed to ask, as the sandbox does
+        return True  # by its path a service may know who is allowed to ask, as a stand-in on this machine does
     if "://" in value or name.endswith("_URL"):
         return ("@" in value or "password" in value) and not re.fullmatch(
             r"\w+://[^@?]*@(localhost|127\.[\d.]+|\[::1\]|db)[:/][^@?]*", value

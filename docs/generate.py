@@ -1,4 +1,4 @@
-"""Write docs/tasks.md, docs/variables.md and the table in README.md from the tasks and variables themselves.
+"""Write docs/tasks.md, docs/variables.md, docs/json.md and the table in README.md from the tasks, variables and types themselves.
 
 `inv lint` says where one is stale, `inv lint --fix` writes them anew.
 """
@@ -19,6 +19,7 @@ from config.variables import Variable, variables
 from ops import errors
 from ops.console import result
 from ops.workspace import day
+from tests import contract
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- day -->\n", "<!-- end of day -->"
@@ -41,7 +42,7 @@ which target, file or setting is meant by default stands behind each. Results go
 | --- | --- |
 {codes}
 
-`db.connect` and `app.run` become another program, and end with its code. With `--json`: {json}.
+`db.connect` and `app.run` become another program, and end with its code. With `--json`, whose keys are in [json.md](json.md): {json}.
 """
 VARIABLES = """# All variables
 
@@ -64,6 +65,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs" / "tasks.md": reference(),
         ROOT / "docs" / "variables.md": table_of_variables(),
+        ROOT / "docs" / "json.md": contract.page(),
         readme: with_day(readme.read_text(encoding="utf-8")),
     }
 

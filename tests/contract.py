@@ -34,7 +34,7 @@ HEAD = """\
 # JSON for scripts
 
 Every task that prints a result has `--json`. Standard output then holds that and nothing else, whatever is told goes to standard
-error, and the exit code is the same. This page is made from the types in the code (`python -m tests.contract` writes it).
+error, and the exit code is the same. This page is made from the types in the code (`inv lint --fix` writes it).
 
 - Keys are in snake_case, always there, and null where something is not known or there is none of it.
 - A number has its unit in its key: `size_bytes`, `timeout_seconds`. One without a unit is a count, or a number like a port.
@@ -252,6 +252,3 @@ def is_plainly(value: Any, kind: Any, origin: Any, arguments: tuple[Any, ...]) -
 
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)"
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

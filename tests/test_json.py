@@ -83,7 +83,7 @@ def check(name: str, stdout: str, **names: str) -> None:
 
 
 def test_the_page_is_made_from_the_types() -> None:
-    """If not: python -m tests.contract."""
+    """If not: inv lint --fix."""
     assert contract.PAGE.read_text(encoding="utf-8") == contract.page()
 
 

@@ -76,7 +76,8 @@ def test_the_generated_pages_are_fresh() -> None:
 
 def test_a_stale_page_is_named_and_written_anew(tmp_path: Path) -> None:
     root = copy_suite(tmp_path / "clone")
-    shutil.copytree(SUITE / "docs", root / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("docs", "bench", "tests"):
+        shutil.copytree(SUITE / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SUITE / "README.md", root)
     commands = root / "ops" / "env" / "commands.py"
     commands.write_text(commands.read_text("utf-8").replace("Save a variable in", "Keep a variable in"), "utf-8")

@@ -83,6 +83,8 @@ class Settings:
     targets: Mapping[str, Declared] = field(default_factory=lambda: BUILT_IN)
     focus: Declared = BUILT_IN["prod"]
     """The target whose variables and sections are meant: prod's, until a task is for another one."""
+    whole: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The configuration before any target's own sections were laid over it; None: `config` is that."""
 
     def on(self, name: str, source: str = "--target") -> Settings:
         """Return the settings as a target has them; without a name, that of the setting `target`.
@@ -93,7 +95,10 @@ class Settings:
         if name not in self.targets:
             raise Misconfigured(f"{source}: there is no target {name!r}, use one of {', '.join(self.targets)}")
         focus = self.targets[name]
-        return replace(self, focus=focus, config=overlaid(self.config, focus))
+        if focus is self.focus:
+            return self
+        whole = self.config if self.whole is None else self.whole
+        return replace(self, focus=focus, whole=whole, config=overlaid(whole, focus))
 
     @functools.cached_property
     def rds_read(self) -> tuple[Rds, list[str]]:

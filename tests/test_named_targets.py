@@ -170,6 +170,21 @@ def test_a_url_of_another_machine_neither_starts_nor_stops_anything(inv: Cli) ->
 
 
 @pytest.mark.quick
+def test_its_settings_are_its_own_however_often_it_is_named(root: Path) -> None:
+    found = load({"targets": {"staging": {"rds": {"instance_class": "db.t4g.small"}}, "eu": {}}}, {}, root)
+    for names, identifier in (
+        (["staging"], "cruddur-db-instance-staging"),
+        (["staging", "staging", "staging"], "cruddur-db-instance-staging"),
+        (["staging", "eu"], "cruddur-db-instance-eu"),
+        (["staging", "prod"], "cruddur-db-instance"),
+    ):
+        settings = found
+        for name in names:
+            settings = settings.on(name)
+        own = names[-1] == "staging"
+        assert (settings.rds.identifier, settings.rds.instance_class == "db.t4g.small") == (identifier, own)
+
+
 def test_setup_works_on_a_named_target_and_on_no_other(one: Database, inv: Cli) -> None:
     yaml = inv.root / "invoke.yaml"
     yaml.write_text(yaml.read_text().replace("targets: {}", "targets: {staging: {}}"))

@@ -14,7 +14,7 @@ MANIFEST = "adopted.json"
 ROOT = SUITE.parent if (SUITE / MANIFEST).is_file() else SUITE
 """The folder that holds tasks.py: paths in invoke.yaml are relative to it."""
 DEVELOPMENT = str((SUITE / "requirements-dev.txt").relative_to(ROOT))
-"""What pip is given for the packages that only the checks and the sandbox need."""
+"""What pip is given for the packages that the running tasks do without: those of the checks, and of AWS on this machine."""
 
 
 def suite_of(root: Path) -> Path:

@@ -33,7 +33,7 @@ from tests.fix_suppliers import Database
 from tests.test_lambda_sync import sign_up
 
 GOLDEN = Path(__file__).parent / "data" / "json"
-TYPES = {kind for answer in ANSWERS.values() for kind in contract.every(answer.type)}
+TYPES: set[Any] = {kind for answer in ANSWERS.values() for kind in contract.every(answer.type)}
 CHANGING = re.compile(r"(_bytes|pid|age_seconds|_port|^port|cpus)$")
 """Numbers that are others on each run."""
 PATTERNS = {

@@ -142,4 +142,4 @@ def test_a_restricted_user_is_told_who_holds_the_lock(filled: Database, guest: d
 )
 def test_an_age_is_told_as_postgres_does(one: Database, seconds: int, text: str) -> None:
     assert sessions.length(seconds) == text
-    assert one.scalar(f"select (justify_hours(interval '{seconds} seconds'))::text") == text
+    assert one.scalar(f"select (justify_hours(interval '{seconds} seconds'))::text", "postgres") == text

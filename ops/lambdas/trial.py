@@ -72,7 +72,9 @@ def of(settings: Settings, login: Target, redeploy: str) -> Outcome:
     user = login.params.get("user", "")
     hide(login.password)
     try:
-        login = reached(settings, replace(login, name=settings.focus.name)).on(connect_timeout=str(SECONDS), tcp_user_timeout=str(SECONDS * 1000))
+        login = reached(settings, replace(login, name=settings.focus.name)).on(
+            connect_timeout=str(SECONDS), tcp_user_timeout=str(SECONDS * 1000)
+        )
         prod.certificates(settings, login)
         with postgres.connect(login, task="lambda.status") as conn:
             conn.read_only = True

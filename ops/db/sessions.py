@@ -90,7 +90,9 @@ def length(seconds: int) -> str:
     """Return a length of time as Postgres writes it: 3 days 04:05:06."""
     days, rest = divmod(seconds, 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days} day{'s' if days > 1 else ''} {clock}" if days else clock
+    if not days:
+        return clock
+    return f"{days} day{'s' if days > 1 else ''}" + (f" {clock}" if rest else "")
 
 
 def in_the_way(conn: Connection[DictRow], names: Sequence[str]) -> list[DictRow]:

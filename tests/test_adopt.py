@@ -558,11 +558,12 @@ def test_cut_off_at_any_file_the_next_run_goes_on(tmp_path: Path, after: int, ho
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
 def test_cut_off_in_an_update_a_third_version_goes_on(tmp_path: Path, theirs: Path, newer: Path, after: int) -> None:
-    """The old and the new content of a file are both known as ours."""
-    adopt(theirs)
-    assert died(newer, theirs, after, "whole") == (9 if after < 5 else 0)
+    """The old and the new content of a file are both known as ours, and settings are still theirs."""
     whole = LAYOUTS[0].build(tmp_path / "whole")
-    adopt(whole)
+    for root in (theirs, whole):
+        adopt(root)
+        (root / "invoke.yaml").write_text('target: "docker"\n')
+    assert died(newer, theirs, after, "whole") == 9
     adopt(theirs)
     assert hashes(theirs) == hashes(whole)
 

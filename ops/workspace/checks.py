@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ def test(settings: Settings, only: str, *, quick: bool, changed: bool, coverage:
     """Run pytest, which names each skipped test and why; raise Problem where a test fails."""
     if coverage and (quick or changed):
         raise Misconfigured("--coverage holds the whole suite to its floor: leave out --quick and --changed")
-    arguments = ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+    # a third of the whole is waiting: one process more than processors has something to do meanwhile
+    workers = min(4, (os.cpu_count() or 1) + (not quick))
+    arguments = ["-m", "pytest", "-n", str(workers), "--dist", "loadgroup"]
     if changed:
         from ops.workspace import changed as looked
 

@@ -75,11 +75,13 @@ def test_a_body_costs_no_time_behind_it(body: str) -> None:
     rows = "insert into t values (1, 'x');\n" * 8000
     plain: list[float] = []
     behind: list[float] = []
-    for _ in range(5):
+    for _ in range(20):  # a busy machine makes some of them slow
         for text, times in ((rows.encode(), plain), ((body + rows).encode(), behind)):
             begun = time.process_time()
             assert len(scan(text).statements) >= 8000
             times.append(time.process_time() - begun)
+        if min(behind) < 1.2 * min(plain):
+            break
     assert min(behind) < 1.2 * min(plain)
 
 

@@ -13,8 +13,8 @@ from bench.measure import Command, Comparison, Unavailable
 from bench.place import Bench, copy, output
 from ops import postgres
 from ops.console import say
-from ops.db import binaries, launch, server, state
-from ops.db.postmaster import free_port
+from ops.targets.embedded import binaries, launch, server, state
+from ops.targets.embedded.postmaster import free_port
 
 BASH = """
 set -e

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.db import postgres_version
 from bench.measure import Comparison
 from bench.place import Bench
-from ops.db import postmaster
+from ops.targets.embedded import postmaster
 
 PSQL = "psql -1 -f"
 EVENTS = "create table public.events (id bigint, handle text, message text, at timestamptz);\n"

@@ -13,7 +13,7 @@ from bench.place import Bench, output
 from bench.rds import calls
 from ops.console import say
 from ops.errors import Problem
-from ops.lambdas import package
+from ops.lambdas.package import function_code
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 """The function's Python for both sides: SAM asks for one that is on the PATH, and this one is."""
@@ -40,7 +40,7 @@ FUNCTION = f"""
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: code
-      Handler: {package.HANDLER}
+      Handler: {function_code.HANDLER}
       Runtime: python{PYTHON}
       Role: arn:aws:iam::123456789012:role/bench
       Layers: [!Ref Libraries]
@@ -101,7 +101,9 @@ def deploy(at: Bench) -> Comparison:
 def by_sam(at: Bench, versions: dict[str, str]) -> Command:
     """Deploy the same function and layer as a stack, and return what does it again."""
     folder, env = project(at, "deploy", LAYER + FUNCTION, versions)
-    shutil.copytree(package.SOURCE, folder / "code" / package.SOURCE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        function_code.SOURCE, folder / "code" / function_code.SOURCE.name, ignore=shutil.ignore_patterns("__pycache__")
+    )
     # By this name moto knows that a template in S3 is its own
     env |= at.sandbox | {"AWS_ENDPOINT_URL": at.sandbox["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost")}
     make = BUCKET.format(at.sandbox["AWS_REGION"])
@@ -118,5 +120,5 @@ def project(at: Bench, name: str, template: str, versions: dict[str, str]) -> tu
     folder = at.sub(f"sam-{name}")
     (folder / "template.yaml").write_text(template, encoding="utf-8")
     (folder / "libraries").mkdir()
-    shutil.copy(package.REQUIREMENTS, folder / "libraries")
+    shutil.copy(function_code.REQUIREMENTS, folder / "libraries")
     return folder, {"PATH": f"{programs}:/usr/bin:/bin", "SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(folder)}

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.db.binaries import Runner
 from ops.errors import Problem
+from ops.targets.embedded.binaries import Runner
 
 OURS = "ours"
 TIMED = Path(__file__).parent / "timed.py"

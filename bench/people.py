@@ -12,7 +12,7 @@ from typing import Any
 from bench.db import postgres_version
 from bench.measure import Command, Comparison
 from bench.place import Bench
-from ops.lambdas.sync import PAGE
+from ops.lambdas.user_pool.sync import PAGE
 
 POOL = "ca-central-1_bench"
 PAGING = "floor: boto3 reads the pages, and nothing is written"

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from bench.measure import Command, Unavailable, nothing
 from config.settings import Settings
-from ops.db import binaries, server, state
 from ops.errors import Problem
 from ops.process import clean_environ
 from ops.sandbox import lifecycle
+from ops.targets.embedded import binaries, server, state
 
 PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "functions", "sql")
 INV = str(Path(sys.executable).parent / "inv")

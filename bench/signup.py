@@ -12,7 +12,7 @@ from bench.measure import Call, Command, Comparison, Unavailable
 from bench.place import Bench
 from config.paths import local_dir
 from ops.errors import Problem
-from ops.lambdas import bytecode, interpreters, layer, package, uv
+from ops.lambdas.package import bytecode, function_code, interpreters, layer, uv
 
 EVENTS = 50
 """Events of one run: one alone takes less than a millisecond."""
@@ -98,7 +98,7 @@ def both(at: Bench, folder: Path) -> tuple[list[Path], list[Path]]:
     try:
         if not (psycopg2 / "psycopg2").is_dir():
             uv.install(psycopg2, "psycopg2-binary", what="psycopg2 to compare with")
-        parts = {"task": package.build(certificates, folder), "opt": layer.build_here(folder)}
+        parts = {"task": function_code.build(certificates, folder), "opt": layer.build_here(folder)}
     except Problem as error:
         raise Unavailable(str(error).splitlines()[0]) from error
     bytecode.compiled(psycopg2, interpreters.running())  # in place, as pip does it where a layer is made by hand

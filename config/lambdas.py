@@ -53,7 +53,7 @@ class Lambda:
 def lambdas(config: Mapping[str, Any]) -> Lambda:
     """Read the lambda: section; raises `Misconfigured` with everything that cannot be meant.
 
-    Which runtimes there are, the SDK knows (ops/lambdas/runtimes.py).
+    Which runtimes there are, the SDK knows (ops/lambdas/package/runtimes.py).
     """
     s = Section("lambda", config)
     read = Lambda(

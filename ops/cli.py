@@ -130,7 +130,7 @@ def translate(error: Exception) -> Exit | None:
         return missing_package(error)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.Error):
-        from ops.db import outcome
+        from ops.targets import outcome
 
         return Exit(redact(outcome.joined(*outcome.meaning(error))), code=1)
     return None

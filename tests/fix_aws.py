@@ -25,8 +25,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from config.settings import Settings, load
 from ops.aws import Aws
 from ops.cli import translate
+from ops.cloud.clock import Clock
 from ops.console import say
-from ops.rds.waiting import Clock
 
 READS = ("Describe", "Get", "List", "Filter", "GET ")
 REGION = "ca-central-1"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.db import server
+from ops.targets.embedded import server
 
 SUITE = Path(__file__).parent.parent
 PARTS = (

@@ -11,8 +11,10 @@ import pytest
 
 from config.settings import Settings, load
 from ops.aws import Aws
-from ops.lambdas import archive, attach, deploy, layer, pool
+from ops.lambdas import deploy
+from ops.lambdas.package import archive, layer
 from ops.lambdas.plan import Plan
+from ops.lambdas.user_pool import attach, pool
 from tests.fix_aws import LOGIN, Front, Hands
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database

@@ -25,7 +25,7 @@ from psycopg.rows import dict_row
 
 from config.settings import Settings, load
 from config.targets import Target
-from ops.db import binaries
+from ops.targets.embedded import binaries
 from tests import servers
 
 SUPPLIERS = ["embedded", "debian", "pgserver", "celerp", "container"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.db import binaries
+from ops.targets.embedded import binaries
 
 INITDB = ("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8")
 PASSWORD = "p@ss w:rd/%41é"

@@ -24,8 +24,9 @@ from config.settings import Settings, load
 from config.variables import VARIABLES
 from config.version import VERSION
 from ops.adopt import discover, files, inv_suite, merge, plan
-from ops.db import binaries, build, server
+from ops.db import build
 from ops.errors import Misconfigured, Problem, Refused
+from ops.targets.embedded import binaries, server
 from tests.fix_cli import SUITE, Cli
 from tests.fix_layouts import DB, GITIGNORE, HELLO, LAYOUTS, SCHEMA, SEED, Layout
 
@@ -445,7 +446,7 @@ def test_their_tasks_get_the_lines_again(theirs: Path) -> None:
 
 def test_what_they_have_changed_of_ours_is_kept_and_named(theirs: Path, newer: Path) -> None:
     adopt(theirs)
-    for name, text in (("ops/own.py", "# mine\n"), (GONE, "{}")):
+    for name, text in (("ops/own_files.py", "# mine\n"), (GONE, "{}")):
         (theirs / "inv-suite" / name).write_text(text)
     done = update(newer, theirs)
     assert done.returncode == 0, done.stderr

@@ -23,8 +23,8 @@ from config.app import app
 from config.defaults import DEFAULTS
 from config.settings import load
 from ops.app import serve
-from ops.db import compose
 from ops.errors import Misconfigured
+from ops.targets import compose
 from tests import test_docker
 from tests.fix_app import filled, get, wait
 from tests.fix_cli import SUITE, Cli

@@ -24,8 +24,9 @@ from ops import calls, postgres
 from ops.aws import Aws
 from ops.errors import Unreachable
 from ops.lambdas import delete as removal
-from ops.rds import create, delete, door, instance, rotate
-from ops.rds.writes import Door
+from ops.rds import create, delete, instance, rotate
+from ops.rds.security_group import own_rule
+from ops.rds.security_group.changes import Door
 from ops.refusals import lost, writes
 from tests.fix_aws import DROPPED, Answer, Call, Configure, Front, Hands, outcome, quiet, ready
 from tests.fix_door import ME, NOON
@@ -238,19 +239,22 @@ RDS = {
         code=1,
     ),
     "rds.allow-my-ip": Scene(
-        ("AuthorizeSecurityGroupIngress",), lambda at: door.allow(before_the_door(at), ONE), lets_in("8.8.4.4"), make
+        ("AuthorizeSecurityGroupIngress",),
+        lambda at: own_rule.allow(before_the_door(at), ONE),
+        lets_in("8.8.4.4"),
+        make,
     ),
     "rds.allow-my-ip from elsewhere": Scene(
         ("ModifySecurityGroupRules", "CreateTags"),
-        lambda at: door.allow(before_the_door(at), TWO),
+        lambda at: own_rule.allow(before_the_door(at), TWO),
         lets_in("8.8.8.8"),
-        steps(make, lambda at: door.allow(before_the_door(at), ONE)),
+        steps(make, lambda at: own_rule.allow(before_the_door(at), ONE)),
     ),
     "rds.revoke-my-ip": Scene(
         ("RevokeSecurityGroupIngress",),
-        lambda at: door.revoke(before_the_door(at)),
+        lambda at: own_rule.revoke(before_the_door(at)),
         lets_in(),
-        steps(make, lambda at: door.allow(before_the_door(at), ONE)),
+        steps(make, lambda at: own_rule.allow(before_the_door(at), ONE)),
     ),
 }
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from ops.db import binaries
+from ops.targets.embedded import binaries
 from tests import servers
 from tests.fix_app import filled, serve
 from tests.fix_suppliers import Database, made, supply

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from config.targets import Target, parse
-from ops.db import binaries, client, reader
+from ops.db import client, reader
 from ops.errors import Misconfigured, Problem
+from ops.targets.embedded import binaries
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 

@@ -16,8 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from ops.db import build, place, rename, sessions, swap
+from ops.db import build, rename_database, sessions, swap
 from ops.errors import Problem, Refused
+from ops.targets import opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
@@ -40,7 +41,7 @@ def setup(database: Database, *, force: bool = False) -> None:
 
 
 def drop(database: Database, *, force: bool = False) -> bool:
-    with place.opened(database.settings(), "local", "db.drop", writes=True) as at:
+    with opening.open_target(database.settings(), "local", "db.drop", writes=True) as at:
         return swap.drop(at, force=force)
 
 
@@ -190,7 +191,7 @@ def test_a_drop_in_the_way_of_a_session_answers_at_once(one: Database, inv: Cli)
         seconds, code, _ = timed()
         free.append(seconds)
         assert code == 0
-        with place.opened(one.settings(), "local", "db.undo", writes=True) as at:
+        with opening.open_target(one.settings(), "local", "db.undo", writes=True) as at:
             swap.undo(at, force=False)
         with busy(one, application_name="report") as conn:
             seconds, code, err = timed()
@@ -281,9 +282,9 @@ def test_a_session_that_comes_between_the_check_and_the_rename(
 def test_a_session_that_cannot_be_ended_in_time(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever holds up the rename, it is given up and said, and nothing is changed."""
     setup(one)
-    monkeypatch.setattr(rename, "SECONDS", 0.3)
+    monkeypatch.setattr(rename_database, "SECONDS", 0.3)
     monkeypatch.setattr(sessions, "end", lambda *_: None)
-    monkeypatch.setattr(rename, "CLEAR", "select {names}")
+    monkeypatch.setattr(rename_database, "CLEAR", "select {names}")
     with busy(one) as conn:
         with pytest.raises(Problem, match=r"could not be renamed in 0 s: nothing was changed"):
             drop(one, force=True)

@@ -24,10 +24,12 @@ from invoke.exceptions import Exit
 
 import tasks
 from ops import silence
-from ops.db import binaries, build, load, outcome, place
-from ops.db.identity import KEPT
-from ops.db.script import read
+from ops.db import build, load
+from ops.db.sql_file.script import read
 from ops.errors import Problem
+from ops.targets import opening, outcome
+from ops.targets.embedded import binaries
+from ops.targets.identity import KEPT
 from tests import servers
 from tests.cutting import ANSWER, ASKING, CLOSE, GONE, HUSHED, REFUSED, RESET, SILENT, Cut, Proxy
 from tests.fix_cli import Cli, copy_suite
@@ -319,7 +321,7 @@ def test_every_task_that_writes_is_cut(postgres: servers.Server, cli: Cli, tmp_p
 
 def test_a_name_that_another_run_has_given_is_not_taken_for_ours(one: Database) -> None:
     one.do(f'create database "{one.name}"', "postgres")
-    with place.opened(one.settings(), "local", "db.setup", writes=True) as at:
+    with opening.open_target(one.settings(), "local", "db.setup", writes=True) as at:
         at.begin()
         at.work.built = 1
         assert outcome.ask(at) is outcome.Data.NOTHING
@@ -380,7 +382,7 @@ def test_a_part_that_stayed_behind_a_commit_is_named_also_where_the_session_brea
     )
     plan = load.Plan(script, {}, script.commands[0] if head else None, [], [], [], [])  # as if nothing had been seen
     with pytest.raises(Problem) as caught:
-        with place.opened(one.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
+        with opening.open_target(one.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
             load.run(at, conn, plan, lasting=True)
     assert f"{STAYED} {one.name}: look there" in str(caught.value)
     assert one.scalar("select to_regclass('got') is not null")

@@ -15,7 +15,7 @@ import pytest
 import tasks
 from config.settings import Settings, load
 from config.targets import Target
-from ops.db import looked
+from ops.targets import last_look
 from ops.workspace import day
 from tests.fix_cli import SUITE, Cli
 from tests.fix_suppliers import Database
@@ -121,7 +121,7 @@ def test_each_place_has_its_next_step(
     settings = load(config, environ, root)
     params = {"host": "h", "user": "u", "password": "hush", "dbname": "d"}
     for name, there in look.items():
-        looked.remember(settings, Target(name, "x", params), there=there, kept=False)
+        last_look.remember(settings, Target(name, "x", params), there=there, kept=False)
     assert "hush" not in "".join(path.read_text() for path in root.glob(".local/*.json"))
     stands = day.standing(settings, datetime.now(timezone.utc) + timedelta(hours=2, minutes=1))
     assert found in stands.found
@@ -201,8 +201,8 @@ def test_a_repository_keeps_a_default_task_of_its_own(inv: Cli) -> None:
 
 def test_a_folder_that_cannot_be_written_stops_no_task(one: Database) -> None:
     (one.root / ".local").symlink_to(SUITE)
-    looked.remember(one.settings(), one.target(), there=True, kept=False)
-    assert looked.recalled(one.settings()) == {}
+    last_look.remember(one.settings(), one.target(), there=True, kept=False)
+    assert last_look.recalled(one.settings()) == {}
 
 
 def test_the_sandbox_has_a_memory_of_its_own(root: Path) -> None:
@@ -212,10 +212,10 @@ def test_the_sandbox_has_a_memory_of_its_own(root: Path) -> None:
 
     target = Target("local", "x", {"dbname": "d"})
     for name in ("one.env", "two.env"):
-        looked.remember(at(name), target, there=name == "one.env", kept=False)
-    assert [looked.recalled(at(name))["local"].there for name in ("one.env", "two.env")] == [True, False]
-    looked.forget(root, root / "one.env")
-    assert looked.recalled(at("one.env")) == {}
-    looked.forget(root, root / "two.env", "local")
-    assert looked.recalled(at("two.env")) == {}
-    assert looked.recalled(load({}, {}, root)) == {}
+        last_look.remember(at(name), target, there=name == "one.env", kept=False)
+    assert [last_look.recalled(at(name))["local"].there for name in ("one.env", "two.env")] == [True, False]
+    last_look.forget(root, root / "one.env")
+    assert last_look.recalled(at("one.env")) == {}
+    last_look.forget(root, root / "two.env", "local")
+    assert last_look.recalled(at("two.env")) == {}
+    assert last_look.recalled(load({}, {}, root)) == {}

@@ -13,8 +13,8 @@ import pytest
 
 from config.settings import load
 from config.targets import Target
-from ops.db import compose
 from ops.errors import NothingAnswers, Problem
+from ops.targets import compose
 from tests.fix_cli import Cli
 from tests.servers import free_port
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 import tasks
-from ops.db import server
+from ops.targets.embedded import server
 from tests import servers
 from tests.fix_app import get, wait
 from tests.fix_cli import SUITE, Cli, copy_suite

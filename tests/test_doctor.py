@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, load
-from ops.db import binaries, client, compose, postmaster, server
-from ops.db import state as embedded
+from ops.db import client
 from ops.errors import Problem
+from ops.targets import compose
+from ops.targets.embedded import binaries, postmaster, server
+from ops.targets.embedded import state as embedded
 from ops.workspace import doctor
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database

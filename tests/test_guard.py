@@ -15,8 +15,9 @@ import pytest
 
 from config.settings import Settings, load
 from ops import console
-from ops.db import build, guard, identity, place, sessions, swap
+from ops.db import build, sessions, swap
 from ops.errors import Cancelled, Misconfigured, Problem, Refused
+from ops.targets import identity, opening, protection
 from tests.fix_suppliers import Database
 
 Act = Callable[[Settings, str, str], None]
@@ -27,14 +28,14 @@ def setup(settings: Settings, target: str, confirm: str) -> None:
 
 
 def drop(settings: Settings, target: str, confirm: str) -> None:
-    with place.opened(settings, target, "db.drop", writes=True) as at:
-        guard.confirm(at, "drop", confirm)
+    with opening.open_target(settings, target, "db.drop", writes=True) as at:
+        protection.confirm(at, "drop", confirm)
         swap.drop(at, force=True)
 
 
 def undo(settings: Settings, target: str, confirm: str) -> None:
-    with place.opened(settings, target, "db.undo", writes=True) as at:
-        guard.confirm(at, "undo", confirm)
+    with opening.open_target(settings, target, "db.undo", writes=True) as at:
+        protection.confirm(at, "undo", confirm)
         swap.undo(at, force=True)
 
 
@@ -47,8 +48,8 @@ def seed(settings: Settings, target: str, confirm: str) -> None:
 
 
 def kill_sessions(settings: Settings, target: str, confirm: str) -> None:
-    with place.opened(settings, target, "db.kill-sessions", writes=True) as at:
-        guard.confirm(at, "kill-sessions", confirm)
+    with opening.open_target(settings, target, "db.kill-sessions", writes=True) as at:
+        protection.confirm(at, "kill-sessions", confirm)
         sessions.end(at.conn, sessions.in_the_way(at.conn, [at.name]))
 
 
@@ -345,19 +346,19 @@ def test_it_is_said_when_prod_does_not_answer(one: Database, capsys: pytest.Capt
 @pytest.mark.parametrize("host", ["db.example.com", "8.8.4.4", "2606:4700::1"])
 def test_a_server_out_on_the_network_wants_the_name_too(one: Database, host: str) -> None:
     setup(one.settings(), "local", "")
-    with place.opened(one.settings(), "local", "db.drop") as at:
+    with opening.open_target(one.settings(), "local", "db.drop") as at:
         there = dataclasses.replace(at, target=at.target.on(host=host))
-        assert guard.elsewhere(there.target)
+        assert protection.elsewhere(there.target)
         with pytest.raises(Refused, match=rf"drop on another machine .*--confirm {one.name}"):
-            guard.confirm(there, "drop", "")
+            protection.confirm(there, "drop", "")
         for near in ("db", "localhost", "192.168.1.7", "/tmp"):
-            guard.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
+            protection.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
 
 
 @pytest.mark.parametrize("act", ["undo", "seed", "schema-load", "kill-sessions"])
 def test_what_leaves_the_previous_one_alone_does_not_say_that_it_goes(prod: Database, act: str) -> None:
-    with place.opened(as_prod(prod), "prod", f"db.{act}", writes=True) as at, pytest.raises(Refused) as refusal:
-        guard.confirm(at, act, "")
+    with opening.open_target(as_prod(prod), "prod", f"db.{act}", writes=True) as at, pytest.raises(Refused) as refusal:
+        protection.confirm(at, act, "")
     assert "holds 2 tables" in str(refusal.value)
     assert "goes for good" not in str(refusal.value)
 
@@ -374,7 +375,7 @@ def test_a_stamp_that_the_load_took_away_is_set_again(prod: Database) -> None:
 
 
 def test_a_pooler_is_refused_where_a_lock_is_wanted(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "facts", lambda *args: {**identity.facts(*args), "pid": 1})
+    monkeypatch.setattr(opening, "facts", lambda *args: {**identity.facts(*args), "pid": 1})
     with pytest.raises(Misconfigured, match="a pooler stands before this server"):
         setup(one.settings(), "local", "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import functools
 import re
 import subprocess
@@ -34,13 +35,14 @@ HEAVY = {
 HEAVY |= {"uv", "elftools"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
-FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/script.py"}
+FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/sql_file/script.py"}
 """A file named on the command line is looked for where the user stands."""
 ENTRY = "ops/adopt/inv_suite.py"
 """What another repository's tasks.py calls: it ends where ops/cli.py cannot be imported, since another module has a name of ours."""
 SEES_INVOKE = {"tasks.py", "ops/cli.py", ENTRY, *(name for name in FILES if name.endswith("/commands.py"))}
 
 
+@functools.cache
 def tree(name: str) -> ast.Module:
     return ast.parse((SUITE / name).read_text(encoding="utf-8"))
 
@@ -99,45 +101,70 @@ def test_heavy_libraries_are_imported_where_they_are_used(name: str) -> None:
     assert not HEAVY & {top(module) for module in at_import_time(tree(name).body)}
 
 
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("tasks.py",),
+    ("ops/adopt/inv_suite.py",),
+    ("ops/*/commands.py",),
+    ("ops/cli.py",),
+    ("ops/adopt/", "ops/workspace/"),
+    ("ops/lambdas/",),
+    ("ops/db/", "ops/app/", "ops/sandbox/"),
+    ("ops/targets/",),
+    ("ops/rds/",),
+    ("ops/env/",),
+    ("ops/cloud/",),
+    ("ops/aws.py", "ops/calls.py", "ops/credentials.py", "ops/postgres.py"),
+    (
+        "ops/refusals.py",
+        "ops/aws_proxies.py",
+        "ops/web.py",
+        "ops/meter.py",
+        "ops/own_files.py",
+        "ops/confirm.py",
+        "ops/addresses.py",
+    ),
+    ("ops/process.py", "ops/silence.py", "ops/times.py"),
+    ("ops/console.py",),
+    ("config/",),
+    ("ops/errors.py",),
+)
+"""From above to below; a file imports what stands below its own line, or on the same."""
+
+
+@functools.cache
+def layer(name: str) -> int:
+    """Return on which line of LAYERS a file stands: the first that names it."""
+    for number, patterns in enumerate(LAYERS):
+        if any(fnmatch.fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns):
+            return number
+    raise AssertionError(f"{name} stands in no layer: name it in LAYERS")
+
+
+def file_of(module: str) -> str | None:
+    """Return the file of a module of ours, which may be given with a name from within; None for a package alone."""
+    path = module.replace(".", "/")
+    return next((f"{found}.py" for found in (path, path.rpartition("/")[0]) if (SUITE / f"{found}.py").is_file()), None)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_each_layer_imports_from_below_only(name: str) -> None:
-    ours = {module for module in imported(name) if top(module) in OURS}
-    if name.startswith("config/"):
-        allowed: tuple[str, ...] = ("config.", "ops.errors")
-    elif name == "ops/errors.py":
-        allowed = ()
-    elif name in {"ops/postgres.py", "ops/refusals.py", "ops/aws_proxies.py", "ops/console.py", "ops/process.py"}:
-        own = {"ops/postgres.py": ("ops.silence",), "ops/refusals.py": ("ops.aws_proxies",)}
-        allowed = ("config.", "ops.errors", *own.get(name, ()))
-    elif name == "ops/silence.py":
-        allowed = ("ops.console", "ops.errors")
-    elif name == "ops/aws.py":
-        allowed = (
-            "config.",
-            "ops.errors",
-            "ops.refusals",
-            "ops.calls",
-            "ops.credentials",
-            "ops.process",
-            "ops.aws_proxies",
-        )
-    elif name == "tasks.py":
-        allowed = (
-            "config.defaults.DEFAULTS",
-            "ops.cli",
-            *(f"ops.{d.name}.commands" for d in (SUITE / "ops").iterdir()),
-        )
-        wiring = {module for module in ours if not module.startswith("ops.cli")}
-        assert all(module.startswith(allowed) for module in wiring)
-        return
-    else:
-        allowed = ("config.", "ops.")
-        if name.startswith("ops/lambdas/"):
-            allowed += ("functions.",)  # what the function does with one sign-up, lambda.sync-users does with all
-        if name not in SEES_INVOKE:
-            assert not {module for module in ours if module.startswith("ops.cli") or ".commands" in module}
-    stray = {module for module in ours if not f"{module}.".startswith(allowed)}
-    assert not stray
+    ours = {module for module in imported(name) if top(module) in OURS and top(module) != "functions"}
+    files = {found for module in ours if (found := file_of(module))}
+    assert not {file for file in files if layer(file) < layer(name)}
+    if not name.startswith("ops/lambdas/"):  # what the function does with one sign-up, lambda.sync-users does with all
+        assert not {module for module in imported(name) if top(module) == "functions"}
+    if name not in SEES_INVOKE:
+        assert not {file for file in files if file in SEES_INVOKE}
+
+
+def test_rooms_of_one_layer_do_not_know_each_other() -> None:
+    for patterns in LAYERS:
+        rooms = [pattern for pattern in patterns if pattern.endswith("/")]
+        for room in rooms:
+            for name in [name for name in FILES if name.startswith(room) and name not in SEES_INVOKE]:
+                for module in imported(name):
+                    other = next((r for r in rooms if r != room and (file_of(module) or "").startswith(r)), None)
+                    assert other is None, f"{name} imports {module}"
 
 
 def mapped(page: str) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.paths import local_dir
-from ops import own
+from ops import own_files
 from ops.errors import Problem
 from tests.fix_cli import SUITE, Cli
 from tests.fix_suppliers import Database
@@ -75,11 +75,11 @@ def test_an_odd_one_is_named_and_no_traceback(inv: Cli, one: Database, name: str
 
 
 def test_a_shape_is_kept(tmp_path: Path) -> None:
-    path, shape = tmp_path / "x.json", {"a": int, "b?": [str], "c": own.port}
-    assert own.read(path, shape, "do") is None
+    path, shape = tmp_path / "x.json", {"a": int, "b?": [str], "c": own_files.port}
+    assert own_files.read(path, shape, "do") is None
     for fine in ({"a": 1, "c": 2}, {"a": 1, "b": [], "c": 65535, "more": 1}, {"a": 1, "b": ["x"], "c": 1}):
         path.write_text(json.dumps(fine), encoding="utf-8")
-        assert own.read(path, shape, "do") == fine
+        assert own_files.read(path, shape, "do") == fine
     for odd in (
         {"a": True, "c": 1},
         {"a": 1, "c": 0},
@@ -89,7 +89,7 @@ def test_a_shape_is_kept(tmp_path: Path) -> None:
     ):
         path.write_text(json.dumps(odd), encoding="utf-8")
         with pytest.raises(Problem, match=r"x\.json is damaged: do$"):
-            own.read(path, shape, "do")
+            own_files.read(path, shape, "do")
 
 
 def test_no_other_code_reads_a_kept_file_as_json() -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from ops.db import build, place, swap
+from ops.db import build, swap
+from ops.targets import opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
@@ -221,12 +222,12 @@ def setup(victim: Victim) -> None:
 
 
 def drop(victim: Victim) -> None:
-    with place.opened(victim.database.settings(), "local", "db.drop", writes=True) as at:
+    with opening.open_target(victim.database.settings(), "local", "db.drop", writes=True) as at:
         swap.drop(at, force=False)
 
 
 def undo(victim: Victim) -> None:
-    with place.opened(victim.database.settings(), "local", "db.undo", writes=True) as at:
+    with opening.open_target(victim.database.settings(), "local", "db.undo", writes=True) as at:
         swap.undo(at, force=False)
 
 

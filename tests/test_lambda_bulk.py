@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functions.post_confirmation.people import Person, key
-from ops.lambdas import bulk
+from ops.lambdas.user_pool import bulk
 from tests.fix_lambda import Stage
 
 

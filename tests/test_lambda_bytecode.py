@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.lambdas import archive, bytecode, interpreters, layer, publish, uv
+from ops.lambdas import publish
+from ops.lambdas.package import archive, bytecode, interpreters, layer, uv
 from ops.lambdas.plan import Plan
 from tests.fix_cli import Cli
 from tests.fix_lambda import Stage

@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from config.paths import ROOT
 from ops.errors import Misconfigured, NoDatabase, Problem, Refused
-from ops.lambdas import deploy, layer, login, role, runtimes
+from ops.lambdas import deploy, login, role
+from ops.lambdas.package import layer, runtimes
 from tests.fix_lambda import HOST, NAME, Stage
 
 PARTS = [

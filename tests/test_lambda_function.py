@@ -11,7 +11,8 @@ from botocore.stub import ANY, Stubber
 from config.settings import Settings
 from ops.aws import Aws
 from ops.errors import InProgress, Problem
-from ops.lambdas import archive, function, waiting
+from ops.lambdas import function, waiting
+from ops.lambdas.package import archive
 from ops.lambdas.plan import Plan
 from tests.fix_aws import Configure, Front, Hands
 from tests.fix_lambda import NAME

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from functions.post_confirmation import handler
-from ops.sandbox import certificates, front
+from ops.sandbox import certificates, tls_proxy
 from tests import servers
 from tests.fix_people import Users, event, person
 
@@ -354,7 +354,7 @@ def tls(server: servers.Server, folder: Path) -> Iterator[int]:
     ready: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
 
     async def serve() -> None:
-        doors = await front.listen(0, folder / "server.pem", ("127.0.0.1", server.port))
+        doors = await tls_proxy.listen(0, folder / "server.pem", ("127.0.0.1", server.port))
         loop, end = asyncio.get_running_loop(), asyncio.Event()
         ready.put((doors.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(end.set)))
         await end.wait()

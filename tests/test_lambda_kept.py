@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import Problem
-from ops.lambdas import archive, kept, layer, package
+from ops.lambdas.package import archive, function_code, layer, layer_cache
 
 HERE = ("3.13", "x86_64")
 
@@ -30,15 +30,15 @@ def test_the_same_layer_is_taken_as_it_is(made: archive.Artifact, tmp_path: Path
 
 def test_other_pins_make_another(made: archive.Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pins = tmp_path / "requirements.txt"
-    pins.write_text(package.REQUIREMENTS.read_text("utf-8") + "\n# another\n", "utf-8")
-    monkeypatch.setattr(package, "REQUIREMENTS", pins)
+    pins.write_text(function_code.REQUIREMENTS.read_text("utf-8") + "\n# another\n", "utf-8")
+    monkeypatch.setattr(function_code, "REQUIREMENTS", pins)
     with pytest.raises(Problem, match="cannot be built"):
         layer.build(*HERE, tmp_path)
 
 
 @pytest.mark.parametrize("harm", ["zip", "none", "note", "list", "field"])
 def test_one_that_somebody_wrote_to_is_made_anew(made: archive.Artifact, tmp_path: Path, harm: str) -> None:
-    note = kept.beside(made.path)
+    note = layer_cache.beside(made.path)
     match harm:
         case "zip":
             made.path.write_bytes(made.read()[:-1] + b"x")
@@ -55,13 +55,17 @@ def test_one_that_somebody_wrote_to_is_made_anew(made: archive.Artifact, tmp_pat
 
 
 def test_another_release_of_the_interpreter_is_another_layer(tmp_path: Path) -> None:
-    from ops.lambdas import runtimes
+    from ops.lambdas.package import runtimes
 
     runtime, program = runtimes.find(*HERE), tmp_path / "python"
     program.touch()
     assert (
         len(
-            {kept.mark(runtime, None), kept.mark(runtime, program), kept.mark(runtimes.find("3.12", "x86_64"), program)}
+            {
+                layer_cache.mark(runtime, None),
+                layer_cache.mark(runtime, program),
+                layer_cache.mark(runtimes.find("3.12", "x86_64"), program),
+            }
         )
         == 3
     )

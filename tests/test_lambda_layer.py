@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import archive, elf, interpreters, layer, package, runtimes, uv
+from ops.lambdas.package import archive, elf, function_code, interpreters, layer, runtimes, uv
 from tests.fix_aws import Configure
 
 TARGETS = [
@@ -136,7 +136,7 @@ def test_a_pin_without_a_wheel_for_the_target_is_told_and_nothing_older_is_taken
 def test_a_package_that_is_not_pinned_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("psycopg==3.3.9\n")
-    monkeypatch.setattr(package, "REQUIREMENTS", requirements)
+    monkeypatch.setattr(function_code, "REQUIREMENTS", requirements)
     with pytest.raises(Problem, match=r"needs typing_extensions, too: add typing_extensions==4\.\d+\.\d+ to"):
         layer.build("3.12", "x86_64", tmp_path)
 
@@ -144,7 +144,7 @@ def test_a_package_that_is_not_pinned_is_named(tmp_path: Path, monkeypatch: pyte
 def test_a_source_package_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("psycopg2==2.9.10\n")  # has no Linux wheels
-    monkeypatch.setattr(package, "REQUIREMENTS", requirements)
+    monkeypatch.setattr(function_code, "REQUIREMENTS", requirements)
     with pytest.raises(Problem, match="cannot be built"):
         layer.build("3.13", "x86_64", tmp_path)
 
@@ -233,7 +233,7 @@ def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
 def test_the_function_holds_its_modules_and_the_certificates(tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     roots.write_text("-----BEGIN CERTIFICATE-----\n")
-    made = package.build(roots, tmp_path / "out")
+    made = function_code.build(roots, tmp_path / "out")
     assert made.names == tuple(
         f"post_confirmation/{name}" for name in ("__init__.py", "handler.py", "people.py", "rds-ca.pem")
     )
@@ -243,27 +243,27 @@ def test_the_function_holds_its_modules_and_the_certificates(tmp_path: Path) -> 
         assert modes == {0o100644}
         assert {info.date_time for info in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     roots.touch()
-    again = package.build(roots, tmp_path / "other")
+    again = function_code.build(roots, tmp_path / "other")
     assert again.read() == made.read()
     assert again.code_sha256 == made.code_sha256
     assert len(made.code_sha256) == 44
     roots.write_text("another")
-    assert package.build(roots, tmp_path / "other").sha256 != made.sha256
+    assert function_code.build(roots, tmp_path / "other").sha256 != made.sha256
 
 
 def test_the_certificates_are_those_that_prod_is_checked_against(configure: Configure, tmp_path: Path) -> None:
     own = tmp_path / "own.pem"
     own.write_text("x")
-    assert package.certificates(configure(PROD_DB_SSLROOTCERT=str(own))) == own
+    assert function_code.certificates(configure(PROD_DB_SSLROOTCERT=str(own))) == own
     with pytest.raises(Misconfigured, match="PROD_DB_SSLROOTCERT: there is no file"):
-        package.certificates(configure(PROD_DB_SSLROOTCERT="/no/such"))
+        function_code.certificates(configure(PROD_DB_SSLROOTCERT="/no/such"))
     plain = configure()
     with pytest.raises(Problem, match=r"rds\.ca_url"):  # which leads nowhere in tests
-        package.certificates(plain)
+        function_code.certificates(plain)
     (plain.root / ".local").mkdir(exist_ok=True)
     fetched = plain.root / ".local" / "rds-ca.pem"
     fetched.write_text("x")
-    assert package.certificates(plain) == fetched
+    assert function_code.certificates(plain) == fetched
 
 
 def test_the_store_of_this_machine_is_no_file_and_not_in_the_package(configure: Configure) -> None:
@@ -271,7 +271,7 @@ def test_the_store_of_this_machine_is_no_file_and_not_in_the_package(configure: 
     fetched = settings.root / ".local" / "rds-ca.pem"
     fetched.parent.mkdir(exist_ok=True)
     fetched.write_text("x")
-    assert package.certificates(settings) == fetched
+    assert function_code.certificates(settings) == fetched
 
 
 def test_another_python_is_looked_for_on_the_path_and_behind_pyenvs_shims(

@@ -20,12 +20,14 @@ from botocore.stub import ANY, Stubber
 from config.settings import load
 from config.targets import Target
 from ops import console
-from ops.db import binaries
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import archive, attach, delete, invoke, layer, logs, package, publish, role, status
+from ops.lambdas import delete, invoke, logs, publish, role, status
+from ops.lambdas.package import archive, function_code, layer
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
+from ops.lambdas.user_pool import attach
 from ops.postgres import environment
+from ops.targets.embedded import binaries
 from tests.fix_aws import LOGIN
 from tests.fix_cli import Cli
 from tests.fix_lambda import HOST, NAME, Stage
@@ -313,8 +315,8 @@ def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypat
         ("mine.json", False),
         ("sign-up", True),
         ("hostile", True),
-        (str(package.EVENTS / "federated.json"), True),
-        (str(package.EVENTS / "forgot-password.json"), False),
+        (str(function_code.EVENTS / "federated.json"), True),
+        (str(function_code.EVENTS / "forgot-password.json"), False),
     ],
 )
 def test_a_sample_that_adds_its_user_is_known_also_by_its_path(given: str, expected: bool) -> None:

@@ -19,7 +19,8 @@ import pytest
 from config.settings import Settings, load
 from functions.post_confirmation import handler
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import archive, interpreters, local, package, runtime_api, uv
+from ops.lambdas import local, runtime_api
+from ops.lambdas.package import archive, function_code, interpreters, uv
 from ops.lambdas.runtime_api import Sandbox
 from tests.fix_people import Users, event
 
@@ -109,7 +110,7 @@ def test_the_packaged_function_stores_who_signs_up(
     assert said == "" if interpreters.find(python) else f"has no Python {python}" in said
 
 
-@pytest.mark.parametrize("path", sorted(package.EVENTS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(function_code.EVENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_each_sample_event_goes_through(parts: local.Parts, users: Users, path: Path) -> None:
     sample = json.loads(path.read_text(encoding="utf-8"))
     with closing(Sandbox(parts, {"CONNECTION_URL": users.url}, PATIENT)) as sandbox:
@@ -334,4 +335,4 @@ def no_threads_left() -> Iterator[None]:
 
 def test_the_clock_is_cognitos() -> None:
     assert local.COGNITO == handler.COGNITO == 5.0
-    assert package.SOURCE.name == package.HANDLER.split(".")[0]
+    assert function_code.SOURCE.name == function_code.HANDLER.split(".")[0]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from config.targets import parse, reached
-from ops.lambdas import archive, function, interpreters, layer, local, package, publish
+from ops.lambdas import function, local, publish
+from ops.lambdas.package import archive, function_code, interpreters, layer
 from ops.lambdas.runtime_api import Answer, Sandbox
 from tests.fix_aws import outcome
 from tests.fix_lambda import NAME, Stage
@@ -32,7 +33,7 @@ class Releases:
         self.stage, self.monkeypatch = stage, monkeypatch
         roots = folder / "roots.pem"
         roots.touch()
-        libraries, code = files(layer.build_here(folder)), files(package.build(roots, folder))
+        libraries, code = files(layer.build_here(folder)), files(function_code.build(roots, folder))
         needs = {**code, "post_confirmation/__init__.py": b"import needed\n"}
         self.layers = [
             archive.write(libraries, folder / "l1.zip"),
@@ -43,7 +44,7 @@ class Releases:
 
     def deploy(self, number: int) -> list[str]:
         self.monkeypatch.setattr(layer, "build", lambda *_: self.layers[number])
-        self.monkeypatch.setattr(package, "build", lambda *_: self.functions[number])
+        self.monkeypatch.setattr(function_code, "build", lambda *_: self.functions[number])
         return self.stage.deploy()
 
     def versions(self) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ops.lambdas import delete, invoke, logs, role, status, sync
+from ops.lambdas import delete, invoke, logs, role, status
+from ops.lambdas.user_pool import sync
 from tests.fix_cli import SUITE
 from tests.fix_lambda import NAME, SERVICES, Stage
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import attach, pool, pool_request
+from ops.lambdas.user_pool import attach, pool, pool_request
 from tests.fix_aws import Call, json_error
 from tests.fix_lambda import NAME, Stage
 

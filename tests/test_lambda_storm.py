@@ -20,10 +20,11 @@ import pytest
 
 from config.settings import load
 from functions.post_confirmation import handler
-from ops.db import binaries
-from ops.lambdas import interpreters, local
+from ops.lambdas import local
+from ops.lambdas.package import interpreters
 from ops.lambdas.runtime_api import Sandbox
-from ops.lambdas.sync import Report, sync
+from ops.lambdas.user_pool.sync import Report, sync
+from ops.targets.embedded import binaries
 from tests import servers
 from tests.fix_people import PLAIN, Users, event, made, person
 from tests.fix_suppliers import Database

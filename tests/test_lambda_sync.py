@@ -10,7 +10,7 @@ import pytest
 
 from config.settings import Settings
 from ops.errors import Misconfigured, NoDatabase, Problem, Refused
-from ops.lambdas import link, sync
+from ops.lambdas.user_pool import link, sync
 from tests.fix_aws import LOGIN
 from tests.fix_cli import SUITE, Cli
 from tests.fix_lambda import HOST, NAME, Stage

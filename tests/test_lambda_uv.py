@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ops.errors import Problem
-from ops.lambdas import uv
+from ops.lambdas.package import uv
 from tests.fix_echo import Echo
 
 WHAT = "the layer"

@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from ops import postgres
-from ops.db import binaries, build, psql
-from ops.db.faults import columns, of_statement
+from ops.db import build, psql
 from ops.db.load import batches, execute, plan
-from ops.db.script import Script, read
+from ops.db.sql_file.diagnostics import columns, of_statement
+from ops.db.sql_file.script import Script, read
 from ops.errors import Misconfigured, Problem
 from ops.meter import Meter
 from ops.postgres import environment
 from ops.process import clean_environ
+from ops.targets.embedded import binaries
 from tests import servers
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, made

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ops.db import binaries, load, place
-from ops.db.contents import Contents
-from ops.db.metacommands import REFUSED, TAKEN, name_of
-from ops.db.scan import scan
-from ops.db.script import Script, read
+from ops.db import load
+from ops.db.sql_file.contents import Contents
+from ops.db.sql_file.metacommands import REFUSED, TAKEN, name_of
+from ops.db.sql_file.scan import scan
+from ops.db.sql_file.script import Script, read
 from ops.errors import Misconfigured, Problem
+from ops.targets import opening
+from ops.targets.embedded import binaries
 from tests import servers
 from tests.fix_suppliers import Database
 
@@ -66,7 +68,7 @@ def test_a_transaction_around_a_body_is_loaded_right(one: Database, head: str) -
 
 
 def send(database: Database, file: Path, **variables: str) -> None:
-    with place.opened(database.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
+    with opening.open_target(database.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
         load.run(at, conn, load.plan(read(file), variables))
 
 
@@ -215,7 +217,7 @@ def test_another_encoding_is_loaded_as_psql_loads_it(one: Database) -> None:
 def test_a_transaction_that_ends_unseen_is_told_with_what_stayed(one: Database, head: str, tail: str) -> None:
     one.do(f'create database "{one.name}"', "postgres")
     file = one.sql(f"{head}create table kept (a int); commit; {tail}")
-    with place.opened(one.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
+    with opening.open_target(one.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
         script = read(file)
         plan = load.Plan(
             script, {}, script.commands[0] if head else None, [], [], [], []

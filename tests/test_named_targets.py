@@ -16,9 +16,11 @@ from config.settings import Settings, load
 from config.targets import RDS_HOST, is_rds, kind_of, resolve
 from functions.post_confirmation import handler
 from ops import console
-from ops.db import build, guard, identity, lifecycle, place, server
+from ops.db import build, lifecycle
 from ops.errors import Misconfigured, Refused
 from ops.rds import create, rotate
+from ops.targets import identity, opening, protection
+from ops.targets.embedded import server
 from tests.fix_aws import Front, Hands
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -233,12 +235,12 @@ def on_rds(one: Database, **more: str) -> Settings:
 
 
 def marked(settings: Settings, *, production: bool, given: str = "") -> str:
-    with place.opened(settings, "staging", "db.mark", writes=True) as at:
-        return guard.mark(at, production=production, given=given)
+    with opening.open_target(settings, "staging", "db.mark", writes=True) as at:
+        return protection.mark(at, production=production, given=given)
 
 
 def reason(settings: Settings) -> str:
-    with place.opened(settings, "staging", "db.status") as at:
+    with opening.open_target(settings, "staging", "db.status") as at:
         return str(at.prod)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from config.paths import local_dir
-from ops import own
-from ops.db import server
+from ops import own_files
 from ops.errors import Problem
+from ops.targets.embedded import server
 from tests.fix_cli import Cli
 from tests.test_server import Clone, Clones, User, clones, needs_root, one, somebody  # noqa: F401
 
@@ -198,12 +198,12 @@ def test_a_removal_follows_no_link(tmp_path: Path, theirs: Path) -> None:
     (folder / "data" / "deep" / "away").symlink_to(theirs)
     (folder / "server.json").symlink_to(theirs / "server.json")
     (folder / "log").symlink_to(theirs)
-    assert own.remove(folder, ("data", "server.*", "log")) == []
+    assert own_files.remove(folder, ("data", "server.*", "log")) == []
     assert list(folder.iterdir()) == []
     assert tree(theirs) == before
     (tmp_path / "link").symlink_to(theirs)
     with pytest.raises(Problem, match="is a link"):
-        own.remove(tmp_path / "link", ("*",))
+        own_files.remove(tmp_path / "link", ("*",))
     assert tree(theirs) == before
 
 
@@ -214,4 +214,4 @@ def test_a_wipe_of_nothing_is_one(tmp_path: Path) -> None:
 def test_a_special_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(Problem, match="not ours"):
-        own.log(tmp_path / "log")
+        own_files.log(tmp_path / "log")

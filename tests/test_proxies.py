@@ -13,8 +13,8 @@ from config import proxies
 from ops import process, refusals, web
 from ops.aws import Aws
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import uv
-from ops.rds import address
+from ops.lambdas.package import uv
+from ops.rds.security_group import address
 from tests.fix_aws import LOGIN, Configure, Front
 from tests.fix_cli import Cli
 from tests.fix_echo import Echo

@@ -9,7 +9,7 @@ import pytest
 
 from ops import web
 from ops.errors import Misconfigured, Problem
-from ops.rds import address
+from ops.rds.security_group import address
 from tests.fix_echo import Echo
 
 

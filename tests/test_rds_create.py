@@ -9,6 +9,7 @@ from botocore.stub import Stubber
 
 from config.settings import Settings
 from ops.aws import Aws
+from ops.cloud.facts import table_rows
 from ops.errors import InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, delete, differences, instance
 from tests.fix_aws import Call, Configure, Front, Hands, Killed, error, outcome, ready
@@ -356,7 +357,7 @@ def test_one_that_is_being_deleted_already_is_waited_for(
 ) -> None:
     """moto's instances are gone at once."""
     aws, stub = stubbed
-    monkeypatch.setattr("ops.rds.group.remove", lambda *_, **__: [])
+    monkeypatch.setattr("ops.rds.security_group.instance_group.remove", lambda *_, **__: [])
     ready(stub, "deleting", TagList=TAGS)
     ready(stub, "deleting", TagList=TAGS)
     stub.add_response("describe_events", {"Events": []})
@@ -405,10 +406,10 @@ def test_status_works_on_an_untagged_instance(cloud: Front, configure: Configure
     told = instance.told(facts)
     assert told["password"] == "yours"
     assert "instance_class is db.t3.micro, the settings say db.t4g.micro" in map(str, told["differs"])
-    assert {"about": "ours", "value": "no"} in instance.rows(told)
-    assert {"about": "restart", "value": "none"} in instance.rows({**told, "restart": None})
-    assert {"about": "groups", "value": "none"} in instance.rows({**told, "groups": []})
-    assert {"about": "port", "value": 0} in instance.rows({**told, "port": 0})
+    assert {"about": "ours", "value": "no"} in table_rows(told)
+    assert {"about": "restart", "value": "none"} in table_rows({**told, "restart": None})
+    assert {"about": "groups", "value": "none"} in table_rows({**told, "groups": []})
+    assert {"about": "port", "value": 0} in table_rows({**told, "port": 0})
 
 
 def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubber], configure: Configure) -> None:
@@ -419,7 +420,7 @@ def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubbe
     settings = aws.settings = configure(AWS_DEFAULT_REGION="ca-central-1")
     facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
     assert facts.pending == [instance.Pending("AllocatedStorage", 40), instance.Pending("MasterUserPassword", None)]
-    rows = instance.rows(instance.told(facts))
+    rows = table_rows(instance.told(facts))
     assert {"about": "pending", "value": "AllocatedStorage becomes 40"} in rows
     assert {"about": "pending", "value": "MasterUserPassword becomes a new one"} in rows
 

@@ -15,7 +15,7 @@ import pytest
 
 from ops.addresses import Address
 from ops.errors import Misconfigured, Problem
-from ops.rds import door, rules
+from ops.rds.security_group import own_rule, rules
 from tests.fix_aws import Answer, Call, error
 from tests.fix_door import ME, NOON, Instance
 
@@ -49,7 +49,7 @@ def tagging(call: Call) -> bool:
 
 
 def test_a_first_rule_is_made_for_exactly_this_address(at: Instance) -> None:
-    said = door.allow(at.door(), ONE)
+    said = own_rule.allow(at.door(), ONE)
     [rule] = at.rules()
     assert (rule.source, rule.protocol, rule.ports, rule.owner) == ("8.8.4.4/32", "tcp", PORT, ME)
     assert (rule.created, rule.expires) == (NOON, NOON + timedelta(hours=12))
@@ -59,17 +59,17 @@ def test_a_first_rule_is_made_for_exactly_this_address(at: Instance) -> None:
 
 
 def test_the_same_address_again_writes_nothing(at: Instance) -> None:
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     at.cloud.forget()
-    door.allow(at.door(hours=5), ONE)
+    own_rule.allow(at.door(hours=5), ONE)
     assert at.cloud.writes == []
 
 
 def test_its_expiry_is_renewed_when_less_than_half_is_left(at: Instance) -> None:
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     [before] = at.rules()
     at.cloud.forget()
-    door.allow(at.door(hours=7), ONE)
+    own_rule.allow(at.door(hours=7), ONE)
     [rule] = at.rules()
     assert at.cloud.writes == [TAG]
     assert (rule.id, rule.created, rule.expires) == (before.id, NOON, NOON + timedelta(hours=19))
@@ -77,10 +77,10 @@ def test_its_expiry_is_renewed_when_less_than_half_is_left(at: Instance) -> None
 
 @pytest.mark.parametrize("hours", [2, 48])
 def test_an_expiry_that_is_asked_for_is_set_longer_or_shorter(at: Instance, hours: int) -> None:
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     [before] = at.rules()
     at.cloud.forget()
-    said = door.allow(at.door(hours=1, lifetime=timedelta(hours=hours), asked=True), ONE)
+    said = own_rule.allow(at.door(hours=1, lifetime=timedelta(hours=hours), asked=True), ONE)
     [rule] = at.rules()
     assert at.cloud.writes == [TAG]
     assert (rule.id, rule.created, rule.expires) == (before.id, NOON, NOON + timedelta(hours=1 + hours))
@@ -89,21 +89,21 @@ def test_an_expiry_that_is_asked_for_is_set_longer_or_shorter(at: Instance, hour
 
 def test_an_expiry_that_is_asked_for_is_set_without_the_right_to_tag_too(at: Instance) -> None:
     at.cloud.before = lambda call: error("UnauthorizedOperation") if call.action == TAG or tagging(call) else None
-    door.allow(at.door(), ONE)
-    door.allow(at.door(lifetime=timedelta(hours=2), asked=True), ONE)
+    own_rule.allow(at.door(), ONE)
+    own_rule.allow(at.door(lifetime=timedelta(hours=2), asked=True), ONE)
     assert [rule.expires for rule in at.rules()] == [NOON + timedelta(hours=2)]
 
 
 def test_an_expired_rule_of_mine_is_renewed_and_not_made_anew(at: Instance) -> None:
     made = at.ours("8.8.4.4/32", created=-100)
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert [rule.id for rule in at.rules()] == [made]
     assert at.rules()[0].expires == NOON + timedelta(hours=12)
 
 
 def test_a_new_address_changes_the_rule_in_place(at: Instance) -> None:
     made = at.ours("8.8.4.4/32", created=-1)
-    said = door.allow(at.door(), TWO)
+    said = own_rule.allow(at.door(), TWO)
     [rule] = at.rules()
     assert (rule.id, rule.source, rule.owner, rule.created) == (made, "8.8.8.8/32", ME, NOON)
     assert "instead of 8.8.4.4/32, until 2026-11-23T00:00:00Z" in said
@@ -112,7 +112,7 @@ def test_a_new_address_changes_the_rule_in_place(at: Instance) -> None:
 
 def test_another_port_of_the_instance_changes_the_rule_too(at: Instance) -> None:
     at.ours("8.8.4.4/32")
-    door.allow(at.door(port=5433), ONE)
+    own_rule.allow(at.door(port=5433), ONE)
     assert at.facts() == {(ME, "8.8.4.4/32", (5433, 5433))}
 
 
@@ -124,7 +124,7 @@ def test_another_family_is_let_in_before_the_old_one_is_shut_out(
 ) -> None:
     """AWS cannot change a rule's family; moto says yes and does nothing."""
     at.ours(old)
-    door.allow(at.door(), new)
+    own_rule.allow(at.door(), new)
     assert at.facts() == {(ME, source, PORT)}
     assert at.cloud.writes == [AUTHORIZE, REVOKE]
 
@@ -138,7 +138,7 @@ def test_other_peoples_rules_stay_as_they_are(at: Instance) -> None:
     }
     at.ours("9.9.9.9/32")
     before = {rule.id: rule for rule in at.rules()}
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     after = {rule.id: rule for rule in at.rules()}
     assert len(after) == 5
     assert all(before[rule] == after[rule] for rule in theirs)
@@ -149,7 +149,7 @@ def test_a_wider_rule_of_others_is_said_and_mine_made_all_the_same(
     at: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at.add("0.0.0.0/0", "everyone")
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert "(everyone) lets 0.0.0.0/0 in, which covers it too: that is wide open" in capsys.readouterr().err
     assert (ME, "8.8.4.4/32", PORT) in at.facts()
 
@@ -157,12 +157,12 @@ def test_a_wider_rule_of_others_is_said_and_mine_made_all_the_same(
 def test_the_same_address_of_a_colleague_is_neither_adopted_nor_revoked(at: Instance) -> None:
     theirs = at.ours("8.8.4.4/32", owner="bob@there")
     at.ours("9.9.9.9/32")
-    said = door.allow(at.door(), ONE)
+    said = own_rule.allow(at.door(), ONE)
     assert at.facts() == {("bob@there", "8.8.4.4/32", PORT)}
     assert theirs in said
     assert "bob@there" in said
     assert at.cloud.writes == [REVOKE]
-    door.revoke(at.door())
+    own_rule.revoke(at.door())
     assert at.facts() == {("bob@there", "8.8.4.4/32", PORT)}
 
 
@@ -177,7 +177,7 @@ def test_a_colleague_who_is_quicker_is_no_failure(at: Instance) -> None:
         return None
 
     at.cloud.before = before
-    assert "let in already by" in door.allow(at.door(), ONE)
+    assert "let in already by" in own_rule.allow(at.door(), ONE)
     assert at.facts() == {("bob@there", "8.8.4.4/32", PORT)}
 
 
@@ -192,7 +192,7 @@ def test_an_answer_that_was_lost_and_asked_for_again_is_no_failure(at: Instance)
         return error("InvalidPermission.Duplicate")
 
     at.cloud.before = before
-    assert "in already" in door.allow(at.door(), ONE)
+    assert "in already" in own_rule.allow(at.door(), ONE)
     assert at.facts() == {(ME, "8.8.4.4/32", PORT)}
 
 
@@ -208,7 +208,7 @@ def test_a_duplicate_found_on_changing_a_rule_is_no_failure_either(at: Instance)
         return error("InvalidPermission.Duplicate")
 
     at.cloud.before = before
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert at.facts() == {("bob@there", "8.8.4.4/32", PORT)}
 
 
@@ -223,7 +223,7 @@ def test_a_rule_that_vanishes_while_it_is_changed_is_made_again(at: Instance) ->
         return None
 
     at.cloud.before = before
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert at.facts() == {(ME, "8.8.4.4/32", PORT)}
 
 
@@ -231,7 +231,7 @@ def test_rules_that_never_stop_changing_end_in_one_line(at: Instance) -> None:
     at.ours("9.9.9.9/32")
     at.cloud.before = refusing(MODIFY, "InvalidSecurityGroupRuleId.NotFound")
     with pytest.raises(Problem, match="keep changing"):
-        door.allow(at.door(), ONE)
+        own_rule.allow(at.door(), ONE)
 
 
 @pytest.mark.parametrize("code", ["InvalidGroup.NotFound", "InvalidGroupId.Malformed"])
@@ -239,7 +239,7 @@ def test_rules_that_never_stop_changing_end_in_one_line(at: Instance) -> None:
 def test_a_group_that_has_gone_names_the_variable(at: Instance, action: str, code: str) -> None:
     at.cloud.before = refusing(action, code)
     with pytest.raises(Misconfigured, match=f"{at.group} is not there: correct or unset DB_SG_ID"):
-        door.allow(at.door(), ONE)
+        own_rule.allow(at.door(), ONE)
 
 
 # --- the user's own rule ----------------------------------------------------------------
@@ -247,24 +247,24 @@ def test_a_group_that_has_gone_names_the_variable(at: Instance, action: str, cod
 
 def test_a_named_rule_is_changed_in_place_and_then_tagged(at: Instance) -> None:
     mine = at.add("1.2.3.4/32", "GITPOD")
-    door.allow(at.door(named=mine), ONE)
+    own_rule.allow(at.door(named=mine), ONE)
     [rule] = at.rules()
     assert (rule.id, rule.source, rule.owner, rule.tagged) == (mine, "8.8.4.4/32", ME, True)
     at.cloud.forget()
-    door.allow(at.door(named=mine), ONE)
+    own_rule.allow(at.door(named=mine), ONE)
     assert at.cloud.writes == []
 
 
 def test_a_named_rule_that_is_right_is_only_tagged(at: Instance) -> None:
     mine = at.add("8.8.4.4/32", "GITPOD")
-    door.allow(at.door(named=mine), ONE)
+    own_rule.allow(at.door(named=mine), ONE)
     assert at.cloud.writes == [TAG]
     assert at.facts() == {(ME, "8.8.4.4/32", PORT)}
 
 
 def test_a_named_rule_that_lets_everyone_in_is_closed_to_one_address(at: Instance) -> None:
     mine = at.add("0.0.0.0/0", "GITPOD")
-    door.allow(at.door(named=mine), ONE)
+    own_rule.allow(at.door(named=mine), ONE)
     assert at.facts() == {(ME, "8.8.4.4/32", PORT)}
 
 
@@ -272,7 +272,7 @@ def test_a_named_rule_of_the_other_family_gives_way_to_a_new_one(
     at: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = at.add("1.2.3.4/32", "GITPOD")
-    door.allow(at.door(named=mine), SIX)
+    own_rule.allow(at.door(named=mine), SIX)
     [rule] = at.rules()
     assert rule.source == "2600:1f18::1/128"
     assert at.cloud.writes == [AUTHORIZE, REVOKE]
@@ -282,7 +282,7 @@ def test_a_named_rule_of_the_other_family_gives_way_to_a_new_one(
 def test_a_named_rule_is_not_revoked_for_one_of_ours(at: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     made, theirs = at.ours("8.8.4.4/32"), at.add("10.0.0.0/16", "lambda vpc")
     at.cloud.forget()
-    door.allow(at.door(named=theirs), ONE)
+    own_rule.allow(at.door(named=theirs), ONE)
     assert {rule.id for rule in at.rules()} == {made, theirs}
     assert REVOKE not in at.cloud.writes
     assert f"{theirs} (DB_SG_RULE_ID) stays as it is" in capsys.readouterr().err
@@ -292,7 +292,7 @@ def test_a_named_rule_that_is_gone_is_said_and_the_rule_found_by_its_tags(
     at: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = at.ours("9.9.9.9/32")
-    door.allow(at.door(named="sgr-0123456789abcdef0"), ONE)
+    own_rule.allow(at.door(named="sgr-0123456789abcdef0"), ONE)
     assert [rule.id for rule in at.rules()] == [made]
     assert "has no rule sgr-0123456789abcdef0" in capsys.readouterr().err
 
@@ -303,7 +303,7 @@ def test_a_named_rule_for_another_group_is_refused(at: Instance) -> None:
     rule = made["SecurityGroupRules"][0]["SecurityGroupRuleId"]
     at.cloud.forget()
     with pytest.raises(Misconfigured, match="DB_SG_RULE_ID"):
-        door.allow(at.door(named=rule), ONE)
+        own_rule.allow(at.door(named=rule), ONE)
     assert at.cloud.writes == []
 
 
@@ -312,14 +312,14 @@ def test_a_range_is_compared_as_aws_keeps_it(at: Instance, capsys: pytest.Captur
     at.add("8.8.4.77/24", "office")
     [rule] = at.rules()
     assert rule.source == "8.8.4.0/24"
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert "(office) lets 8.8.4.0/24 in, which covers it too" in capsys.readouterr().err
 
 
 def test_a_changed_rule_is_sent_whole_with_its_description(at: Instance) -> None:
     """ModifySecurityGroupRules replaces all of a rule: what is left out is lost, and without a protocol AWS refuses."""
     at.ours("9.9.9.9/32")
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     [call] = [call for call in at.cloud.calls if call.action == MODIFY]
     sent = {key.rpartition(".")[2]: value for key, value in call.params.items() if ".SecurityGroupRule." in key}
     assert sent == {
@@ -338,54 +338,54 @@ def test_two_workspaces_of_one_name_leave_each_others_rules_alone(at: Instance) 
     """Two containers are root at the same host name."""
     theirs = at.ours("9.9.9.9/32", workspace="aaaa")
     at.cloud.forget()
-    door.allow(at.door(workspace="bbbb"), ONE)
+    own_rule.allow(at.door(workspace="bbbb"), ONE)
     assert {(rule.workspace, rule.source) for rule in at.rules()} == {("aaaa", "9.9.9.9/32"), ("bbbb", "8.8.4.4/32")}
     assert at.cloud.writes == [AUTHORIZE]
-    assert [rule.source for rule in door.revoke(at.door(workspace="bbbb"))] == ["8.8.4.4/32"]
+    assert [rule.source for rule in own_rule.revoke(at.door(workspace="bbbb"))] == ["8.8.4.4/32"]
     assert [rule.id for rule in at.rules()] == [theirs]
 
 
 def test_a_workspace_that_is_built_anew_keeps_its_rule(at: Instance) -> None:
     """Its host has another name then; the id in .local stays."""
     mine = at.ours("9.9.9.9/32", owner="me@0123abcd", workspace="aaaa")
-    door.allow(at.door(owner="me@4567cdef", workspace="aaaa"), ONE)
+    own_rule.allow(at.door(owner="me@4567cdef", workspace="aaaa"), ONE)
     [rule] = at.rules()
     assert (rule.id, rule.source, rule.owner, rule.workspace) == (mine, "8.8.4.4/32", "me@4567cdef", "aaaa")
 
 
 def test_a_rule_from_before_there_were_ids_is_mine_by_name_and_given_one(at: Instance) -> None:
     mine = at.ours("8.8.4.4/32")
-    door.allow(at.door(workspace="aaaa"), ONE)
+    own_rule.allow(at.door(workspace="aaaa"), ONE)
     [rule] = at.rules()
     assert (rule.id, rule.workspace, rule.created) == (mine, "aaaa", NOON)
     assert at.cloud.writes == [TAG]
     at.cloud.forget()
-    door.allow(at.door(workspace="aaaa"), ONE)
+    own_rule.allow(at.door(workspace="aaaa"), ONE)
     assert at.cloud.writes == []
-    door.allow(at.door(workspace="bbbb"), TWO)  # taken now: another one of that name makes its own
+    own_rule.allow(at.door(workspace="bbbb"), TWO)  # taken now: another one of that name makes its own
     assert {rule.source for rule in at.rules()} == {"8.8.4.4/32", "8.8.8.8/32"}
 
 
 def test_without_an_id_of_its_own_a_workspace_takes_nobodys(at: Instance) -> None:
     at.ours("9.9.9.9/32", workspace="aaaa")
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     assert {rule.source for rule in at.rules()} == {"9.9.9.9/32", "8.8.4.4/32"}
 
 
 def test_the_same_address_of_another_workspace_of_mine_is_theirs(at: Instance) -> None:
     theirs = at.ours("8.8.4.4/32", workspace="aaaa")
-    said = door.allow(at.door(workspace="bbbb"), ONE)
+    said = own_rule.allow(at.door(workspace="bbbb"), ONE)
     assert f"let in already by {theirs}" in said
-    assert door.revoke(at.door(workspace="bbbb")) == []
+    assert own_rule.revoke(at.door(workspace="bbbb")) == []
 
 
 def test_without_the_right_to_tag_the_description_names_the_workspace_too(at: Instance) -> None:
     at.cloud.before = lambda call: error("UnauthorizedOperation") if call.action == TAG or tagging(call) else None
-    door.allow(at.door(workspace="aaaa"), ONE)
+    own_rule.allow(at.door(workspace="aaaa"), ONE)
     [rule] = at.rules()
     assert (rule.tags, rule.owner, rule.workspace, rule.expires) == ({}, ME, "aaaa", NOON + timedelta(hours=12))
-    door.allow(at.door(workspace="bbbb"), TWO)
-    door.allow(at.door(owner="me@anew", workspace="aaaa"), SIX)
+    own_rule.allow(at.door(workspace="bbbb"), TWO)
+    own_rule.allow(at.door(owner="me@anew", workspace="aaaa"), SIX)
     assert {(r.workspace, r.source) for r in at.rules()} == {("bbbb", "8.8.8.8/32"), ("aaaa", "2600:1f18::1/128")}
 
 
@@ -399,25 +399,25 @@ def test_without_the_right_to_tag_the_description_says_it_all(at: Instance, caps
         return error("UnauthorizedOperation") if call.action == TAG or tagging(call) else None
 
     at.cloud.before = before
-    door.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE)
     [rule] = at.rules()
     assert (rule.tags, rule.owner, rule.expires) == ({}, ME, NOON + timedelta(hours=12))
     assert "ec2:CreateTags" in capsys.readouterr().err
     at.cloud.forget()
-    door.allow(at.door(hours=1), ONE)
+    own_rule.allow(at.door(hours=1), ONE)
     assert at.cloud.writes == []  # known again by its description
-    door.allow(at.door(hours=7), ONE)
+    own_rule.allow(at.door(hours=7), ONE)
     assert at.rules()[0].expires == NOON + timedelta(hours=19)
-    door.allow(at.door(hours=8), TWO)
+    own_rule.allow(at.door(hours=8), TWO)
     assert at.facts() == {(ME, "8.8.8.8/32", PORT)}
     assert at.rules()[0].expires == NOON + timedelta(hours=20)
-    assert [r.source for r in door.revoke(at.door())] == ["8.8.8.8/32"]
+    assert [r.source for r in own_rule.revoke(at.door())] == ["8.8.8.8/32"]
 
 
 def test_without_the_right_to_authorize_nothing_is_made(at: Instance) -> None:
     at.cloud.before = refusing(AUTHORIZE, "UnauthorizedOperation")
     with pytest.raises(Problem, match=r"AuthorizeSecurityGroupIngress.*config/policies"):
-        door.allow(at.door(), ONE)
+        own_rule.allow(at.door(), ONE)
     assert at.facts() == set()
 
 
@@ -442,7 +442,7 @@ def test_a_full_group_offers_to_clear_what_is_ours_and_expired(at: Instance) -> 
         return True
 
     at.cloud.before = full(at)
-    door.allow(at.door(), ONE, offer)
+    own_rule.allow(at.door(), ONE, offer)
     assert offered == [old]
     assert at.facts() == {("eve@there", "1.0.0.1/32", PORT), (ME, "8.8.4.4/32", PORT)}
     assert kept in {rule.id for rule in at.rules()}
@@ -452,7 +452,7 @@ def test_a_full_group_is_left_alone_when_nobody_agrees(at: Instance) -> None:
     at.ours("1.1.1.1/32", owner="bob@there", created=-50)
     at.cloud.before = full(at)
     with pytest.raises(Problem, match=r"is full: 1 of its rules .*inv rds\.prune-rules"):
-        door.allow(at.door(), ONE)
+        own_rule.allow(at.door(), ONE)
     assert at.facts() == {("bob@there", "1.1.1.1/32", PORT)}
 
 
@@ -460,7 +460,7 @@ def test_a_group_full_of_others_rules_is_said_to_be(at: Instance) -> None:
     at.add("1.1.1.1/32")
     at.cloud.before = full(at)
     with pytest.raises(Problem, match="none of its rules is an expired one of ours"):
-        door.allow(at.door(), ONE, lambda _: True)
+        own_rule.allow(at.door(), ONE, lambda _: True)
     assert at.cloud.writes == [AUTHORIZE]
 
 
@@ -468,8 +468,8 @@ def test_motos_own_limit_of_sixty_rules_is_met_too(at: Instance) -> None:
     for number in range(60):
         at.ours(f"1.1.1.{number}/32", owner=f"bob@{number}", created=-50 if number == 7 else 0)
     with pytest.raises(Problem, match="is full"):
-        door.allow(at.door(), ONE)
-    door.allow(at.door(), ONE, lambda _: True)
+        own_rule.allow(at.door(), ONE)
+    own_rule.allow(at.door(), ONE, lambda _: True)
     assert len(at.rules()) == 60
     assert (ME, "8.8.4.4/32", PORT) in at.facts()
 
@@ -481,17 +481,17 @@ def test_revoke_takes_only_what_is_mine(at: Instance) -> None:
     at.ours("8.8.4.4/32")
     at.ours("1.1.1.1/32", owner="bob@there")
     at.add("1.0.0.1/32")
-    assert [rule.source for rule in door.revoke(at.door())] == ["8.8.4.4/32"]
+    assert [rule.source for rule in own_rule.revoke(at.door())] == ["8.8.4.4/32"]
     assert {source for _, source, _ in at.facts()} == {"1.1.1.1/32", "1.0.0.1/32"}
     at.cloud.forget()
-    assert door.revoke(at.door()) == []
+    assert own_rule.revoke(at.door()) == []
     assert at.cloud.writes == []
 
 
 def test_revoking_what_has_just_gone_is_well(at: Instance) -> None:
     at.ours("8.8.4.4/32")
     at.cloud.before = refusing(REVOKE, "InvalidSecurityGroupRuleId.NotFound")
-    assert len(door.revoke(at.door())) == 1
+    assert len(own_rule.revoke(at.door())) == 1
 
 
 def test_prune_takes_only_what_is_ours_and_expired(at: Instance) -> None:
@@ -502,7 +502,7 @@ def test_prune_takes_only_what_is_ours_and_expired(at: Instance) -> None:
     at.add("6.6.6.6/32", "office", tags={"Owner": "bob", "inv:expires": "2020-01-01T00:00:00Z"})
     at.add("7.7.7.7/32", "office", tags={"ManagedBy": "inv", "inv:owner": "bob@there", "inv:expires": "soon"})
     at.add("4.4.4.4/32", rules.Mark("bob@there", NOON - timedelta(days=3), NOON - timedelta(days=2)).full_description)
-    assert {rule.source for rule in door.prune(at.door())} == {"1.1.1.1/32", "8.8.4.4/32"}
+    assert {rule.source for rule in own_rule.prune(at.door())} == {"1.1.1.1/32", "8.8.4.4/32"}
     assert {s for _, s, _ in at.facts()} == {"1.0.0.1/32", "4.4.4.4/32", "5.5.5.5/32", "6.6.6.6/32", "7.7.7.7/32"}
 
 
@@ -558,13 +558,13 @@ def cut_off(at: Instance, scene: str, k: int, cut: Answer, *, carried_out: bool)
 
     at.cloud.before, at.cloud.after = (at.cloud.before, hook) if carried_out else (hook, at.cloud.after)
     try:
-        door.allow(at.door(named=named), address)
+        own_rule.allow(at.door(named=named), address)
         finished = True
     except Problem:
         finished = False
     at.cloud.mend()
     assert wanted in let_in() or before <= let_in(), "locked out"
-    door.allow(at.door(named=named), address)
+    own_rule.allow(at.door(named=named), address)
     assert let_in() == {wanted}
     assert {rule.owner for rule in at.rules() if rule.id != others} == {ME}
     assert others in {rule.id for rule in at.rules()}

@@ -19,7 +19,7 @@ from config.defaults import DEFAULTS
 from ops import addresses
 from ops import aws as ops_aws
 from ops.rds import commands as rds_commands
-from ops.rds import doorman, reach, rules
+from ops.rds.security_group import allow, reachability, rules
 from tests.fix_aws import Configure, Front, error
 from tests.fix_cli import SUITE
 from tests.fix_door import Instance, quick
@@ -193,11 +193,11 @@ def test_a_second_run_writes_nothing(run: Run, at: Instance) -> None:
 @pytest.mark.parametrize("typed", ["2h", "12h", "7d"])
 def test_an_expiry_that_is_typed_is_set_and_said(run: Run, at: Instance, typed: str) -> None:
     run(ALLOW, "--ip", "8.8.4.4", INVOKE_DOOR_EXPIRES="24h")
-    before = doorman.now().replace(microsecond=0)
+    before = allow.now().replace(microsecond=0)
     done = run(ALLOW, "--ip", "8.8.4.4", "--expires", typed)
     [rule] = at.rules()
     assert rule.expires
-    assert before <= rule.expires - rules.lifetime(typed, "here") <= doorman.now()
+    assert before <= rule.expires - rules.lifetime(typed, "here") <= allow.now()
     assert f"it expires {rules.stamp(rule.expires)} now" in done.err
     at.cloud.forget()
     assert "in already" in run(ALLOW, "--ip", "8.8.4.4", INVOKE_DOOR_EXPIRES="1h").err
@@ -297,7 +297,7 @@ def test_the_rules_are_told_with_owner_age_and_what_is_wide_open(
 ) -> None:
     from tests.fix_door import NOON
 
-    monkeypatch.setattr(doorman, "now", lambda: NOON)
+    monkeypatch.setattr(allow, "now", lambda: NOON)
     monkeypatch.setenv("GITPOD_WORKSPACE_ID", "me@here")
     at.ours("8.8.4.4/32", created=-3)
     at.ours("1.1.1.1/32", owner="bob@there", created=-50)
@@ -382,33 +382,33 @@ def test_an_expired_rule_without_tags_is_named_and_left(run: Run, at: Instance) 
 
 
 def test_the_id_of_a_workspace_is_kept_and_its_own(configure: Configure, root: Path) -> None:
-    first = doorman.workspace(configure())
+    first = allow.workspace(configure())
     assert re.fullmatch("[0-9a-f]{16}", first)
-    assert doorman.workspace(configure()) == first
+    assert allow.workspace(configure()) == first
     file = root / ".local" / "workspace"
     assert file.stat().st_mode & 0o777 == 0o600
     file.unlink()
-    assert doorman.workspace(configure()) != first
+    assert allow.workspace(configure()) != first
 
 
 @pytest.mark.parametrize("damaged", ["", "not an id", "é".encode("latin-1")])
 def test_an_id_that_is_damaged_is_made_anew(configure: Configure, root: Path, damaged: str | bytes) -> None:
-    doorman.workspace(configure())
+    allow.workspace(configure())
     (root / ".local" / "workspace").write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
-    made = doorman.workspace(configure())
+    made = allow.workspace(configure())
     assert re.fullmatch("[0-9a-f]{16}", made)
-    assert doorman.workspace(configure()) == made
+    assert allow.workspace(configure()) == made
 
 
 def test_a_workspace_with_a_name_of_its_own_needs_no_id(configure: Configure, root: Path) -> None:
-    assert doorman.workspace(configure(GITPOD_WORKSPACE_ID="crud-x1y2")) == "crud-x1y2"
-    assert doorman.workspace(configure(CODESPACE_NAME="héron")) == rules.owner_name("héron")
+    assert allow.workspace(configure(GITPOD_WORKSPACE_ID="crud-x1y2")) == "crud-x1y2"
+    assert allow.workspace(configure(CODESPACE_NAME="héron")) == rules.owner_name("héron")
     assert not (root / ".local").exists()
 
 
 def test_a_folder_that_cannot_be_written_leaves_it_without_one(configure: Configure, root: Path) -> None:
     (root / ".local").write_text("a file where the folder belongs")
-    assert doorman.workspace(configure()) == ""
+    assert allow.workspace(configure()) == ""
 
 
 def test_the_rule_carries_the_id(run: Run, at: Instance) -> None:
@@ -452,10 +452,10 @@ def test_the_port_that_answers_is_said_to(at: Instance, monkeypatch: pytest.Monk
     monkeypatch.undo()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert reach.connects("127.0.0.1", port) == ""
+        assert reachability.connects("127.0.0.1", port) == ""
     slept: list[float] = []
-    assert reach.connects("127.0.0.1", port, sleep=slept.append) == "connection refused"
-    assert slept == [reach.PAUSE] * (reach.TRIES - 1)
+    assert reachability.connects("127.0.0.1", port, sleep=slept.append) == "connection refused"
+    assert slept == [reachability.PAUSE] * (reachability.TRIES - 1)
 
 
 @pytest.mark.parametrize(
@@ -470,13 +470,13 @@ def test_what_rds_knows_to_be_in_the_way_is_said_and_the_port_not_tried(
     at: Instance, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     """moto's instances are available at once, always with an endpoint: these rows are made by hand."""
-    monkeypatch.setattr(reach, "connects", lambda *_, **__: pytest.fail("tried"))
+    monkeypatch.setattr(reachability, "connects", lambda *_, **__: pytest.fail("tried"))
     row = {"DBInstanceStatus": "available", "Endpoint": {"Address": "db.example", "Port": 5432}, **changes}
-    assert words in reach.outcome(at.aws, row, "", "", 5432)
+    assert words in reachability.outcome(at.aws, row, "", "", 5432)
 
 
 def test_a_subnet_without_a_way_to_the_internet_is_found(at: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "connects", lambda *_, **__: "no answer")
+    monkeypatch.setattr(reachability, "connects", lambda *_, **__: "no answer")
     vpc = at.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = at.ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
     row = {
@@ -484,14 +484,14 @@ def test_a_subnet_without_a_way_to_the_internet_is_found(at: Instance, monkeypat
         "Endpoint": {"Address": "db.example", "Port": 5432},
         "DBSubnetGroup": {"VpcId": vpc, "Subnets": [{"SubnetIdentifier": subnet}]},
     }
-    assert "no route to an internet gateway" in reach.outcome(at.aws, row, "", "", 5432)
+    assert "no route to an internet gateway" in reachability.outcome(at.aws, row, "", "", 5432)
     gateway = at.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     at.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     [table] = at.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
     at.ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
-    assert "network ACL" in reach.outcome(at.aws, row, "", "", 5432)
+    assert "network ACL" in reachability.outcome(at.aws, row, "", "", 5432)
     at.cloud.before = lambda _: error("UnauthorizedOperation", "403 Forbidden")
-    assert "routes could not be looked up" in reach.outcome(at.aws, row, "", "", 5432)
+    assert "routes could not be looked up" in reachability.outcome(at.aws, row, "", "", 5432)
 
 
 # --- what the user must be permitted ---------------------------------------------------------
@@ -502,7 +502,7 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
 ) -> None:
     policy = json.loads((SUITE / "config" / "policies" / "door.json").read_text(encoding="utf-8"))
     permitted = {action for statement in policy["Statement"] for action in statement["Action"]}
-    monkeypatch.setattr(reach, "connects", lambda *_, **__: "no answer")
+    monkeypatch.setattr(reachability, "connects", lambda *_, **__: "no answer")
     other = at.ec2.create_security_group(GroupName="o", Description="o", VpcId=at.vpc)["GroupId"]
     at.cloud.forget()
     run(ALLOW, "--ip", "8.8.4.4")
@@ -512,7 +512,7 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
     run("rds.prune-rules")
     at.aws.client("rds").modify_db_instance(DBInstanceIdentifier="cruddur-db-instance", VpcSecurityGroupIds=[other])
     run(ALLOW, "--ip", "8.8.4.4")
-    reach.no_route(at.aws, {"DBSubnetGroup": {"VpcId": at.vpc, "Subnets": [{"SubnetIdentifier": "subnet-0"}]}})
+    reachability.no_route(at.aws, {"DBSubnetGroup": {"VpcId": at.vpc, "Subnets": [{"SubnetIdentifier": "subnet-0"}]}})
     asked = {call.action for call in at.cloud.calls} - {"ModifyDBInstance"}
     assert {action.partition(":")[2] for action in permitted} == asked
 

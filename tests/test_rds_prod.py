@@ -11,9 +11,9 @@ import pytest
 
 from config.settings import Settings, load
 from config.targets import Target, ca_bundle, resolve
-from ops.db import identity, place
 from ops.errors import InProgress, LoginFailed, Misconfigured, Problem
 from ops.rds import create, prod
+from ops.targets import identity, opening
 from tests.fix_aws import Call, Configure, Front, Hands
 from tests.fix_suppliers import Database
 
@@ -31,7 +31,7 @@ def made(cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.M
 
 
 def asked(settings: Settings) -> Target:
-    return place.resolved(settings, "prod")
+    return opening.resolve_target(settings, "prod")
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_variables_that_name_all_of_it_ask_nobody(made: Front, configure: Config
 
 def test_a_local_act_never_asks_aws(made: Front, configure: Configure, one: Database) -> None:
     made.forget()
-    with place.opened(
+    with opening.open_target(
         configure(CONNECTION_URL=one.target(dbname="postgres1").url(show_password=True)), "", "t", writes=True
     ):
         pass
@@ -176,7 +176,7 @@ def real_port(made: Front, one: Database) -> None:
 def test_the_first_task_that_may_write_stamps_the_database(behind: Settings, real_port: None, one: Database) -> None:
     one.do(f"create database {one.name}", "postgres")
     for writes in (False, True, True):
-        with place.opened(behind, "prod", "db.create", writes=writes) as at:
+        with opening.open_target(behind, "prod", "db.create", writes=writes) as at:
             assert str(at.prod) == "the target says so"
         comment = one.scalar(
             "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
@@ -185,14 +185,14 @@ def test_the_first_task_that_may_write_stamps_the_database(behind: Settings, rea
 
 
 def test_a_database_that_is_not_there_yet_is_not_stamped(behind: Settings, real_port: None) -> None:
-    with place.opened(behind, "prod", "db.status") as at:
+    with opening.open_target(behind, "prod", "db.status") as at:
         assert at.database() is None
 
 
 def test_a_password_that_has_just_rotated_is_read_anew_once(behind: Settings, real_port: None, made: Front) -> None:
     SECRETS.insert(0, {**SECRETS[0], "password": "of-last-week"})
     made.forget()
-    with place.opened(behind, "prod", "db.status"):
+    with opening.open_target(behind, "prod", "db.status"):
         pass
     assert [call.action for call in made.calls].count("GetSecretValue") == 2
 
@@ -204,7 +204,7 @@ def test_a_password_that_stays_wrong_is_said_after_one_more_look(
     made.forget()
     with (
         pytest.raises(LoginFailed, match=r"refused, also read anew.*rds.rotate-password"),
-        place.opened(behind, "prod", "t"),
+        opening.open_target(behind, "prod", "t"),
     ):
         pass
     assert [call.action for call in made.calls].count("GetSecretValue") == 2
@@ -223,7 +223,7 @@ def test_an_own_password_beside_one_that_rds_keeps_gives_way_to_the_secret(
     behind: Settings, real_port: None, one: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = str(one.server.port)
-    with place.opened(with_own(behind, POSTGRES_PORT=port), "prod", "t") as at:
+    with opening.open_target(with_own(behind, POSTGRES_PORT=port), "prod", "t") as at:
         assert at.target.source == prod.BY_RDS
     said = capsys.readouterr().err
     assert "RDS keeps the password of cruddur-db-instance, POSTGRES_MASTER_PASSWORD is not it: unset it" in said
@@ -244,7 +244,7 @@ def test_an_own_password_that_is_wrong_names_the_variables_and_not_the_host(
             LoginFailed,
             match="wrong user or password: correct POSTGRES_MASTER_USERNAME and POSTGRES_MASTER_PASSWORD",
         ),
-        place.opened(settings, "prod", "t"),
+        opening.open_target(settings, "prod", "t"),
     ):
         pass
 

@@ -22,7 +22,7 @@ from config.targets import Target
 from ops import postgres
 from ops.aws import Aws
 from ops.errors import InProgress, LoginFailed, Misconfigured, NoDatabase, Problem, Refused, Unreachable
-from ops.rds import create, prod, rotate, saved
+from ops.rds import create, env_file, prod, rotate
 from ops.rds.rotate import SETTLED
 from tests.fix_aws import HOST, Call, Configure, Front, Hands, quiet, ready, row
 
@@ -289,7 +289,7 @@ def test_an_own_password_that_the_environment_hides_is_not_rotated(
 def test_a_login_that_fails_meanwhile_names_what_goes_on(configure: Configure, env: Path) -> None:
     dotenv.write(env, "POSTGRES_MASTER_PASSWORD_NEXT", "sent-by-a-run-before")
     with pytest.raises(LoginFailed, match=r"inv rds\.rotate-password, which was cut off, goes on"):
-        prod.again(configure(), saved.target(configure(), row("available", address=HOST), OLD), LoginFailed("no"))
+        prod.again(configure(), env_file.target(configure(), row("available", address=HOST), OLD), LoginFailed("no"))
 
 
 # --- cut off at every write -------------------------------------------------------------

@@ -15,9 +15,10 @@ from botocore.stub import Stubber
 
 from config import rds as settings_of
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.errors import InProgress, Problem
 from ops.rds import instance
-from ops.rds.waiting import HOPELESS, RESTING, STARTABLE, Events, Goal, Row, gone, stopped, usable, wait
+from ops.rds.waiting import HOPELESS, RESTING, STARTABLE, Events, Goal, gone, stopped, usable, wait
 from tests.fix_aws import HOST, Hands, quiet, ready, row
 
 CREATE = Goal("rds.create", usable, {**HOPELESS, **RESTING})

@@ -20,9 +20,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.db import identity, server, state
 from ops.errors import Problem
-from ops.sandbox import certificates, front, lifecycle, shell, standin
+from ops.sandbox import certificates, lifecycle, moto_server, shell, tls_proxy
+from ops.targets import identity
+from ops.targets.embedded import server, state
 from tests.fix_cli import SUITE, Cli, copy_suite
 
 pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
@@ -361,8 +362,8 @@ def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, in
     message = struct.pack("!ii", len(startup) + 8, 196608) + startup
     assert b"no encryption" in raw(ports["port"], message)
     assert b"no encryption" in raw(ports["port"], message[:3], message[3:])
-    assert raw(ports["port"], front.GSS_REQUEST) == b"N"
-    assert b"no encryption" in raw(ports["port"], front.SSL_REQUEST + b"more, before TLS")
+    assert raw(ports["port"], tls_proxy.GSS_REQUEST) == b"N"
+    assert b"no encryption" in raw(ports["port"], tls_proxy.SSL_REQUEST + b"more, before TLS")
     with pytest.raises(psycopg.OperationalError, match="no encryption"):
         psycopg.connect(host="127.0.0.1", port=ports["port"], user="admin", dbname="x", sslmode="disable")
 
@@ -452,6 +453,6 @@ def test_the_names_of_calls_are_noted_and_nothing_of_their_content() -> None:
     scope = {"HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=AK/20261122/ca-central-1/rds/aws4_request, x"}
     where = {"REQUEST_METHOD": "POST", "PATH_INFO": "/"}
     form = {"Action": "CreateDBInstance", "MasterUserPassword": "secret"}
-    assert standin.call({**scope, **where}, form) == "rds CreateDBInstance"
-    assert standin.call({**scope, **where, "HTTP_X_AMZ_TARGET": "a.GetSecretValue"}, {}) == "rds GetSecretValue"
-    assert standin.call(where, form) == ""
+    assert moto_server.call({**scope, **where}, form) == "rds CreateDBInstance"
+    assert moto_server.call({**scope, **where, "HTTP_X_AMZ_TARGET": "a.GetSecretValue"}, {}) == "rds GetSecretValue"
+    assert moto_server.call(where, form) == ""

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from pglast import parser
 
-from ops.db import load, place
-from ops.db.scan import scan, skip_blank
-from ops.db.script import Script
+from ops.db import load
+from ops.db.sql_file.scan import scan, skip_blank
+from ops.db.sql_file.script import Script
 from ops.errors import Misconfigured, Problem
+from ops.targets import opening
 from tests import fix_texts
 from tests.fix_suppliers import Database
 from tests.test_metacommands import psqls
@@ -60,7 +61,10 @@ def test_a_text_is_loaded_whole_or_not_at_all(database: Database) -> None:
     database.do(f'create database "{database.name}"', "postgres")
     told: list[str] = []
     outcomes = {"refused": 0, "failed": 0, "loaded": 0}
-    with place.opened(database.settings(), "local", "db.schema-load", writes=True) as at, database.connect() as theirs:
+    with (
+        opening.open_target(database.settings(), "local", "db.schema-load", writes=True) as at,
+        database.connect() as theirs,
+    ):
 
         @settings(settings.get_profile("oracle"), max_examples=max(250, EXAMPLES // 8))  # of fewer, none may load
         @given(fix_texts.TEXTS)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.db import build
-from ops.db.faults import columns, excerpt
-from ops.db.scan import scan
-from ops.db.script import Script, missing_variables, needs_psql, read, read_stdin
+from ops.db.sql_file.diagnostics import columns, excerpt
+from ops.db.sql_file.scan import scan
+from ops.db.sql_file.script import Script, missing_variables, needs_psql, read, read_stdin
 from ops.errors import Misconfigured
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from config.settings import load
 from ops import postgres
-from ops.db import binaries, build, seed
-from ops.db.script import Script
+from ops.db import build, seed
+from ops.db.sql_file.script import Script
 from ops.errors import Misconfigured, Problem
+from ops.targets.embedded import binaries
 from tests.fix_suppliers import Database
 
 SCHEMA = "create table t (a int, b text);"

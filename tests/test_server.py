@@ -28,8 +28,8 @@ import pytest
 
 from config.targets import parse
 from ops import postgres as connections
-from ops.db import binaries, server, state
 from ops.errors import Problem
+from ops.targets.embedded import binaries, server, state
 from tests import servers
 from tests.fix_cli import copy_suite
 

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from ops import postgres as connections
-from ops.db import build, lock, place, sessions
+from ops.db import build, lock, sessions
 from ops.errors import Problem
+from ops.targets import opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
@@ -31,7 +32,7 @@ def session(database: Database, **params: str) -> psycopg.Connection[Any]:
 def ours(database: Database, **params: str) -> dict[int, sessions.Session]:
     """Return the sessions on our database, as a user sees them, by pid."""
     settings = database.settings(CONNECTION_URL=database.target(**params).url(show_password=True))
-    with place.opened(settings, "local", "db.sessions") as at:
+    with opening.open_target(settings, "local", "db.sessions") as at:
         return {s.pid: s for s in sessions.listed(at) if s.database == database.name}
 
 
@@ -82,7 +83,7 @@ def test_kill_ends_those_on_the_database_and_no_others(one: Database, inv: Cli) 
 
 def test_our_own_sessions_have_a_name(filled: Database) -> None:
     settings = filled.settings()
-    with place.opened(settings, "local", "db.seed") as at, at.connect() as conn, lock.held(at):
+    with opening.open_target(settings, "local", "db.seed") as at, at.connect() as conn, lock.held(at):
         found = ours(filled)[conn.info.backend_pid]
         assert found.application == connections.application("db.seed")
         assert found.application.startswith("inv db.seed ")
@@ -116,7 +117,7 @@ def test_a_restricted_user_sees_that_others_are_there(filled: Database, guest: d
         assert (found.state, found.client_address, found.age_seconds, found.query) == (None, None, None, None)
         shown = sessions.as_row(found)
         assert (shown["state"], shown["client"], shown["age"]) == ("hidden", "hidden", None)
-        at = place.opened(
+        at = opening.open_target(
             filled.settings(CONNECTION_URL=filled.target(**guest).url(show_password=True)), "local", "db.sessions"
         )
         with at as seen:
@@ -128,12 +129,12 @@ def test_a_restricted_user_sees_that_others_are_there(filled: Database, guest: d
 
 
 def test_a_restricted_user_is_told_who_holds_the_lock(filled: Database, guest: dict[str, str]) -> None:
-    with place.opened(filled.settings(), "local", "db.setup") as at, lock.held(at):
+    with opening.open_target(filled.settings(), "local", "db.setup") as at, lock.held(at):
         settings = filled.settings(CONNECTION_URL=filled.target(**guest).url(show_password=True))
-        with place.opened(settings, "local", "db.setup") as other:
+        with opening.open_target(settings, "local", "db.setup") as other:
             who = lock.holder(other)
             assert who == f"{connections.application('db.setup')} (pid {at.conn.info.backend_pid})"
-    with place.opened(filled.settings(), "local", "db.setup") as at:
+    with opening.open_target(filled.settings(), "local", "db.setup") as at:
         assert lock.holder(at) == "another run on this database"
 
 

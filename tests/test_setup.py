@@ -8,8 +8,9 @@ import time
 import psycopg
 import pytest
 
-from ops.db import build, identity, place, swap
+from ops.db import build, swap
 from ops.errors import Misconfigured, Problem, Refused
+from ops.targets import identity, opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
@@ -21,12 +22,12 @@ def setup(
 
 
 def drop(database: Database, *, force: bool = False) -> bool:
-    with place.opened(database.settings(), "local", "db.drop", writes=True) as at:
+    with opening.open_target(database.settings(), "local", "db.drop", writes=True) as at:
         return swap.drop(at, force=force)
 
 
 def undo(database: Database) -> None:
-    with place.opened(database.settings(), "local", "db.undo", writes=True) as at:
+    with opening.open_target(database.settings(), "local", "db.undo", writes=True) as at:
         swap.undo(at, force=False)
 
 
@@ -92,7 +93,7 @@ def test_undo_with_nothing_kept_says_so(database: Database) -> None:
 
 def test_create_is_repeatable(database: Database) -> None:
     for expected in (True, False):
-        with place.opened(database.settings(), "local", "db.create", writes=True) as at:
+        with opening.open_target(database.settings(), "local", "db.create", writes=True) as at:
             assert swap.create(at) is expected
 
 

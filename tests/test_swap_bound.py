@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from ops.db import build, place, swap
+from ops.db import build, swap
 from ops.errors import NotAllowed, Problem, Refused
+from ops.targets import opening
 from tests import servers
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database, made, supply
@@ -53,7 +54,7 @@ def setup(database: Database, *, force: bool = False, schema: str = "") -> None:
 
 
 def act(database: Database, what: Callable[..., bool], *, force: bool = False) -> None:
-    with place.opened(database.settings(), "local", f"db.{what.__name__}", writes=True) as at:
+    with opening.open_target(database.settings(), "local", f"db.{what.__name__}", writes=True) as at:
         what(at, force=force)
 
 
@@ -342,7 +343,7 @@ def test_a_closed_one_that_was_dropped_comes_back_open(db: Database) -> None:
     setup(db)
     closed(db)
     with (
-        place.opened(db.settings(), "local", "db.seed") as at,
+        opening.open_target(db.settings(), "local", "db.seed") as at,
         pytest.raises(NotAllowed, match="allow_connections true"),
     ):
         at.connect()
@@ -402,11 +403,11 @@ def test_a_connection_limit_does_not_hold_up_the_load(db: Database) -> None:
 
 
 def test_the_question_on_production_names_them(db: Database) -> None:
-    from ops.db import guard
+    from ops.targets import protection
 
     setup(db)
     slot(db)
     subscription(db)
-    with place.opened(db.settings(), "local", "db.setup", writes=True) as at:
-        said = guard.stake(at, "setup")
+    with opening.open_target(db.settings(), "local", "db.setup", writes=True) as at:
+        said = protection.stake(at, "setup")
     assert f"bound to it: replication slot feed_{db.name} of {db.name}, subscription s_{db.name} of {db.name}" in said

@@ -23,7 +23,8 @@ from backend.app import create_app
 from backend.db import Pool, pool, query, query_array_json, told
 from functions.post_confirmation import handler
 from functions.post_confirmation.people import Person
-from ops.db import build, place, rename, swap
+from ops.db import build, rename_database, swap
+from ops.targets import opening
 from tests import servers
 from tests.fix_app import filled, get, serve
 from tests.fix_people import event
@@ -56,7 +57,7 @@ def swaps(database: Database, number: int) -> float:
     longest = 0.0
     for _ in range(number):
         begun = time.monotonic()
-        with place.opened(database.settings(), "local", "db.undo", writes=True, announced=False) as at:
+        with opening.open_target(database.settings(), "local", "db.undo", writes=True, announced=False) as at:
             swap.undo(at, force=True)
         longest = max(longest, time.monotonic() - begun)
     return longest
@@ -195,7 +196,7 @@ def test_somebody_who_reads_the_list_of_databases_holds_up_neither_swap_nor_logi
     """As pg_dump does for hours: then it is done without the door, and logins wait for no more than an attempt."""
     filled(one)
     filled(one)
-    monkeypatch.setattr(rename, "DOOR", 0.5)
+    monkeypatch.setattr(rename_database, "DOOR", 0.5)
     longest = 0.0
 
     def client() -> str:

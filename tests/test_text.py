@@ -17,10 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops import process
-from ops.db import build, load, place, scan, script, text
-from ops.db.script import Script, read
-from ops.db.text import FileText, line_end
+from ops.db import build, load
+from ops.db.sql_file import scan, script, text
+from ops.db.sql_file.script import Script, read
+from ops.db.sql_file.text import FileText, line_end
 from ops.errors import Misconfigured, Problem
+from ops.targets import open_target, opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 from tests.test_load import FAILS, SAME
@@ -146,17 +148,17 @@ def tables(one: Database) -> int:
 
 
 @pytest.fixture
-def at(one: Database) -> Iterator[place.Place]:
+def at(one: Database) -> Iterator[open_target.OpenTarget]:
     with one.connect("postgres") as conn:
         conn.execute(f"create database {one.name}".encode())
-    with place.opened(one.settings(), "local", "test", writes=True) as at:
+    with opening.open_target(one.settings(), "local", "test", writes=True) as at:
         yield at
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["longer", "shorter", "as long"])
 def test_a_file_that_is_written_to_is_not_loaded(
-    kind: str, how: str, one: Database, at: place.Place, in_pieces: None
+    kind: str, how: str, one: Database, at: open_target.OpenTarget, in_pieces: None
 ) -> None:
     file = one.sql(TABLE + KINDS[kind])
     plan = load.plan(read(file), {})
@@ -173,7 +175,9 @@ def test_a_file_that_is_written_to_is_not_loaded(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_another_file_in_its_place_is_not_seen(kind: str, one: Database, at: place.Place, in_pieces: None) -> None:
+def test_another_file_in_its_place_is_not_seen(
+    kind: str, one: Database, at: open_target.OpenTarget, in_pieces: None
+) -> None:
     file = one.sql(TABLE + KINDS[kind])
     plan = load.plan(read(file), {})
     (file.parent / "other.sql").write_text("drop table no_such_table;\n", encoding="utf-8")
@@ -182,7 +186,7 @@ def test_another_file_in_its_place_is_not_seen(kind: str, one: Database, at: pla
     assert one.scalar("select count(*) from made") == 1
 
 
-def test_a_file_that_psql_opens_itself_is_the_one_that_was_checked(one: Database, at: place.Place) -> None:
+def test_a_file_that_psql_opens_itself_is_the_one_that_was_checked(one: Database, at: open_target.OpenTarget) -> None:
     file = one.sql("\\set x 1\n" + TABLE)
     plan = load.plan(read(file), {})
     file.write_text("\\set x 1\ncreate table other (a int);\n", encoding="utf-8")
@@ -227,7 +231,7 @@ def test_a_program_does_not_see_the_end_of_what_could_not_be_made(tmp_path: Path
 
 def test_the_memory_does_not_grow_with_the_data_of_a_copy(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from ops.db.script import read; s = read(Path(sys.argv[1]));"
+        "import resource, sys; from pathlib import Path; from ops.db.sql_file.script import read; s = read(Path(sys.argv[1]));"
         "assert len(s.contents.statements) == 3 and s.digest;"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.db.scan import scan
+from ops.db.sql_file.scan import scan
 
 READ = 1 << 20
 """Bytes of a file that are looked at: a dump says early what it is."""

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from config.paths import MANIFEST, hand_over
-from ops import own
+from ops import own_files
 
 FOLDER = "inv-suite"
 """Where the suite goes: a folder of its own, whose name nothing can import."""
@@ -46,8 +46,8 @@ MADE = {
 
 def is_listing(content: Any) -> bool:
     """Whether this is lists of texts by names, none of which leads out of the folder that it is in."""
-    return own.fits(content, dict) and all(
-        own.fits(texts, [str]) and not ({"..", "/", ""} & {*PurePosixPath(name).parts, name})
+    return own_files.fits(content, dict) and all(
+        own_files.fits(texts, [str]) and not ({"..", "/", ""} & {*PurePosixPath(name).parts, name})
         for name, texts in content.items()
     )
 
@@ -74,7 +74,7 @@ class Manifest:
 
 def manifest(folder: Path) -> Manifest:
     """Read the manifest of a repository, an empty one where there is none; raise `Problem` for a damaged one."""
-    found = own.read(folder / MANIFEST, SHAPE, "take it back from git, then run again")
+    found = own_files.read(folder / MANIFEST, SHAPE, "take it back from git, then run again")
     return Manifest(**found) if found else Manifest()
 
 

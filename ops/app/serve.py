@@ -13,8 +13,8 @@ from config.settings import Settings
 from config.urls import is_port
 from ops import postgres, process
 from ops.console import say
-from ops.db import place
 from ops.errors import Misconfigured, NoDatabase, Problem
+from ops.targets import opening
 
 WORKSPACE = ("GITPOD_WORKSPACE_URL", "CODESPACE_NAME", "GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN")
 """Variables from which the feed knows its name in an online workspace."""
@@ -36,7 +36,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
     app = settings.app
     at = (app.host, int(port) if port else app.port)
     claim(*at)
-    with place.opened(settings, name, "app.run") as found:
+    with opening.open_target(settings, name, "app.run") as found:
         target = found.target
         found.required()
         with found.connect() as conn:

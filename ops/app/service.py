@@ -12,8 +12,8 @@ from config.settings import Settings
 from ops import process
 from ops.app.serve import backend
 from ops.console import as_json, progress, result, say
-from ops.db import compose
 from ops.errors import InProgress, Misconfigured, Problem
+from ops.targets import compose
 from ops.times import moment
 
 SERVICE = "backend"

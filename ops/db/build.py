@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from config import sign_up
 from config.settings import Settings
 from ops.console import say
-from ops.db import guard, identity, load, lock, place, rights, seed, status, swap
-from ops.db.script import Script, read, read_stdin
+from ops.db import load, lock, rights, seed, status, swap
+from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
+from ops.targets import identity, open_target, opening, protection
 
 DEFAULT = "(default)"
 """Stands for the file that invoke.yaml names."""
@@ -40,9 +42,9 @@ def setup(
     if seeds:
         scripts.append(script(seeds, settings.seed))
         seed.foresee(scripts[1])
-    with place.opened(settings, target, "db.setup", writes=True) as at:
+    with opening.open_target(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
-        guard.confirm(at, "setup", confirm)
+        protection.confirm(at, "setup", confirm)
         after: list[Callable[[], str]] = [str, partial(seed.ledger, scripts[1], variables)] if seeds else [str]
         built = swap.rebuild(at, plans, force=force, after=after)
         say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
@@ -56,9 +58,9 @@ def setup(
 def schema_load(settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str) -> None:
     """Load a schema into the live database, in one transaction."""
     source = script(file, settings.schema)
-    with place.opened(settings, target, "db.schema-load", writes=True) as at:
+    with opening.open_target(settings, target, "db.schema-load", writes=True) as at:
         plan = load.plan(source, variables)
-        guard.confirm(at, "schema-load", confirm)
+        protection.confirm(at, "schema-load", confirm)
         into(at, plan)
         say(f"loaded {source.name} into {at.name}")
 
@@ -69,9 +71,9 @@ def seed_load(
     """Load a seed into the live database, unless it holds that content already."""
     source = script(file, settings.seed)
     seed.foresee(source)
-    with place.opened(settings, target, "db.seed", writes=True) as at:
+    with opening.open_target(settings, target, "db.seed", writes=True) as at:
         plan = load.plan(source, variables)
-        guard.confirm(at, "seed", confirm)
+        protection.confirm(at, "seed", confirm)
         with lock.held(at):
             at.required()
             with at.connect() as conn:
@@ -89,25 +91,25 @@ def seed_load(
         say(f"seeded {at.name} from {source.name}")
 
 
-def into(at: place.Place, plan: load.Plan) -> None:
+def into(at: open_target.OpenTarget, plan: load.Plan) -> None:
     """Load one checked script into the live database, under the lock."""
     with lock.held(at):
         at.required()
         send(at, plan)
 
 
-def send(at: place.Place, plan: load.Plan, *, after: Callable[[], str] = str) -> None:
+def send(at: open_target.OpenTarget, plan: load.Plan, *, after: Callable[[], str] = str) -> None:
     """Send a script to the live database, and mark that as production if it is."""
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
-    guard.stamp(at)
+    protection.stamp(at)
     before = rights.of(at)  # a schema that makes its tables anew takes them away
     if before:
-        at.work.left = f"inv lambda.deploy gives {identity.SIGNUP} its rights in it again"
+        at.work.left = f"inv lambda.deploy gives {sign_up.ROLE} its rights in it again"
     with at.connect() as conn:
         load.run(at, conn, plan, after=after, lasting=True)
         at.work.done = True
     rights.give(at, before)
     at.work.left = ""
     at.look_again()
-    guard.stamp(at)  # the file may have set another comment
+    protection.stamp(at)  # the file may have set another comment

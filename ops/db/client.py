@@ -9,8 +9,8 @@ from pathlib import Path
 
 from config.targets import Target
 from ops import postgres
-from ops.db import binaries
 from ops.errors import Problem
+from ops.targets.embedded import binaries
 
 
 def pgcli() -> str | None:

@@ -43,9 +43,10 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
 def create(c: Context, target: str = "") -> None:
     """Create the database if it is not there."""
     from ops.console import say
-    from ops.db import place, swap
+    from ops.db import swap
+    from ops.targets import opening
 
-    with place.opened(settings(c, target), target, "db.create", writes=True) as at:
+    with opening.open_target(settings(c, target), target, "db.create", writes=True) as at:
         made = swap.create(at)
         say(f"created {at.name}" if made else f"{at.name} is there already: nothing to do")
 
@@ -54,10 +55,11 @@ def create(c: Context, target: str = "") -> None:
 def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Drop the database; db.undo brings it back."""
     from ops.console import say
-    from ops.db import guard, identity, place, swap
+    from ops.db import swap
+    from ops.targets import identity, opening, protection
 
-    with place.opened(settings(c, target), target, "db.drop", writes=True) as at:
-        guard.confirm(at, "drop", confirm)
+    with opening.open_target(settings(c, target), target, "db.drop", writes=True) as at:
+        protection.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
         kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until another takes that place (inv db.undo brings it back)"
         say(kept if dropped else f"there is no {at.name}: nothing to do")
@@ -67,10 +69,11 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Bring the previous database back, after a setup or drop."""
     from ops.console import say
-    from ops.db import guard, place, status, swap
+    from ops.db import status, swap
+    from ops.targets import opening, protection
 
-    with place.opened(settings(c, target), target, "db.undo", writes=True) as at:
-        guard.confirm(at, "undo", confirm)
+    with opening.open_target(settings(c, target), target, "db.undo", writes=True) as at:
+        protection.confirm(at, "undo", confirm)
         swapped = swap.undo(at, force=force)
         with at.connect() as conn:
             rows = status.summary(status.tables(conn))
@@ -154,9 +157,10 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     """Open psql or pgcli on the database."""
     from ops import process
     from ops.console import interactive
-    from ops.db import client, place, reader
+    from ops.db import client, reader
+    from ops.targets import opening
 
-    with place.opened(settings(c, target), target, "db.connect", writes=True) as at:
+    with opening.open_target(settings(c, target), target, "db.connect", writes=True) as at:
         at.required()
         person = interactive()
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
@@ -188,10 +192,10 @@ def query(
 def sessions(c: Context, target: str = "", json: bool = False) -> None:
     """List who is connected to the server."""
     from ops import console
-    from ops.db import place
     from ops.db import sessions as all_sessions
+    from ops.targets import opening
 
-    with place.opened(settings(c, target), target, "db.sessions") as at:
+    with opening.open_target(settings(c, target), target, "db.sessions") as at:
         rows = all_sessions.listed(at)
     if json:
         console.as_json(rows)
@@ -203,11 +207,11 @@ def sessions(c: Context, target: str = "", json: bool = False) -> None:
 def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
     """End all other sessions on the database."""
     from ops.console import say
-    from ops.db import guard, place
     from ops.db import sessions as all_sessions
+    from ops.targets import opening, protection
 
-    with place.opened(settings(c, target), target, "db.kill-sessions", writes=True) as at:
-        guard.confirm(at, "kill-sessions", confirm)
+    with opening.open_target(settings(c, target), target, "db.kill-sessions", writes=True) as at:
+        protection.confirm(at, "kill-sessions", confirm)
         at.work.by_steps = True
         rows = all_sessions.in_the_way(at.conn, [at.name])
         all_sessions.end(at.conn, rows)
@@ -229,25 +233,27 @@ def mark(
 ) -> None:
     """Say in the database's comment whether it is production."""
     from ops.console import say
-    from ops.db import guard, place
     from ops.errors import Misconfigured
+    from ops.targets import opening, protection
 
     if production == not_production:
         raise Misconfigured("give one of --production, --not-production")
-    with place.opened(settings(c, target), target, "db.mark", writes=True) as at:
-        say(guard.mark(at, production=production, given=confirm))
+    with opening.open_target(settings(c, target), target, "db.mark", writes=True) as at:
+        say(protection.mark(at, production=production, given=confirm))
 
 
 @task(
     help={"target": TARGET, "show-password": "print the password too (default: masked)"},
-    answer="ops.db.place.Url",
+    answer="ops.targets.open_target.Url",
 )
 def url(c: Context, target: str = "", show_password: bool = False, json: bool = False) -> None:
     """Print the database's URL."""
     from ops import console
-    from ops.db import place
+    from ops.targets import open_target, opening
 
-    found = place.url(place.resolved(settings(c, target), target, shown=True), show_password=show_password)
+    found = open_target.url(
+        opening.resolve_target(settings(c, target), target, shown=True), show_password=show_password
+    )
     if json:
         console.as_json(found)
     else:

@@ -7,11 +7,13 @@ import time
 from config.declared import Kind, assert_never
 from config.settings import Settings
 from config.targets import Target, kind_of, resolve
-from ops import console, own, postgres
+from ops import console, own_files, postgres
 from ops.confirm import confirmed
 from ops.console import say
-from ops.db import compose, looked, place, postmaster, server, state, status
+from ops.db import status
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
+from ops.targets import compose, last_look, opening
+from ops.targets.embedded import postmaster, server, state
 
 
 def up(settings: Settings, name: str) -> None:
@@ -42,7 +44,7 @@ def up_server(settings: Settings, name: str) -> None:
     console.hide(target.password)
     login = server.login_of(target)
     try:
-        place.maintenance(settings, target, "db.up").close()
+        opening.maintenance(settings, target, "db.up").close()
     except (NothingAnswers, LoginFailed) as error:
         if isinstance(error, LoginFailed) and not server.answers(settings.root, target.port):
             raise
@@ -65,7 +67,7 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
                 ask_to_wipe(settings, name, confirm)
             compose.down(settings.root, wipe=wipe)
             if wipe:
-                looked.forget(settings.root, settings.vars.env_file, name)
+                last_look.forget(settings.root, settings.vars.env_file, name)
             say("stopped the compose service" + (" and removed its data" if wipe else ""))
         case Kind.SERVER:
             require_ours(settings, name)
@@ -92,9 +94,9 @@ def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) ->
     if wipe:
         ask_to_wipe(settings, name, confirm)
         left = server.wipe(settings.root)
-        looked.forget(settings.root, settings.vars.env_file, name)
+        last_look.forget(settings.root, settings.vars.env_file, name)
         say("removed the embedded server and its data")
-        own.name_foreign(left)
+        own_files.name_foreign(left)
     elif server.stop(settings.root):
         say("stopped the embedded server; its data is kept (inv db.up)")
     else:
@@ -126,7 +128,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         else:
             console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
         return
-    with place.opened(settings, name, "db.status", announced=False) as at:
+    with opening.open_target(settings, name, "db.status", announced=False) as at:
         found = status.report(at)
     if json:
         console.as_json(found)
@@ -159,7 +161,7 @@ def wait(settings: Settings, name: str, timeout: str) -> None:
     target: Target | None = None
     while True:
         try:
-            target = target or place.resolved(settings, name)
+            target = target or opening.resolve_target(settings, name)
             left = max(1, round(deadline - time.monotonic()))  # one that stays silent must not hold us longer
             postgres.connect(target, task="db.wait", timeout=min(settings.connect_timeout, left)).close()
         except (NothingAnswers, Unreachable) as error:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres, silence
 from ops.console import say
-from ops.db import explain, faults, outcome, psql
-from ops.db.contents import Contents, CopyIn, Found
-from ops.db.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
-from ops.db.place import Place
-from ops.db.script import Script, missing_variables, needs_psql
-from ops.db.text import blocks
+from ops.db import psql
+from ops.db.sql_file import diagnostics, hints
+from ops.db.sql_file.contents import Contents, CopyIn, Found
+from ops.db.sql_file.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
+from ops.db.sql_file.script import Script, missing_variables, needs_psql
+from ops.db.sql_file.text import blocks
 from ops.errors import Misconfigured, Problem
 from ops.meter import Meter, measured
+from ops.targets import outcome
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -187,7 +189,7 @@ def short(words: str) -> str:
     return named[0] if named else words
 
 
-def check_extensions(place: Place, plans: Sequence[Plan]) -> None:
+def check_extensions(place: OpenTarget, plans: Sequence[Plan]) -> None:
     """Name an extension that the server cannot give, before anything is changed."""
     wanted = [each for p in plans for each in p.extensions]
     if not wanted:
@@ -199,11 +201,11 @@ def check_extensions(place: Place, plans: Sequence[Plan]) -> None:
     for script, found in wanted:
         if found.text not in have:
             raise Problem(
-                f"{script.at(found.start)}: the server has no extension {found.text}: {explain.extension(found.text)}"
+                f"{script.at(found.start)}: the server has no extension {found.text}: {hints.extension(found.text)}"
             )
 
 
-def check_client(place: Place, plans: Sequence[Plan]) -> None:
+def check_client(place: OpenTarget, plans: Sequence[Plan]) -> None:
     """See that a psql can do what a script needs, before anything is changed."""
     for p in plans:
         if not p.by_psql:
@@ -228,7 +230,7 @@ def describe(found: Found) -> str:
 
 
 def run(
-    place: Place, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str, lasting: bool = False
+    place: OpenTarget, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str, lasting: bool = False
 ) -> None:
     """Load a script into the database of `conn`; all of it or nothing.
 
@@ -252,7 +254,7 @@ def run(
 
 
 def by_query(
-    place: Place,
+    place: OpenTarget,
     conn: Connection[DictRow],
     script: Script,
     blanks: Sequence[Found],
@@ -290,10 +292,10 @@ def by_query(
                 if not crossed(conn, f"rollback to savepoint {mark}"):
                     raise
                 conn.close()  # nothing of it is to be rolled back
-                raise faults.ended_inside(script, dbname, str(error), lasting=lasting) from None
+                raise diagnostics.ended_inside(script, dbname, str(error), lasting=lasting) from None
             if ended:
                 conn.close()
-                raise faults.ended_inside(script, dbname, lasting=lasting)
+                raise diagnostics.ended_inside(script, dbname, lasting=lasting)
             if last := after():
                 conn.execute(last.encode())
             place.work.closing = lasting
@@ -369,12 +371,12 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], 
                 conn.pgconn.send_query(b"".join(pieces(script, blanks, first, end)))
                 for error in results(conn):
                     if error:
-                        raise faults.of_statement(script, error, starts[done : done + 2], first)
+                        raise diagnostics.of_statement(script, error, starts[done : done + 2], first)
                     done += 1
                     meter.done = starts[done] if done < len(starts) else end
             if copy:
                 if error := copied(conn, script, copy, meter):
-                    raise faults.of_statement(script, error, starts[done : done + 2], copy.start)
+                    raise diagnostics.of_statement(script, error, starts[done : done + 2], copy.start)
                 done, begin = done + 1, copy.resumes
     except KeyboardInterrupt:
         conn.cancel_safe(timeout=5.0)
@@ -382,7 +384,7 @@ def execute(conn: Connection[DictRow], script: Script, blanks: Sequence[Found], 
             pass
         raise
     except psycopg.OperationalError as error:
-        raise faults.disconnected(script, error.sqlstate, str(error)) from None
+        raise diagnostics.disconnected(script, error.sqlstate, str(error)) from None
 
 
 def copied(conn: Connection[DictRow], script: Script, copy: CopyIn, meter: Meter) -> Any:
@@ -409,7 +411,7 @@ def checked(conn: Connection[DictRow], script: Script) -> None:
         with conn.transaction(force_rollback=True):  # the next file finds them deferred again
             conn.execute("set constraints all immediate")
     except psycopg.errors.IntegrityError as error:
-        raise faults.pointed(script, -1, error.diag, "") from None
+        raise diagnostics.pointed(script, -1, error.diag, "") from None
 
 
 def batches(

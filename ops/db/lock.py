@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ops import postgres, silence
 from ops.console import say
-from ops.db.place import Place
 from ops.errors import Problem
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -32,7 +32,7 @@ where locktype = 'advisory' and granted and objsubid = 1
 
 
 @contextlib.contextmanager
-def held(place: Place) -> Iterator[None]:
+def held(place: OpenTarget) -> Iterator[None]:
     """Hold the lock of the place's database, and read its facts anew.
 
     Waits `lock_timeout` seconds for another run, saying whose; then `Problem`.
@@ -70,7 +70,7 @@ def waited(conn: Connection[DictRow], name: str, seconds: float) -> bool:
     return True
 
 
-def holder(place: Place) -> str:
+def holder(place: OpenTarget) -> str:
     """Return who holds the lock, in words."""
     rows = postgres.fetch(place.conn, HOLDER, place.name)
     if not rows:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres, process, silence
 from ops.console import harmless, say
-from ops.db import binaries, faults, outcome
-from ops.db.place import Place
-from ops.db.script import Script
-from ops.db.text import line_end
+from ops.db.sql_file import diagnostics
+from ops.db.sql_file.script import Script
+from ops.db.sql_file.text import line_end
 from ops.errors import Problem, Silent
+from ops.targets import outcome
+from ops.targets.embedded import binaries
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -57,7 +59,7 @@ def program(*, tls: bool) -> str | None:
 
 
 def run(
-    place: Place,
+    place: OpenTarget,
     conn: Connection[DictRow],
     plan: Plan,
     feed: Iterable[bytes] | None,
@@ -107,14 +109,14 @@ def run(
     elif lasting and silent:
         place.work.load(0, "", closing=True)
     if silent:
-        raise faults.disconnected(plan.script, None, str(silent[0]))
+        raise diagnostics.disconnected(plan.script, None, str(silent[0]))
     if done.returncode == _LOST:
         raise lost(place, plan.script, done.stderr)
     if done.returncode != 0:
         error = failure(plan.script, done.stderr)
         if _CROSSED.search(done.stderr) or (begun and committed(conn, begun[1])):
             why = str(error) if any(account["file"] for account in _ACCOUNT.finditer(done.stderr)) else ""
-            raise faults.ended_inside(plan.script, conn.info.dbname, why, lasting=lasting)
+            raise diagnostics.ended_inside(plan.script, conn.info.dbname, why, lasting=lasting)
         raise error
     for account in _ACCOUNT.finditer(done.stderr):
         message = done.stderr[account.end() :].partition("\n")[0]
@@ -152,17 +154,17 @@ def committed(conn: Connection[DictRow], xid: str) -> bool:
         return False
 
 
-def lost(place: Place, script: Script, stderr: str) -> Problem:
+def lost(place: OpenTarget, script: Script, stderr: str) -> Problem:
     """Return what became of a psql whose connection broke, or never was."""
     if refused := _REFUSED.search(stderr):
         return postgres.refusal(place.target, refused[0])
     for account in reversed(list(_ACCOUNT.finditer(stderr))):
         if (found := outcome.row(account["state"])) and found.breaks:
-            return faults.disconnected(script, account["state"], stderr[account.end() :].partition("\n")[0])
-    return faults.disconnected(script, None, stderr)
+            return diagnostics.disconnected(script, account["state"], stderr[account.end() :].partition("\n")[0])
+    return diagnostics.disconnected(script, None, stderr)
 
 
-def running(place: Place, dbname: str, _: int) -> str:
+def running(place: OpenTarget, dbname: str, _: int) -> str:
     """Name the statement that psql has the server run, as the server knows it."""
     try:
         rows = postgres.fetch(
@@ -205,16 +207,16 @@ def failure(script: Script, stderr: str) -> Problem:
         column_name=fields.get("COLUMN NAME", "").strip(),
     )
     if found["file"] is None:  # at the end of the load
-        return faults.pointed(script, -1, diag, "")
+        return diagnostics.pointed(script, -1, diag, "")
     inside = named(script, found["file"])
     if inside is None:
-        lines = faults.notes(diag, sent)
+        lines = diagnostics.notes(diag, sent)
         return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)
     begins = beginning(inside, int(found["line"]), sent)
     offset = pointer(inside, begins, sent, fields)
-    offset = faults.in_copy(inside, begins, diag.context) or offset
+    offset = diagnostics.in_copy(inside, begins, diag.context) or offset
     statement = inside.data[begins : begins + 4000].decode(errors="replace")
-    return faults.pointed(inside, offset, diag, statement)
+    return diagnostics.pointed(inside, offset, diag, statement)
 
 
 def named(script: Script, file: str) -> Script | None:
@@ -259,7 +261,7 @@ def pointer(script: Script, begins: int, sent: str, fields: dict[str, str]) -> i
     text = shown.removesuffix("...")
     if text.startswith("..."):
         text, before = text[3:], before - 3
-    at = max(0, faults.plain(row).find(faults.plain(text)))
-    length = next((n for n in range(len(text)) if faults.columns(text[:n]) >= before), len(text))
+    at = max(0, diagnostics.plain(row).find(diagnostics.plain(text)))
+    length = next((n for n in range(len(text)) if diagnostics.columns(text[:n]) >= before), len(text))
     found = line + len(row[: at + length].encode())
     return found if script.data.startswith(row[: at + length].encode(), line) else begins

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops import console
-from ops.db import faults, outcome, place, reader, script
-from ops.db.script import Script
+from ops.db import reader
+from ops.db.sql_file import diagnostics, script
+from ops.db.sql_file.script import Script
 from ops.errors import Misconfigured
+from ops.targets import opening, outcome
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -66,7 +68,7 @@ def fetched(
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
     import psycopg
 
-    with place.opened(settings, target, "db.query") as at:
+    with opening.open_target(settings, target, "db.query") as at:
         at.required()
         with at.connect() as conn:
             reader.become(conn)
@@ -78,7 +80,7 @@ def fetched(
                 except psycopg.Error as error:
                     if not error.sqlstate or outcome.is_lost(error):
                         raise
-                    raise faults.pointed(
+                    raise diagnostics.pointed(
                         query, stands(query, error.diag, values), error.diag, "", loads=False
                     ) from error
                 return [

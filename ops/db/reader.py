@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops import postgres
 from ops.console import say
-from ops.db.place import Place
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -42,7 +42,7 @@ def lacking(conn: Connection[DictRow]) -> str:
     return ""
 
 
-def options(place: Place) -> str:
+def options(place: OpenTarget) -> str:
     """Return the settings of a client's session that is to read only; say so where it could switch them off."""
     with place.connect() as conn:
         why = lacking(conn)

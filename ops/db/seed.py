@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import postgres
-from ops.db.script import Script
+from ops.db.sql_file.script import Script
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
-from ops.db.place import Place
 from ops.errors import Problem, Refused
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -74,7 +74,7 @@ order by backend_start
 """
 
 
-def listed(place: Place) -> list[Session]:
+def listed(place: OpenTarget) -> list[Session]:
     """Return all sessions of people and programs on the target's server."""
     return [Session(**row) for row in postgres.fetch(place.conn, LIST)]
 
@@ -109,7 +109,7 @@ def describe(session: DictRow) -> str:
     return f"pid {session['pid']}{application} ({session['user']}, {more})"
 
 
-def check(place: Place, names: Sequence[str], *, force: bool) -> None:
+def check(place: OpenTarget, names: Sequence[str], *, force: bool) -> None:
     """Refuse at once when sessions are in the way that only --force may end.
 
     On a local database idle ones are ended without a word; on production any
@@ -132,7 +132,7 @@ def check(place: Place, names: Sequence[str], *, force: bool) -> None:
         )
 
 
-def at_work(place: Place, names: Sequence[str]) -> list[DictRow]:
+def at_work(place: OpenTarget, names: Sequence[str]) -> list[DictRow]:
     """Return the sessions on the databases called `names` that only --force may end."""
 
     def found() -> list[DictRow]:

@@ -11,9 +11,9 @@ from config.declared import Word
 from config.targets import Target
 from ops import postgres
 from ops.db import seed
-from ops.db.identity import PREV, Why
-from ops.db.place import Place
 from ops.errors import NoDatabase
+from ops.targets.identity import PREV, Why
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -108,7 +108,7 @@ order by 1
 """
 
 
-def report(place: Place) -> Status:
+def report(place: OpenTarget) -> Status:
     """Return the facts of a target."""
     import psycopg
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ops import postgres
 from ops.console import say
-from ops.db import bound, load, lock, making, outcome, rename, rights, sessions, status
-from ops.db.guard import stamp
-from ops.db.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
-from ops.db.place import Place
+from ops.db import create_database, load, lock, rename_database, rights, sessions, status
 from ops.errors import Misconfigured, Problem, Refused
+from ops.targets import bound, outcome
+from ops.targets.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
+from ops.targets.open_target import OpenTarget
+from ops.targets.protection import stamp
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 LONGEST = 63 - len(NEXT)
 
 
-def check_name(place: Place) -> None:
+def check_name(place: OpenTarget) -> None:
     """Refuse a name that leaves no room for the databases beside it."""
     if place.conn.info.dbname == place.name:
         raise Problem(
@@ -46,14 +47,14 @@ def check_name(place: Place) -> None:
         )
 
 
-def create(place: Place) -> bool:
+def create(place: OpenTarget) -> bool:
     """Make the database if it is not there; True if it was made."""
     check_name(place)
     with lock.held(place):
         if place.database():
             return False
         place.begin()
-        making.database(place, place.name)
+        create_database.database(place, place.name)
         place.work.done = True
         place.remember(there=True)
         return True
@@ -67,7 +68,9 @@ class Rebuilt(NamedTuple):
     tables: list[status.Table]
 
 
-def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Sequence[Callable[[], str]]) -> Rebuilt:
+def rebuild(
+    place: OpenTarget, plans: Sequence[load.Plan], *, force: bool, after: Sequence[Callable[[], str]]
+) -> Rebuilt:
     """Build the database anew from scripts and swap it in.
 
     `after` gives SQL for each script that belongs to the same transaction.
@@ -85,7 +88,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
         sweep(place)
         published = bound.publications(place)
         try:
-            making.database(place, place.name + NEXT, like=live, force=force)
+            create_database.database(place, place.name + NEXT, like=live, force=force)
             with place.connect(NEXT) as conn:
                 tables = fill(place, conn, plans, after)
                 bound.check_publications(place, published, conn, force=force)
@@ -97,7 +100,9 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
                 renames.insert(0, (place.name, place.name + PREV))
                 if place.database(PREV):
                     renames.insert(0, (place.name + PREV, place.name + OLD))
-            rename.run(place, renames, force=force, more=making.limits(live, place.name) if live else [])
+            rename_database.run(
+                place, renames, force=force, more=create_database.limits(live, place.name) if live else []
+            )
         except BaseException as error:
             # A login that was broken off halfway lives on in the traceback, and the server waits a
             # minute for its end: so long would it hold up the removal
@@ -113,7 +118,7 @@ def rebuild(place: Place, plans: Sequence[load.Plan], *, force: bool, after: Seq
 
 
 def fill(
-    place: Place, conn: Connection[DictRow], plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]
+    place: OpenTarget, conn: Connection[DictRow], plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]
 ) -> list[status.Table]:
     """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
     if any(plan.by_psql for plan in plans):
@@ -128,7 +133,7 @@ def fill(
     return status.tables(conn)
 
 
-def drop(place: Place, *, force: bool) -> bool:
+def drop(place: OpenTarget, *, force: bool) -> bool:
     """Rename the database away, so that `undo` has it; False if there was none."""
     check_name(place)
     with lock.held(place):
@@ -143,13 +148,13 @@ def drop(place: Place, *, force: bool) -> bool:
         renames = [(place.name, place.name + PREV)]
         if place.database(PREV):
             renames.insert(0, (place.name + PREV, place.name + OLD))
-        rename.run(place, renames, force=force)
+        rename_database.run(place, renames, force=force)
         let_go(place)
         place.remember(there=False, kept=True)
         return True
 
 
-def undo(place: Place, *, force: bool) -> bool:
+def undo(place: OpenTarget, *, force: bool) -> bool:
     """Swap the database with the previous one, or bring that back after a drop; True if it was a swap."""
     check_name(place)
     with lock.held(place):
@@ -164,7 +169,7 @@ def undo(place: Place, *, force: bool) -> bool:
         if place.database():
             rights.give(place, rights.of(place), PREV)
             renames = [(place.name, place.name + OLD), *renames, (place.name + OLD, place.name + PREV)]
-        rename.run(place, renames, force=force)
+        rename_database.run(place, renames, force=force)
         swapped = place.database() is not None
         place.look_again()
         stamp(place)
@@ -172,7 +177,7 @@ def undo(place: Place, *, force: bool) -> bool:
         return swapped
 
 
-def sweep(place: Place) -> None:
+def sweep(place: OpenTarget) -> None:
     """Remove what a finished swap or a killed run has left under our own suffixes."""
     import psycopg
 
@@ -191,7 +196,7 @@ def sweep(place: Place) -> None:
                 ) from None
 
 
-def let_go(place: Place) -> None:
+def let_go(place: OpenTarget) -> None:
     """Have the server remove the database before the previous one, without waiting for it.
 
     The removal is a checkpoint, which flushes every file of the new database:
@@ -211,7 +216,7 @@ def let_go(place: Place) -> None:
         place.conn.pgconn.send_query(removal(place.name + OLD).as_bytes(place.conn))
 
 
-def discard(place: Place) -> None:
+def discard(place: OpenTarget) -> None:
     """Remove the unfinished database; on failure the next run does it.
 
     Over a connection of its own: whatever broke off the build may have left the
@@ -220,7 +225,7 @@ def discard(place: Place) -> None:
     with contextlib.suppress(Exception):
         conn = postgres.connect(place.target, task=place.task, dbname=place.conn.info.dbname, timeout=5)
         with conn:
-            conn.execute(f"set statement_timeout = '{rename.SECONDS}s'")
+            conn.execute(f"set statement_timeout = '{rename_database.SECONDS}s'")
             conn.execute(removal(place.name + NEXT))
 
 
@@ -231,7 +236,7 @@ def removal(name: str) -> Composed:
     return sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
 
 
-def check_kept(place: Place, *suffixes: str) -> None:
+def check_kept(place: OpenTarget, *suffixes: str) -> None:
     """Refuse to touch a database beside ours that somebody else has put there."""
     for suffix in suffixes:
         row = place.database(suffix)

@@ -19,12 +19,13 @@ DRY = "tell what would be done, and write nothing (default: no)"
 def layer(c: Context, target: str = "", publish: bool = False, json: bool = False) -> None:
     """Build psycopg for the function's Python."""
     from ops import console
-    from ops.lambdas import layer, package, plan
+    from ops.lambdas import plan
     from ops.lambdas import publish as publishing
+    from ops.lambdas.package import function_code, layer
 
     found = settings_of_aws(c, target)
     lam = found.lambdas
-    built = layer.build(lam.python, lam.architecture, package.folder(found))
+    built = layer.build(lam.python, lam.architecture, function_code.folder(found))
     done = ", compiled" if built.compiled else ""
     console.say(
         f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}"
@@ -49,9 +50,9 @@ def layer(c: Context, target: str = "", publish: bool = False, json: bool = Fals
 )
 def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False, json: bool = False) -> None:
     """Make the function and what it needs, or what differs."""
+    from ops.cloud.clock import Clock
     from ops.console import as_json
     from ops.lambdas import deploy, plan
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     done = deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt, tell=plan.lines(json=json))
@@ -73,8 +74,9 @@ def attach(
 ) -> None:
     """Let the pool call the function when a user confirms."""
     from ops.console import as_json
-    from ops.lambdas import attach, plan
-    from ops.lambdas import pool as pools
+    from ops.lambdas import plan
+    from ops.lambdas.user_pool import attach
+    from ops.lambdas.user_pool import pool as pools
 
     found = settings_of_aws(c, target)
     cloud = aws(found)
@@ -88,8 +90,9 @@ def attach(
 def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Take the function out of the pool's trigger."""
     from ops.console import as_json
-    from ops.lambdas import attach, plan
-    from ops.lambdas import pool as pools
+    from ops.lambdas import plan
+    from ops.lambdas.user_pool import attach
+    from ops.lambdas.user_pool import pool as pools
 
     found = settings_of_aws(c, target)
     cloud = aws(found)
@@ -108,7 +111,7 @@ def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False, 
         "confirm": "the database's name, where pool and database may not belong together (default: ask)",
         "dry-run": DRY,
     },
-    answer="ops.lambdas.sync.Synced",
+    answer="ops.lambdas.user_pool.sync.Synced",
 )
 def sync_users(
     c: Context,
@@ -123,8 +126,8 @@ def sync_users(
     """Insert every confirmed user of the pool who has no row."""
     from ops import console
     from ops.errors import Problem
-    from ops.lambdas import pool as pools
-    from ops.lambdas import sync
+    from ops.lambdas.user_pool import pool as pools
+    from ops.lambdas.user_pool import sync
 
     found = settings_of_function(c, target, function)
     named = pools.identifier(found, pool)
@@ -202,9 +205,9 @@ def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60"
 def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> None:
     """Show the function, and where it has drifted."""
     from ops import console
-    from ops.lambdas import pool as pools
+    from ops.cloud.facts import table_rows
     from ops.lambdas import status
-    from ops.rds import instance
+    from ops.lambdas.user_pool import pool as pools
 
     found = settings_of_aws(c, target)
     named = pools.identifier(found, pool) if pool or pools.configured(found) else ""
@@ -212,7 +215,7 @@ def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> 
     if json:
         console.as_json(facts)
     else:
-        rows = instance.rows(status.told(facts))
+        rows = table_rows(status.told(facts))
         console.table(("about", "value"), rows, red=lambda row: bool(facts.drift) and row["about"] == "drift")
 
 
@@ -222,9 +225,9 @@ def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> 
 )
 def delete(c: Context, target: str = "", confirm: str = "", json: bool = False) -> None:
     """Delete the function and what belongs to it alone."""
+    from ops.cloud.clock import Clock
     from ops.console import as_json
     from ops.lambdas import delete, plan
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     done = delete.run(found, aws(found), Clock(), confirm=confirm, tell=plan.lines(json=json))

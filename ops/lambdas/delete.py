@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
+from config.sign_up import ROLE
 from ops.aws import Aws
+from ops.cloud.clock import Clock
 from ops.confirm import confirmed
 from ops.console import result, say
-from ops.db.identity import PREV, SIGNUP
 from ops.errors import Misconfigured, Refused
-from ops.lambdas import attach, function, logs, network, pool, publish, role
+from ops.lambdas import function, logs, network, publish, role
 from ops.lambdas.plan import Plan, Tell
-from ops.rds.waiting import Clock
+from ops.lambdas.user_pool import attach, pool
 from ops.refusals import unless
+from ops.targets.identity import PREV
 
 
 def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell = result) -> Plan:
@@ -63,9 +65,9 @@ def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> No
         left.append(f"the rows in {database.dbname}")
     if left:
         say(f"what stays: {', '.join(left)}")
-    if database and database.params.get("user") == SIGNUP:
+    if database and database.params.get("user") == ROLE:
         say(
-            f"the role {SIGNUP} stays, too. To drop it, inv db.connect -t {settings.focus.name} --write and there, line by line, "
+            f"the role {ROLE} stays, too. To drop it, inv db.connect -t {settings.focus.name} --write and there, line by line, "
             f"without those of {database.dbname}{PREV} where there is none:"
         )
         say("\n".join(dropping(database.dbname)))
@@ -73,13 +75,13 @@ def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> No
 
 def dropping(dbname: str) -> list[str]:
     """Return the lines for psql that drop the login: first what it may in each database, which only a member of it can take away."""
-    owned = f"drop owned by {SIGNUP};"
+    owned = f"drop owned by {ROLE};"
     return [
-        f"grant {SIGNUP} to current_user;",
+        f"grant {ROLE} to current_user;",
         owned,
         f'\\connect "{dbname}{PREV}"',
         owned,
-        f"drop role {SIGNUP};",
+        f"drop role {ROLE};",
     ]
 
 

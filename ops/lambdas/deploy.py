@@ -11,13 +11,15 @@ from dataclasses import replace
 from config.lambdas import Lambda
 from config.settings import Settings
 from ops.aws import Aws
+from ops.cloud.clock import Clock
 from ops.console import hide, result, say
-from ops.db import lock, place
+from ops.db import lock
 from ops.errors import Misconfigured, Refused
-from ops.lambdas import function, layer, login, logs, network, package, publish, role, runtimes
+from ops.lambdas import function, login, logs, network, publish, role
+from ops.lambdas.package import function_code, layer, runtimes
 from ops.lambdas.plan import Plan, Tell
 from ops.rds import instance
-from ops.rds.waiting import Clock
+from ops.targets import opening
 
 
 def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool, tell: Tell = result) -> Plan:
@@ -28,13 +30,13 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
     host, port = instance.endpoint(row), instance.port(row)
     aging(lam)
     # before prod is opened: no session of it waits while wheels are fetched
-    code = package.build(package.certificates(settings), package.folder(settings))
-    libraries = layer.build(lam.python, lam.architecture, package.folder(settings))
+    code = function_code.build(function_code.certificates(settings), function_code.folder(settings))
+    libraries = layer.build(lam.python, lam.architecture, function_code.folder(settings))
 
     def exists(name: str) -> bool:
         return function.find(aws, replace(lam, function=name)) is not None
 
-    with place.opened(settings, settings.focus.name, "lambda.deploy", writes=not dry_run) as at:
+    with opening.open_target(settings, settings.focus.name, "lambda.deploy", writes=not dry_run) as at:
         at.work.by_steps = True
         if at.target.host.lower().rstrip(".") != host.lower():
             raise Misconfigured(
@@ -57,7 +59,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
             now = function.environment(found).get(function.URL, "")
             url = login.ensure(at, login.Client(lam.function, host, port, now, exists), plan)
             hide(url)
-            want = function.wanted(lam, package.HANDLER, arn, version, vpc)
+            want = function.wanted(lam, function_code.HANDLER, arn, version, vpc)
             function.ensure(aws, settings, found, code, want, url, plan, clock)
     if dry_run:
         say("nothing was written")

@@ -10,13 +10,13 @@ from config.settings import Settings
 from config.targets import Target, parse
 from ops import calls
 from ops.aws import Aws
+from ops.cloud import tags
+from ops.cloud.clock import Clock
 from ops.console import say
 from ops.errors import Problem
-from ops.lambdas.archive import Artifact
+from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 from ops.lambdas.waiting import Configuration, busy, patiently, settled
-from ops.rds import tags
-from ops.rds.waiting import Clock
 
 URL = "CONNECTION_URL"
 """The variable by which the function knows its database."""

@@ -14,9 +14,10 @@ from config.targets import Target, reached
 from ops.aws import Aws
 from ops.confirm import confirmed
 from ops.console import hide, say
-from ops.db import guard, place
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import function, local, package
+from ops.lambdas import function, local
+from ops.lambdas.package import function_code
+from ops.targets import opening, protection
 
 if TYPE_CHECKING:
     from ops.lambdas.runtime_api import Answer
@@ -53,7 +54,7 @@ def event(given: str) -> Any:
 
 def samples() -> dict[str, Path]:
     """Return the sample events by their names."""
-    return {path.stem: path for path in sorted(package.EVENTS.glob("*.json"))}
+    return {path.stem: path for path in sorted(function_code.EVENTS.glob("*.json"))}
 
 
 def source(given: str) -> Path:
@@ -118,9 +119,9 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
 def named(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Target:
     """Return the database that --target names, confirmed where that is production and the event is `made_up`."""
     if not made_up:
-        return place.resolved(settings, target)
-    with place.opened(settings, target, "lambda.invoke", writes=True) as at:
-        guard.confirm(at, "add the sample's user", confirm)
+        return opening.resolve_target(settings, target)
+    with opening.open_target(settings, target, "lambda.invoke", writes=True) as at:
+        protection.confirm(at, "add the sample's user", confirm)
         return at.target
 
 

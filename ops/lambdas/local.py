@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from config.settings import Settings
 from config.targets import parse
 from ops.console import say
-from ops.lambdas import interpreters, layer, package, runtimes, uv
-from ops.lambdas.archive import Artifact
+from ops.lambdas.package import function_code, interpreters, layer, runtimes, uv
+from ops.lambdas.package.archive import Artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,8 @@ def prepare(settings: Settings, python: str, architecture: str, *, rds: bool = T
     Python instead, and that is said; a target that Lambda has not is `Misconfigured`.
     """
     runtimes.find(python, architecture)
-    folder = package.folder(settings)
-    function = package.build(package.certificates(settings) if rds else None, folder)
+    folder = function_code.folder(settings)
+    function = function_code.build(function_code.certificates(settings) if rds else None, folder)
     interpreter = interpreters.find(python)
     if interpreter and interpreters.fits(architecture):
         built = layer.build(python, architecture, folder)

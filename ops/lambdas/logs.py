@@ -12,10 +12,10 @@ from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
+from ops.cloud import tags
 from ops.console import as_json, redact, result, say
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
-from ops.rds import tags
 
 POLL = 2.0
 """Seconds between two looks of --follow."""

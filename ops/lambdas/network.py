@@ -10,12 +10,13 @@ from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
+from ops.cloud import tags
+from ops.cloud.facts import Row
+from ops.cloud.own_group import Own
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
-from ops.rds import entrance, rules, tags
-from ops.rds.own import Own
-from ops.rds.waiting import Row
+from ops.rds.security_group import location, rules
 from ops.refusals import code, unless
 
 FUNCTION = "inv:function"
@@ -39,7 +40,7 @@ class Beside:
 
 def beside(aws: Aws, settings: Settings, row: Row) -> Beside:
     """Return the instance's VPC and subnets: its subnet group's, else all of its security group's VPC."""
-    at = entrance.find(aws, settings)
+    at = location.find(aws, settings)
     group = row.get("DBSubnetGroup") or {}
     subnets = [str(subnet["SubnetIdentifier"]) for subnet in group.get("Subnets", [])]
     vpc, ec2 = str(group.get("VpcId") or ""), aws.client("ec2")

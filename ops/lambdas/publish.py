@@ -9,8 +9,8 @@ from config.lambdas import Lambda
 from ops import calls
 from ops.aws import Aws
 from ops.console import say
-from ops.lambdas import bytecode
-from ops.lambdas.archive import Artifact
+from ops.lambdas.package import bytecode
+from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 
 

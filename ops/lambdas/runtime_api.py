@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.errors import Problem
-from ops.lambdas.package import HANDLER
+from ops.lambdas.package.function_code import HANDLER
 
 if TYPE_CHECKING:
     from ops.lambdas.local import Parts

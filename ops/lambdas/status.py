@@ -9,16 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 from config.lambdas import Lambda
 from config.settings import Settings
+from config.sign_up import ROLE
 from config.targets import Target
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.console import say
-from ops.db.identity import SIGNUP
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import attach, function, logs, network, package, pool, publish, role, runtimes, trial, waiting
+from ops.lambdas import function, login_check, logs, network, publish, role, waiting
+from ops.lambdas.login_check import Drift, Trial
+from ops.lambdas.package import function_code, runtimes
 from ops.lambdas.plan import Plan, nothing, slug
-from ops.lambdas.trial import Drift, Trial
+from ops.lambdas.user_pool import attach, pool
 from ops.rds import instance
-from ops.rds.waiting import Row
 from ops.refusals import speaking
 from ops.times import moment
 
@@ -88,7 +90,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     wrong = waiting.state(have)[1]
     row = instance.find(aws, settings.rds.identifier)
     target = login(have)
-    tried = try_login(settings, target, row) if target else trial.Outcome(None)
+    tried = try_login(settings, target, row) if target else login_check.Outcome(None)
     end, soon = runtimes.end_of_life(have["Runtime"])
     code, code_note = compare_code(settings, have)
     drift = [Drift("function", wrong)] if wrong else []
@@ -182,17 +184,17 @@ def logins(target: Target | None, row: Row | None) -> list[Drift]:
     if row is not None and instance.host(row) and target.host != instance.host(row):
         what = f"{function.URL} leads to {target.host}, the instance is {instance.host(row)}: inv lambda.deploy"
         drift.append(Drift("login", what))
-    if target.params.get("user") != SIGNUP:
+    if target.params.get("user") != ROLE:
         what = f"the function logs in as {target.params.get('user')}: inv lambda.deploy gives it a login of its own"
         drift.append(Drift("login", what))
     return drift
 
 
-def try_login(settings: Settings, target: Target, row: Row | None) -> trial.Outcome:
+def try_login(settings: Settings, target: Target, row: Row | None) -> login_check.Outcome:
     """Try the login where it leads to the instance: by PROD_DB_HOSTADDR and its like, no other server is reached."""
     if row is None or target.host != instance.host(row):
-        return trial.Outcome(None, "it does not lead to the instance")
-    return trial.of(settings, target, REDEPLOY)
+        return login_check.Outcome(None, "it does not lead to the instance")
+    return login_check.of(settings, target, REDEPLOY)
 
 
 def compare_code(
@@ -200,7 +202,7 @@ def compare_code(
 ) -> tuple[Literal["same", "differs"] | None, str | None]:
     """Compare the code with what would be packaged here; return what came of it, or why the certificates for that cannot be had."""
     try:
-        here = package.build(package.certificates(settings), package.folder(settings))
+        here = function_code.build(function_code.certificates(settings), function_code.folder(settings))
     except Problem as error:
         return None, str(error)
     return "same" if have.get("CodeSha256") == here.code_sha256 else "differs", None
@@ -227,7 +229,7 @@ def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row
     drift += [Drift(slug(part), f"{line}; {REDEPLOY}") for part, line in zip(plan.changed, plan.lines, strict=True)]
     version, missing = layer(aws, lam, have)
     drift += missing
-    want = function.wanted(lam, package.HANDLER, arn, version, vpc)
+    want = function.wanted(lam, function_code.HANDLER, arn, version, vpc)
     now = {**have, "Layers": function.layers(have), "VpcConfig": {key: place.get(key, []) for key in vpc}}
     for key, value in function.differing(have, lam, want, "").items():
         # without a version there is nothing to compare with yet; the environment holds secrets, and `login` has seen ours

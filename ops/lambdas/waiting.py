@@ -7,9 +7,9 @@ from typing import Any
 
 from config.lambdas import Lambda
 from ops.aws import Aws
+from ops.cloud.clock import Clock
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
-from ops.rds.waiting import Clock
 from ops.refusals import code
 
 POLL = 1.0

@@ -18,8 +18,8 @@ from ops.cli import OF_AWS, aws, settings_of_aws, task
 def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False, json: bool = False) -> None:
     """Make the instance, or go on waiting for it."""
     from ops import console
+    from ops.cloud.clock import Clock
     from ops.rds import create
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target, may_make_env_file=True)
     made = create.planned(found, aws(found)) if dry_run else create.run(found, aws(found), Clock(), adopt=adopt)
@@ -35,6 +35,7 @@ def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = Fa
 def status(c: Context, target: str = "", json: bool = False) -> None:
     """Show the instance as AWS knows it, and where it differs."""
     from ops import console
+    from ops.cloud.facts import table_rows
     from ops.rds import instance
 
     found = settings_of_aws(c, target)
@@ -43,7 +44,7 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
     if json:
         console.as_json(facts)
     else:
-        console.table(("about", "value"), instance.rows(instance.told(facts)))
+        console.table(("about", "value"), table_rows(instance.told(facts)))
 
 
 @task(
@@ -53,7 +54,7 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
 def endpoint(c: Context, target: str = "", save: bool = False, json: bool = False) -> None:
     """Print the host name of the instance."""
     from ops import console
-    from ops.rds import instance, saved
+    from ops.rds import env_file, instance
 
     found = settings_of_aws(c, target, may_make_env_file=save)
     row = instance.required(aws(found), found.rds)
@@ -63,15 +64,15 @@ def endpoint(c: Context, target: str = "", save: bool = False, json: bool = Fals
     else:
         console.result(reached.endpoint)
     if save:
-        saved.save(found, row, force=True)
+        env_file.save(found, row, force=True)
 
 
 @task(help={"target": OF_AWS})
 def start(c: Context, target: str = "") -> None:
     """Start the stopped instance, and wait for it."""
+    from ops.cloud.clock import Clock
     from ops.console import say
     from ops.rds import instance
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     say(instance.start(aws(found), found.rds, Clock()))
@@ -80,9 +81,9 @@ def start(c: Context, target: str = "") -> None:
 @task(help={"target": OF_AWS})
 def stop(c: Context, target: str = "") -> None:
     """Stop the instance; AWS starts it again after 7 days."""
+    from ops.cloud.clock import Clock
     from ops.console import say
     from ops.rds import instance
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     say(instance.stop(aws(found), found.rds, Clock()))
@@ -95,8 +96,8 @@ def stop(c: Context, target: str = "") -> None:
 def snapshot(c: Context, target: str = "", name: str = "", json: bool = False) -> None:
     """Make a snapshot of the instance, and wait for it."""
     from ops import console
+    from ops.cloud.clock import Clock
     from ops.rds import instance
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     made = instance.Snapshot(found.rds.identifier, instance.snapshot(aws(found), found.rds, name, Clock()))
@@ -115,9 +116,9 @@ def snapshot(c: Context, target: str = "", name: str = "", json: bool = False) -
 )
 def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = False) -> None:
     """Delete the instance and its group; a final snapshot stays."""
+    from ops.cloud.clock import Clock
     from ops.console import say
     from ops.rds import delete
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     say(delete.run(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
@@ -126,9 +127,9 @@ def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = 
 @task(help={"target": OF_AWS})
 def rotate_password(c: Context, target: str = "") -> None:
     """Give the master user a new password."""
+    from ops.cloud.clock import Clock
     from ops.console import say
     from ops.rds import rotate
-    from ops.rds.waiting import Clock
 
     found = settings_of_aws(c, target)
     say(rotate.run(found, aws(found), Clock()))
@@ -156,34 +157,34 @@ def ca(c: Context, target: str = "", json: bool = False) -> None:
 )
 def allow_my_ip(c: Context, target: str = "", ip: str | None = None, expires: str | None = None) -> None:
     """Let this workspace's address in, and no other."""
-    from ops.rds import doorman
+    from ops.rds.security_group import allow
 
     found = settings_of_aws(c, target)
-    doorman.allow(aws(found), found, ip, expires)
+    allow.allow(aws(found), found, ip, expires)
 
 
-@task(help={"target": OF_AWS}, answer="list[ops.rds.doorman.Listed]")
+@task(help={"target": OF_AWS}, answer="list[ops.rds.security_group.allow.Listed]")
 def rules(c: Context, target: str = "", json: bool = False) -> None:
     """List who is let in, since when and until when."""
-    from ops.rds import doorman
+    from ops.rds.security_group import allow
 
     found = settings_of_aws(c, target)
-    doorman.show(aws(found), found, json=json)
+    allow.show(aws(found), found, json=json)
 
 
 @task(help={"target": OF_AWS})
 def revoke_my_ip(c: Context, target: str = "") -> None:
     """Take this workspace's rule away."""
-    from ops.rds import doorman
+    from ops.rds.security_group import allow
 
     found = settings_of_aws(c, target)
-    doorman.revoke(aws(found), found)
+    allow.revoke(aws(found), found)
 
 
 @task(help={"target": OF_AWS})
 def prune_rules(c: Context, target: str = "") -> None:
     """Take expired rules away, those with our tags only."""
-    from ops.rds import doorman
+    from ops.rds.security_group import allow
 
     found = settings_of_aws(c, target)
-    doorman.prune(aws(found), found)
+    allow.prune(aws(found), found)

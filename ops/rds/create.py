@@ -14,10 +14,14 @@ from config.section import refuse
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.cloud import tags
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import Problem, Refused
-from ops.rds import ca, differences, group, instance, lookups, request, saved, tags
-from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, usable
+from ops.rds import ca, differences, env_file, instance, lookups, request
+from ops.rds.security_group import instance_group
+from ops.rds.waiting import HOPELESS, RESTING, Goal, usable
 from ops.refusals import code, errors
 
 GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
@@ -93,7 +97,7 @@ def made(settings: Settings, aws: Aws) -> Row | None:
     rds, client = settings.rds, aws.client("rds")
     found = lookups.look(aws, rds)
     refuse("rds.create", found.faults)
-    wanted = request.build(settings, aws.region, [group.ensure(aws, rds, found.vpc)], found.version)
+    wanted = request.build(settings, aws.region, [instance_group.ensure(aws, rds, found.vpc)], found.version)
 
     def ours() -> Row | None:
         there = instance.find(aws, rds.identifier)
@@ -147,8 +151,8 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
 
 def finish(settings: Settings, row: Row) -> None:
     """Save the endpoint and fetch the certificates: all that the first connection needs here."""
-    saved.save(settings, row, force=False)
-    if not saved.resolves(settings, instance.host(row)):
+    env_file.save(settings, row, force=False)
+    if not env_file.resolves(settings, instance.host(row)):
         say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
     if not settings.vars.get(settings.focus.names.sslrootcert) and not ca.bundle(settings).exists():
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.confirm import confirmed
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import group, instance, saved
-from ops.rds.waiting import Clock, Goal, Row, gone
+from ops.rds import env_file, instance
+from ops.rds.security_group import instance_group
+from ops.rds.waiting import Goal, gone
 from ops.refusals import code
 
 GOAL = Goal("rds.delete", gone, {})
@@ -37,8 +40,8 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
             instance.await_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
             say(f"its data is in the snapshot {last}")
     if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
-        saved.clear(settings, host)
-    group.remove(aws, rds, sleep=clock.sleep)
+        env_file.clear(settings, host)
+    instance_group.remove(aws, rds, sleep=clock.sleep)
     return (
         f"{rds.identifier} is deleted" if row else f"there is no instance {rds.identifier}: what was left of it is gone"
     )

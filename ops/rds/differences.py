@@ -9,7 +9,8 @@ from typing import Any
 from config.settings import Settings
 from ops.aws import Aws
 from ops.errors import Problem
-from ops.rds import group, request
+from ops.rds import request
+from ops.rds.security_group import instance_group
 from ops.refusals import speaking
 
 # Setting -> (field of the request, path in DescribeDBInstances)
@@ -95,12 +96,12 @@ def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Differe
     have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     try:
         with speaking():
-            own = {str(one["GroupId"]) for one in group.own(settings.rds).find(aws.client("ec2"))}
+            own = {str(one["GroupId"]) for one in instance_group.own(settings.rds).find(aws.client("ec2"))}
     except Problem:
         return []
     if not have or own & set(have):
         return []
-    wanted = ", ".join(sorted(own)) or f"one of its own ({group.own(settings.rds).name})"
+    wanted = ", ".join(sorted(own)) or f"one of its own ({instance_group.own(settings.rds).name})"
     return [Difference("security_group", ", ".join(have), wanted)]
 
 

@@ -11,24 +11,14 @@ from config.rds import Rds
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.cloud import tags
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem
-from ops.rds import differences, tags
+from ops.rds import differences
 from ops.rds.differences import Difference
-from ops.rds.waiting import (
-    HOPELESS,
-    INTERVAL,
-    RESTING,
-    STARTABLE,
-    Clock,
-    Events,
-    Goal,
-    Row,
-    status,
-    stopped,
-    usable,
-    wait,
-)
+from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, status, stopped, usable, wait
 from ops.refusals import code, other_service
 
 STOP_DAYS = 7
@@ -359,15 +349,3 @@ def told(found: Instance) -> dict[str, Any]:
         "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
         "differs": found.differences,
     }
-
-
-def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the facts as lines of a table; a list takes one line for each of its items."""
-    words = {True: "yes", False: "no"}
-    lines = []
-    for about, value in facts.items():
-        items = value if isinstance(value, list) else [value]
-        for item in items or [None]:
-            shown = words[item] if isinstance(item, bool) else item
-            lines.append({"about": about, "value": "none" if shown in (None, "") else shown})
-    return lines

@@ -6,10 +6,10 @@ from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, reached
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, secret
-from ops.rds.waiting import Row
 from ops.refusals import speaking
 
 BY_RDS = "the RDS secret"

@@ -15,7 +15,7 @@ from config.rds import Rds
 from config.settings import Settings
 from config.targets import MASK
 from config.urls import MAINTENANCE, is_port
-from ops.rds import tags
+from ops.cloud import tags
 from ops.refusals import NO_REGION
 
 EXTENDED_SUPPORT = {

@@ -17,11 +17,13 @@ from config.settings import Settings
 from config.targets import reached
 from ops import calls, postgres
 from ops.aws import Aws
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
-from ops.rds import instance, prod, saved, secret
-from ops.rds.waiting import HOPELESS, RESTING, Clock, Goal, Row, status, usable
+from ops.rds import env_file, instance, prod, secret
+from ops.rds.waiting import HOPELESS, RESTING, Goal, status, usable
 from ops.refusals import errors, transient
 
 TASK = "rds.rotate-password"
@@ -147,11 +149,11 @@ def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
         hide(password)
         store(settings, names.next_password, password)
         send(settings, aws, password)
-    old = settings.vars.get(names.password) or saved.password(settings)
+    old = settings.vars.get(names.password) or env_file.password(settings)
     row = wait_for(settings, aws, Change(clock, lambda now: accepted(settings, now, password, old)).applied, clock)
     store(settings, names.password, password)
-    if saved.host_of(settings.vars.saved.get(names.url, "")) == instance.host(row):
-        store(settings, names.url, saved.target(settings, row, password).url(show_password=True))
+    if env_file.host_of(settings.vars.saved.get(names.url, "")) == instance.host(row):
+        store(settings, names.url, env_file.target(settings, row, password).url(show_password=True))
     else:
         say(f"note: {names.url} is not changed, it is unset or names another server")
     forget(settings, names.next_password)
@@ -176,7 +178,7 @@ def accepted(settings: Settings, row: Row, new: str, old: str) -> bool | None:
     That the new one is refused tells something only if the old one is not.
     """
     try:
-        target = reached(settings, saved.target(settings, row, new))
+        target = reached(settings, env_file.target(settings, row, new))
         prod.certificates(settings, target)
         for password in filter(None, (new, old)):
             try:

@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass, field
 
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.console import hide
 from ops.errors import InProgress, Problem
-from ops.rds.waiting import Row
 from ops.refusals import code
 
 

@@ -6,11 +6,12 @@ out on most states that need a person.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
 from ops.refusals import code, explain, transient
@@ -41,16 +42,6 @@ RESTING = {
     "stopping": "when it has stopped, inv rds.start starts it",
     "deleting": "when it is gone, inv rds.create makes a new one",
 }
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, so that a test need not spend any."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from typing import Any
 
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
-from ops import console, own
+from ops import console, own_files
 from ops.console import say
-from ops.db import identity, launch, looked, postmaster, server
-from ops.db import state as kept
 from ops.errors import Problem
 from ops.process import lasting_environ
-from ops.sandbox import certificates, gate, shell, standin
+from ops.sandbox import certificates, gate, moto_server, shell
+from ops.targets import identity, last_look
+from ops.targets.embedded import launch, postmaster, server
+from ops.targets.embedded import state as kept
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
 """The endpoints that moto gives to instances."""
@@ -44,10 +45,10 @@ OURS = (
     "server.*",
     "env",
     "env.*",
-    f"{standin.OWNER}*",
+    f"{moto_server.OWNER}*",
 )
 """What is made in its folder, beside the Postgres."""
-SHAPE = {"pid": int, "data_port": own.port, "aws_port": own.port, "port": own.port}
+SHAPE = {"pid": int, "data_port": own_files.port, "aws_port": own_files.port, "port": own_files.port}
 """state.json."""
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
@@ -104,7 +105,7 @@ def up(settings: Settings) -> shell.Change:
 def key_of(home: Path) -> str:
     """Return what the sandbox's AWS is to be asked with, nothing where it has none yet; raise `Problem` where it is not ours."""
     try:
-        with open(own.opened(home / gate.KEY, os.O_RDONLY), encoding="ascii") as file:
+        with open(own_files.opened(home / gate.KEY, os.O_RDONLY), encoding="ascii") as file:
             return file.read()
     except FileNotFoundError:
         return ""
@@ -133,8 +134,8 @@ def data_up(home: Path) -> kept.Server:
     """Start the Postgres that stands behind every endpoint of the sandbox."""
     if kept.load(home) is None:
         password = secrets.token_urlsafe(18)
-        certificates.write(home / standin.OWNER, password.encode(), 0o600)
-        return server.start(home, server.Login(postmaster.free_port(), standin.OWNER, password))
+        certificates.write(home / moto_server.OWNER, password.encode(), 0o600)
+        return server.start(home, server.Login(postmaster.free_port(), moto_server.OWNER, password))
     return server.start(home)
 
 
@@ -145,7 +146,7 @@ def serving(home: Path) -> dict[str, Any] | None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with contextlib.suppress(Problem):
-            state: dict[str, Any] | None = own.read(home / "state.json", SHAPE, "")
+            state: dict[str, Any] | None = own_files.read(home / "state.json", SHAPE, "")
             return state
     except FileNotFoundError:
         pass
@@ -155,8 +156,8 @@ def serving(home: Path) -> dict[str, Any] | None:
 def spawn(root: Path, home: Path) -> dict[str, Any]:
     """Start the sandbox's process and wait until it serves."""
     (home / "state.json").unlink(missing_ok=True)
-    own.remove(home, ("log",))
-    with open(own.log(home / "log"), "wb") as log:
+    own_files.remove(home, ("log",))
+    with open(own_files.log(home / "log"), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.sandbox.serve", str(home)],
             cwd=suite_of(root),
@@ -253,7 +254,7 @@ def down(settings: Settings) -> shell.Change:
                 forget(settings.root)
                 left = removed(home)
         say("the sandbox is gone")
-        own.name_foreign(left)
+        own_files.name_foreign(left)
     if inside and sys.stdout.isatty():
         say('this shell is still in it: eval "$(inv sandbox.down)"')
     return shell.leave(settings.targets.values(), inside=inside)
@@ -263,8 +264,10 @@ def removed(home: Path) -> list[Path]:
     """Remove what was made for the sandbox; return what else lies there."""
     left = server.wipe(home)
     local = home / ".local"
-    left += [local / name for name in own.remove(local, () if left else (".gitignore", "postgres"))]
-    left += [home / name for name in own.remove(home, OURS if left else (*OURS, local.name)) if name != local.name]
+    left += [local / name for name in own_files.remove(local, () if left else (".gitignore", "postgres"))]
+    left += [
+        home / name for name in own_files.remove(home, OURS if left else (*OURS, local.name)) if name != local.name
+    ]
     if not left:
         home.rmdir()
     return left
@@ -273,7 +276,7 @@ def removed(home: Path) -> list[Path]:
 def forget(root: Path) -> None:
     """Take the sandbox's instances and pools out of what tasks remember about production."""
     local = root / ".local"
-    looked.forget(root, root / shell.ENV_FILE)
+    last_look.forget(root, root / shell.ENV_FILE)
     with contextlib.suppress(Problem):  # what cannot be read is not removed either
         entries = identity.seen(root)
         real = [entry for entry in entries if f"{NAME[1:]}:" not in entry["address"]]

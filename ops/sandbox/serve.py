@@ -17,9 +17,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ops import own, process
+from ops import own_files, process
 from ops.errors import Problem
-from ops.sandbox import front, standin
+from ops.sandbox import moto_server, tls_proxy
 from ops.sandbox.certificates import write
 from ops.sandbox.gate import KEY, Gate
 
@@ -36,19 +36,19 @@ def main(folder: Path) -> None:
 
 async def serve(folder: Path) -> None:
     """Listen on both ports, write them to state.json, and wait for the end."""
-    from ops.db import state
+    from ops.targets.embedded import state
 
     before: dict[str, int] = {}
     with contextlib.suppress(Problem):  # the shells that were in the sandbox know its ports
-        before = own.read(folder / "ports.json", {"aws_port": own.port, "port": own.port}, "") or {}
+        before = own_files.read(folder / "ports.json", {"aws_port": own_files.port, "port": own_files.port}, "") or {}
     data = state.load(folder)
     assert data is not None
-    owner = data.target("postgres").on(user=standin.OWNER, password=(folder / standin.OWNER).read_text())
-    recorder = standin.Recorder(application(), owner, folder / "calls.log")
+    owner = data.target("postgres").on(user=moto_server.OWNER, password=(folder / moto_server.OWNER).read_text())
+    recorder = moto_server.Recorder(application(), owner, folder / "calls.log")
     aws = moto(before.get("aws_port", 0), Gate(recorder, (folder / KEY).read_text(encoding="ascii")))
     process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
-    doors = await front.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))
+    doors = await tls_proxy.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
     write(folder / "ports.json", json.dumps(ports).encode(), 0o644)
     write(folder / "state.json", json.dumps({"pid": os.getpid(), "data_port": data.port, **ports}).encode(), 0o644)
@@ -73,7 +73,7 @@ def moto(port: int, app: Any) -> Any:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from ops.db.postmaster import free
+    from ops.targets.embedded.postmaster import free
 
     return make_server(
         "127.0.0.1", port if port and free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from config.declared import Declared, Kind, assert_never
 from config.settings import Settings
 from config.targets import kind_of
-from ops.db.looked import Look, recalled
+from ops.targets.last_look import Look, recalled
 
 DAY = {
     "First day": (

@@ -150,7 +150,7 @@ def checkout(settings: Settings) -> Iterator[Fact]:
 
 
 def embedded(settings: Settings) -> Iterator[Fact]:
-    from ops.db import binaries, postmaster, server, state
+    from ops.targets.embedded import binaries, postmaster, server, state
 
     bin = binaries.wheel_bin() or binaries.system_bin()
     if bin is None:
@@ -177,7 +177,8 @@ def embedded(settings: Settings) -> Iterator[Fact]:
 
 
 def clients(settings: Settings) -> Iterator[Fact]:
-    from ops.db import binaries, client
+    from ops.db import client
+    from ops.targets.embedded import binaries
 
     found = binaries.psql()
     if found and found[1]:
@@ -201,7 +202,7 @@ def docker_answers() -> bool:
 
 
 def docker(settings: Settings) -> Iterator[Fact]:
-    from ops.db import compose
+    from ops.targets import compose
 
     if not shutil.which("docker"):
         yield Fact("Docker", "note", "not here: only -t docker needs it")
@@ -256,7 +257,8 @@ def targets(settings: Settings) -> Iterator[Fact]:
 
 
 def reachable(settings: Settings, name: str) -> Fact:
-    from ops.db import compose, postmaster, state
+    from ops.targets import compose
+    from ops.targets.embedded import postmaster, state
 
     about = f"target {name}"
     try:

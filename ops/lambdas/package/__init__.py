@@ -1,0 +1,1 @@
+"""The two zip files of the function, the same everywhere."""

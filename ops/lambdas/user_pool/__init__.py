@@ -1,0 +1,1 @@
+"""The Cognito user pool: read, written, its users given rows."""

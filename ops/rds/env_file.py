@@ -1,0 +1,102 @@
+"""What an instance leaves in the env file: how to reach it, and never a password that RDS keeps."""
+
+from __future__ import annotations
+
+import socket
+
+from config.declared import Kind
+from config.settings import Settings
+from config.targets import Target, is_rds, parse
+from ops.cloud.facts import Row
+from ops.console import hide, say
+from ops.env.variables import forget, store
+from ops.errors import Misconfigured
+from ops.rds import instance, request
+
+
+def save(settings: Settings, row: Row, *, force: bool) -> None:
+    """Save the endpoint, and the whole URL where the password is the user's own.
+
+    What is saved already is not written again. A URL that leads to a server
+    outside RDS is somebody's decision, and kept unless `force`.
+    """
+    names = settings.focus.names
+    wanted = {names.endpoint: instance.host(row)}
+    password = settings.vars.get(names.password)
+    if password and not row.get("MasterUserSecret"):
+        wanted[names.url] = target(settings, row, password).url(show_password=True)
+    for name, value in wanted.items():
+        if settings.vars.saved.get(name) == value:
+            if settings.vars.hides(name):
+                say(
+                    f"note: {name} of the environment hides the one saved in {settings.vars.env_file.name}: unset {name}"
+                )
+            continue
+        if not force and (other := elsewhere(settings, name)):
+            file = settings.vars.env_file.name
+            say(f"note: {name} in {file} names {other}, kept: inv rds.endpoint --save replaces it")
+            continue
+        store(settings, name, value)
+    left = settings.vars.get(names.url)
+    if left and names.url not in wanted and host_of(left) != instance.host(row):
+        say(f"note: {names.url} is set and names another server: {settings.focus.name} is that one until you unset it")
+
+
+def target(settings: Settings, row: Row, password: str) -> Target:
+    """Return the target as its URL names it, with the user's own password."""
+    hide(password)
+    params = {
+        "user": str(row.get("MasterUsername") or request.master(settings).user),
+        "password": password,
+        "host": instance.host(row),
+        "port": str(instance.port(row)),
+        "dbname": settings.database,
+    }
+    focus = settings.focus
+    return Target(focus.name, focus.names.url, params, kind=Kind.RDS, declared=focus)
+
+
+def elsewhere(settings: Settings, name: str) -> str:
+    """Return the server that a saved variable names if that is not this instance, or nothing."""
+    saved = settings.vars.saved.get(name, "")
+    host = host_of(saved) if name == settings.focus.names.url else saved
+    ours = is_rds(host) and host.startswith(f"{settings.rds.identifier}.")
+    return host if host and not ours else ""
+
+
+def host_of(text: str) -> str:
+    """Return the host of a URL, or nothing if it cannot be read."""
+    try:
+        return parse(text, "the saved URL", "").host
+    except Misconfigured:
+        return ""
+
+
+def password(settings: Settings) -> str:
+    """Return the password in the saved URL, or nothing."""
+    try:
+        return parse(settings.vars.saved.get(settings.focus.names.url, ""), "the saved URL", "").password
+    except Misconfigured:
+        return ""
+
+
+def clear(settings: Settings, host: str) -> None:
+    """Take out what was saved about an instance that is gone, and nothing else."""
+    endpoint, url = settings.focus.names.endpoint, settings.focus.names.url
+    if host and settings.vars.saved.get(endpoint) == host:
+        forget(settings, endpoint)
+    if host and host_of(settings.vars.saved.get(url, "")) == host:
+        forget(settings, url)
+    for name in (endpoint, url):
+        if host and host in settings.vars.environ.get(name, ""):
+            say(f"note: {name} of the environment still names the instance that is gone: unset {name}")
+
+
+def resolves(settings: Settings, host: str) -> bool:
+    """Whether the name leads somewhere from here; a tunnel's address stands for that."""
+    if settings.vars.get(settings.focus.names.hostaddr):
+        return True
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False

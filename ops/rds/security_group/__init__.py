@@ -1,0 +1,1 @@
+"""The security group of the instance: which, its rules, ours among them."""

@@ -1,0 +1,140 @@
+"""The process of the embedded server: whether it runs, is ready, and ours; and its port."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ops import own_files
+from ops.errors import InProgress, Problem
+from ops.targets.embedded.state import Server
+
+TIMEOUT = 60.0
+"""Seconds to wait for a start or stop; crash recovery of a large database takes longer."""
+
+
+def status(server: Server) -> dict[str, Any]:
+    """Return what postmaster.pid says, as far as it is written: pid, data, port and status."""
+    try:
+        text = (server.data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
+        lines = [*text.split("\n"), *[""] * 8]
+        return {"pid": int(lines[0]), "data": lines[1], "port": lines[3], "status": lines[7].strip()}
+    except PermissionError:
+        raise Problem(f"{server.data} belongs to another user: run inv as that user") from None
+    except (OSError, ValueError):
+        return {}
+
+
+def running(server: Server) -> int | None:
+    """Return the pid of the server that runs on this data.
+
+    A server works in its data folder: that tells it from another program which
+    has got its number since (usual where a workspace restarts), and from the
+    server of the clone that this one is a copy of.
+    """
+    import psutil
+
+    pid = status(server).get("pid")
+    if not pid:
+        return None
+    try:
+        process = psutil.Process(pid)
+        ours = process.name() in ("postgres", "postmaster") and Path(process.cwd()).samefile(server.data)
+    except (psutil.Error, OSError, ValueError):
+        return None
+    return int(pid) if ours else None
+
+
+def as_remembered(server: Server, port: int | None = None) -> bool:
+    """Whether its pid file says that the server runs where we expect it.
+
+    Not so when it was stopped, when the folder was renamed or copied while it
+    ran, or when another port is wanted.
+    """
+    found = status(server)
+    if not found or not alive(found["pid"]):
+        return False
+    if not found["port"]:  # it has only just begun to start
+        return True
+    where = (found["data"], found["port"])
+    return where == (str(server.data), str(port or server.port)) and found["status"] != "stopping"
+
+
+def disown(server: Server) -> None:
+    """Make Postgres see that a pid file is stale.
+
+    Postgres believes any number that is in use, unless it is that of its
+    parent, which we are. The other lines stay: by them it knows whether
+    processes of a killed server still use the data.
+    """
+    path = server.data / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError), open(own_files.opened(path, os.O_RDWR), "r+b") as file:
+        _, _, rest = file.read().partition(b"\n")
+        if rest:
+            file.seek(0)
+            file.write(b"%d\n%s" % (os.getpid(), rest))
+            file.truncate()
+        else:  # cut short by a full disk
+            path.unlink()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
+    """Wait until the server of this pid lets people in; False if it is gone instead."""
+    deadline = time.monotonic() + TIMEOUT
+    while not gone():
+        found = status(server)
+        if found.get("pid") == pid and found["status"] == "ready":
+            return True
+        if time.monotonic() > deadline:
+            raise InProgress(
+                f"the embedded server is still starting after {TIMEOUT:.0f} s: see {server.log}, run again"
+            )
+        time.sleep(0.005)
+    return False
+
+
+def end(server: Server, pid: int) -> None:
+    """Ask the server to stop now, and wait until it has."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGINT)  # "fast": ends sessions, then a clean shutdown
+    deadline = time.monotonic() + TIMEOUT
+    while (server.data / "postmaster.pid").exists() and alive(pid):
+        if time.monotonic() > deadline:
+            raise InProgress(f"the embedded server (pid {pid}) is still stopping: run again")
+        time.sleep(0.01)
+
+
+def free(port: int) -> bool:
+    """Whether nothing listens on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno == errno.EACCES  # Postgres will say that this port is root's
+    return True
+
+
+def free_port() -> int:
+    """Return a port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

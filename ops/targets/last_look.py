@@ -1,0 +1,118 @@
+"""What a target was at the last look from this clone, kept in .local/looked.json: bare `inv` tells it, and connects to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.paths import local_dir, write_private
+from config.settings import Settings
+from ops import own_files
+from ops.errors import Problem
+
+if TYPE_CHECKING:
+    from config.targets import Target
+
+NAME = "looked.json"
+
+
+def time(content: Any) -> bool:
+    """Whether a JSON value is a time in ISO 8601 with its offset."""
+    try:
+        return datetime.fromisoformat(content).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+SHAPE = {
+    "at": time,
+    "address": str,
+    "embedded": bool,
+    "there": bool,
+    "kept": bool,
+    "built": lambda value: value is None or time(value),
+}
+"""An entry of looked.json: by env file, since another one means other servers, then by target."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A database as it was seen last."""
+
+    at: datetime
+    """When, in UTC."""
+    address: str
+    """user@host:port/database, for people."""
+    embedded: bool
+    """Whether it was on the embedded server."""
+    there: bool
+    kept: bool
+    """Whether a previous one was kept beside it, which db.undo brings back."""
+    built: datetime | None
+    """When db.setup has built it from here, in UTC."""
+
+
+def recalled(settings: Settings) -> dict[str, Look]:
+    """Return the last look at each target, by name; what cannot be read is no look."""
+    return {
+        name: Look(
+            **{
+                **entry,
+                "at": datetime.fromisoformat(entry["at"]),
+                "built": datetime.fromisoformat(entry["built"]) if entry["built"] else None,
+            }
+        )
+        for name, entry in read(settings.root).get(str(settings.vars.env_file), {}).items()
+        if own_files.fits(entry, SHAPE) and entry.keys() == SHAPE.keys()
+    }
+
+
+def remember(settings: Settings, target: Target, *, there: bool, kept: bool, built: bool = False) -> None:
+    """Note how a target is now; `built` says that db.setup has just built it."""
+    content = read(settings.root)
+    entries = content.setdefault(str(settings.vars.env_file), {})
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    before: Any = entries.get(target.name)
+    same = own_files.fits(before, SHAPE) and before["there"] and before["address"] == target.address
+    entries[target.name] = {
+        "at": now,
+        "address": target.address,
+        "embedded": target.embedded,
+        "there": there,
+        "kept": kept,
+        "built": now if built else before["built"] if same and there else None,
+    }
+    write(settings.root, content)
+
+
+def forget(root: Path, env_file: Path, name: str = "") -> None:
+    """Take a target out, whose server is gone for good, or all targets of an env file."""
+    content = read(root)
+    entries = content.get(str(env_file), {})
+    if name in entries:
+        del entries[name]
+    elif not name and entries:
+        del content[str(env_file)]
+    else:
+        return
+    write(root, content)
+
+
+def read(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the file's content; an odd one is made anew by the next look, so nothing is said of it."""
+    try:
+        content = own_files.read(root / ".local" / NAME, dict, "")
+    except Problem:
+        return {}
+    return {key: entries for key, entries in (content or {}).items() if isinstance(entries, dict)}
+
+
+def write(root: Path, content: Mapping[str, Any]) -> None:
+    """Write the file by a rename; a folder that cannot be written is no reason to stop."""
+    with contextlib.suppress(OSError, Problem):
+        write_private(local_dir(root) / NAME, json.dumps(content, indent=2), lasting=False)

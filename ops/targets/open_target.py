@@ -1,0 +1,132 @@
+"""A target, resolved and reached: the server behind it and what that says of itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from config.declared import Word
+from config.settings import Settings
+from config.targets import ADDRESS, MASK, SECRETS, Target
+from ops import postgres
+from ops.errors import (
+    NoDatabase,
+)
+from ops.targets import last_look, outcome
+from ops.targets.identity import PREV, Reason, facts
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+
+SWAPPED = 2.0
+"""Seconds that a database which the server has named may not be found: another takes its place just then."""
+
+
+@dataclass(frozen=True)
+class OpenTarget:
+    """A target with a connection to its server's maintenance database."""
+
+    settings: Settings
+    target: Target
+    task: str
+    conn: Connection[DictRow] = field(repr=False)
+    facts: dict[str, Any] = field(repr=False)
+    prod: Reason
+    """Why this is production, in words; empty where it is not."""
+    work: outcome.Work = field(default_factory=outcome.Work, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.target.dbname
+
+    def database(self, suffix: str = "") -> dict[str, Any] | None:
+        """Return pg_database's row of our database, or of one beside it."""
+        row: dict[str, Any] | None = self.facts["databases"].get(self.name + suffix)
+        return row
+
+    def required(self) -> None:
+        """See that our database exists; raises `NoDatabase`."""
+        if not self.database():
+            raise NoDatabase(f"{self.target.address}: {self.missing}")
+
+    @property
+    def missing(self) -> str:
+        """What to do about a database that is not there, in words."""
+        if self.database(PREV):
+            return f"the database was dropped: inv db.undo -t {self.target.name} brings it back"
+        return f"the database is not there yet: inv db.setup -t {self.target.name}"
+
+    def look_again(self) -> None:
+        """Read the facts anew, once the lock is ours."""
+        self.facts.update(facts(self.conn, self.name))
+
+    def connect(self, suffix: str = "") -> Connection[DictRow]:
+        """Open a connection to our database, or to one beside it; one whose name is being changed is asked for again."""
+        deadline = time.monotonic() + SWAPPED
+        while True:
+            try:
+                conn = postgres.connect(
+                    self.target, task=self.task, dbname=self.name + suffix, timeout=self.settings.connect_timeout
+                )
+            except NoDatabase:
+                if not self.database(suffix) or time.monotonic() > deadline:
+                    raise
+            else:
+                self.work.pids.append(conn.info.backend_pid)
+                return conn
+            time.sleep(0.02)
+
+    def remember(self, *, there: bool, kept: bool | None = None, built: bool = False) -> None:
+        """Note for bare `inv` how the database is now; `kept`: whether one is beside it that db.undo brings back."""
+        kept = self.database(PREV) is not None if kept is None else kept
+        last_look.remember(self.settings, self.target, there=there, kept=kept, built=built)
+
+    def begin(self) -> None:
+        """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""
+        live = self.database()
+        self.work.begun = self.work.names = self.work.closing = True
+        self.work.before = int(live["oid"]) if live else None
+
+
+@dataclass(frozen=True)
+class Url:
+    """How the database of a target is reached."""
+
+    target: str
+    """As it is given to --target."""
+    kind: Word
+    """Who keeps the server: the suite, docker-compose.yml, RDS, or somebody else."""
+    url: str
+    """As psql takes it; the password is **** without --show-password."""
+    user: str | None
+    """Who logs in."""
+    password: str | None
+    """Null without --show-password, and where there is none."""
+    host: str | None
+    """Null for the socket of this machine."""
+    port: int
+    """Of the server."""
+    database: str
+    """Its name."""
+    parameters: dict[str, str]
+    """What else libpq is given, by its own names: sslmode, sslrootcert, hostaddr."""
+
+
+def url(target: Target, *, show_password: bool) -> Url:
+    """Return how a target is reached, with secrets only where they are asked for."""
+    params = target.params
+    hidden = () if show_password else SECRETS
+    return Url(
+        target=target.name,
+        kind=target.kind.word,
+        url=target.url(show_password=show_password),
+        user=params.get("user") or None,
+        password=(target.password or None) if show_password else None,
+        host=target.host or None,
+        port=target.port,
+        database=target.dbname,
+        parameters={k: MASK if k in hidden else v for k, v in params.items() if k not in ADDRESS and v},
+    )

@@ -45,7 +45,7 @@ def asked_for() -> set[str]:
     session = botocore.session.Session()
     named = {xform_name(op): op for service in SERVICES for op in session.get_service_model(service).operation_names}
     found = set()
-    for path in [*(SUITE / "ops" / "rds").glob("*.py"), *(SUITE / "ops" / "lambdas").glob("*.py")]:
+    for path in [path for room in ("rds", "cloud", "lambdas") for path in (SUITE / "ops" / room).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = (
                 node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else ""

@@ -78,7 +78,7 @@ def make_instance(cloud: Front, settings: Settings, **more: Any) -> Instance:
     aws = quick(Aws(settings))
     ec2, rds = aws.client("ec2"), aws.client("rds")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
-    made = instance_group.ensure(aws, settings.rds, vpc)
+    made = instance_group.ensure_group(aws, settings.rds, vpc)
     rds.create_db_instance(
         **{
             "DBInstanceIdentifier": settings.rds.identifier,
@@ -99,5 +99,5 @@ def make_instance(cloud: Front, settings: Settings, **more: Any) -> Instance:
 @pytest.fixture
 def at(cloud: Front, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Instance:
     """The instance; its port is answered for, since nothing listens behind moto's."""
-    monkeypatch.setattr(reachability, "connects", lambda *_, **__: "")
+    monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: "")
     return make_instance(cloud, configure())

@@ -62,7 +62,7 @@ class Stage:
 
     def deploy(self, config: dict[str, str] | None = None, *, dry_run: bool = False, adopt: bool = False) -> list[str]:
         """Deploy, and return the parts that were changed."""
-        plan = deploy.run(self.settings(config), self.aws, self.hands.clock, dry_run=dry_run, adopt=adopt)
+        plan = deploy.deploy(self.settings(config), self.aws, self.hands.clock, dry_run=dry_run, adopt=adopt)
         return plan.changed
 
     def function(self) -> dict[str, Any]:

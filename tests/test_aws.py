@@ -225,7 +225,7 @@ def test_the_variable_in_force_is_named_where_another_service_answers(
     monkeypatch.setenv(RDS, cloud.url)
     cloud.before = lambda _: OTHERS["DynamoDB local"]
     with pytest.raises(Exception, match=r".*") as caught:
-        instance.find(Aws(configure()), "x")
+        instance.find_instance(Aws(configure()), "x")
     exit = translate(caught.value)
     assert exit is not None
     assert str(exit.message).startswith(f"what answers at {RDS} does not know this service of AWS: unset it")
@@ -237,7 +237,7 @@ def test_the_variable_in_force_is_named_where_nothing_answers(
     for name, value in {**LOGIN, RDS: "http://127.0.0.1:1/", "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(e.EndpointConnectionError) as caught:
-        instance.find(Aws(configure()), "x")
+        instance.find_instance(Aws(configure()), "x")
     assert str(explain(caught.value)).endswith(f"check the network, the region and {RDS}")
 
 
@@ -287,7 +287,7 @@ def test_an_endpoint_that_does_not_speak_rds_is_one_line(cloud: Front, configure
     cloud.before = lambda _: OTHERS[kind]
     settings = configure()
     with pytest.raises(Exception, match=r".*") as caught:
-        instance.find(cloud.aws(settings), "x")
+        instance.find_instance(cloud.aws(settings), "x")
     exit = translate(caught.value)
     assert exit is not None
     assert exit.code == 2

@@ -123,7 +123,7 @@ class Scene:
 
 
 def make(at: Cut) -> None:
-    create.run(at.settings, at.aws, at.hands.clock, adopt=True)
+    create.create_or_resume(at.settings, at.aws, at.hands.clock, adopt=True)
 
 
 def by_hand(at: Cut) -> None:
@@ -199,11 +199,11 @@ def steps(*acts: Callable[[Cut], object]) -> Callable[[Cut], object]:
 
 
 def stop(at: Cut) -> str:
-    return instance.stop(at.aws, at.settings.rds, at.hands.clock)
+    return instance.stop_instance(at.aws, at.settings.rds, at.hands.clock)
 
 
 def end(at: Cut) -> None:
-    delete.run(at.settings, at.aws, at.hands.clock, confirm="cruddur-db-instance", snapshot=True)
+    delete.delete_instance(at.settings, at.aws, at.hands.clock, confirm="cruddur-db-instance", snapshot=True)
 
 
 RDS = {
@@ -214,13 +214,13 @@ RDS = {
     "rds.stop": Scene(("StopDBInstance",), stop, in_state("stopped"), make),
     "rds.start": Scene(
         ("StartDBInstance",),
-        lambda at: instance.start(at.aws, at.settings.rds, at.hands.clock),
+        lambda at: instance.start_instance(at.aws, at.settings.rds, at.hands.clock),
         one_instance,
         steps(make, stop),
     ),
     "rds.snapshot": Scene(
         ("CreateDBSnapshot",),
-        lambda at: instance.snapshot(at.aws, at.settings.rds, "before-it", at.hands.clock),
+        lambda at: instance.take_snapshot(at.aws, at.settings.rds, "before-it", at.hands.clock),
         one_snapshot,
         make,
     ),
@@ -233,7 +233,7 @@ RDS = {
     ),
     "rds.rotate-password": Scene(
         ("ModifyDBInstance",),
-        lambda at: rotate.run(at.settings, at.aws, at.hands.clock),
+        lambda at: rotate.rotate_password(at.settings, at.aws, at.hands.clock),
         password_saved,
         own_password,
         code=1,
@@ -366,7 +366,7 @@ def outcome_of_policy(at: Cut) -> str:
 
 def removed(at: Cut) -> None:
     settings = at.stage.settings(AWS_COGNITO_USER_POOL_ID=at.pool)
-    removal.run(settings, at.stage.aws, at.hands.clock, confirm=at.stage.name)
+    removal.delete_all(settings, at.stage.aws, at.hands.clock, confirm=at.stage.name)
 
 
 def nothing_left(at: Cut) -> None:
@@ -464,7 +464,7 @@ def test_a_rotation_by_rds_whose_answer_is_lost_is_not_asked_for_twice(
     ready(stub, "available", **rotating)
     quiet(stub)
     ready(stub, "available", **ours)
-    assert "has a new master password" in rotate.run(configure(), aws, hands.clock)
+    assert "has a new master password" in rotate.rotate_password(configure(), aws, hands.clock)
 
 
 @pytest.mark.parametrize(

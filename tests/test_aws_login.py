@@ -381,7 +381,7 @@ def test_a_login_that_goes_wrong_is_a_problem_with_the_place_and_the_next_step(
     prepare(cloud, home, configure().root, shape)
     for variable, value in environ(shape).items():
         monkeypatch.setenv(variable, value)
-    failed = outcome(lambda: instance.required(Aws(configure()), configure().rds))
+    failed = outcome(lambda: instance.require_instance(Aws(configure()), configure().rds))
     assert failed
     assert failed.code == shape.code
     assert re.search(shape.says, str(failed.message)), failed.message

@@ -142,7 +142,7 @@ def test_a_compiled_version_serves_every_machine_and_an_uncompiled_one_is_replac
     said = []
     versions = []
     for built in (plain, plain, one, plain, other, one, plain):
-        versions.append(publish.ensure(stage.aws, lam, built, Plan())[-2:])
+        versions.append(publish.ensure_layer(stage.aws, lam, built, Plan())[-2:])
         said.append("uv python install 3.13" in capsys.readouterr().err)
     assert versions == [":1", ":1", ":2", ":2", ":2", ":2", ":2"]
     assert said == [True, False, False, False, False, False, False]

@@ -130,7 +130,7 @@ def test_attach_and_detach_cut_at_any_write(stage: Stage, how: str) -> None:
 def test_delete_cut_at_any_write_and_run_again_leaves_nothing(stage: Stage, how: str) -> None:
     def end() -> None:
         settings = stage.settings(AWS_COGNITO_USER_POOL_ID=pool_id)
-        delete.run(settings, stage.aws, stage.hands.clock, confirm=stage.name)
+        delete.delete_all(settings, stage.aws, stage.hands.clock, confirm=stage.name)
 
     number = 0
     while True:
@@ -175,6 +175,6 @@ def test_an_answer_that_was_lost_is_no_failure_when_botocore_repeats_the_call(
     pool_id = stage.make_pool()
     stage.attach(pool_id)
     stage.detach(pool_id)
-    delete.run(stage.settings(), stage.aws, stage.hands.clock, confirm=stage.name)
+    delete.delete_all(stage.settings(), stage.aws, stage.hands.clock, confirm=stage.name)
     assert (roles(stage), own(stage), door(stage)) == ([], [], [])
     assert len(lost) == 18

@@ -313,7 +313,7 @@ def test_a_function_or_role_made_by_hand_is_refused_and_adopted_on_demand(stage:
 def test_prod_must_be_the_instance_and_have_its_table(stage: Stage) -> None:
     tunnel = stage.settings(PROD_CONNECTION_URL=stage.database.url, PROD_DB_HOSTADDR="")
     with pytest.raises(Misconfigured, match=r"not the instance cruddur-db-instance.*PROD_DB_HOSTADDR"):
-        deploy.run(tunnel, stage.aws, stage.hands.clock, dry_run=False, adopt=False)
+        deploy.deploy(tunnel, stage.aws, stage.hands.clock, dry_run=False, adopt=False)
     assert stage.cloud.writes == []
     stage.database.do("alter table users drop column email, drop column handle")
     with pytest.raises(Problem, match=r"public\.users of .* has no column email, handle, .*inv db\.setup -t prod"):
@@ -350,7 +350,7 @@ def test_a_user_who_may_not_make_roles_is_told_so(stage: Stage) -> None:
         stage.database.do("grant pg_monitor to limited")
         url = re.sub(r"//[^@]*@", "//limited:limited1@", stage.settings().vars.get("PROD_CONNECTION_URL"))
         with pytest.raises(Problem, match=r"limited may not make the role lambda_signup.*CREATEROLE"):
-            deploy.run(
+            deploy.deploy(
                 stage.settings(PROD_CONNECTION_URL=url), stage.aws, stage.hands.clock, dry_run=False, adopt=False
             )
     finally:
@@ -369,5 +369,5 @@ def test_the_end_of_a_runtime_is_known(runtime: str, day: str, soon: bool) -> No
 
 
 def test_an_old_runtime_is_warned_of(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    deploy.aging(stage.settings({"python": "3.10"}).lambdas)
+    deploy.warn_of_age(stage.settings({"python": "3.10"}).lambdas)
     assert "maintains python3.10 until 2026-10-31" in capsys.readouterr().err

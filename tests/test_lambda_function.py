@@ -63,10 +63,10 @@ def configuration(**more: Any) -> dict[str, Any]:
 
 def ensure(stage: Bare, found: dict[str, Any] | None, built: archive.Artifact, **want: Any) -> list[str]:
     plan, settings = Plan(), stage.settings()
-    wanted = function.wanted(
+    wanted = function.wanted_configuration(
         settings.lambdas, "h", ROLE, LAYER, {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
     )
-    function.ensure(stage.aws, settings, found, built, {**wanted, **want}, URL, plan, stage.hands.clock)
+    function.ensure_function(stage.aws, settings, found, built, {**wanted, **want}, URL, plan, stage.hands.clock)
     return plan.changed
 
 
@@ -231,7 +231,7 @@ def test_layers_of_others_keep_their_place(made: Bare) -> None:
     lam = made.settings().lambdas
     theirs = "arn:aws:lambda:ca-central-1:1:layer:theirs:3"
     have = configuration(Layers=[{"Arn": LAYER}, {"Arn": theirs}])
-    want = function.wanted(lam, "h", ROLE, f"{LAYER[:-1]}2", {})
+    want = function.wanted_configuration(lam, "h", ROLE, f"{LAYER[:-1]}2", {})
     change = function.differing(have, lam, {**want, "VpcConfig": {}}, URL)
     assert change == {"Layers": [want["Layers"][0], theirs]}
 
@@ -239,6 +239,6 @@ def test_layers_of_others_keep_their_place(made: Bare) -> None:
 def test_tags_that_may_not_be_read_are_not_taken_for_somebody_elses() -> None:
     found = {"Configuration": configuration(), "TagsError": {"ErrorCode": "AccessDenied", "Message": "not authorized"}}
     with pytest.raises(Problem, match=r"tags cannot be read \(not authorized\): permit lambda:ListTags"):
-        function.ours(found)
-    assert not function.ours({"Configuration": configuration()})
-    assert function.ours({"Configuration": configuration(), "Tags": {"ManagedBy": "inv"}})
+        function.has_our_tags(found)
+    assert not function.has_our_tags({"Configuration": configuration()})
+    assert function.has_our_tags({"Configuration": configuration(), "Tags": {"ManagedBy": "inv"}})

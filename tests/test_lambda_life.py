@@ -267,7 +267,7 @@ def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: p
         wanted = {"FunctionName": NAME, "Payload": b'{"x": 1}', "LogType": "Tail"}
         stub.add_response("invoke", answer, wanted)
         capsys.readouterr()  # that AWS is asked elsewhere is said once
-        assert invoke.remote(stage.aws, stage.settings(), {"x": 1}) == {"a": 1}
+        assert invoke.invoke_in_aws(stage.aws, stage.settings(), {"x": 1}) == {"a": 1}
     assert capsys.readouterr().err == "one\ntwo\n"
 
 
@@ -281,14 +281,14 @@ def test_a_function_that_fails_is_exit_1_with_its_reason(stage: Stage, payload: 
             {"FunctionName": ANY, "Payload": ANY, "LogType": ANY},
         )
         with pytest.raises(Problem, match=r"failed \(Unhandled\): it broke"):
-            invoke.remote(stage.aws, stage.settings(), {})
+            invoke.invoke_in_aws(stage.aws, stage.settings(), {})
 
 
 def test_there_is_nothing_to_invoke_before_it_is_deployed(stage: Stage) -> None:
     with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
-        invoke.remote(stage.aws, stage.settings(), {}, made_up=True)
+        invoke.invoke_in_aws(stage.aws, stage.settings(), {}, made_up=True)
     with pytest.raises(Problem, match=r"its login is not known: inv lambda\.deploy, or name a database by --target"):
-        invoke.here(stage.settings(), stage.aws, "", {})
+        invoke.invoke_here(stage.settings(), stage.aws, "", {})
 
 
 def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,15 +320,15 @@ def test_an_event_is_a_file_a_sample_or_standard_input(tmp_path: Path, monkeypat
     ],
 )
 def test_a_sample_that_adds_its_user_is_known_also_by_its_path(given: str, expected: bool) -> None:
-    assert invoke.made_up(given) == expected
+    assert invoke.is_sample(given) == expected
 
 
 def send(stage: Stage, event: str, confirm: str = "", *, local: bool = False, target: str = "") -> Any:
     """Send an event as the task does."""
-    how: dict[str, Any] = {"made_up": invoke.made_up(event), "confirm": confirm}
+    how: dict[str, Any] = {"made_up": invoke.is_sample(event), "confirm": confirm}
     if local:
-        return invoke.here(stage.settings(), stage.aws, target, invoke.event(event), **how).returned
-    return invoke.remote(stage.aws, stage.settings(), invoke.event(event), **how)
+        return invoke.invoke_here(stage.settings(), stage.aws, target, invoke.event(event), **how).returned
+    return invoke.invoke_in_aws(stage.aws, stage.settings(), invoke.event(event), **how)
 
 
 @pytest.mark.parametrize("how", [{}, {"local": True}, {"local": True, "target": "prod"}], ids=str)
@@ -372,9 +372,9 @@ def test_an_event_of_ones_own_and_a_confirmed_sample_are_stored(
 
 def test_a_log_that_tells_of_no_failure_is_no_failure() -> None:
     logs = ("plain text", "[1]", '{"outcome": "inserted"}')
-    invoke.stored(Answer({}, logs, 0.1))
+    invoke.check_stored(Answer({}, logs, 0.1))
     with pytest.raises(Problem, match="stored nothing: no psycopg"):
-        invoke.stored(Answer({}, (*logs, '{"outcome": "failed", "reason": "no psycopg"}'), 0.1))
+        invoke.check_stored(Answer({}, (*logs, '{"outcome": "failed", "reason": "no psycopg"}'), 0.1))
 
 
 # --- logs ---------------------------------------------------------------------------------
@@ -429,11 +429,11 @@ def test_the_same_layer_is_published_once(stage: Stage, tmp_path: Path, capsys: 
     lam = stage.settings().lambdas
     one = archive.write({"python/a.py": b"1"}, tmp_path / "a.zip")
     other = archive.write({"python/a.py": b"2"}, tmp_path / "b.zip")
-    first = publish.ensure(stage.aws, lam, one, Plan())
-    second = publish.ensure(stage.aws, lam, other, Plan())
+    first = publish.ensure_layer(stage.aws, lam, one, Plan())
+    second = publish.ensure_layer(stage.aws, lam, other, Plan())
     assert (first[-2:], second[-2:]) == (":1", ":2")
     stage.cloud.forget()
-    assert publish.ensure(stage.aws, lam, one, Plan()) == first
+    assert publish.ensure_layer(stage.aws, lam, one, Plan()) == first
     assert stage.cloud.writes == []
     assert [version["Version"] for version in publish.versions(stage.aws, lam)] == [2, 1]
     assert one.sha256 in publish.versions(stage.aws, lam)[1]["Description"]
@@ -443,7 +443,7 @@ def test_the_same_layer_is_published_once(stage: Stage, tmp_path: Path, capsys: 
 
 
 def end(stage: Stage, confirm: str = NAME, **environ: str) -> None:
-    delete.run(stage.settings(None, **environ), stage.aws, stage.hands.clock, confirm=confirm)
+    delete.delete_all(stage.settings(None, **environ), stage.aws, stage.hands.clock, confirm=confirm)
 
 
 def test_delete_detaches_first_and_says_what_stays(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -500,7 +500,7 @@ def test_the_lines_that_drop_the_login_do_so_for_the_one_who_deployed_it(
                 conn.execute("grant select, insert on own.users to lambda_signup")
                 conn.execute("grant usage on sequence own.users_id_seq to lambda_signup")
                 conn.execute(f'grant connect on database "{name}{suffix}" to lambda_signup'.encode())
-        lines = delete.dropping(name)
+        lines = delete.statements_to_drop(name)
         lines = lines if kept else lines[:2] + lines[4:]
         psql = binaries.psql()
         assert psql

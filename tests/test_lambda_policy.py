@@ -43,8 +43,8 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
         stage.deploy({"memory_mb": "512", "architecture": "arm64"})
         stage.attach(pool_id)
         status.facts(settings, stage.aws, pool_id)
-        sync.run(settings, stage.aws, pool_id, "", dry_run=True, linking=False)
-        invoke.remote(stage.aws, settings, {})
+        sync.sync_users(settings, stage.aws, pool_id, "", dry_run=True, linking=False)
+        invoke.invoke_in_aws(stage.aws, settings, {})
         logs.show(stage.aws, settings, 1, follow=False)
         for client in clients:
             client.meta.events.unregister("before-call", note)
@@ -56,14 +56,14 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
         for client in clients:
             client.meta.events.register("before-call", note)
         stage.deploy(adopt=True)
-        delete.run(settings, stage.aws, stage.hands.clock, confirm=NAME)  # the role stays: it serves EC2
+        delete.delete_all(settings, stage.aws, stage.hands.clock, confirm=NAME)  # the role stays: it serves EC2
         stage.deploy()
         for client in clients:
             client.meta.events.unregister("before-call", note)
         stage.client("iam").update_assume_role_policy(RoleName=NAME, PolicyDocument=json.dumps(role.TRUST))
         for client in clients:
             client.meta.events.register("before-call", note)
-        delete.run(settings, stage.aws, stage.hands.clock, confirm=NAME)
+        delete.delete_all(settings, stage.aws, stage.hands.clock, confirm=NAME)
     finally:
         for client in clients:
             client.meta.events.unregister("before-call", note)

@@ -179,7 +179,7 @@ def test_a_permission_that_is_too_wide_is_replaced(deployed: Stage) -> None:
     )
     assert deployed.attach(pool_id) == ["permission", "trigger"]
     [one] = json.loads(client.get_policy(FunctionName=NAME)["Policy"])["Statement"]
-    assert attach.permits(one, deployed.described(pool_id)["Arn"])
+    assert attach.is_permitted(one, deployed.described(pool_id)["Arn"])
 
 
 def permission(**condition: Any) -> dict[str, Any]:
@@ -213,7 +213,7 @@ MINE = {"AWS:SourceAccount": "123456789012"}
 def test_what_a_permission_says_is_read_with_its_operators(
     condition: dict[str, Any], permits: bool, sources: set[str]
 ) -> None:
-    assert attach.permits(permission(**condition), ONE) is permits
+    assert attach.is_permitted(permission(**condition), ONE) is permits
     assert attach.sources(permission(**condition)) == sources
 
 
@@ -414,7 +414,7 @@ def test_the_pool_is_named_by_option_or_variable(
 ) -> None:
     settings = stage.settings(None, **environ)
     assert pool.identifier(settings, given) == expected
-    assert pool.configured(settings) == bool(environ)
+    assert pool.is_configured(settings) == bool(environ)
 
 
 def test_no_pool_a_wrong_id_and_one_that_is_not_there_say_what_to_set(deployed: Stage) -> None:

@@ -32,7 +32,7 @@ def sign_up(stage: Stage, pool_id: str, username: str, /, *, confirmed: bool = T
 
 
 def run(stage: Stage, pool_id: str, *, dry_run: bool = False, linking: bool = False) -> dict[str, int]:
-    return dict(sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=dry_run, linking=linking).counts)
+    return dict(sync.sync_users(stage.settings(), stage.aws, pool_id, "", dry_run=dry_run, linking=linking).counts)
 
 
 def row(stage: Stage, sub: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_says_whom_it_skips_and_why(stage: Stage, pool_id: str) -> None:
     sign_up(stage, pool_id, "new", confirmed=False)
     sign_up(stage, pool_id, "ada")
     stage.database.do("alter table users add check (handle <> 'ada')")
-    report = sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=False)
+    report = sync.sync_users(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=False)
     assert report.lines() == [
         "inserted: 0",
         "linked: 0",
@@ -220,7 +220,7 @@ def test_doubt_links_nothing_inserts_nothing_and_is_reported(stage: Stage, pool_
     seed(stage, "londo", None, "MOCK-3")
     for name in ("first", "second"):
         sign_up(stage, pool_id, name, preferred_username="londo")
-    report = sync.run(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=True)
+    report = sync.sync_users(stage.settings(), stage.aws, pool_id, "", dry_run=False, linking=True)
     assert report.skipped == {
         "matching several rows, to be linked by hand": 1,
         "matching a row that other users match, too, to be linked by hand": 2,
@@ -358,7 +358,7 @@ def test_what_is_deployed_together_needs_no_name(
     assert run(attached, pool_id) == {"inserted": 1}
     assert "note: " not in capsys.readouterr().err
     with pytest.raises(Refused, match="--confirm other is not the name of this database"):
-        sync.run(attached.settings(), attached.aws, pool_id, "", dry_run=False, linking=False, confirm="other")
+        sync.sync_users(attached.settings(), attached.aws, pool_id, "", dry_run=False, linking=False, confirm="other")
 
 
 def test_before_a_deployment_it_is_said_that_nothing_tells(
@@ -373,7 +373,7 @@ def refused(stage: Stage, pool_id: str, settings: Settings, dbname: str) -> None
     """See that nothing is inserted without the database's name, that a dry run goes, and the name is enough."""
 
     def go(*, dry_run: bool = False, confirm: str = "") -> dict[str, int]:
-        report = sync.run(settings, stage.aws, pool_id, "", dry_run=dry_run, linking=False, confirm=confirm)
+        report = sync.sync_users(settings, stage.aws, pool_id, "", dry_run=dry_run, linking=False, confirm=confirm)
         return dict(report.counts)
 
     with pytest.raises(Refused, match=rf"sync-users on production .*add --confirm {dbname}"):

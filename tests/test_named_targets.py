@@ -305,7 +305,7 @@ def lines(settings: Settings) -> list[str]:
 
 def test_create_and_rotate_on_staging_touch_nothing_of_production(beside: Settings, cloud: Front, hands: Hands) -> None:
     before = lines(beside)
-    create.run(beside, cloud.aws(beside), hands.clock, adopt=False)
+    create.create_or_resume(beside, cloud.aws(beside), hands.clock, adopt=False)
     sent = [call.params for call in cloud.calls if call.writes]
     named = {value for params in sent for key, value in params.items() if "Identifier" in key or key == "GroupName"}
     assert all("staging" in value for value in named), named
@@ -317,7 +317,7 @@ def test_create_and_rotate_on_staging_touch_nothing_of_production(beside: Settin
     assert lines(beside) == before
 
     again = load(CONFIG, dict(beside.vars.environ), beside.root).on("staging")
-    rotate.run(again, cloud.aws(again), hands.clock)
+    rotate.rotate_password(again, cloud.aws(again), hands.clock)
     assert lines(beside) == before
     assert "of-staging-alone" not in beside.vars.env_file.read_text()
 

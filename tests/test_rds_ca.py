@@ -49,12 +49,12 @@ def test_a_python_without_authorities_of_its_own_goes_by_those_of_botocore(
 @pytest.mark.parametrize(("year", "left"), [("2019", 1), ("2020", 1), ("2023", 4), ("2026", 3), ("2062", 2)])
 def test_only_what_is_in_date_is_kept(year: str, left: int) -> None:
     now = ssl.cert_time_to_seconds(f"Nov 22 12:00:00 {year} GMT")
-    assert len(ca.checked(ROOTS, "bundle", now)) == left
+    assert len(ca.check_bundle(ROOTS, "bundle", now)) == left
 
 
 def test_nothing_in_date_is_refused() -> None:
     with pytest.raises(Problem, match="none of its 4 certificates is in date"):
-        ca.checked(ROOTS, "bundle", ssl.cert_time_to_seconds("Nov 22 12:00:00 2200 GMT"))
+        ca.check_bundle(ROOTS, "bundle", ssl.cert_time_to_seconds("Nov 22 12:00:00 2200 GMT"))
 
 
 def bad_bundles(authority: Path) -> dict[str, tuple[str, int, str]]:
@@ -106,5 +106,5 @@ def test_plain_http_is_refused_before_anything_is_asked() -> None:
 def test_a_whole_bundle_is_read_at_once() -> None:
     """Some 120 certificates: reading them must not be felt."""
     begun = time.perf_counter()
-    ca.checked(ROOTS * 30, "bundle", NOW)
+    ca.check_bundle(ROOTS * 30, "bundle", NOW)
     assert time.perf_counter() - begun < 2

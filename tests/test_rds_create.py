@@ -29,7 +29,7 @@ def groups(cloud: Front, settings: Settings) -> list[dict[str, Any]]:
 
 
 def make(cloud: Front, settings: Settings, hands: Hands, *, adopt: bool = False) -> None:
-    create.run(settings, cloud.aws(settings), hands.clock, adopt=adopt)
+    create.create_or_resume(settings, cloud.aws(settings), hands.clock, adopt=adopt)
 
 
 @pytest.mark.quick
@@ -178,7 +178,7 @@ def test_deleting_what_is_not_ours_is_refused(cloud: Front, configure: Configure
 
 
 def end(cloud: Front, settings: Settings, hands: Hands, confirm: str = "cruddur-db-instance") -> None:
-    delete.run(settings, cloud.aws(settings), hands.clock, confirm=confirm, snapshot=True)
+    delete.delete_instance(settings, cloud.aws(settings), hands.clock, confirm=confirm, snapshot=True)
 
 
 def made_and_ended(cloud: Front, configure: Configure, hands: Hands) -> None:
@@ -324,7 +324,9 @@ def test_delete_leaves_a_final_snapshot_and_other_variables(cloud: Front, config
 
 def test_delete_without_snapshot_leaves_none(cloud: Front, configure: Configure, hands: Hands) -> None:
     make(cloud, configure(), hands)
-    delete.run(configure(), cloud.aws(configure()), hands.clock, confirm="CRUDDUR-db-instance", snapshot=False)
+    delete.delete_instance(
+        configure(), cloud.aws(configure()), hands.clock, confirm="CRUDDUR-db-instance", snapshot=False
+    )
     assert cloud.aws(configure()).client("rds").describe_db_snapshots()["DBSnapshots"] == []
 
 
@@ -336,7 +338,7 @@ def test_a_protected_instance_that_is_stopped_must_be_started_first(
     aws, stub = stubbed
     ready(stub, status, TagList=TAGS, DeletionProtection=True)
     with pytest.raises(Problem, match=rf"is {status}, and AWS lifts no protection then: inv rds\.start") as told:
-        delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+        delete.delete_instance(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     assert told.value.code == 1
 
 
@@ -349,7 +351,7 @@ def test_a_protection_that_is_not_lifted_yet_is_exit_3(
     stub.add_client_error("delete_db_instance", "InvalidParameterCombination", "Cannot delete protected DB Instance")
     ready(stub, "available", TagList=TAGS, DeletionProtection=True)
     with pytest.raises(InProgress, match=r"Cannot delete protected DB Instance\): run inv rds\.delete again"):
-        delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+        delete.delete_instance(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
 
 
 def test_one_that_is_being_deleted_already_is_waited_for(
@@ -357,12 +359,14 @@ def test_one_that_is_being_deleted_already_is_waited_for(
 ) -> None:
     """moto's instances are gone at once."""
     aws, stub = stubbed
-    monkeypatch.setattr("ops.rds.security_group.instance_group.remove", lambda *_, **__: [])
+    monkeypatch.setattr("ops.rds.security_group.instance_group.remove_group", lambda *_, **__: [])
     ready(stub, "deleting", TagList=TAGS)
     ready(stub, "deleting", TagList=TAGS)
     stub.add_response("describe_events", {"Events": []})
     stub.add_client_error("describe_db_instances", "DBInstanceNotFound")
-    assert "is deleted" in delete.run(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+    assert "is deleted" in delete.delete_instance(
+        configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True
+    )
 
 
 def test_what_was_saved_goes_also_when_the_group_stays(cloud: Front, configure: Configure, hands: Hands) -> None:
@@ -386,13 +390,13 @@ def test_start_stop_and_snapshot_go_through_and_repeat(cloud: Front, configure: 
     settings = configure()
     aws = cloud.aws(settings)
     cloud.forget()
-    assert "AWS starts it by itself after 7 days" in instance.stop(aws, settings.rds, hands.clock)
-    assert "stopped already" in instance.stop(aws, settings.rds, hands.clock)
-    assert "is available" in instance.start(aws, settings.rds, hands.clock)
-    assert "nothing to do" in instance.start(aws, settings.rds, hands.clock)
+    assert "AWS starts it by itself after 7 days" in instance.stop_instance(aws, settings.rds, hands.clock)
+    assert "stopped already" in instance.stop_instance(aws, settings.rds, hands.clock)
+    assert "is available" in instance.start_instance(aws, settings.rds, hands.clock)
+    assert "nothing to do" in instance.start_instance(aws, settings.rds, hands.clock)
     assert cloud.writes == ["StopDBInstance", "StartDBInstance"]
-    assert instance.snapshot(aws, settings.rds, "Before-It", hands.clock) == "before-it"
-    assert instance.snapshot(aws, settings.rds, "before-it", hands.clock) == "before-it"
+    assert instance.take_snapshot(aws, settings.rds, "Before-It", hands.clock) == "before-it"
+    assert instance.take_snapshot(aws, settings.rds, "before-it", hands.clock) == "before-it"
     assert cloud.writes == ["StopDBInstance", "StartDBInstance", "CreateDBSnapshot"]
 
 
@@ -400,7 +404,7 @@ def test_status_works_on_an_untagged_instance(cloud: Front, configure: Configure
     by_hand(cloud, configure())
     settings = configure()
     aws = cloud.aws(settings)
-    facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
+    facts = instance.facts(settings, aws, instance.require_instance(aws, settings.rds))
     assert facts.ours is False
     assert differences.Difference("instance_class", "db.t3.micro", "db.t4g.micro") in facts.differences
     told = instance.told(facts)
@@ -418,7 +422,7 @@ def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubbe
     pending = {"AllocatedStorage": 40, "MasterUserPassword": "****"}
     ready(stub, "available", PendingModifiedValues=pending, MasterUsername="postgres")
     settings = aws.settings = configure(AWS_DEFAULT_REGION="ca-central-1")
-    facts = instance.facts(settings, aws, instance.required(aws, settings.rds))
+    facts = instance.facts(settings, aws, instance.require_instance(aws, settings.rds))
     assert facts.pending == [instance.Pending("AllocatedStorage", 40), instance.Pending("MasterUserPassword", None)]
     rows = table_rows(instance.told(facts))
     assert {"about": "pending", "value": "AllocatedStorage becomes 40"} in rows
@@ -430,12 +434,12 @@ def test_the_limit_is_exit_3_and_says_how_to_go_on(cloud: Front, configure: Conf
     make(cloud, configure(), hands)
     settings = configure({"wait_minutes": "2"})
     aws = cloud.aws(settings)
-    found = instance.find
+    found = instance.find_instance
     row = {**(found(aws, settings.rds.identifier) or {}), "DBInstanceStatus": "creating", "Endpoint": {}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instance, "find", lambda *_: row)
+        patch.setattr(instance, "find_instance", lambda *_: row)
         with pytest.raises(InProgress, match=r"still creating after 2 minutes.*inv rds.create again"):
-            create.run(settings, aws, hands.clock, adopt=False)
+            create.create_or_resume(settings, aws, hands.clock, adopt=False)
     assert 120 <= sum(hands.slept) <= 121
 
 

@@ -14,8 +14,10 @@ from tests.fix_door import Instance
 def found(at: Instance, configure: Configure, rds: dict[str, str] | None = None, **changed: Any) -> list[str]:
     """Return the differences of moto's instance, some of its values changed to what AWS may tell."""
     settings = configure(rds)
-    row = {**instance.required(at.aws, settings.rds), **changed}
-    return [line for line in map(str, differences.of(settings, at.aws, row)) if not line.startswith(IGNORED)]
+    row = {**instance.require_instance(at.aws, settings.rds), **changed}
+    return [
+        line for line in map(str, differences.find_differences(settings, at.aws, row)) if not line.startswith(IGNORED)
+    ]
 
 
 IGNORED = (

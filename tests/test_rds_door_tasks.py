@@ -452,9 +452,9 @@ def test_the_port_that_answers_is_said_to(at: Instance, monkeypatch: pytest.Monk
     monkeypatch.undo()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert reachability.connects("127.0.0.1", port) == ""
+        assert reachability.is_reachable("127.0.0.1", port) == ""
     slept: list[float] = []
-    assert reachability.connects("127.0.0.1", port, sleep=slept.append) == "connection refused"
+    assert reachability.is_reachable("127.0.0.1", port, sleep=slept.append) == "connection refused"
     assert slept == [reachability.PAUSE] * (reachability.TRIES - 1)
 
 
@@ -470,13 +470,13 @@ def test_what_rds_knows_to_be_in_the_way_is_said_and_the_port_not_tried(
     at: Instance, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     """moto's instances are available at once, always with an endpoint: these rows are made by hand."""
-    monkeypatch.setattr(reachability, "connects", lambda *_, **__: pytest.fail("tried"))
+    monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: pytest.fail("tried"))
     row = {"DBInstanceStatus": "available", "Endpoint": {"Address": "db.example", "Port": 5432}, **changes}
     assert words in reachability.outcome(at.aws, row, "", "", 5432)
 
 
 def test_a_subnet_without_a_way_to_the_internet_is_found(at: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reachability, "connects", lambda *_, **__: "no answer")
+    monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: "no answer")
     vpc = at.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = at.ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
     row = {
@@ -502,7 +502,7 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
 ) -> None:
     policy = json.loads((SUITE / "config" / "policies" / "door.json").read_text(encoding="utf-8"))
     permitted = {action for statement in policy["Statement"] for action in statement["Action"]}
-    monkeypatch.setattr(reachability, "connects", lambda *_, **__: "no answer")
+    monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: "no answer")
     other = at.ec2.create_security_group(GroupName="o", Description="o", VpcId=at.vpc)["GroupId"]
     at.cloud.forget()
     run(ALLOW, "--ip", "8.8.4.4")
@@ -512,7 +512,9 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
     run("rds.prune-rules")
     at.aws.client("rds").modify_db_instance(DBInstanceIdentifier="cruddur-db-instance", VpcSecurityGroupIds=[other])
     run(ALLOW, "--ip", "8.8.4.4")
-    reachability.no_route(at.aws, {"DBSubnetGroup": {"VpcId": at.vpc, "Subnets": [{"SubnetIdentifier": "subnet-0"}]}})
+    reachability.why_no_route(
+        at.aws, {"DBSubnetGroup": {"VpcId": at.vpc, "Subnets": [{"SubnetIdentifier": "subnet-0"}]}}
+    )
     asked = {call.action for call in at.cloud.calls} - {"ModifyDBInstance"}
     assert {action.partition(":")[2] for action in permitted} == asked
 

@@ -32,7 +32,7 @@ def groups(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_it_is_born_with_tags_and_lets_nobody_in(aws: Aws, cloud: Front) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     [found] = groups(aws)
     assert found["GroupId"] == made
     assert found["IpPermissions"] == []
@@ -45,30 +45,30 @@ def test_it_is_born_with_tags_and_lets_nobody_in(aws: Aws, cloud: Front) -> None
 
 
 def test_again_it_is_found_and_nothing_is_written(aws: Aws, cloud: Front) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     cloud.forget()
-    assert instance_group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+    assert instance_group.ensure_group(aws, aws.settings.rds, vpc(aws)) == made
     assert cloud.writes == []
 
 
 def test_the_group_of_another_instance_or_network_is_not_taken(aws: Aws, cloud: Front, configure: Configure) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
-    other = instance_group.ensure(aws, configure({"identifier": "another"}).rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
+    other = instance_group.ensure_group(aws, configure({"identifier": "another"}).rds, vpc(aws))
     there = aws.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-    assert len({made, other, instance_group.ensure(aws, aws.settings.rds, there)}) == 3
+    assert len({made, other, instance_group.ensure_group(aws, aws.settings.rds, there)}) == 3
 
 
 def test_a_group_of_its_name_that_is_not_ours_is_refused(aws: Aws, cloud: Front) -> None:
     theirs = aws.client("ec2").create_security_group(
-        GroupName=instance_group.own(aws.settings.rds).name, Description="by hand", VpcId=vpc(aws)
+        GroupName=instance_group.own_group(aws.settings.rds).name, Description="by hand", VpcId=vpc(aws)
     )["GroupId"]
     with pytest.raises(Problem, match=f"{theirs} is called rds-cruddur-db-instance and is not ours"):
-        instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+        instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
 
 
 def test_a_search_by_tags_that_lags_behind_is_made_up_for(aws: Aws, cloud: Front) -> None:
     """AWS may not find by its tags for a moment what it has just made."""
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     empty = b'<DescribeSecurityGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><securityGroupInfo/></DescribeSecurityGroupsResponse>'
 
     def before(call: Call) -> Answer | None:
@@ -76,7 +76,7 @@ def test_a_search_by_tags_that_lags_behind_is_made_up_for(aws: Aws, cloud: Front
         return ("200 OK", empty) if call.action == "DescribeSecurityGroups" and by_tags else None
 
     cloud.before = before
-    assert instance_group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+    assert instance_group.ensure_group(aws, aws.settings.rds, vpc(aws)) == made
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -89,9 +89,9 @@ def test_cut_off_at_its_birth_the_next_run_finds_it(aws: Aws, cloud: Front, carr
     else:
         cloud.before = cut
     with pytest.raises(Problem):
-        instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+        instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     cloud.mend()
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     assert [g["GroupId"] for g in groups(aws)] == [made]
 
 
@@ -99,47 +99,47 @@ def test_without_the_right_to_make_one_the_policy_is_named(aws: Aws, cloud: Fron
     here = vpc(aws)
     cloud.before = lambda call: error("UnauthorizedOperation", "403 Forbidden") if call.writes else None
     with pytest.raises(Problem, match=r"CreateSecurityGroup.*config/policies"):
-        instance_group.ensure(aws, aws.settings.rds, here)
+        instance_group.ensure_group(aws, aws.settings.rds, here)
 
 
 def test_an_expired_login_is_a_matter_of_configuration(aws: Aws, cloud: Front) -> None:
     cloud.before = lambda _: error("RequestExpired")
     with pytest.raises(Misconfigured, match="expired"):
-        instance_group.ensure(aws, aws.settings.rds, "vpc-1")
+        instance_group.ensure_group(aws, aws.settings.rds, "vpc-1")
 
 
 def test_it_is_removed_and_again_is_nothing_to_do(aws: Aws, cloud: Front, hands: Hands) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
-    assert instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep) == [made]
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
+    assert instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep) == [made]
     assert groups(aws) == []
     cloud.forget()
-    assert instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep) == []
+    assert instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep) == []
     assert cloud.writes == []
     assert hands.slept == []
 
 
 def test_only_its_own_group_is_removed(aws: Aws, cloud: Front, configure: Configure) -> None:
-    instance_group.ensure(aws, aws.settings.rds, vpc(aws))
-    other = instance_group.ensure(aws, configure({"identifier": "another"}).rds, vpc(aws))
-    instance_group.remove(aws, aws.settings.rds)
+    instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
+    other = instance_group.ensure_group(aws, configure({"identifier": "another"}).rds, vpc(aws))
+    instance_group.remove_group(aws, aws.settings.rds)
     assert [g["GroupId"] for g in groups(aws)] == [other]
 
 
 def test_a_group_that_is_still_held_is_waited_for(aws: Aws, cloud: Front, hands: Hands) -> None:
-    instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     cloud.before = lambda call: error("DependencyViolation") if call.writes and hands.time < 60 else None
-    instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
     assert groups(aws) == []
     assert hands.time == 60
 
 
 def test_a_group_that_stays_held_ends_in_exit_3(aws: Aws, cloud: Front, hands: Hands) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     cloud.before = lambda call: error("DependencyViolation") if call.writes else None
     with pytest.raises(
         InProgress, match=rf"{made} is still held by the network interface.*inv rds\.delete again"
     ) as problem:
-        instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+        instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
     assert problem.value.code == 3
 
 
@@ -149,7 +149,7 @@ def held(cloud: Front) -> None:
 
 
 def test_a_group_that_another_instance_uses_is_said_at_once(aws: Aws, cloud: Front, hands: Hands) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     aws.client("rds").create_db_instance(
         DBInstanceIdentifier="another",
         DBInstanceClass="db.t4g.micro",
@@ -163,14 +163,14 @@ def test_a_group_that_another_instance_uses_is_said_at_once(aws: Aws, cloud: Fro
     with pytest.raises(
         Problem, match=rf"{made} stays, it is used by the instance another: .*inv rds\.delete again"
     ) as told:
-        instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+        instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
     assert told.value.code == 1
     assert hands.slept == []
 
 
 def test_a_group_that_an_interface_and_a_rule_use_names_both(aws: Aws, cloud: Front, hands: Hands) -> None:
     ec2 = aws.client("ec2")
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     web = ec2.create_network_interface(SubnetId=subnet, Groups=[made], Description="web")["NetworkInterface"]
     other = ec2.create_security_group(GroupName="app", Description="app", VpcId=vpc(aws))["GroupId"]
@@ -178,25 +178,25 @@ def test_a_group_that_an_interface_and_a_rule_use_names_both(aws: Aws, cloud: Fr
     ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[permission])
     held(cloud)
     with pytest.raises(Problem) as told:
-        instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+        instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
     assert f"by the network interface {web['NetworkInterfaceId']} web" in str(told.value)
     assert f"in a rule of {other} (app)" in str(told.value)
 
 
 def test_the_interface_that_the_deleted_instance_leaves_is_waited_for(aws: Aws, cloud: Front, hands: Hands) -> None:
     ec2 = aws.client("ec2")
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     ec2.create_network_interface(SubnetId=subnet, Groups=[made], Description="RDSNetworkInterface")
     cloud.before = lambda call: (
         error("DependencyViolation") if call.action == "DeleteSecurityGroup" and hands.time < 60 else None
     )
-    assert instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep) == [made]
+    assert instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep) == [made]
     assert hands.time == 60
 
 
 def test_without_the_right_to_look_it_waits_and_ends_in_exit_3(aws: Aws, cloud: Front, hands: Hands) -> None:
-    instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
 
     def before(call: Call) -> Answer | None:
         if call.action == "DeleteSecurityGroup":
@@ -206,13 +206,13 @@ def test_without_the_right_to_look_it_waits_and_ends_in_exit_3(aws: Aws, cloud: 
 
     cloud.before = before
     with pytest.raises(InProgress):
-        instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+        instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
 
 
 def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: Front, hands: Hands) -> None:
-    instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     cloud.before = lambda call: error("InvalidGroup.NotFound") if call.writes else None
-    instance_group.remove(aws, aws.settings.rds, sleep=hands.sleep)
+    instance_group.remove_group(aws, aws.settings.rds, sleep=hands.sleep)
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,13 @@ def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: F
 def test_one_left_over_with_its_door_open_to_all_is_refused(
     aws: Aws, capsys: pytest.CaptureFixture[str], source: str, refused: bool
 ) -> None:
-    made = instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+    made = instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     field, key = ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
     permission = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, field: [{key: source}]}
     aws.client("ec2").authorize_security_group_ingress(GroupId=made, IpPermissions=[permission])
     if refused:
         with pytest.raises(Problem, match="lets everybody in"):
-            instance_group.ensure(aws, aws.settings.rds, vpc(aws))
+            instance_group.ensure_group(aws, aws.settings.rds, vpc(aws))
     else:
-        assert instance_group.ensure(aws, aws.settings.rds, vpc(aws)) == made
+        assert instance_group.ensure_group(aws, aws.settings.rds, vpc(aws)) == made
         assert f"lets in {source}" in capsys.readouterr().err

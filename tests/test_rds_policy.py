@@ -45,17 +45,17 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     cloud.before = note
     settings = configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem")
     aws = cloud.aws(settings)
-    create.run(settings, aws, hands.clock, adopt=False)
-    prod.asked(settings, why="", aws=aws)
-    instance.stop(aws, settings.rds, hands.clock)
-    instance.start(aws, settings.rds, hands.clock)
-    instance.snapshot(aws, settings.rds, "", hands.clock)
-    rotate.run(settings, aws, hands.clock)
+    create.create_or_resume(settings, aws, hands.clock, adopt=False)
+    prod.ask_rds(settings, why="", aws=aws)
+    instance.stop_instance(aws, settings.rds, hands.clock)
+    instance.start_instance(aws, settings.rds, hands.clock)
+    instance.take_snapshot(aws, settings.rds, "", hands.clock)
+    rotate.rotate_password(settings, aws, hands.clock)
     aws.client("rds").remove_tags_from_resource(
-        ResourceName=instance.required(aws, settings.rds)["DBInstanceArn"], TagKeys=["ManagedBy"]
+        ResourceName=instance.require_instance(aws, settings.rds)["DBInstanceArn"], TagKeys=["ManagedBy"]
     )
-    create.run(settings, aws, hands.clock, adopt=True)
-    delete.run(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+    create.create_or_resume(settings, aws, hands.clock, adopt=True)
+    delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     used.discard("rds:RemoveTagsFromResource")
     # asked only while something is waited for, or for a subnet group of the user's
     used |= {"rds:DescribeEvents", "rds:DescribeDBSubnetGroups", "ec2:DescribeAvailabilityZones"}
@@ -135,7 +135,7 @@ def test_everything_that_is_made_carries_the_tag_that_the_policy_wants(
     cloud: Front, configure: Configure, hands: Hands
 ) -> None:
     settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
-    create.run(settings, cloud.aws(settings), hands.clock, adopt=False)
+    create.create_or_resume(settings, cloud.aws(settings), hands.clock, adopt=False)
     for call in cloud.calls:
         if call.action in ("CreateDBInstance", "CreateSecurityGroup"):
             names = [name for name, value in call.params.items() if value == "ManagedBy"]

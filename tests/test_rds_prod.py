@@ -24,7 +24,7 @@ HOST = "cruddur-db-instance.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
 def made(cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Front:
     """An instance as a clone that has no variables for it finds it."""
     settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
-    create.run(settings, cloud.aws(settings), hands.clock, adopt=False)
+    create.create_or_resume(settings, cloud.aws(settings), hands.clock, adopt=False)
     settings.vars.env_file.unlink()
     monkeypatch.setattr(prod, "Aws", cloud.aws)
     return cloud
@@ -118,7 +118,7 @@ def test_an_endpoint_that_is_not_there_yet_is_exit_3(
 ) -> None:
     """moto always has an Endpoint; AWS leaves it out while creating."""
     creating = {"DBInstanceIdentifier": "cruddur-db-instance", "DBInstanceStatus": "creating"}
-    monkeypatch.setattr("ops.rds.instance.find", lambda *_: creating)
+    monkeypatch.setattr("ops.rds.instance.find_instance", lambda *_: creating)
     with pytest.raises(InProgress, match="is creating, its address is not known yet"):
         asked(configure())
 
@@ -258,7 +258,7 @@ def test_a_wrong_login_to_another_server_of_rds_is_not_mended_by_this_instances_
     target = resolve(settings, "prod")
     assert target is not None
     with pytest.raises(LoginFailed) as caught:
-        prod.again(settings, target, error)
+        prod.read_login_again(settings, target, error)
     assert caught.value is error
     assert "GetSecretValue" not in [call.action for call in made.calls]
 
@@ -267,7 +267,7 @@ def test_a_wrong_url_is_the_users_to_correct(made: Front, configure: Configure) 
     made.forget()
     error = LoginFailed("wrong user or password")
     with pytest.raises(LoginFailed) as caught:
-        prod.again(configure(), Target("prod", "PROD_CONNECTION_URL", {"host": HOST, "dbname": "c"}), error)
+        prod.read_login_again(configure(), Target("prod", "PROD_CONNECTION_URL", {"host": HOST, "dbname": "c"}), error)
     assert caught.value is error
     assert made.calls == []
 
@@ -276,7 +276,7 @@ def test_create_says_that_an_own_password_is_not_the_one_that_rds_keeps(
     made: Front, configure: Configure, hands: Hands, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = configure(POSTGRES_MASTER_PASSWORD="of-nobody-at-all", PROD_DB_SSLROOTCERT="/none.pem")
-    create.run(settings, made.aws(settings), hands.clock, adopt=False)
+    create.create_or_resume(settings, made.aws(settings), hands.clock, adopt=False)
     assert "POSTGRES_MASTER_PASSWORD is another one: unset it" in capsys.readouterr().err
     assert "PROD_CONNECTION_URL" not in configure().vars.saved
 

@@ -102,7 +102,7 @@ def test_it_is_done_when_the_state_has_shown_the_change(
     look(stub, "available", **PENDING)
     look(stub, "resetting-master-credentials", **PENDING)
     ready(stub, "available", **OURS)
-    told = rotate.run(configure(), aws, hands.clock)
+    told = rotate.rotate_password(configure(), aws, hands.clock)
     assert "has a new master password, saved in .env" in told
     assert hands.slept == [10.0] * 3
     [new] = passwords
@@ -123,7 +123,7 @@ def test_a_change_that_never_shows_is_given_its_time(
     for _ in range(6):
         look(stub, "available")
     ready(stub, "available", **OURS)
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert sum(hands.slept) == SETTLED
     assert len(logins.asked) == 1  # a door that is closed stays so
 
@@ -140,7 +140,7 @@ def test_where_the_server_can_be_asked_its_word_counts(
     for _ in range(10):
         look(stub, "available")
     ready(stub, "available", **OURS)
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert hands.time == 100
 
 
@@ -154,7 +154,7 @@ def test_one_that_aws_never_applies_is_exit_3_and_both_are_kept(
     for _ in range(7):
         look(stub, "available")
     with pytest.raises(InProgress, match=r"run inv rds\.rotate-password again"):
-        rotate.run(configure({"wait_minutes": "1"}), aws, hands.clock)
+        rotate.rotate_password(configure({"wait_minutes": "1"}), aws, hands.clock)
     assert held(env)["POSTGRES_MASTER_PASSWORD"] == OLD
     assert held(env)["POSTGRES_MASTER_PASSWORD_NEXT"]
 
@@ -169,7 +169,7 @@ def test_a_server_that_refuses_both_tells_nothing(
     stub.add_response("modify_db_instance", {})
     look(stub, "resetting-master-credentials")
     ready(stub, "available", **OURS)
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert "POSTGRES_MASTER_PASSWORD_NEXT" not in held(env)
 
 
@@ -197,7 +197,7 @@ def test_an_instance_that_is_not_available_is_refused(
     secret = {"MasterUserSecret": {"SecretArn": "arn", "SecretStatus": "active"}} if managed else {}
     ready(stub, status, **OURS, **secret)
     with pytest.raises(Problem, match=says) as refused:
-        rotate.run(configure(), aws, hands.clock)
+        rotate.rotate_password(configure(), aws, hands.clock)
     assert "inv rds.rotate-password is for then" in str(refused.value)
     assert env.read_bytes() == before
 
@@ -208,7 +208,7 @@ def test_an_instance_that_is_not_ours_is_refused(
     aws, stub = stubbed
     ready(stub, "available")
     with pytest.raises(Refused, match="--adopt hands it over first"):
-        rotate.run(configure(), aws, hands.clock)
+        rotate.rotate_password(configure(), aws, hands.clock)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue", "InvalidDBInstanceState", "ExpiredToken"])
@@ -220,7 +220,7 @@ def test_what_aws_refuses_leaves_the_old_one_alone(
     ready(stub, "available", **OURS)
     stub.add_client_error("modify_db_instance", code)
     with pytest.raises(ClientError, match=code):
-        rotate.run(configure(), aws, hands.clock)
+        rotate.rotate_password(configure(), aws, hands.clock)
     assert env.read_text() == before
 
 
@@ -246,7 +246,7 @@ def test_what_may_have_been_carried_out_is_kept_and_sent_again(
         "modify_db_instance", code, http_status_code=status, response_meta={"RetryAttempts": repeated}
     )
     with pytest.raises(ClientError, match=code):
-        rotate.run(configure(), aws, hands.clock)
+        rotate.rotate_password(configure(), aws, hands.clock)
     assert held(env)["POSTGRES_MASTER_PASSWORD"] == OLD
     assert [held(env)["POSTGRES_MASTER_PASSWORD_NEXT"]] == passwords
     ready(stub, "resetting-master-credentials", **OURS)
@@ -255,7 +255,7 @@ def test_what_may_have_been_carried_out_is_kept_and_sent_again(
     stub.add_response("modify_db_instance", {})
     look(stub, "resetting-master-credentials")
     ready(stub, "available", **OURS)
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert "of a run that was cut off" in capsys.readouterr().err
     assert passwords == [passwords[0]] * 2
     assert held(env)["POSTGRES_MASTER_PASSWORD"] == passwords[0]
@@ -271,7 +271,7 @@ def test_one_that_may_be_in_force_is_not_given_up_for_a_refusal_later(
     ready(stub, "available", **OURS)
     stub.add_client_error("modify_db_instance", "AccessDenied")
     with pytest.raises(ClientError):
-        rotate.run(configure(), aws, hands.clock)
+        rotate.rotate_password(configure(), aws, hands.clock)
     assert held(env)["POSTGRES_MASTER_PASSWORD_NEXT"] == "sent-by-a-run-before"
 
 
@@ -282,14 +282,16 @@ def test_an_own_password_that_the_environment_hides_is_not_rotated(
     before = env.read_bytes()
     ready(stub, "available", **OURS)
     with pytest.raises(Misconfigured, match="unset POSTGRES_MASTER_PASSWORD"):
-        rotate.run(configure(POSTGRES_MASTER_PASSWORD="in-the-shell"), aws, hands.clock)
+        rotate.rotate_password(configure(POSTGRES_MASTER_PASSWORD="in-the-shell"), aws, hands.clock)
     assert env.read_bytes() == before
 
 
 def test_a_login_that_fails_meanwhile_names_what_goes_on(configure: Configure, env: Path) -> None:
     dotenv.write(env, "POSTGRES_MASTER_PASSWORD_NEXT", "sent-by-a-run-before")
     with pytest.raises(LoginFailed, match=r"inv rds\.rotate-password, which was cut off, goes on"):
-        prod.again(configure(), env_file.target(configure(), row("available", address=HOST), OLD), LoginFailed("no"))
+        prod.read_login_again(
+            configure(), env_file.target(configure(), row("available", address=HOST), OLD), LoginFailed("no")
+        )
 
 
 # --- cut off at every write -------------------------------------------------------------
@@ -305,7 +307,7 @@ def test_cut_at_any_write_no_password_is_lost_and_the_next_run_ends_it(
 ) -> None:
     """moto applies a change as it is asked for; the server takes what it was given last."""
     configure().vars.env_file.write_text(f"POSTGRES_MASTER_PASSWORD='{OLD}'\n")
-    create.run(configure(), cloud.aws(configure()), hands.clock, adopt=False)
+    create.create_or_resume(configure(), cloud.aws(configure()), hands.clock, adopt=False)
     env = configure().vars.env_file
     begun, server = env.read_bytes(), [OLD]
     logins.why, logins.takes = None, lambda: server[0]
@@ -338,13 +340,13 @@ def test_cut_at_any_write_no_password_is_lost_and_the_next_run_ends_it(
         writes, server[0] = 0, OLD
         env.write_bytes(begun)
         try:
-            rotate.run(configure(), cloud.aws(configure()), hands.clock)
+            rotate.rotate_password(configure(), cloud.aws(configure()), hands.clock)
         except Killed:
             known = held(env).values()
             assert server[0] in known
             assert server[0] != OLD or held(env)["POSTGRES_MASTER_PASSWORD"] == OLD
             writes = 99
-            rotate.run(configure(), cloud.aws(configure()), hands.clock)
+            rotate.rotate_password(configure(), cloud.aws(configure()), hands.clock)
         after = held(env)
         assert after["POSTGRES_MASTER_PASSWORD"] == server[0] != OLD
         assert f":{server[0]}@" in after["PROD_CONNECTION_URL"]
@@ -391,7 +393,7 @@ def test_a_managed_one_is_done_when_the_secret_holds_another_version(
     holds(secret, "one")
     ready(stub, "available", **OURS, **kept("active"))
     holds(secret, "two")
-    assert "kept in Secrets Manager" in rotate.run(configure(), aws, hands.clock)
+    assert "kept in Secrets Manager" in rotate.rotate_password(configure(), aws, hands.clock)
     assert hands.slept == [10.0] * 3
     assert configure().vars.saved == {}
 
@@ -406,7 +408,7 @@ def test_a_secret_that_may_not_be_read_leaves_the_state_to_tell(
     look(stub, "available", **kept("active"))
     look(stub, "available", **kept("rotating"))
     ready(stub, "available", **OURS, **kept("active"))
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert hands.slept == [10.0] * 2
 
 
@@ -417,7 +419,7 @@ def test_a_rotation_that_is_under_way_is_waited_for_and_not_asked_for_again(
     ready(stub, "available", **OURS, **kept("rotating"))
     look(stub, "available", **kept("rotating"))
     ready(stub, "available", **OURS, **kept("active"))
-    rotate.run(configure(), aws, hands.clock)
+    rotate.rotate_password(configure(), aws, hands.clock)
     assert "RDS is at it already" in capsys.readouterr().err
 
 
@@ -431,4 +433,4 @@ def test_a_managed_one_that_does_not_end_is_exit_3(
     for _ in range(7):
         look(stub, "available", **kept("rotating"))
     with pytest.raises(InProgress, match=r"its secret rotating after 1 minutes.*run inv rds\.rotate-password again"):
-        rotate.run(configure({"wait_minutes": "1"}), aws, hands.clock)
+        rotate.rotate_password(configure({"wait_minutes": "1"}), aws, hands.clock)

@@ -18,10 +18,10 @@ from ops.aws import Aws
 from ops.cloud.facts import Row
 from ops.errors import InProgress, Problem
 from ops.rds import instance
-from ops.rds.waiting import HOPELESS, RESTING, STARTABLE, Events, Goal, gone, stopped, usable, wait
+from ops.rds.waiting import HOPELESS, RESTING, STARTABLE, Events, Goal, is_gone, is_stopped, is_usable, wait
 from tests.fix_aws import HOST, Hands, quiet, ready, row
 
-CREATE = Goal("rds.create", usable, {**HOPELESS, **RESTING})
+CREATE = Goal("rds.create", is_usable, {**HOPELESS, **RESTING})
 
 
 class Silent(Events):
@@ -133,9 +133,9 @@ def test_an_instance_that_never_appears_is_said(hands: Hands) -> None:
 
 
 def test_deleting_and_stopping_are_goals_of_their_own(hands: Hands) -> None:
-    assert waited([row("deleting"), row("deleting"), None], hands, Goal("rds.delete", gone, {})) is None
+    assert waited([row("deleting"), row("deleting"), None], hands, Goal("rds.delete", is_gone, {})) is None
     end = row("stopped")
-    assert waited([row("available"), row("stopping"), end], hands, Goal("rds.stop", stopped, HOPELESS)) is end
+    assert waited([row("available"), row("stopping"), end], hands, Goal("rds.stop", is_stopped, HOPELESS)) is end
 
 
 def test_ctrl_c_says_how_to_go_on(hands: Hands, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +199,7 @@ def test_stop_tells_the_date_that_aws_gives(stubbed: tuple[Aws, Stubber], hands:
     ready(stub, "stopping")
     quiet(stub)
     ready(stub, "stopped", AutomaticRestartTime=datetime(2026, 11, 29, 10, 30, tzinfo=timezone.utc))
-    told = instance.stop(aws, settings_of.rds({})[0], hands.clock)
+    told = instance.stop_instance(aws, settings_of.rds({})[0], hands.clock)
     assert "AWS starts it by itself on 2026-11-29 10:30 UTC" in told
     assert "still billed" in told
 
@@ -216,7 +216,7 @@ def test_start_waits_for_a_stop_that_is_under_way(stubbed: tuple[Aws, Stubber], 
     ready(stub, "starting")
     quiet(stub)
     ready(stub, "available")
-    assert instance.start(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
+    assert instance.start_instance(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
 
 
 @pytest.mark.parametrize("state", ["incompatible-network", "inaccessible-encryption-credentials-recoverable"])
@@ -232,7 +232,7 @@ def test_start_leads_out_of_a_state_whose_cause_is_mended(
         ready(stub, status)
         quiet(stub)
     ready(stub, "available")
-    assert instance.start(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
+    assert instance.start_instance(aws, settings_of.rds({})[0], hands.clock) == "cruddur-db-instance is available"
 
 
 def test_start_ends_where_the_cause_is_not_mended_after_all(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
@@ -243,7 +243,7 @@ def test_start_ends_where_the_cause_is_not_mended_after_all(stubbed: tuple[Aws, 
         ready(stub, status)
         quiet(stub)
     with pytest.raises(Problem, match="is incompatible-network, which waiting does not heal: its VPC or subnets"):
-        instance.start(aws, settings_of.rds({})[0], hands.clock)
+        instance.start_instance(aws, settings_of.rds({})[0], hands.clock)
 
 
 def test_a_start_that_aws_refuses_says_what_stays_in_the_way(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
@@ -252,7 +252,7 @@ def test_a_start_that_aws_refuses_says_what_stays_in_the_way(stubbed: tuple[Aws,
     stub.add_client_error("start_db_instance", "InvalidDBInstanceState")
     ready(stub, "incompatible-network")
     with pytest.raises(Problem, match=r"AWS refuses start_db_instance: its VPC or subnets do not fit.*rds\.delete"):
-        instance.start(aws, settings_of.rds({})[0], hands.clock)
+        instance.start_instance(aws, settings_of.rds({})[0], hands.clock)
 
 
 def test_a_start_whose_answer_was_lost_and_that_was_repeated_goes_on(
@@ -263,7 +263,7 @@ def test_a_start_whose_answer_was_lost_and_that_was_repeated_goes_on(
     stub.add_client_error("start_db_instance", "InvalidDBInstanceState")
     ready(stub, "starting")
     ready(stub, "available")
-    assert "is available" in instance.start(aws, settings_of.rds({})[0], hands.clock)
+    assert "is available" in instance.start_instance(aws, settings_of.rds({})[0], hands.clock)
 
 
 @pytest.mark.parametrize("state", [state for state in HOPELESS if state not in STARTABLE])
@@ -273,7 +273,7 @@ def test_start_does_not_try_what_aws_does_not_do(stubbed: tuple[Aws, Stubber], h
     ready(stub, state)
     quiet(stub)
     with pytest.raises(Problem, match="which waiting does not heal"):
-        instance.start(aws, settings_of.rds({})[0], hands.clock)
+        instance.start_instance(aws, settings_of.rds({})[0], hands.clock)
 
 
 def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
@@ -283,4 +283,4 @@ def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aw
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
     stub.add_response("describe_db_snapshots", {"DBSnapshots": [{**making, "Status": "available"}]})
-    assert instance.snapshot(aws, settings_of.rds({})[0], "", hands.clock) == "s1"
+    assert instance.take_snapshot(aws, settings_of.rds({})[0], "", hands.clock) == "s1"

@@ -11,7 +11,7 @@ from ops.refusals import code
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnGroup:
     """What a group is called and belongs to; the project's name may have changed since its birth."""
 
     name: str
@@ -56,7 +56,7 @@ class Own:
         filters = [{"Name": "group-name", "Values": [self.name]}, {"Name": "vpc-id", "Values": [vpc]}]
         for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
             its = tags.from_aws(group.get("Tags"))
-            if tags.ours(its) and its.get(self.key) == self.owner:
+            if tags.is_ours(its) and its.get(self.key) == self.owner:
                 return str(group["GroupId"])
             raise Problem(
                 f"the security group {group['GroupId']} is called {self.name} and is not ours: "

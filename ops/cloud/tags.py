@@ -27,6 +27,6 @@ def from_aws(tags: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
     return {str(tag["Key"]): str(tag.get("Value") or "") for tag in tags or ()}
 
 
-def ours(tags: Mapping[str, str]) -> bool:
+def is_ours(tags: Mapping[str, str]) -> bool:
     """Whether something with these tags was made by the suite."""
     return tags.get("ManagedBy") == MANAGED_BY

@@ -31,9 +31,9 @@ def layer(c: Context, target: str = "", publish: bool = False, json: bool = Fals
         f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}"
     )
     doing = plan.Plan(tell=plan.lines(json=json))
-    version = publishing.ensure(aws(found), lam, built, doing) if publish else None
+    version = publishing.ensure_layer(aws(found), lam, built, doing) if publish else None
     if not publish and not built.compiled:
-        console.say(publishing.uncompiled(lam))
+        console.say(publishing.uncompiled_warning(lam))
     if json:
         console.as_json(publishing.described(built, lam, version))
     else:
@@ -55,7 +55,7 @@ def deploy(c: Context, target: str = "", dry_run: bool = False, adopt: bool = Fa
     from ops.lambdas import deploy, plan
 
     found = settings_of_aws(c, target)
-    done = deploy.run(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt, tell=plan.lines(json=json))
+    done = deploy.deploy(found, aws(found), Clock(), dry_run=dry_run, adopt=adopt, tell=plan.lines(json=json))
     if json:
         as_json(done.changes)
 
@@ -81,7 +81,7 @@ def attach(
     found = settings_of_aws(c, target)
     cloud = aws(found)
     doing = plan.Plan(write=not dry_run, tell=plan.lines(json=json))
-    attach.attach(found, cloud, pools.opened(found, cloud, pool), doing, replace=replace)
+    attach.attach(found, cloud, pools.open_pool(found, cloud, pool), doing, replace=replace)
     if json:
         as_json(doing.changes)
 
@@ -97,7 +97,7 @@ def detach(c: Context, target: str = "", pool: str = "", dry_run: bool = False, 
     found = settings_of_aws(c, target)
     cloud = aws(found)
     doing = plan.Plan(write=not dry_run, tell=plan.lines(json=json))
-    attach.detach(found, cloud, pools.opened(found, cloud, pool), doing)
+    attach.detach(found, cloud, pools.open_pool(found, cloud, pool), doing)
     if json:
         as_json(doing.changes)
 
@@ -131,7 +131,7 @@ def sync_users(
 
     found = settings_of_function(c, target, function)
     named = pools.identifier(found, pool)
-    report = sync.run(found, aws(found), named, target, dry_run=dry_run, linking=link, confirm=confirm)
+    report = sync.sync_users(found, aws(found), named, target, dry_run=dry_run, linking=link, confirm=confirm)
     if json:
         console.as_json(report.synced(written=not dry_run))
     else:
@@ -171,15 +171,15 @@ def invoke(
     found = settings_of_function(c, target, function)
     if target and not local:
         raise Misconfigured("--target goes with --local: the deployed function has its own database")
-    sent, made_up = invoke.event(event), invoke.made_up(event)
+    sent, made_up = invoke.event(event), invoke.is_sample(event)
     name = found.lambdas.function
     if not local:
-        returned = invoke.remote(aws(found), found, sent, made_up=made_up, confirm=confirm)
+        returned = invoke.invoke_in_aws(aws(found), found, sent, made_up=made_up, confirm=confirm)
         as_json(invoke.Invoked(name, False, returned, None) if json else returned)
         return
-    answer = invoke.here(found, aws(found), target, sent, made_up=made_up, confirm=confirm)
+    answer = invoke.invoke_here(found, aws(found), target, sent, made_up=made_up, confirm=confirm)
     as_json(invoke.Invoked(name, True, answer.returned, round(answer.seconds, 3)) if json else answer.returned)
-    invoke.stored(answer)
+    invoke.check_stored(answer)
 
 
 @task(
@@ -210,7 +210,7 @@ def status(c: Context, target: str = "", pool: str = "", json: bool = False) -> 
     from ops.lambdas.user_pool import pool as pools
 
     found = settings_of_aws(c, target)
-    named = pools.identifier(found, pool) if pool or pools.configured(found) else ""
+    named = pools.identifier(found, pool) if pool or pools.is_configured(found) else ""
     facts = status.facts(found, aws(found), named)
     if json:
         console.as_json(facts)
@@ -230,6 +230,6 @@ def delete(c: Context, target: str = "", confirm: str = "", json: bool = False) 
     from ops.lambdas import delete, plan
 
     found = settings_of_aws(c, target)
-    done = delete.run(found, aws(found), Clock(), confirm=confirm, tell=plan.lines(json=json))
+    done = delete.delete_all(found, aws(found), Clock(), confirm=confirm, tell=plan.lines(json=json))
     if json:
         as_json(done.changes)

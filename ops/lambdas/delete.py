@@ -19,11 +19,11 @@ from ops.refusals import unless
 from ops.targets.identity import PREV
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell = result) -> Plan:
+def delete_all(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell = result) -> Plan:
     """Delete the function, its triggers, rule, group and role; say what stays."""
     lam, plan, client = settings.lambdas, Plan(tell=tell), aws.client("lambda")
-    found = function.find(aws, lam)
-    if found and not function.ours(found):
+    found = function.find_function(aws, lam)
+    if found and not function.has_our_tags(found):
         raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
     confirmed(
         lam.function,
@@ -33,7 +33,7 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell 
         question=f"delete the function {lam.function}. Type its name to go on:",
     )
     for pool_id in pools(settings, aws, there=found is not None):
-        at = pool.opened(settings, aws, pool_id)
+        at = pool.open_pool(settings, aws, pool_id)
         try:
             at.read()
         except pool.Missing:
@@ -41,19 +41,19 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell 
         else:
             attach.detach(settings, aws, at, plan)
     if found:
-        plan.remove("function", lam.function, lambda: gone(client, lam.function))
+        plan.remove("function", lam.function, lambda: delete_function(client, lam.function))
     else:
         plan.same("function", "not there")
-    network.remove(aws, settings, plan, sleep=clock.sleep)
-    role.remove(aws, settings, plan)
-    stays(settings, aws, found)
+    network.remove_network(aws, settings, plan, sleep=clock.sleep)
+    role.remove_role(aws, settings, plan)
+    say_what_stays(settings, aws, found)
     return plan
 
 
-def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> None:
+def say_what_stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> None:
     """Say what is left, and how to be rid of the login; what the database has is known of a function that was there."""
     lam, left = settings.lambdas, []
-    if logs.find(aws, lam.log_group):
+    if logs.find_log_group(aws, lam.log_group):
         left.append(f"the logs {lam.log_group}")
     if publish.versions(aws, lam):
         left.append(f"the versions of the layer {lam.layer}")
@@ -70,10 +70,10 @@ def stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | None) -> No
             f"the role {ROLE} stays, too. To drop it, inv db.connect -t {settings.focus.name} --write and there, line by line, "
             f"without those of {database.dbname}{PREV} where there is none:"
         )
-        say("\n".join(dropping(database.dbname)))
+        say("\n".join(statements_to_drop(database.dbname)))
 
 
-def dropping(dbname: str) -> list[str]:
+def statements_to_drop(dbname: str) -> list[str]:
     """Return the lines for psql that drop the login: first what it may in each database, which only a member of it can take away."""
     owned = f"drop owned by {ROLE};"
     return [
@@ -92,11 +92,11 @@ def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
         for one in attach.policy(aws, settings.lambdas):
             ids = sorted(arn.rpartition("/")[2] for arn in attach.sources(one))
             found += [pool_id for pool_id in ids if one.get("Sid") == attach.sid(pool_id)]
-    if pool.configured(settings):
+    if pool.is_configured(settings):
         found.append(pool.identifier(settings))
     return list(dict.fromkeys(found))
 
 
-def gone(client: Any, name: str) -> None:
+def delete_function(client: Any, name: str) -> None:
     with unless("ResourceNotFoundException"):
         client.delete_function(FunctionName=name)

@@ -22,19 +22,19 @@ from ops.rds import instance
 from ops.targets import opening
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool, tell: Tell = result) -> Plan:
+def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool, tell: Tell = result) -> Plan:
     """Deploy the function with all that it needs; `dry_run` only tells what would be done."""
     lam, plan = settings.lambdas, Plan(write=not dry_run, tell=tell)
     runtimes.find(lam.python, lam.architecture)
-    row = instance.required(aws, settings.rds)
+    row = instance.require_instance(aws, settings.rds)
     host, port = instance.endpoint(row), instance.port(row)
-    aging(lam)
+    warn_of_age(lam)
     # before prod is opened: no session of it waits while wheels are fetched
     code = function_code.build(function_code.certificates(settings), function_code.folder(settings))
     libraries = layer.build(lam.python, lam.architecture, function_code.folder(settings))
 
     def exists(name: str) -> bool:
-        return function.find(aws, replace(lam, function=name)) is not None
+        return function.find_function(aws, replace(lam, function=name)) is not None
 
     with opening.open_target(settings, settings.focus.name, "lambda.deploy", writes=not dry_run) as at:
         at.work.by_steps = True
@@ -43,30 +43,30 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: boo
                 f"{at.target.name} is {at.target.address}, and not the instance {settings.rds.identifier} ({host}) beside which the "
                 f"function runs: correct {at.target.source}; a tunnel's address belongs in {settings.focus.names.hostaddr}"
             )
-        login.preflight(at)
+        login.check_rights(at)
         # two at once would each give the role a password, and the function the one that is lost
         with lock.held(at) if plan.write else contextlib.nullcontext():
-            found = function.find(aws, lam)
-            if found and not (function.ours(found) or adopt):
+            found = function.find_function(aws, lam)
+            if found and not (function.has_our_tags(found) or adopt):
                 raise Refused(
                     f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
                     "if it is yours, inv lambda.deploy --adopt takes it over"
                 )
-            arn = role.ensure(aws, settings, plan, adopt=adopt)
-            vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
-            version = publish.ensure(aws, lam, libraries, plan)
-            logs.ensure(aws, settings, plan)
+            arn = role.ensure_role(aws, settings, plan, adopt=adopt)
+            vpc = network.ensure_network(aws, settings, network.network_of(aws, settings, row), plan)
+            version = publish.ensure_layer(aws, lam, libraries, plan)
+            logs.ensure_log_group(aws, settings, plan)
             now = function.environment(found).get(function.URL, "")
-            url = login.ensure(at, login.Client(lam.function, host, port, now, exists), plan)
+            url = login.ensure_login(at, login.Client(lam.function, host, port, now, exists), plan)
             hide(url)
-            want = function.wanted(lam, function_code.HANDLER, arn, version, vpc)
-            function.ensure(aws, settings, found, code, want, url, plan, clock)
+            want = function.wanted_configuration(lam, function_code.HANDLER, arn, version, vpc)
+            function.ensure_function(aws, settings, found, code, want, url, plan, clock)
     if dry_run:
         say("nothing was written")
     return plan
 
 
-def aging(lam: Lambda) -> None:
+def warn_of_age(lam: Lambda) -> None:
     """Warn of a runtime that AWS will soon maintain no more."""
     end, soon = runtimes.end_of_life(lam.runtime)
     if soon:

@@ -16,13 +16,13 @@ from ops.console import say
 from ops.errors import Problem
 from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
-from ops.lambdas.waiting import Configuration, busy, patiently, settled
+from ops.lambdas.waiting import Configuration, is_busy, patiently, wait_until_settled
 
 URL = "CONNECTION_URL"
 """The variable by which the function knows its database."""
 
 
-def find(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
+def find_function(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
     """Return Configuration and Tags of the function as Lambda describes it, or None."""
     client = aws.client("lambda")
     try:
@@ -32,19 +32,19 @@ def find(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
     return found
 
 
-def ours(found: Mapping[str, Any]) -> bool:
+def has_our_tags(found: Mapping[str, Any]) -> bool:
     """Whether inv made the function; raises `Problem` where its tags may not be read."""
     if wrong := found.get("TagsError"):
         raise Problem(
             f"{found['Configuration']['FunctionName']}: its tags cannot be read ({wrong.get('Message', '')}): "
             "permit lambda:ListTags, as config/policies/lambda.json does"
         )
-    return tags.ours(found.get("Tags", {}))
+    return tags.is_ours(found.get("Tags", {}))
 
 
-def required(aws: Aws, lam: Lambda) -> Configuration:
+def require_function(aws: Aws, lam: Lambda) -> Configuration:
     """Return the configuration of a function that must be there."""
-    found = find(aws, lam)
+    found = find_function(aws, lam)
     if found is None:
         raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
     configuration: Configuration = found["Configuration"]
@@ -66,7 +66,9 @@ def layers(configuration: Configuration) -> list[str]:
     return [str(layer["Arn"]) for layer in configuration.get("Layers", [])]
 
 
-def wanted(lam: Lambda, handler: str, role: str, layer: str, vpc: Mapping[str, list[str]]) -> dict[str, Any]:
+def wanted_configuration(
+    lam: Lambda, handler: str, role: str, layer: str, vpc: Mapping[str, list[str]]
+) -> dict[str, Any]:
     """Return what we want of the configuration, but for the environment."""
     return {
         "Runtime": lam.runtime,
@@ -105,7 +107,7 @@ def is_ours(arn: str, lam: Lambda) -> bool:
     return arn.split(":")[6:7] == [lam.layer]
 
 
-def ensure(
+def ensure_function(
     aws: Aws,
     settings: Settings,
     found: dict[str, Any] | None,
@@ -123,10 +125,10 @@ def ensure(
     lam = settings.lambdas
     client, digest = aws.client("lambda"), package.code_sha256
     if found is None:
-        plan.create("function", lam.function, lambda: made(aws, settings, package, want, url, clock), None)
+        plan.create("function", lam.function, lambda: create_function(aws, settings, package, want, url, clock), None)
         return
     configuration = found["Configuration"]
-    if not ours(found):
+    if not has_our_tags(found):
         plan.update(
             "function",
             f"{lam.function} tagged",
@@ -137,11 +139,11 @@ def ensure(
         )
     if plan.write:
         # an earlier run may have been cut off while AWS was at it; what failed then is sent again
-        configuration = settled(aws, lam, clock, failed=True)
+        configuration = wait_until_settled(aws, lam, clock, failed=True)
 
     def send(act: Callable[..., Any], done: Callable[[Configuration], bool], **fields: Any) -> None:
         nonlocal configuration
-        configuration = changed(aws, lam, configuration, act, fields, done, clock)
+        configuration = update_function(aws, lam, configuration, act, fields, done, clock)
 
     def same_code(now: Configuration) -> bool:
         return now.get("CodeSha256") == digest and now.get("Architectures", ["x86_64"]) == [lam.architecture]
@@ -176,7 +178,9 @@ def ensure(
     )
 
 
-def made(aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], url: str, clock: Clock) -> None:
+def create_function(
+    aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], url: str, clock: Clock
+) -> None:
     """Make the function, waiting until its role has spread."""
     lam, client = settings.lambdas, aws.client("lambda")
     request = {
@@ -194,15 +198,15 @@ def made(aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], 
             client.create_function(**request)
         except client.exceptions.ResourceConflictException:
             # an earlier request of ours whose answer was lost; or another run was first, with another password
-            there = find(aws, lam)
+            there = find_function(aws, lam)
             if there is None or environment(there).get(URL) != url:
                 raise Problem(f"{lam.function} was just made by another run: run this again") from None
 
     patiently(create, clock)
-    settled(aws, lam, clock)
+    wait_until_settled(aws, lam, clock)
 
 
-def changed(
+def update_function(
     aws: Aws,
     lam: Lambda,
     configuration: Configuration,
@@ -223,16 +227,16 @@ def changed(
         try:
             act(FunctionName=lam.function, **fields, **seen)
         except aws.client("lambda").exceptions.ResourceConflictException as error:
-            if busy(error):
-                revision = settled(aws, lam, clock, failed=True).get("RevisionId")
+            if is_busy(error):
+                revision = wait_until_settled(aws, lam, clock, failed=True).get("RevisionId")
             raise
 
     def look() -> Configuration | None:
-        now = settled(aws, lam, clock, failed=True)
+        now = wait_until_settled(aws, lam, clock, failed=True)
         return now if done(now) else None
 
     try:
         calls.surely(lambda: patiently(send, clock), look)
     except aws.client("lambda").exceptions.PreconditionFailedException as error:
         raise Problem(f"{lam.function} was just changed by somebody else: run this again, it looks anew") from error
-    return settled(aws, lam, clock)
+    return wait_until_settled(aws, lam, clock)

@@ -62,21 +62,21 @@ def source(given: str) -> Path:
     return samples().get(given or HARMLESS) or Path(given).expanduser()
 
 
-def made_up(given: str) -> bool:
+def is_sample(given: str) -> bool:
     """Whether --event means a sample that adds its user, who is nobody."""
     return given != "-" and source(given).resolve() in {p.resolve() for n, p in samples().items() if n != HARMLESS}
 
 
-def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, confirm: str = "") -> Any:
+def invoke_in_aws(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, confirm: str = "") -> Any:
     """Return the deployed function's answer; its last log lines go to stderr.
 
     An event that is `made_up` is sent when the database's name is confirmed.
     """
     name = settings.lambdas.function
-    deployed = function.required(aws, settings.lambdas)
+    deployed = function.require_function(aws, settings.lambdas)
     client = aws.client("lambda", silent=float(deployed.get("Timeout") or 0) + MARGIN)  # it answers when it has run
     if made_up:
-        decided(function.login({"Configuration": deployed}), confirm)
+        confirm_write(function.login({"Configuration": deployed}), confirm)
     answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():
         say(line)
@@ -87,7 +87,9 @@ def remote(aws: Aws, settings: Settings, event: Any, *, made_up: bool = False, c
     return said
 
 
-def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool = False, confirm: str = "") -> Answer:
+def invoke_here(
+    settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool = False, confirm: str = ""
+) -> Answer:
     """Return the packaged function's answer, run on this machine.
 
     Its database is that of the deployed function's environment, reached as we
@@ -95,9 +97,9 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
     """
     lam = settings.lambdas
     if target:
-        environment = {function.URL: named(settings, target, confirm, made_up=made_up).url(show_password=True)}
+        environment = {function.URL: database_of(settings, target, confirm, made_up=made_up).url(show_password=True)}
     else:
-        found = function.find(aws, lam)
+        found = function.find_function(aws, lam)
         environment = function.environment(found)
         if found is None or not environment.get(function.URL):
             raise Problem(
@@ -105,7 +107,7 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
             )
         at = function.login(found)
         if made_up:
-            decided(at, confirm)
+            confirm_write(at, confirm)
         at = reached(settings, replace(at, declared=settings.focus))
         hide(at.password)
         environment[function.URL] = at.url(show_password=True)
@@ -116,7 +118,7 @@ def here(settings: Settings, aws: Aws, target: str, event: Any, *, made_up: bool
     return answer
 
 
-def named(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Target:
+def database_of(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Target:
     """Return the database that --target names, confirmed where that is production and the event is `made_up`."""
     if not made_up:
         return opening.resolve_target(settings, target)
@@ -125,7 +127,7 @@ def named(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Ta
         return at.target
 
 
-def decided(at: Target, given: str) -> None:
+def confirm_write(at: Target, given: str) -> None:
     """Ask for the name of the function's database."""
     what = f"add the sample's user, who is made up, to {at.address}"
     confirmed(
@@ -137,7 +139,7 @@ def decided(at: Target, given: str) -> None:
     )
 
 
-def stored(answer: Answer) -> None:
+def check_stored(answer: Answer) -> None:
     """Raise `Problem` where the function's log says that it failed: it returns the event all the same."""
     for line in answer.logs:
         try:

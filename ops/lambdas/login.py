@@ -60,7 +60,7 @@ class Client:
     """Whether there is a function of a name: the login of one is not another's to change."""
 
 
-def ensure(at: OpenTarget, client: Client, plan: Plan) -> str:
+def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> str:
     """Return the CONNECTION_URL of a function.
 
     Raises `Problem` where the table is not usable, or this user may not make roles.
@@ -71,8 +71,8 @@ def ensure(at: OpenTarget, client: Client, plan: Plan) -> str:
         known = facts(at, conn)
         try:
             with conn.transaction():
-                url = password(at, conn, known, client, plan)
-                grants(at, conn, known, plan)
+                url = set_password(at, conn, known, client, plan)
+                grant_rights(at, conn, known, plan)
         except psycopg.errors.InsufficientPrivilege as error:
             user = at.target.params.get("user", "this user")
             raise Problem(
@@ -82,7 +82,7 @@ def ensure(at: OpenTarget, client: Client, plan: Plan) -> str:
     return url
 
 
-def preflight(at: OpenTarget) -> None:
+def check_rights(at: OpenTarget) -> None:
     """Raise `Problem` where the function could not store anybody, before anything is made for it."""
     if not at.database():
         raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
@@ -103,11 +103,11 @@ def facts(at: OpenTarget, conn: Connection[DictRow]) -> dict[str, Any]:
     return known
 
 
-def password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> str:
+def set_password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> str:
     """Return a URL that lets the role in, with a new password where the present one does not."""
     from psycopg import sql
 
-    old = usable(at, client)
+    old = usable_login(at, client)
     if known["there"] and known["modest"] and old and lets_in(at, old):
         plan.same("database login", ROLE)
         return client.url if includes(client.url, old) else old.url(show_password=True)
@@ -134,7 +134,7 @@ def password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], c
     return new.url(show_password=True)
 
 
-def grants(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], plan: Plan) -> None:
+def grant_rights(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], plan: Plan) -> None:
     """Give the role exactly its rights: what it has beyond them on the table is taken away."""
     from psycopg import sql
 
@@ -168,7 +168,7 @@ def url(at: OpenTarget, client: Client, word: str) -> Target:
     return Target(at.target.name, "CONNECTION_URL", {**params, "sslmode": "verify-full"})
 
 
-def usable(at: OpenTarget, client: Client) -> Target | None:
+def usable_login(at: OpenTarget, client: Client) -> Target | None:
     """Return the login that we would write, with the password of the present one; None where that is no login of the role."""
     try:
         found = parse(client.url, "CONNECTION_URL", at.target.name)

@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
     """What the function cannot do."""
 
 
-def of(settings: Settings, login: Target, redeploy: str) -> Outcome:
+def check_login(settings: Settings, login: Target, redeploy: str) -> Outcome:
     """Try the login, and what the function needs of the database."""
     import psycopg
 
@@ -76,7 +76,7 @@ def of(settings: Settings, login: Target, redeploy: str) -> Outcome:
         login = reached(settings, replace(login, name=settings.focus.name)).on(
             connect_timeout=str(SECONDS), tcp_user_timeout=str(SECONDS * 1000)
         )
-        prod.certificates(settings, login)
+        prod.require_certificates(settings, login)
         with postgres.connect(login, task="lambda.status") as conn:
             conn.read_only = True
             with conn.transaction():

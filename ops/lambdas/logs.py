@@ -33,16 +33,16 @@ class Event:
     """Lambda's own, or what the function has printed: an object of JSON in itself."""
 
 
-def find(aws: Aws, name: str) -> dict[str, Any] | None:
+def find_log_group(aws: Aws, name: str) -> dict[str, Any] | None:
     """Return a log group as CloudWatch describes it, or None; names that only begin so are others."""
     pages = aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
     return next((group for page in pages for group in page["logGroups"] if group["logGroupName"] == name), None)
 
 
-def ensure(aws: Aws, settings: Settings, plan: Plan) -> None:
+def ensure_log_group(aws: Aws, settings: Settings, plan: Plan) -> None:
     """Make the log group before the function would, and limit how long it keeps what it holds."""
     logs, name, days = aws.client("logs"), settings.lambdas.log_group, settings.lambdas.log_days
-    group = find(aws, name)
+    group = find_log_group(aws, name)
     if group is None:
 
         def make() -> None:

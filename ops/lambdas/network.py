@@ -12,7 +12,7 @@ from config.settings import Settings
 from ops.aws import Aws
 from ops.cloud import tags
 from ops.cloud.facts import Row
-from ops.cloud.own_group import Own
+from ops.cloud.own_group import OwnGroup
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
@@ -28,7 +28,7 @@ TRIES, PAUSE = 80, 15.0
 
 
 @dataclass(frozen=True)
-class Beside:
+class Network:
     """Where the instance is."""
 
     vpc: str
@@ -38,9 +38,9 @@ class Beside:
     port: int
 
 
-def beside(aws: Aws, settings: Settings, row: Row) -> Beside:
+def network_of(aws: Aws, settings: Settings, row: Row) -> Network:
     """Return the instance's VPC and subnets: its subnet group's, else all of its security group's VPC."""
-    at = location.find(aws, settings)
+    at = location.find_location(aws, settings)
     group = row.get("DBSubnetGroup") or {}
     subnets = [str(subnet["SubnetIdentifier"]) for subnet in group.get("Subnets", [])]
     vpc, ec2 = str(group.get("VpcId") or ""), aws.client("ec2")
@@ -51,12 +51,12 @@ def beside(aws: Aws, settings: Settings, row: Row) -> Beside:
         subnets = [str(subnet["SubnetId"]) for page in found for subnet in page["Subnets"]]
     if not subnets:
         raise Problem(f"{vpc} has no subnets for the function: aws ec2 create-default-subnet, or set rds.subnet_group")
-    return Beside(vpc, tuple(sorted(subnets)[:MOST_SUBNETS]), at.group, at.port)
+    return Network(vpc, tuple(sorted(subnets)[:MOST_SUBNETS]), at.group, at.port)
 
 
-def ensure(aws: Aws, settings: Settings, place: Beside, plan: Plan) -> dict[str, list[str]]:
+def ensure_network(aws: Aws, settings: Settings, place: Network, plan: Plan) -> dict[str, list[str]]:
     """Return the function's VpcConfig, its group made and let in at the instance's door."""
-    ec2, mine = aws.client("ec2"), ours(settings)
+    ec2, mine = aws.client("ec2"), own_group(settings)
     own = [group["GroupId"] for group in mine.find(ec2, place.vpc)]
     if own:
         group = str(own[0])
@@ -80,10 +80,10 @@ def listed(aws: Aws, group: str) -> list[rules.Rule]:
     return rules.listed(aws.client("ec2"), group)
 
 
-def ours(settings: Settings) -> Own:
+def own_group(settings: Settings) -> OwnGroup:
     """Return what the function's group is called and known by; its rule has the same tags."""
     lam = settings.lambdas
-    return Own(
+    return OwnGroup(
         name=lam.group,
         description=f"The function {lam.function} (inv lambda.deploy)",
         project=settings.rds.project,
@@ -92,7 +92,7 @@ def ours(settings: Settings) -> Own:
     )
 
 
-def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
+def let_in(aws: Aws, settings: Settings, place: Network, group: str) -> None:
     """Let the function's group in at the instance's: addresses come and go, the group stays."""
     ec2, lam = aws.client("ec2"), settings.lambdas
     pair = {"GroupId": group, "Description": f"inv lambda.deploy: {lam.function}"}
@@ -101,14 +101,14 @@ def let_in(aws: Aws, settings: Settings, place: Beside, group: str) -> None:
         ec2.authorize_security_group_ingress(
             GroupId=place.door,
             IpPermissions=[permission],
-            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": tags.to_aws(ours(settings).tags)}],
+            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": tags.to_aws(own_group(settings).tags)}],
         )
 
 
-def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float], None] = time.sleep) -> None:
+def remove_network(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Remove the function's groups, and the rules by which they are let in elsewhere."""
     ec2 = aws.client("ec2")
-    own = ours(settings).find(ec2)
+    own = own_group(settings).find(ec2)
     if not own:
         plan.same("security group", "not there")
     for group in own:
@@ -118,16 +118,16 @@ def remove(aws: Aws, settings: Settings, plan: Plan, *, sleep: Callable[[float],
         )
         for door in [str(found["GroupId"]) for page in entered for found in page["SecurityGroups"]]:
             for rule in [rule for rule in listed(aws, door) if rule.source == group_id]:
-                plan.remove("rule", f"{rule.id} of {door}", functools.partial(shut, ec2, door, rule.id))
-        plan.remove("security group", group_id, functools.partial(delete, ec2, group_id, sleep))
+                plan.remove("rule", f"{rule.id} of {door}", functools.partial(revoke_rule, ec2, door, rule.id))
+        plan.remove("security group", group_id, functools.partial(delete_group, ec2, group_id, sleep))
 
 
-def shut(ec2: Any, door: str, rule_id: str) -> None:
+def revoke_rule(ec2: Any, door: str, rule_id: str) -> None:
     with unless("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound"):
         ec2.revoke_security_group_ingress(GroupId=door, SecurityGroupRuleIds=[rule_id])
 
 
-def delete(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
+def delete_group(ec2: Any, group_id: str, sleep: Callable[[float], None]) -> None:
     """Delete a group, waiting while the function's interfaces hold it."""
     for left in reversed(range(TRIES)):
         try:

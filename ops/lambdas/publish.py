@@ -30,7 +30,7 @@ def description(artifact: Artifact, lam: Lambda, *, compiled: bool) -> str:
     return f"{begins(lam)}sha256:{artifact.sources}{', compiled' if compiled else ''}"
 
 
-def published(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | None:
+def find_version(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | None:
     """Return the version that holds this content, or None.
 
     A compiled one serves whoever builds the same sources, on a machine that has the Python for that or not; so
@@ -71,7 +71,7 @@ def described(artifact: Artifact, lam: Lambda, version: str | None) -> Layer:
     return Layer(path, artifact.size, lam.runtime, lam.architecture, compiled, artifact.sources, version)
 
 
-def uncompiled(lam: Lambda) -> str:
+def uncompiled_warning(lam: Lambda) -> str:
     """Return what to say of a layer that could not be compiled."""
     return (
         f"note: no Python {lam.python} is here to compile the layer with, so each cold start of the function does it, "
@@ -79,17 +79,17 @@ def uncompiled(lam: Lambda) -> str:
     )
 
 
-def ensure(aws: Aws, lam: Lambda, artifact: Artifact, plan: Plan) -> str:
+def ensure_layer(aws: Aws, lam: Lambda, artifact: Artifact, plan: Plan) -> str:
     """Return the ARN of the layer version that holds this content, published if there is none."""
-    if found := arn(published(aws, lam, artifact)):
+    if found := arn(find_version(aws, lam, artifact)):
         plan.same("layer", found)
         return found
     if not artifact.compiled:
-        say(uncompiled(lam))
+        say(uncompiled_warning(lam))
 
     def publish() -> str:
         """Each call makes another version of the same content."""
-        return calls.surely(send, lambda: arn(published(aws, lam, artifact)))
+        return calls.surely(send, lambda: arn(find_version(aws, lam, artifact)))
 
     def send() -> str:
         made = aws.client("lambda").publish_layer_version(

@@ -35,7 +35,7 @@ def basic(aws: Aws) -> str:
     return f"arn:{partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
 
-def find(aws: Aws, name: str) -> dict[str, Any] | None:
+def find_role(aws: Aws, name: str) -> dict[str, Any] | None:
     """Return a role as IAM describes it, or None."""
     iam = aws.client("iam")
     try:
@@ -45,28 +45,28 @@ def find(aws: Aws, name: str) -> dict[str, Any] | None:
     return found
 
 
-def ensure(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
+def ensure_role(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
     """Return the ARN of the role, with its trust and its policies as they should be."""
     iam, name = aws.client("iam"), settings.lambdas.role
-    role = find(aws, name)
+    role = find_role(aws, name)
     mark = tags.to_aws(tags.of_project(settings.rds.project))
     if role is None:
         arn = plan.create(
             "role",
             name,
-            lambda: str(made(aws, settings)["Arn"]),
+            lambda: str(create_role(aws, settings)["Arn"]),
             f"(the role {name} that lambda.deploy makes)",
         )
     else:
         arn = str(role["Arn"])
-        if not tags.ours(tags.from_aws(role.get("Tags"))):
+        if not tags.is_ours(tags.from_aws(role.get("Tags"))):
             if not adopt:
                 raise Refused(
                     f"the role {name} is there already, and not made by inv: set another lambda.function; "
                     "if it is yours, inv lambda.deploy --adopt takes it over"
                 )
             plan.update("role", f"{name} tagged", lambda: iam.tag_role(RoleName=name, Tags=mark), None)
-        trust(iam, name, role["AssumeRolePolicyDocument"], plan)
+        ensure_trust(iam, name, role["AssumeRolePolicyDocument"], plan)
     attached = {policy["PolicyArn"] for policy in policies(iam, name)} if role else set()
     logs = basic(aws)
     if logs in attached:
@@ -78,11 +78,11 @@ def ensure(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
             lambda: iam.attach_role_policy(RoleName=name, PolicyArn=logs),
             None,
         )
-    inline(iam, name, plan, there=role is not None)
+    ensure_policy(iam, name, plan, there=role is not None)
     return arn
 
 
-def made(aws: Aws, settings: Settings) -> dict[str, Any]:
+def create_role(aws: Aws, settings: Settings) -> dict[str, Any]:
     """Make the role; one that is suddenly there was made by another run, or by a request of ours whose answer was lost."""
     iam, name = aws.client("iam"), settings.lambdas.role
     mark = tags.to_aws(tags.of_project(settings.rds.project))
@@ -94,14 +94,14 @@ def made(aws: Aws, settings: Settings) -> dict[str, Any]:
             Tags=mark,
         )["Role"]
     except iam.exceptions.EntityAlreadyExistsException:
-        found = find(aws, name)
-        if found is None or not tags.ours(tags.from_aws(found.get("Tags"))):
+        found = find_role(aws, name)
+        if found is None or not tags.is_ours(tags.from_aws(found.get("Tags"))):
             raise
         role = found
     return role
 
 
-def trust(iam: Any, name: str, have: dict[str, Any], plan: Plan) -> None:
+def ensure_trust(iam: Any, name: str, have: dict[str, Any], plan: Plan) -> None:
     """Let Lambda take the role; whoever else may take it goes on doing so.
 
     Checked by itself, because AWS has the same message for a role that is just
@@ -143,7 +143,7 @@ def policies(iam: Any, name: str) -> list[dict[str, Any]]:
     return [policy for page in pages for policy in page["AttachedPolicies"]]
 
 
-def inline(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
+def ensure_policy(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
     """Give the role the right to interfaces in the VPC."""
     part, what = "role's policy for the VPC", "config/policies/lambda-vpc-access.json"
     wanted = (SUITE / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
@@ -177,14 +177,14 @@ def others(trust: dict[str, Any]) -> list[str]:
     return found
 
 
-def remove(aws: Aws, settings: Settings, plan: Plan) -> None:
+def remove_role(aws: Aws, settings: Settings, plan: Plan) -> None:
     """Remove our policies from the role, if it is ours, and the role unless it serves somebody else as well."""
     iam, name = aws.client("iam"), settings.lambdas.role
-    role = find(aws, name)
+    role = find_role(aws, name)
     if role is None:
         plan.same("role", "not there")
         return
-    if not tags.ours(tags.from_aws(role.get("Tags"))):
+    if not tags.is_ours(tags.from_aws(role.get("Tags"))):
         plan.same("role", f"{name} is not ours and stays")
         return
 

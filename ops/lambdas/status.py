@@ -82,13 +82,13 @@ class Status:
 def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     """Return what lambda.status shows; `drift` names what is not as it was made, and what to do."""
     lam = settings.lambdas
-    found = function.find(aws, lam)
+    found = function.find_function(aws, lam)
     if found is None:
         raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
     have = found["Configuration"]
     arn, architecture = str(have["FunctionArn"]), have.get("Architectures", ["x86_64"])[0]
     wrong = waiting.state(have)[1]
-    row = instance.find(aws, settings.rds.identifier)
+    row = instance.find_instance(aws, settings.rds.identifier)
     target = login(have)
     tried = try_login(settings, target, row) if target else login_check.Outcome(None)
     end, soon = runtimes.end_of_life(have["Runtime"])
@@ -105,7 +105,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     if code == "differs":
         drift.append(Drift("code", f"the code is not what is here: {REDEPLOY}"))
     drift += compared(aws, settings, have, row)
-    group = logs.find(aws, lam.log_group)
+    group = logs.find_log_group(aws, lam.log_group)
     triggered = Trigger()
     if pool_id:
         triggered = look_at_trigger(aws, settings, pool_id, arn)
@@ -115,7 +115,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
         )
     return Status(
         function=arn,
-        ours=function.ours(found),
+        ours=function.has_our_tags(found),
         state=have.get("State", "Active"),
         update=have.get("LastUpdateStatus"),
         runtime=have["Runtime"],
@@ -194,7 +194,7 @@ def try_login(settings: Settings, target: Target, row: Row | None) -> login_chec
     """Try the login where it leads to the instance: by PROD_DB_HOSTADDR and its like, no other server is reached."""
     if row is None or target.host != instance.host(row):
         return login_check.Outcome(None, "it does not lead to the instance")
-    return login_check.of(settings, target, REDEPLOY)
+    return login_check.check_login(settings, target, REDEPLOY)
 
 
 def compare_code(
@@ -214,7 +214,7 @@ def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row
     arn, place = str(have["Role"]), have.get("VpcConfig") or {}
     vpc = {key: place.get(key, []) for key in ("SubnetIds", "SecurityGroupIds")}
     try:
-        arn = role.ensure(aws, settings, plan, adopt=False)
+        arn = role.ensure_role(aws, settings, plan, adopt=False)
     except Refused as error:
         drift.append(Drift("role", str(error)))
     if row is None:
@@ -222,14 +222,14 @@ def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row
     else:
         try:
             with speaking():
-                vpc = network.ensure(aws, settings, network.beside(aws, settings, row), plan)
+                vpc = network.ensure_network(aws, settings, network.network_of(aws, settings, row), plan)
         except Problem as error:
             drift.append(Drift("network", f"its place in the network is not known ({error})"))
-    logs.ensure(aws, settings, plan)
+    logs.ensure_log_group(aws, settings, plan)
     drift += [Drift(slug(part), f"{line}; {REDEPLOY}") for part, line in zip(plan.changed, plan.lines, strict=True)]
     version, missing = layer(aws, lam, have)
     drift += missing
-    want = function.wanted(lam, function_code.HANDLER, arn, version, vpc)
+    want = function.wanted_configuration(lam, function_code.HANDLER, arn, version, vpc)
     now = {**have, "Layers": function.layers(have), "VpcConfig": {key: place.get(key, []) for key in vpc}}
     for key, value in function.differing(have, lam, want, "").items():
         # without a version there is nothing to compare with yet; the environment holds secrets, and `login` has seen ours
@@ -269,7 +269,7 @@ def look_at_trigger(aws: Aws, settings: Settings, pool_id: str, arn: str) -> Tri
         what = f"the pool {pool_id} calls {now or 'nothing'}: inv lambda.attach{option} sets the trigger"
         drift.append(Drift("trigger", what))
     have = attach.statement(aws, settings.lambdas, attach.sid(pool_id))
-    may = bool(have and attach.permits(have, facts["Arn"]))
+    may = bool(have and attach.is_permitted(have, facts["Arn"]))
     if not may and now == arn:
         what = f"Cognito may not call the function, so sign-ups of {pool_id} fail: inv lambda.attach lets it"
         drift.append(Drift("permission", what))

@@ -30,14 +30,14 @@ Configuration = Mapping[str, Any]
 """A function as GetFunctionConfiguration describes it."""
 
 
-def busy(error: Exception) -> bool:
+def is_busy(error: Exception) -> bool:
     """Whether AWS refuses because another change has not ended yet."""
     return code(error) == "ResourceConflictException" and any(text in str(error) for text in BUSY)
 
 
 def not_yet(error: Exception) -> str:
     """Return what is to be waited for where AWS is only not ready yet; else nothing."""
-    if busy(error):
+    if is_busy(error):
         return "for another change to end"
     if code(error) != "InvalidParameterValueException":
         return ""
@@ -70,7 +70,7 @@ def patiently(act: Callable[[], None], clock: Clock) -> None:
         clock.sleep(POLL * 2)
 
 
-def settled(aws: Aws, lam: Lambda, clock: Clock, *, failed: bool = False) -> Configuration:
+def wait_until_settled(aws: Aws, lam: Lambda, clock: Clock, *, failed: bool = False) -> Configuration:
     """Return the configuration when the function is made, and its last change in force, or `failed` as well.
 
     Raises `Problem` with AWS's reason where that failed, `InProgress` at the limit.

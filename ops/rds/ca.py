@@ -37,7 +37,7 @@ def bundle(settings: Settings) -> Path:
 def fetch(settings: Settings) -> Path:
     """Fetch the bundle, check it, and put it in place by a rename."""
     url = settings.rds.ca_url
-    pem = checked(download(url, settings.focus.names.sslrootcert), url)
+    pem = check_bundle(download(url, settings.focus.names.sslrootcert), url)
     path = bundle(settings)
     fd, temporary = tempfile.mkstemp(dir=local_dir(settings.root), prefix="rds-ca.")
     with open(fd, "w", encoding="ascii") as file:
@@ -70,7 +70,7 @@ def download(url: str, variable: str = PROD.sslrootcert) -> str:
     return answer.body.decode("ascii", errors="replace")
 
 
-def checked(text: str, source: str, now: float | None = None) -> list[str]:
+def check_bundle(text: str, source: str, now: float | None = None) -> list[str]:
     """Return the certificates of a bundle, each a CA and in date.
 
     What is no CA makes the whole bundle suspect. One that has expired is left

@@ -22,7 +22,11 @@ def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = Fa
     from ops.rds import create
 
     found = settings_of_aws(c, target, may_make_env_file=True)
-    made = create.planned(found, aws(found)) if dry_run else create.run(found, aws(found), Clock(), adopt=adopt)
+    made = (
+        create.plan_instance(found, aws(found))
+        if dry_run
+        else create.create_or_resume(found, aws(found), Clock(), adopt=adopt)
+    )
     if json:
         console.as_json(made)
     elif dry_run:
@@ -40,7 +44,7 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
 
     found = settings_of_aws(c, target)
     cloud = aws(found)
-    facts = instance.facts(found, cloud, instance.required(cloud, found.rds))
+    facts = instance.facts(found, cloud, instance.require_instance(cloud, found.rds))
     if json:
         console.as_json(facts)
     else:
@@ -57,8 +61,8 @@ def endpoint(c: Context, target: str = "", save: bool = False, json: bool = Fals
     from ops.rds import env_file, instance
 
     found = settings_of_aws(c, target, may_make_env_file=save)
-    row = instance.required(aws(found), found.rds)
-    reached = instance.reached_at(row)
+    row = instance.require_instance(aws(found), found.rds)
+    reached = instance.endpoint_of(row)
     if json:
         console.as_json(reached)
     else:
@@ -75,7 +79,7 @@ def start(c: Context, target: str = "") -> None:
     from ops.rds import instance
 
     found = settings_of_aws(c, target)
-    say(instance.start(aws(found), found.rds, Clock()))
+    say(instance.start_instance(aws(found), found.rds, Clock()))
 
 
 @task(help={"target": OF_AWS})
@@ -86,7 +90,7 @@ def stop(c: Context, target: str = "") -> None:
     from ops.rds import instance
 
     found = settings_of_aws(c, target)
-    say(instance.stop(aws(found), found.rds, Clock()))
+    say(instance.stop_instance(aws(found), found.rds, Clock()))
 
 
 @task(
@@ -100,7 +104,7 @@ def snapshot(c: Context, target: str = "", name: str = "", json: bool = False) -
     from ops.rds import instance
 
     found = settings_of_aws(c, target)
-    made = instance.Snapshot(found.rds.identifier, instance.snapshot(aws(found), found.rds, name, Clock()))
+    made = instance.Snapshot(found.rds.identifier, instance.take_snapshot(aws(found), found.rds, name, Clock()))
     if json:
         console.as_json(made)
     else:
@@ -121,7 +125,7 @@ def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = 
     from ops.rds import delete
 
     found = settings_of_aws(c, target)
-    say(delete.run(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
+    say(delete.delete_instance(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
 
 
 @task(help={"target": OF_AWS})
@@ -132,7 +136,7 @@ def rotate_password(c: Context, target: str = "") -> None:
     from ops.rds import rotate
 
     found = settings_of_aws(c, target)
-    say(rotate.run(found, aws(found), Clock()))
+    say(rotate.rotate_password(found, aws(found), Clock()))
 
 
 @task(help={"target": OF_AWS}, answer="ops.rds.ca.Bundle")

@@ -21,10 +21,10 @@ from ops.console import hide, say
 from ops.errors import Problem, Refused
 from ops.rds import ca, differences, env_file, instance, lookups, request
 from ops.rds.security_group import instance_group
-from ops.rds.waiting import HOPELESS, RESTING, Goal, usable
+from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
 from ops.refusals import code, errors
 
-GOAL = Goal("rds.create", usable, {**HOPELESS, **RESTING})
+GOAL = Goal("rds.create", is_usable, {**HOPELESS, **RESTING})
 GROUP_TO_BE = "(the group that rds.create makes)"
 
 
@@ -36,7 +36,7 @@ def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
     """
     region = aws.session.region_name
     found = request.faults(settings, region)
-    if ask and (none := logged_in(aws)):
+    if ask and (none := why_no_login(aws)):
         found.append(none)
     elif ask and found and not request.region_faults(region):
         with contextlib.suppress(Problem, *errors()):
@@ -44,7 +44,7 @@ def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
     refuse("rds.create", found)
 
 
-def logged_in(aws: Aws) -> str:
+def why_no_login(aws: Aws) -> str:
     """Return what is wrong with the login, or nothing."""
     try:
         aws.login.ensure()
@@ -69,7 +69,7 @@ class Created:
     """On a dry run the CreateDBInstance request with AWS's own names, its password masked; else null."""
 
 
-def planned(settings: Settings, aws: Aws) -> Created:
+def plan_instance(settings: Settings, aws: Aws) -> Created:
     """Return the request as AWS would get it, its password masked; nothing is sent."""
     preflight(settings, aws, ask=False)
     wanted = request.masked(request.build(settings, aws.region, [GROUP_TO_BE]))
@@ -77,37 +77,37 @@ def planned(settings: Settings, aws: Aws) -> Created:
     return Created(settings.rds.identifier, False, None, None, wanted)
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Created:
+def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Created:
     """Make the instance or go on with ours, wait for it, save how to reach it."""
     hide(request.master(settings).password)
     preflight(settings, aws, ask=True)
-    row: Row | None = instance.find(aws, settings.rds.identifier)
+    row: Row | None = instance.find_instance(aws, settings.rds.identifier)
     if row is None:
-        row = made(settings, aws)
+        row = create_instance(settings, aws)
     if row is not None:
-        taken(settings, aws, row, adopt=adopt)
+        take_over(settings, aws, row, adopt=adopt)
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
     return Created(settings.rds.identifier, True, instance.host(row), instance.port(row), None)
 
 
-def made(settings: Settings, aws: Aws) -> Row | None:
+def create_instance(settings: Settings, aws: Aws) -> Row | None:
     """Ask AWS for the instance; return the row of one that is suddenly there."""
     rds, client = settings.rds, aws.client("rds")
     found = lookups.look(aws, rds)
     refuse("rds.create", found.faults)
-    wanted = request.build(settings, aws.region, [instance_group.ensure(aws, rds, found.vpc)], found.version)
+    wanted = request.build(settings, aws.region, [instance_group.ensure_group(aws, rds, found.vpc)], found.version)
 
     def ours() -> Row | None:
-        there = instance.find(aws, rds.identifier)
-        return there if there and instance.mine(there, rds) else None
+        there = instance.find_instance(aws, rds.identifier)
+        return there if there and instance.is_ours(there, rds) else None
 
     try:
         calls.surely(lambda: client.create_db_instance(**wanted), ours)
     except client.exceptions.ClientError as error:
         # another run was first
-        if code(error) == "DBInstanceAlreadyExists" and (row := instance.find(aws, rds.identifier)):
+        if code(error) == "DBInstanceAlreadyExists" and (row := instance.find_instance(aws, rds.identifier)):
             return row
         raise
     kept = (
@@ -122,12 +122,12 @@ def made(settings: Settings, aws: Aws) -> Row | None:
     return None
 
 
-def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
+def take_over(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
     """Go on with an instance that is there: ours, or one that the user hands over by --adopt."""
     rds = settings.rds
-    if not instance.mine(row, rds):
+    if not instance.is_ours(row, rds):
         have = tags.from_aws(row.get("TagList"))
-        if tags.ours(have) and have.get("Project") not in (None, rds.project):
+        if tags.is_ours(have) and have.get("Project") not in (None, rds.project):
             raise Problem(
                 f"{rds.identifier} belongs to the project {have['Project']}: choose another rds.identifier (or correct rds.project)"
             )
@@ -141,7 +141,7 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
         )
         say(f"adopted {rds.identifier}: tagged, otherwise unchanged")
     say(f"{rds.identifier} is there already ({row['DBInstanceStatus']}): nothing is made")
-    for difference in differences.of(settings, aws, row):
+    for difference in differences.find_differences(settings, aws, row):
         say(f"differs: {difference}")
     if request.master(settings).password and row.get("MasterUserSecret"):
         say(
@@ -152,7 +152,7 @@ def taken(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
 def finish(settings: Settings, row: Row) -> None:
     """Save the endpoint and fetch the certificates: all that the first connection needs here."""
     env_file.save(settings, row, force=False)
-    if not env_file.resolves(settings, instance.host(row)):
+    if not env_file.leads_to(settings, instance.host(row)):
         say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
     if not settings.vars.get(settings.focus.names.sslrootcert) and not ca.bundle(settings).exists():
         try:

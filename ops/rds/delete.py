@@ -12,17 +12,17 @@ from ops.console import say
 from ops.errors import InProgress, Problem, Refused
 from ops.rds import env_file, instance
 from ops.rds.security_group import instance_group
-from ops.rds.waiting import Goal, gone
+from ops.rds.waiting import Goal, is_gone
 from ops.refusals import code
 
-GOAL = Goal("rds.delete", gone, {})
+GOAL = Goal("rds.delete", is_gone, {})
 
 
-def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
+def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
     """Delete the instance and all that belongs to it; return what to tell."""
     rds = settings.rds
-    row = instance.find(aws, rds.identifier)
-    if row is not None and not instance.mine(row, rds):
+    row = instance.find_instance(aws, rds.identifier)
+    if row is not None and not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
     confirmed(
         rds.identifier,
@@ -34,20 +34,20 @@ def run(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: b
     )
     host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
     if row is not None:
-        last = ended(settings, aws, row, snapshot=snapshot)
+        last = delete_and_wait(settings, aws, row, snapshot=snapshot)
         instance.wait_for(aws, rds, GOAL, clock)
         if last:
-            instance.await_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
+            instance.wait_for_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
             say(f"its data is in the snapshot {last}")
     if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
         env_file.clear(settings, host)
-    instance_group.remove(aws, rds, sleep=clock.sleep)
+    instance_group.remove_group(aws, rds, sleep=clock.sleep)
     return (
         f"{rds.identifier} is deleted" if row else f"there is no instance {rds.identifier}: what was left of it is gone"
     )
 
 
-def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
+def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     """Lift the protection and ask AWS to delete the instance, unless it is at that already.
 
     Return the name of the final snapshot that this run asked for.
@@ -74,10 +74,10 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     try:
         calls.surely(
             lambda: client.delete_db_instance(DBInstanceIdentifier=rds.identifier, **last),
-            lambda: being_deleted(aws, settings) or None,
+            lambda: is_being_deleted(aws, settings) or None,
         )
     except client.exceptions.ClientError as error:
-        if code(error) == "DBInstanceNotFound" or being_deleted(aws, settings):  # another run was first
+        if code(error) == "DBInstanceNotFound" or is_being_deleted(aws, settings):  # another run was first
             return name if snapshot and instance.find_snapshot(client, name) else ""
         if code(error) == "InvalidParameterCombination":  # it is lifted a moment after AWS has said yes to that
             said = error.response["Error"].get("Message", "")
@@ -94,6 +94,6 @@ def ended(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
     return name if snapshot else ""
 
 
-def being_deleted(aws: Aws, settings: Settings) -> bool:
-    row = instance.find(aws, settings.rds.identifier)
+def is_being_deleted(aws: Aws, settings: Settings) -> bool:
+    row = instance.find_instance(aws, settings.rds.identifier)
     return row is None or row["DBInstanceStatus"] == "deleting"

@@ -61,12 +61,12 @@ class Difference:
         return f"{about} is {self.value}, the settings say {self.wanted}"
 
 
-def of(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
+def find_differences(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
     """Return the differences; what AWS does not tell is passed over."""
     wanted, found = request.build(settings, aws.region, []), []
     for setting, (asked, path) in COMPARED.items():
         want, have = wanted.get(asked), told(row, path)
-        if want is None or have is None or same(setting, want, have, wanted):
+        if want is None or have is None or is_same(setting, want, have, wanted):
             continue
         found.append(Difference(setting, plain(have), plain(want)))
     return found + groups(settings, aws, row)
@@ -80,7 +80,7 @@ def told(row: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def same(setting: str, want: Any, have: Any, wanted: Mapping[str, Any]) -> bool:
+def is_same(setting: str, want: Any, have: Any, wanted: Mapping[str, Any]) -> bool:
     """Whether two values mean the same: some grow by themselves, or are told in other letters."""
     if setting == "engine_version":
         return f"{have}.".startswith(f"{want}.")
@@ -96,12 +96,12 @@ def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Differe
     have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     try:
         with speaking():
-            own = {str(one["GroupId"]) for one in instance_group.own(settings.rds).find(aws.client("ec2"))}
+            own = {str(one["GroupId"]) for one in instance_group.own_group(settings.rds).find(aws.client("ec2"))}
     except Problem:
         return []
     if not have or own & set(have):
         return []
-    wanted = ", ".join(sorted(own)) or f"one of its own ({instance_group.own(settings.rds).name})"
+    wanted = ", ".join(sorted(own)) or f"one of its own ({instance_group.own_group(settings.rds).name})"
     return [Difference("security_group", ", ".join(have), wanted)]
 
 

@@ -32,7 +32,7 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
                     f"note: {name} of the environment hides the one saved in {settings.vars.env_file.name}: unset {name}"
                 )
             continue
-        if not force and (other := elsewhere(settings, name)):
+        if not force and (other := host_in_use(settings, name)):
             file = settings.vars.env_file.name
             say(f"note: {name} in {file} names {other}, kept: inv rds.endpoint --save replaces it")
             continue
@@ -56,7 +56,7 @@ def target(settings: Settings, row: Row, password: str) -> Target:
     return Target(focus.name, focus.names.url, params, kind=Kind.RDS, declared=focus)
 
 
-def elsewhere(settings: Settings, name: str) -> str:
+def host_in_use(settings: Settings, name: str) -> str:
     """Return the server that a saved variable names if that is not this instance, or nothing."""
     saved = settings.vars.saved.get(name, "")
     host = host_of(saved) if name == settings.focus.names.url else saved
@@ -92,7 +92,7 @@ def clear(settings: Settings, host: str) -> None:
             say(f"note: {name} of the environment still names the instance that is gone: unset {name}")
 
 
-def resolves(settings: Settings, host: str) -> bool:
+def leads_to(settings: Settings, host: str) -> bool:
     """Whether the name leads somewhere from here; a tunnel's address stands for that."""
     if settings.vars.get(settings.focus.names.hostaddr):
         return True

@@ -18,14 +18,14 @@ from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import differences
 from ops.rds.differences import Difference
-from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, status, stopped, usable, wait
+from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, is_stopped, is_usable, status, wait
 from ops.refusals import code, other_service
 
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""
 
 
-def find(aws: Aws, identifier: str) -> dict[str, Any] | None:
+def find_instance(aws: Aws, identifier: str) -> dict[str, Any] | None:
     """Return DescribeDBInstances' row of an instance, or None."""
     client = aws.client("rds")
     try:
@@ -42,9 +42,9 @@ def find(aws: Aws, identifier: str) -> dict[str, Any] | None:
     return row
 
 
-def required(aws: Aws, rds: Rds) -> dict[str, Any]:
+def require_instance(aws: Aws, rds: Rds) -> dict[str, Any]:
     """Return the row of an instance that must be there, ours or not."""
-    row = find(aws, rds.identifier)
+    row = find_instance(aws, rds.identifier)
     if row is None:
         raise Problem(
             f"there is no instance {rds.identifier} in {aws.region}: inv rds.create makes it "
@@ -53,10 +53,10 @@ def required(aws: Aws, rds: Rds) -> dict[str, Any]:
     return row
 
 
-def mine(row: Row, rds: Rds) -> bool:
+def is_ours(row: Row, rds: Rds) -> bool:
     """Whether the suite made this instance for this project, or adopted it."""
     have = tags.from_aws(row.get("TagList"))
-    return tags.ours(have) and have.get("Project") == rds.project
+    return tags.is_ours(have) and have.get("Project") == rds.project
 
 
 def host(row: Row) -> str:
@@ -80,7 +80,7 @@ class Endpoint:
     """Of the server."""
 
 
-def reached_at(row: Row) -> Endpoint:
+def endpoint_of(row: Row) -> Endpoint:
     """Return where an instance is reached; raise `InProgress` while AWS does not know it."""
     return Endpoint(row["DBInstanceIdentifier"], endpoint(row), port(row))
 
@@ -98,30 +98,30 @@ def endpoint(row: Row) -> str:
 def wait_for(aws: Aws, rds: Rds, goal: Goal, clock: Clock) -> Row | None:
     """Wait with the settings' limit, showing state and events."""
     events = Events(aws.client("rds"), rds.identifier, clock)
-    return wait(lambda: find(aws, rds.identifier), goal, events, rds.wait_minutes, clock)
+    return wait(lambda: find_instance(aws, rds.identifier), goal, events, rds.wait_minutes, clock)
 
 
-def start(aws: Aws, rds: Rds, clock: Clock) -> str:
+def start_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
     """Start a stopped instance, and return what to tell."""
-    row: Row | None = required(aws, rds)
-    if usable(row):
+    row: Row | None = require_instance(aws, rds)
+    if is_usable(row):
         return f"{rds.identifier} is available already: nothing to do"
     if status(row) == "stopping":
-        row = wait_for(aws, rds, Goal("rds.start", stopped, HOPELESS), clock)
+        row = wait_for(aws, rds, Goal("rds.start", is_stopped, HOPELESS), clock)
     begun = status(row) if status(row) in STARTABLE else ""
     if begun:
-        lead_out(aws, rds, begun, "start_db_instance")
+        send_and_look(aws, rds, begun, "start_db_instance")
     bad = {**HOPELESS, "deleting": RESTING["deleting"]}
-    wait_for(aws, rds, Goal("rds.start", usable, bad, begun), clock)
+    wait_for(aws, rds, Goal("rds.start", is_usable, bad, begun), clock)
     return f"{rds.identifier} is available"
 
 
-def lead_out(aws: Aws, rds: Rds, state: str, operation: str) -> None:
+def send_and_look(aws: Aws, rds: Rds, state: str, operation: str) -> None:
     """Make a call that leads out of a state, or say what keeps the instance in it."""
     client = aws.client("rds")
 
     def left() -> bool | None:
-        return status(find(aws, rds.identifier)) != state or None
+        return status(find_instance(aws, rds.identifier)) != state or None
 
     try:
         calls.surely(lambda: getattr(client, operation)(DBInstanceIdentifier=rds.identifier), left)
@@ -135,19 +135,19 @@ def lead_out(aws: Aws, rds: Rds, state: str, operation: str) -> None:
         raise
 
 
-def stop(aws: Aws, rds: Rds, clock: Clock) -> str:
+def stop_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
     """Stop an instance, and return what to tell: AWS starts it again by itself."""
-    row: Row | None = required(aws, rds)
+    row: Row | None = require_instance(aws, rds)
     assert row is not None
-    already = stopped(row)
+    already = is_stopped(row)
     if not already and row["DBInstanceStatus"] != "stopping":
-        lead_out(aws, rds, status(row), "stop_db_instance")
-    row = wait_for(aws, rds, Goal("rds.stop", stopped, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
+        send_and_look(aws, rds, status(row), "stop_db_instance")
+    row = wait_for(aws, rds, Goal("rds.stop", is_stopped, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
     assert row is not None
-    return f"{rds.identifier} is stopped{' already' if already else ''}; {restarts(row)}; storage and backups are still billed"
+    return f"{rds.identifier} is stopped{' already' if already else ''}; {restart_time(row)}; storage and backups are still billed"
 
 
-def restarts(row: Row) -> str:
+def restart_time(row: Row) -> str:
     """Say when AWS starts a stopped instance: told by AWS, else seven days from now at most."""
     told = row.get("AutomaticRestartTime")
     if told:
@@ -161,10 +161,10 @@ def snapshot_name(rds: Rds, kind: str) -> str:
     return f"{rds.identifier}-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
 
 
-def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
+def take_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
     """Make a snapshot and wait for it; one that is just being made is waited for instead."""
     client = aws.client("rds")
-    row = required(aws, rds)
+    row = require_instance(aws, rds)
     known = client.describe_db_snapshots(DBInstanceIdentifier=rds.identifier, SnapshotType="manual")["DBSnapshots"]
     name = name.lower()
     found = [s for s in known if s["DBSnapshotIdentifier"] == name or (not name and s["Status"] == "creating")]
@@ -186,7 +186,7 @@ def snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
             # ours under that name are known from above: it is one that the look came too early for, or another instance's
             if (find_snapshot(client, name) or {}).get("DBInstanceIdentifier") != row["DBInstanceIdentifier"]:
                 raise
-    await_snapshot(client, name, rds.wait_minutes, clock)
+    wait_for_snapshot(client, name, rds.wait_minutes, clock)
     return name
 
 
@@ -209,7 +209,7 @@ def find_snapshot(client: Any, name: str) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def await_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None:
+def wait_for_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None:
     """Wait until a snapshot can be used."""
     begun, shown = clock.monotonic(), ""
     while True:
@@ -296,7 +296,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     return Instance(
         identifier=row["DBInstanceIdentifier"],
         status=row["DBInstanceStatus"],
-        ours=mine(row, settings.rds),
+        ours=is_ours(row, settings.rds),
         endpoint=host(row) or None,
         port=port(row),
         engine=row.get("Engine"),
@@ -316,7 +316,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         created_at=row.get("InstanceCreateTime"),
         restarts_at=row.get("AutomaticRestartTime"),
         pending=[Pending(name, None if name == "MasterUserPassword" else plain(pending[name])) for name in pending],
-        differences=differences.of(settings, aws, row),
+        differences=differences.find_differences(settings, aws, row),
     )
 
 

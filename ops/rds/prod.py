@@ -15,12 +15,12 @@ from ops.refusals import speaking
 BY_RDS = "the RDS secret"
 
 
-def asked(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
+def ask_rds(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     """Return the target that the instance of the settings is; `why` says what the variables lack."""
     aws = aws or Aws(settings, tell=say)
     try:
         with speaking():
-            row = instance.find(aws, settings.rds.identifier)
+            row = instance.find_instance(aws, settings.rds.identifier)
     except Problem as error:
         raise Misconfigured(f"{why}; RDS was not asked: {error}") from error
     if row is None:
@@ -57,7 +57,7 @@ def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
     return secret.Login(settings.vars.get(names.user) or str(row["MasterUsername"]), password)
 
 
-def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
+def read_login_again(settings: Settings, target: Target, error: LoginFailed) -> Target:
     """Return the target with the login that RDS holds now: it may have rotated, or not be the variables' at all.
 
     Raises `error`, or one that says more, where RDS knows no other login.
@@ -69,7 +69,7 @@ def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
     if target.source not in (BY_RDS, settings.focus.names.endpoint):
         raise error
     try:
-        fresh = asked(settings, why=str(error))
+        fresh = ask_rds(settings, why=str(error))
     except Problem:
         if target.source == BY_RDS:
             raise
@@ -88,7 +88,7 @@ def again(settings: Settings, target: Target, error: LoginFailed) -> Target:
     return fresh
 
 
-def certificates(settings: Settings, target: Target) -> None:
+def require_certificates(settings: Settings, target: Target) -> None:
     """Fetch the bundle that the target's TLS is checked against, if it is ours and not there yet."""
     path = ca.bundle(settings)
     if target.params.get("sslrootcert") == str(path) and not path.exists():

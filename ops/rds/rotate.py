@@ -23,7 +23,7 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import env_file, instance, prod, secret
-from ops.rds.waiting import HOPELESS, RESTING, Goal, status, usable
+from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, status
 from ops.refusals import errors, transient
 
 TASK = "rds.rotate-password"
@@ -47,7 +47,7 @@ class Change:
         self.begun = self.clock.monotonic()
 
     def applied(self, row: Row | None) -> bool:
-        if row is None or not usable(row) or "MasterUserPassword" in row.get("PendingModifiedValues", {}):
+        if row is None or not is_usable(row) or "MasterUserPassword" in row.get("PendingModifiedValues", {}):
             self.seen = True
             return False
         answer = self.ask(row) if self.answers else None
@@ -57,22 +57,22 @@ class Change:
         return answer
 
 
-def run(settings: Settings, aws: Aws, clock: Clock) -> str:
+def rotate_password(settings: Settings, aws: Aws, clock: Clock) -> str:
     """Give the instance a new master password; return what to tell. Sessions that are open stay so."""
     rds = settings.rds
-    row = instance.required(aws, rds)
-    if not instance.mine(row, rds):
+    row = instance.require_instance(aws, rds)
+    if not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
     if row.get("MasterUserSecret"):
-        by_rds(settings, aws, row, clock)
+        rotate_managed(settings, aws, row, clock)
         return f"{rds.identifier} has a new master password, kept in Secrets Manager"
-    own(settings, aws, row, clock)
+    rotate_own(settings, aws, row, clock)
     return f"{rds.identifier} has a new master password, saved in {settings.vars.env_file.name}"
 
 
-def ready(row: Row) -> None:
+def check_ready(row: Row) -> None:
     """Refuse to begin where AWS would not change the password, or only some day."""
-    if not usable(row):
+    if not is_usable(row):
         state = status(row)
         advice = {**HOPELESS, **RESTING}.get(state, "wait until it is available (inv rds.status)")
         raise Problem(
@@ -93,13 +93,13 @@ def modify(settings: Settings, aws: Aws, **change: Any) -> None:
 # --- kept by RDS ------------------------------------------------------------------------
 
 
-def by_rds(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
+def rotate_managed(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
     """Let RDS make a new one, and wait until its secret holds it."""
     if row["MasterUserSecret"].get("SecretStatus") == "rotating":
         say("RDS is at it already: waiting for that")
-        wait_for(settings, aws, usable, clock)
+        wait_for(settings, aws, is_usable, clock)
         return
-    ready(row)
+    check_ready(row)
     before = version(aws, row)
 
     def renewed(now: Row) -> bool | None:
@@ -107,8 +107,8 @@ def by_rds(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
         return after != before if before and after else None
 
     def begun() -> bool | None:
-        now = instance.required(aws, settings.rds)
-        return (not usable(now) or renewed(now)) or None
+        now = instance.require_instance(aws, settings.rds)
+        return (not is_usable(now) or renewed(now)) or None
 
     calls.surely(functools.partial(modify, settings, aws, RotateMasterUserPassword=True), begun)
     wait_for(settings, aws, Change(clock, renewed).applied, clock)
@@ -129,7 +129,7 @@ def version(aws: Aws, row: Row) -> str:
 # --- the user's own ---------------------------------------------------------------------
 
 
-def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
+def rotate_own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
     """Make one, save it beside the old one, send it, and let it take the old one's place."""
     names = settings.focus.names
     if settings.vars.environ.get(names.password):
@@ -141,16 +141,16 @@ def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
     if password:
         hide(password)
         say("going on with the password of a run that was cut off")
-        row = wait_for(settings, aws, usable, clock)
+        row = wait_for(settings, aws, is_usable, clock)
         modify(settings, aws, MasterUserPassword=password)
     else:
-        ready(row)
+        check_ready(row)
         password = secrets.token_urlsafe(24)
         hide(password)
         store(settings, names.next_password, password)
-        send(settings, aws, password)
+        send_password(settings, aws, password)
     old = settings.vars.get(names.password) or env_file.password(settings)
-    row = wait_for(settings, aws, Change(clock, lambda now: accepted(settings, now, password, old)).applied, clock)
+    row = wait_for(settings, aws, Change(clock, lambda now: is_accepted(settings, now, password, old)).applied, clock)
     store(settings, names.password, password)
     if env_file.host_of(settings.vars.saved.get(names.url, "")) == instance.host(row):
         store(settings, names.url, env_file.target(settings, row, password).url(show_password=True))
@@ -159,7 +159,7 @@ def own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
     forget(settings, names.next_password)
 
 
-def send(settings: Settings, aws: Aws, password: str) -> None:
+def send_password(settings: Settings, aws: Aws, password: str) -> None:
     """Send one that AWS has never seen; where that is refused for certain, the old one holds alone again."""
     from botocore.exceptions import ClientError
 
@@ -172,14 +172,14 @@ def send(settings: Settings, aws: Aws, password: str) -> None:
         raise
 
 
-def accepted(settings: Settings, row: Row, new: str, old: str) -> bool | None:
+def is_accepted(settings: Settings, row: Row, new: str, old: str) -> bool | None:
     """Whether the server takes the new password; None where it cannot be asked, as from before a closed door.
 
     That the new one is refused tells something only if the old one is not.
     """
     try:
         target = reached(settings, env_file.target(settings, row, new))
-        prod.certificates(settings, target)
+        prod.require_certificates(settings, target)
         for password in filter(None, (new, old)):
             try:
                 postgres.connect(target.on(password=password), task=TASK, timeout=settings.connect_timeout).close()

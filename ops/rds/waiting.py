@@ -55,7 +55,7 @@ class Goal:
     """The state that a call is to lead out of: it lags behind the call, so it is bad only once it comes back."""
 
 
-def usable(row: Row | None) -> bool:
+def is_usable(row: Row | None) -> bool:
     """Whether one can connect: its address is known and its secret is made, both later than its name."""
     return (
         row is not None
@@ -65,11 +65,11 @@ def usable(row: Row | None) -> bool:
     )
 
 
-def stopped(row: Row | None) -> bool:
+def is_stopped(row: Row | None) -> bool:
     return row is not None and row.get("DBInstanceStatus") == "stopped"
 
 
-def gone(row: Row | None) -> bool:
+def is_gone(row: Row | None) -> bool:
     return row is None
 
 

@@ -92,7 +92,7 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
     except NotConfigured as error:
         from ops.rds import prod as by_rds
 
-        target = by_rds.asked(settings, why=str(error))
+        target = by_rds.ask_rds(settings, why=str(error))
     variable = settings.focus.names.url
     if target and target.source == variable and settings.vars.hides(variable):
         say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
@@ -112,7 +112,7 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
         from ops.rds import prod as by_rds
 
         try:
-            by_rds.certificates(settings, target)
+            by_rds.require_certificates(settings, target)
         except Problem as error:
             if not shown:
                 raise
@@ -142,7 +142,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
             raise
         from ops.rds import prod as by_rds
 
-        target = by_rds.again(settings, target, error)
+        target = by_rds.read_login_again(settings, target, error)
         return target, maintenance(settings, target, task)
     except Problem:
         if not target.embedded:

@@ -36,7 +36,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
     with tempfile.TemporaryDirectory(prefix="layer-") as folder:
         site = Path(folder)
         wheels(runtime, site)
-        pinned(site, runtime)
+        check_pins(site, runtime)
         files = contents(site)
         for name, content in files.items():
             if fault := elf.fault(name, content, runtime):
@@ -68,7 +68,7 @@ def packed(files: dict[str, bytes], compiled: dict[str, bytes], path: Path) -> A
     return write(placed[0], path, placed[1])
 
 
-def pinned(site: Path, runtime: runtimes.Runtime) -> None:
+def check_pins(site: Path, runtime: runtimes.Runtime) -> None:
     """Raise `Problem` where a package came in that requirements.txt does not pin: it may be another one tomorrow."""
     lines = function_code.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     pins = {normal(found[1]) for line in lines if (found := PIN.match(line.strip()))}

@@ -30,7 +30,7 @@ ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
 
 def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: bool) -> None:
     """Let the pool call the function, and set its trigger to it."""
-    arn = str(function.required(aws, settings.lambdas)["FunctionArn"])
+    arn = str(function.require_function(aws, settings.lambdas)["FunctionArn"])
     if plan.write:
         at.resume()
     before = at.read()
@@ -46,7 +46,7 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
         return now != arn
 
     wanted = free(before)
-    permit(aws, settings.lambdas, before["Arn"], plan)
+    add_permission(aws, settings.lambdas, before["Arn"], plan)
     if not wanted:
         plan.same("trigger", f"{TRIGGER} of {at.id}")
         return
@@ -60,7 +60,7 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
 
 def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "") -> None:
     """Take the function out of the pool's trigger, then its permission; `arn` where the function itself may be gone."""
-    found = function.find(aws, settings.lambdas)
+    found = function.find_function(aws, settings.lambdas)
     arn = arn or str(found["Configuration"]["FunctionArn"] if found else expected(aws, settings.lambdas, at))
 
     def ours(facts: Facts) -> bool:
@@ -77,7 +77,7 @@ def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "
         now = pool.trigger(before)
         plan.same("trigger", f"{TRIGGER} of {at.id} calls {now or 'nothing'}")
     if found and statement(aws, settings.lambdas, sid(at.id)):
-        plan.remove("permission", sid(at.id), lambda: forbid(aws, settings.lambdas, sid(at.id)))
+        plan.remove("permission", sid(at.id), lambda: remove_permission(aws, settings.lambdas, sid(at.id)))
     else:
         plan.same("permission", "not there")
 
@@ -123,7 +123,7 @@ def wanted(one: Mapping[str, Any], name: str, *operators: str) -> set[str]:
     return {str(value) for values in found for value in role.listed(values)}
 
 
-def permits(one: Mapping[str, Any], pool_arn: str) -> bool:
+def is_permitted(one: Mapping[str, Any], pool_arn: str) -> bool:
     """Whether a statement lets exactly this pool call the function."""
     return (
         one.get("Effect") == "Allow"
@@ -135,18 +135,18 @@ def permits(one: Mapping[str, Any], pool_arn: str) -> bool:
     )
 
 
-def permit(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
+def add_permission(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
     """Let the pool, and no other and no other account, call the function."""
     client = aws.client("lambda")
     name = sid(pool_arn.rpartition("/")[2])
     have = statement(aws, lam, name)
-    if have and permits(have, pool_arn):
+    if have and is_permitted(have, pool_arn):
         plan.same("permission", name)
         return
 
     def add() -> None:
         if have:
-            forbid(aws, lam, name)
+            remove_permission(aws, lam, name)
         try:
             calls.surely(send, there)
         except client.exceptions.ResourceConflictException:
@@ -155,7 +155,7 @@ def permit(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
 
     def there() -> bool | None:
         now = statement(aws, lam, name)
-        return (now is not None and permits(now, pool_arn)) or None
+        return (now is not None and is_permitted(now, pool_arn)) or None
 
     def send() -> None:
         client.add_permission(
@@ -170,6 +170,6 @@ def permit(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
     (plan.update if have else plan.create)("permission", f"{pool_arn} may call {lam.function}", add, None)
 
 
-def forbid(aws: Aws, lam: Lambda, name: str) -> None:
+def remove_permission(aws: Aws, lam: Lambda, name: str) -> None:
     with unless("ResourceNotFoundException"):
         aws.client("lambda").remove_permission(FunctionName=lam.function, StatementId=name)

@@ -25,7 +25,7 @@ UNPROVED = "-unproved"
 MFA = ("SmsMfaConfiguration", "SoftwareTokenMfaConfiguration", "EmailMfaConfiguration", "WebAuthnConfiguration")
 
 
-def configured(settings: Settings) -> bool:
+def is_configured(settings: Settings) -> bool:
     """Whether a variable names the pool."""
     return any(settings.vars.get(name) for name in settings.focus.names.pools)
 
@@ -117,7 +117,7 @@ class Pool:
                 self.write(before, arn)
                 break
             except self.client.exceptions.ClientError as error:
-                if refused(error):  # nothing was changed, so there is nothing to prove later
+                if is_refused(error):  # nothing was changed, so there is nothing to prove later
                     backup.unlink()
                 if code(error) != "ConcurrentModificationException" or not left:
                     raise
@@ -181,13 +181,13 @@ SAVED = {"UserPool": dict, "MfaConfig": dict}
 """A backup of a pool."""
 
 
-def refused(error: Any) -> bool:
+def is_refused(error: Any) -> bool:
     """Whether AWS certainly has not done what it was asked: its own refusal, at the first attempt."""
     told = error.response.get("ResponseMetadata", {})
     return 400 <= int(told.get("HTTPStatusCode", 0)) < 500 and not told.get("RetryAttempts")
 
 
-def opened(settings: Settings, aws: Aws, given: str = "") -> Pool:
+def open_pool(settings: Settings, aws: Aws, given: str = "") -> Pool:
     """Return the pool that the settings name."""
     return Pool(aws, identifier(settings, given), own_folder(local_dir(settings.root) / "pools"))
 

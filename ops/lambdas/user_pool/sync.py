@@ -104,7 +104,7 @@ class Report:
         return [*shown, *(f"  {count} {why}" for why, count in sorted(self.skipped.items()))]
 
 
-def run(
+def sync_users(
     settings: Settings, aws: Aws, pool_id: str, target: str, *, dry_run: bool, linking: bool, confirm: str = ""
 ) -> Report:
     """Insert a row for every confirmed user who has none; `linking` gives a seeded row to whom it was meant for."""
@@ -113,12 +113,12 @@ def run(
         about = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException as error:
         raise pool.Missing(pool_id, aws.region) from error
-    deployed = function.find(aws, settings.lambdas)
+    deployed = function.find_function(aws, settings.lambdas)
     with opening.open_target(settings, target or settings.focus.name, "lambda.sync-users", writes=not dry_run) as at:
         at.work.by_steps = True
         if not at.database():
             raise NoDatabase(f"{at.target.address}: the database is not there yet: inv db.setup -t {at.target.name}")
-        together(settings, about, deployed, at, confirm, dry_run=dry_run)
+        sync_pages(settings, about, deployed, at, confirm, dry_run=dry_run)
         links = link.Links(client, pool_id, dry_run=dry_run) if linking else None
         counting = console.counting(int(about.get("EstimatedNumberOfUsers") or 0), "users")
         with at.connect() as conn, expected(at.target), counting as show:
@@ -129,7 +129,7 @@ def run(
     return report
 
 
-def together(
+def sync_pages(
     settings: Settings,
     about: Mapping[str, Any],
     deployed: Mapping[str, Any] | None,

@@ -38,13 +38,13 @@ def parse(text: str, source: str) -> Address:
             raise Misconfigured(f"{source}: {address} is local to a link: give the public address")
         if address.ipv4_mapped:
             raise Misconfigured(f"{source}: {address} is IPv4 written as IPv6: give {address.ipv4_mapped}")
-    why = not_public(address)
+    why = why_not_public(address)
     if why:
         raise Misconfigured(f"{source}: {address} is {why}: give the public address of this workspace (--ip)")
     return address
 
 
-def not_public(address: Address) -> str:
+def why_not_public(address: Address) -> str:
     """Return why an address is of no use in a rule, or nothing."""
     if address.is_unspecified:
         return "no address"
@@ -85,7 +85,7 @@ def find(given: str | None, variable: str, services: Sequence[str]) -> Address:
         return parse(variable, "GITPOD_IP")
     services = list(dict.fromkeys(services))  # one that is listed twice does not agree with itself
     for service in services:
-        checked(service)
+        check_service(service)
     blocked: list[Problem] = []
     for version in (4, 6):
         told = ask_all(services, version, blocked)
@@ -133,7 +133,7 @@ def ask_all(services: Sequence[str], version: int, blocked: list[Problem]) -> di
     return told
 
 
-def checked(service: str) -> None:
+def check_service(service: str) -> None:
     """Refuse a service that anyone on the way could answer for."""
     try:
         url = urlsplit(service)

@@ -55,7 +55,7 @@ def workspace(settings: Settings) -> str:
         return ""
 
 
-def door_of(aws: Aws, settings: Settings, at: location.Entrance, expires: str | None = None) -> Door:
+def door_of(aws: Aws, settings: Settings, at: location.Location, expires: str | None = None) -> Door:
     """Return the door at an entrance, with this workspace before it."""
     return Door(
         aws.client("ec2"),
@@ -89,8 +89,8 @@ def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> 
     given = settings.vars.get("GITPOD_IP")
     known = address.find(ip, given, ()) if ip is not None or given else None
     for service in settings.door.echo:
-        address.checked(service)
-    at = location.find(aws, settings)
+        address.check_service(service)
+    at = location.find_location(aws, settings)
     found = known or address.find(None, "", settings.door.echo)
     console.say(own_rule.allow(door_of(aws, settings, at, expires), found, offer))
     get, names = settings.vars.get, settings.focus.names
@@ -110,7 +110,7 @@ def offer(expired: Sequence[Rule]) -> bool:
 
 def show(aws: Aws, settings: Settings, *, json: bool) -> None:
     """List who is let in, by every group of the instance."""
-    at = location.find(aws, settings)
+    at = location.find_location(aws, settings)
     groups = [g["VpcSecurityGroupId"] for g in (at.instance or {}).get("VpcSecurityGroups", [])]
     mine = door_of(aws, settings, at)
     every = [rule for group in dict.fromkeys([at.group, *groups]) for rule in replace(mine, group=group).listed()]
@@ -207,14 +207,14 @@ def span(seconds: float) -> str:
 
 def revoke(aws: Aws, settings: Settings) -> None:
     """Take this workspace's rule away."""
-    at = location.find(aws, settings)
+    at = location.find_location(aws, settings)
     if not own_rule.revoke(door_of(aws, settings, at)):
         console.say(f"{at.group} has no rule of {owner(settings)}: nothing to do")
 
 
 def prune(aws: Aws, settings: Settings) -> None:
     """Take expired rules away, those with our tags only."""
-    at = location.find(aws, settings)
+    at = location.find_location(aws, settings)
     here = door_of(aws, settings, at)
     if not own_rule.prune(here):
         console.say(f"{at.group} has no expired rule of ours: nothing to do")

@@ -10,7 +10,7 @@ from typing import Any
 from config.rds import Rds
 from ops.aws import Aws
 from ops.cloud import tags
-from ops.cloud.own_group import Own
+from ops.cloud.own_group import OwnGroup
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.refusals import code, speaking
@@ -22,16 +22,16 @@ PAUSE = 15.0
 """Seconds between tries to remove a group that the instance's interface still holds."""
 
 
-def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
+def ensure_group(aws: Aws, rds: Rds, vpc_id: str) -> str:
     """Return the id of the instance's group in this VPC, made if it is not there.
 
     Its tags come with its birth, so a run that was cut off right after it finds
     it again. Raises `Problem` if somebody else's group has the name.
     """
-    ec2, mine = aws.client("ec2"), own(rds)
+    ec2, mine = aws.client("ec2"), own_group(rds)
     with speaking():
         for group in mine.find(ec2, vpc_id):
-            closed(group)
+            check_no_rules(group)
             return str(group["GroupId"])
         group_id = mine.make(ec2, vpc_id)
         if group_id is None:
@@ -40,7 +40,7 @@ def ensure(aws: Aws, rds: Rds, vpc_id: str) -> str:
     return group_id
 
 
-def closed(group: dict[str, Any]) -> None:
+def check_no_rules(group: dict[str, Any]) -> None:
     """Refuse a group left over from before that lets everybody in; say what else it lets in."""
     ranges = [
         str(one.get("CidrIp") or one.get("CidrIpv6"))
@@ -56,7 +56,7 @@ def closed(group: dict[str, Any]) -> None:
         say(f"note: the security group {group['GroupId']} is there from before and lets in {', '.join(ranges)}")
 
 
-def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -> list[str]:
+def remove_group(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -> list[str]:
     """Remove the instance's group and return the ids of what was removed; none there is well too.
 
     AWS lets a group go only when the network interface of the deleted instance
@@ -64,15 +64,15 @@ def remove(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sleep) -
     """
     ec2, removed = aws.client("ec2"), []
     with speaking():
-        for group in own(rds).find(ec2):
-            delete(aws, str(group["GroupId"]), sleep)
+        for group in own_group(rds).find(ec2):
+            delete_group(aws, str(group["GroupId"]), sleep)
             removed.append(str(group["GroupId"]))
     return removed
 
 
-def own(rds: Rds) -> Own:
+def own_group(rds: Rds) -> OwnGroup:
     """Return what the instance's group is called and known by."""
-    return Own(
+    return OwnGroup(
         name=f"rds-{rds.identifier.lower()}",
         description=f"Door of the RDS instance {rds.identifier} (inv rds.allow-my-ip)",
         project=rds.project,
@@ -81,7 +81,7 @@ def own(rds: Rds) -> Own:
     )
 
 
-def delete(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> None:
+def delete_group(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> None:
     """Delete one group, waiting while the deleted instance's interface still holds it.
 
     Raises `Problem` if something else does, which waiting does not change.

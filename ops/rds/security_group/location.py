@@ -18,7 +18,7 @@ from ops.refusals import speaking
 
 
 @dataclass(frozen=True)
-class Entrance:
+class Location:
     """One group and one port, found from the instance or named by variables."""
 
     group: str
@@ -40,7 +40,7 @@ def ids(settings: Settings) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def find(aws: Aws, settings: Settings) -> Entrance:
+def find_location(aws: Aws, settings: Settings) -> Location:
     """Return the group and port that the address must be let in at."""
     group, rule = ids(settings)
     identifier = settings.rds.identifier
@@ -55,19 +55,23 @@ def find(aws: Aws, settings: Settings) -> Entrance:
     port = int(((row or {}).get("Endpoint") or {}).get("Port") or saved)
     its = [g["VpcSecurityGroupId"] for g in (row or {}).get("VpcSecurityGroups", [])]
     if not group:
-        group = chosen(aws, identifier, its, settings.focus.names.group)
+        group = choose_group(aws, identifier, its, settings.focus.names.group)
     elif row and group not in its:
         say(
             f"note: {settings.focus.names.group} {group} is no group of {identifier} ({', '.join(its)}): a rule in it opens nothing there"
         )
-    return Entrance(group, port, row, rule)
+    return Location(group, port, row, rule)
 
 
 def described(aws: Aws, settings: Settings, *, needed: bool) -> dict[str, Any] | None:
     """Return the instance, or None where it cannot be had and is not needed either."""
     try:
         with speaking():
-            return instance.required(aws, settings.rds) if needed else instance.find(aws, settings.rds.identifier)
+            return (
+                instance.require_instance(aws, settings.rds)
+                if needed
+                else instance.find_instance(aws, settings.rds.identifier)
+            )
     except Misconfigured:
         raise
     except Problem as error:
@@ -77,7 +81,7 @@ def described(aws: Aws, settings: Settings, *, needed: bool) -> dict[str, Any] |
         return None
 
 
-def chosen(aws: Aws, identifier: str, groups: list[str], variable: str) -> str:
+def choose_group(aws: Aws, identifier: str, groups: list[str], variable: str) -> str:
     """Return the one of the instance's groups to open: the one made for it, else its only one."""
     if not groups:
         raise Problem(f"{identifier} has no security group yet: run this again when it is further (inv rds.status)")

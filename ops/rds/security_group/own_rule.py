@@ -31,13 +31,13 @@ def allow(door: Door, address: Address, offer: Offer = lambda _: False) -> str:
     for _ in range(TRIES):
         try:
             with speaking():
-                return once(door, ipaddress.ip_network(network(address)), offer)
+                return allow_once(door, ipaddress.ip_network(network(address)), offer)
         except Changed:
             continue
     raise Problem(f"the rules of {door.group} keep changing: run this again in a moment")
 
 
-def once(door: Door, wanted: Network, offer: Offer) -> str:
+def allow_once(door: Door, wanted: Network, offer: Offer) -> str:
     """Do what the rules, as they are now, call for."""
     every = door.listed()
     named = named_rule(door, every)

@@ -22,7 +22,7 @@ PAUSE = 2.0
 """Seconds between tries: a new rule takes effect after a moment."""
 
 
-def connects(address: str, port: int, *, tries: int = TRIES, sleep: Callable[[float], None] = time.sleep) -> str:
+def is_reachable(address: str, port: int, *, tries: int = TRIES, sleep: Callable[[float], None] = time.sleep) -> str:
     """Try the TCP port; return nothing if it answers, else why not."""
     why = ""
     for attempt in range(tries):
@@ -40,7 +40,7 @@ def connects(address: str, port: int, *, tries: int = TRIES, sleep: Callable[[fl
     return why
 
 
-def blocked(instance: dict[str, Any]) -> str:
+def why_blocked(instance: dict[str, Any]) -> str:
     """Return what RDS itself knows to be in the way, or nothing."""
     status = str(instance.get("DBInstanceStatus", ""))
     if status in ("stopped", "stopping"):
@@ -52,7 +52,7 @@ def blocked(instance: dict[str, Any]) -> str:
     return ""
 
 
-def no_route(aws: Aws, instance: dict[str, Any]) -> str:
+def why_no_route(aws: Aws, instance: dict[str, Any]) -> str:
     """Return why no packet from the internet finds the instance's subnets, or nothing."""
     group = instance.get("DBSubnetGroup") or {}
     subnets = [s["SubnetIdentifier"] for s in group.get("Subnets", [])]
@@ -90,15 +90,15 @@ def outcome(
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Return one line: the port answers, or what is in the way."""
-    if instance and (why := blocked(instance)):
+    if instance and (why := why_blocked(instance)):
         return f"the port was not tried: {why}"
     host = str(((instance or {}).get("Endpoint") or {}).get("Address") or host)
     if not host:
         return f"the port was not tried: set {variable} to the server's name"
-    why = connects(hostaddr or host, port, sleep=sleep)
+    why = is_reachable(hostaddr or host, port, sleep=sleep)
     if not why:
         return f"{host}:{port} can be reached from here"
-    reason = no_route(aws, instance) if instance else ""
+    reason = why_no_route(aws, instance) if instance else ""
     if not reason and "resolve" not in why:
         reason = f"this network may not let port {port} out, or a network ACL of the VPC stops it"
     return f"{host}:{port} is not reached from here ({why})" + (f": {reason}" if reason else "")

@@ -17,7 +17,7 @@ from ops.errors import Misconfigured
 from ops.rds import instance
 from ops.refusals import explain
 from tests.fix_aws import LOGIN, Answer, Configure, Front
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, lines_of
 
 
 def refused(code: str, status: int = 400, message: str = "what AWS said") -> e.ClientError:
@@ -298,16 +298,16 @@ def test_the_endpoint_is_said_before_anything_is_asked(cloud: Front, inv: Cli) -
     cloud.before = lambda _: OTHERS["DynamoDB local"]
     done = inv("rds.status")
     assert done.returncode == 2
-    first, second = done.stderr.splitlines()
+    first, second = lines_of(done.stderr)
     assert first == f"note: rds is asked at {cloud.url}, which is not AWS (AWS_ENDPOINT_URL)"
     assert "AWS_ENDPOINT_URL_DYNAMODB" in second
 
 
 def test_no_login_and_no_region_are_one_line_each(inv: Cli) -> None:
     done = inv("rds.status")
-    assert (done.returncode, done.stderr) == (2, "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1\n")
+    assert (done.returncode, lines_of(done.stderr)) == (2, ["no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"])
     done = inv("rds.status", env={"AWS_DEFAULT_REGION": "ca-central-1"})
-    assert (done.returncode, done.stderr) == (2, refusals.NO_LOGIN + "\n")
+    assert (done.returncode, lines_of(done.stderr)) == (2, [refusals.NO_LOGIN])
 
 
 def test_a_bad_endpoint_names_the_variable(root: Path) -> None:

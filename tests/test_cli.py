@@ -24,7 +24,7 @@ from psycopg import sql
 
 from ops.db import build
 from tests import servers
-from tests.fix_cli import Cli, copy_suite
+from tests.fix_cli import Cli, copy_suite, lines_of
 from tests.fix_suppliers import Database, made
 
 INV = str(Path(sys.executable).parent / "inv")
@@ -240,7 +240,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
     output = done.stdout + done.stderr
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert message in done.stderr
-    last = [text for text in done.stderr.splitlines() if not text.startswith((" ", "local: ", "prod: ", "docker: "))]
+    last = [text for text in lines_of(done.stderr) if not text.startswith((" ", "local: ", "prod: ", "docker: "))]
     assert len(last) == 1, done.stderr
     assert "Traceback" not in output
     assert "hush" not in output
@@ -460,7 +460,7 @@ def test_wait_answers_at_once_where_a_server_does(live: Database) -> None:
 @pytest.mark.parametrize("word", ["{wrong}", "{norole}", "{tls}"])
 def test_wait_stops_at_once_on_what_never_heals(live: Database, word: str) -> None:
     done, took = wait(live, words(live)[word], "30")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, len(lines_of(done.stderr))) == (1, 1)
     assert took < 5
 
 

@@ -17,7 +17,7 @@ from config.settings import Settings, load
 from config.targets import Target
 from ops.targets import last_look
 from ops.workspace import day
-from tests.fix_cli import SUITE, Cli
+from tests.fix_cli import SUITE, Cli, lines_of
 from tests.fix_suppliers import Database
 from tests.test_imports import HEAVY
 
@@ -181,7 +181,7 @@ def test_what_is_wrong_is_said_below_the_page(inv: Cli, env: dict[str, str], tol
     assert done.returncode == 2
     assert done.stdout.startswith("First day\n")
     assert told in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 def test_the_list_and_the_help_of_inv_stay_as_they_are(inv: Cli) -> None:

@@ -15,7 +15,7 @@ from config.settings import load
 from config.targets import Target
 from ops.errors import NothingAnswers, Problem
 from ops.targets import compose
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, lines_of
 from tests.servers import free_port
 
 IMAGE = os.environ.get("POSTGRES_IMAGE", "")
@@ -103,7 +103,7 @@ def test_without_docker_it_says_what_to_do(inv: Cli, tmp_path: Path) -> None:
         done = inv(*args, "-t", "docker", env=bare)
         assert done.returncode == 1
         assert "install Docker, or leave -t docker out" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert len(lines_of(done.stderr)) == 1
 
 
 def fake(folder: Path, name: str, script: str) -> None:
@@ -128,7 +128,7 @@ def test_an_engine_that_refuses_is_one_line(inv: Cli, tmp_path: Path, stderr: st
         done = inv("db.up", "-t", "docker", env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     assert done.returncode == 1
     assert told in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 def test_a_host_that_resolves_is_taken_as_it_is(root: Path) -> None:

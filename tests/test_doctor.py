@@ -24,7 +24,7 @@ from ops.targets import compose
 from ops.targets.embedded import binaries, postmaster, server
 from ops.targets.embedded import state as embedded
 from ops.workspace import doctor
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, lines_of
 from tests.fix_suppliers import Database
 
 MARKS = ("ok   ", "note ", "BAD  ")
@@ -239,7 +239,7 @@ def test_a_fact_that_is_bad_fails_after_all_are_shown(root: Path, capsys: pytest
 
 def test_says_what_to_do_on_a_machine_with_nothing_on_its_path(inv: Cli) -> None:
     done = inv("doctor", env=BARE)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, lines_of(done.stderr)) == (0, [])
     assert all(line.startswith(MARKS) for line in done.stdout.splitlines())
     assert "note Docker: not here" in done.stdout
     assert not (inv.root / ".local").exists(), "looking makes nothing"
@@ -247,7 +247,7 @@ def test_says_what_to_do_on_a_machine_with_nothing_on_its_path(inv: Cli) -> None
 
 def test_prints_json(inv: Cli) -> None:
     done = inv("doctor", "--json", env={"CONNECTION_URL": "postgresql://u:hush@hush@h/db", **BARE})
-    assert (done.returncode, done.stderr) == (1, "to be mended: target local\n")
+    assert (done.returncode, lines_of(done.stderr)) == (1, ["to be mended: target local"])
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     assert {"check", "subject", "state", "message"} == set(rows[0])
     assert {row["state"] for row in rows} <= {"ok", "note", "bad"}

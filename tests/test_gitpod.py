@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.fix_cli import SUITE, copy_suite
+from tests.fix_cli import SUITE, copy_suite, lines_of
 
 
 def commands(root: Path) -> dict[str, tuple[str, str]]:
@@ -62,7 +62,7 @@ def test_without_a_login_it_is_one_line_and_the_start_goes_on(root: Path, file: 
     assert done.returncode == 0
     assert done.stdout == ""
     assert "no AWS login" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -70,7 +70,7 @@ def test_without_a_region_too(root: Path, file: str) -> None:
     done = start(root, file)
     assert (done.returncode, done.stdout) == (0, "")
     assert "no AWS region" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -81,7 +81,7 @@ def test_without_a_network_it_is_one_line_and_the_start_goes_on(root: Path, file
     done = start(root, file, **login, **away)
     assert (done.returncode, done.stdout) == (0, "")
     assert "rds.ca-central-1.amazonaws.com is not reached by the proxy 127.0.0.1:1 (HTTPS_PROXY)" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 def test_in_the_sandbox_the_rule_exists(root: Path) -> None:

@@ -18,6 +18,7 @@ from ops import console
 from ops.db import build, sessions, swap
 from ops.errors import Cancelled, Misconfigured, Problem, Refused
 from ops.targets import identity, opening, protection
+from tests.fix_cli import lines_of
 from tests.fix_suppliers import Database
 
 Act = Callable[[Settings, str, str], None]
@@ -289,7 +290,7 @@ def test_the_target_is_shown_before_anything_is_done(prod: Database, capsys: pyt
     capsys.readouterr()
     with pytest.raises(Refused):
         drop(as_prod(prod), "prod", "")
-    first = capsys.readouterr().err.splitlines()[0]
+    first = lines_of(capsys.readouterr().err)[0]
     assert first.startswith(f"prod: {prod.target().address} (PostgreSQL 18")
     assert "PRODUCTION" in first
 

@@ -29,7 +29,7 @@ from ops.lambdas.user_pool import attach
 from ops.postgres import environment
 from ops.targets.embedded import binaries
 from tests.fix_aws import LOGIN
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, lines_of
 from tests.fix_lambda import HOST, NAME, Stage
 from tests.fix_people import event
 from tests.fix_suppliers import Database
@@ -268,7 +268,7 @@ def test_invoke_prints_the_answer_and_the_end_of_the_log(stage: Stage, capsys: p
         stub.add_response("invoke", answer, wanted)
         capsys.readouterr()  # that AWS is asked elsewhere is said once
         assert invoke.invoke_in_aws(stage.aws, stage.settings(), {"x": 1}) == {"a": 1}
-    assert capsys.readouterr().err == "one\ntwo\n"
+    assert lines_of(capsys.readouterr().err) == ["one", "two"]
 
 
 @pytest.mark.parametrize("payload", [b'{"errorMessage": "it broke"}', b'"it broke"'])
@@ -477,7 +477,7 @@ def test_delete_of_nothing_says_that_nothing_is_there(stage: Stage, capsys: pyte
     shown = capsys.readouterr()
     assert {line.split()[0] for line in shown.out.splitlines()} == {"unchanged"}
     assert all("not there" in line for line in shown.out.splitlines())
-    assert shown.err == ""
+    assert lines_of(shown.err) == []
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -643,7 +643,7 @@ def test_what_is_given_wrong_is_one_line_and_exit_2(inv: Cli, line: str, message
     done = inv(*line.split(), env=region)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(lines_of(done.stderr)) == 1
 
 
 def test_a_local_database_needs_no_aws_and_no_roots_of_rds(inv: Cli) -> None:

@@ -22,6 +22,7 @@ from ops.errors import Misconfigured, Problem
 from ops.lambdas import local, runtime_api
 from ops.lambdas.package import archive, function_code, interpreters, uv
 from ops.lambdas.runtime_api import Sandbox
+from tests.fix_cli import lines_of
 from tests.fix_people import Users, event
 
 RUNNING = interpreters.RUNNING
@@ -137,9 +138,9 @@ def test_where_the_target_cannot_run_the_running_python_does_and_it_is_said(
     monkeypatch.setenv("PATH", str(tmp_path))  # no other Python is found
     answer = local.invoke(here, python, architecture, event(1), {"CONNECTION_URL": users.url})
     assert log(answer)["outcome"] == "inserted"
-    assert capsys.readouterr().err == (
-        f"note: this machine {said}: the layer is built for its own Python {RUNNING} instead\n"
-    )
+    assert lines_of(capsys.readouterr().err) == [
+        f"note: this machine {said}: the layer is built for its own Python {RUNNING} instead"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ops.errors import Misconfigured, Problem
 from ops.lambdas.package import uv
 from ops.rds.security_group import address
 from tests.fix_aws import LOGIN, Configure, Front
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, lines_of
 from tests.fix_echo import Echo
 from tests.fix_proxy import OUTSIDE, Proxy
 from tests.test_lambda_uv import wheel
@@ -261,9 +261,8 @@ def refused(clone: Path, task: str, environ: dict[str, str], code: int) -> str:
     """Return the one line with which a task ends."""
     done = Cli(clone)(task, env={**TASKS[task], **environ})
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    *others, line = done.stderr.splitlines()
+    *others, line = lines_of(done.stderr)
     assert "s3cret" not in done.stderr
-    others = [other for other in others if not other.startswith("waiting for ")]
     assert others == [] or task == "lambda.layer", others
     return line
 

@@ -21,7 +21,7 @@ from ops import aws as ops_aws
 from ops.rds import commands as rds_commands
 from ops.rds.security_group import allow, reachability, rules
 from tests.fix_aws import Configure, Front, error
-from tests.fix_cli import SUITE
+from tests.fix_cli import SUITE, lines_of
 from tests.fix_door import Instance, quick
 from tests.fix_echo import Echo
 
@@ -37,7 +37,7 @@ class Ran:
     @property
     def lines(self) -> list[str]:
         """What it said, without notes."""
-        return [line for line in self.err.splitlines() if not line.startswith("note: ")]
+        return [line for line in lines_of(self.err) if not line.startswith("note: ")]
 
 
 Run = Callable[..., Ran]
@@ -128,7 +128,7 @@ def test_bad_input_is_one_line_and_exit_2_before_aws_is_asked(run: Run, cloud: F
     done = run(ALLOW, *args, **environ)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
-    assert len(done.err.splitlines()) == 1
+    assert len(lines_of(done.err)) == 1
     assert cloud.calls == []
 
 
@@ -219,7 +219,7 @@ def test_without_a_login_every_door_task_is_one_line_and_exit_2(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ca-central-1")
     done = run(task)
     assert done.code == 2
-    assert len(done.err.splitlines()) == 1
+    assert len(lines_of(done.err)) == 1
     assert "no AWS login" in done.err
 
 

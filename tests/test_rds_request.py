@@ -22,7 +22,7 @@ from config.defaults import DEFAULTS
 from ops.aws import Aws
 from ops.rds import lookups, request
 from tests.fix_aws import REGION, Call, Configure, Front, error
-from tests.fix_cli import SUITE, Cli
+from tests.fix_cli import SUITE, Cli, lines_of
 
 CANARY = "Can%ary:'99'x"
 
@@ -193,7 +193,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     code, out, err = in_process("rds.create")
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in lines_of(err) if not line.startswith("note: ")]
     assert (code, out, len(lines)) == (2, "", 1), err
     assert says in lines[0]
     assert cloud.writes == []

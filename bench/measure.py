@@ -31,6 +31,11 @@ def nothing() -> None:
     """Prepare nothing."""
 
 
+def unwatched(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables without coverage's, by which each Python would count its lines while it is measured."""
+    return {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
+
+
 class Taken(NamedTuple):
     """What a command took."""
 
@@ -55,7 +60,7 @@ class Command:
     def __call__(self) -> list[Taken]:
         """Run it, and return what it took."""
         report, end = os.pipe()
-        env = {**os.environ, **self.env}
+        env = unwatched({**os.environ, **self.env})
         program = shutil.which(self.argv[0], path=env["PATH"]) or self.argv[0]
         who = ("-1", "-1") if self.user.uid is None else (str(self.user.uid), str(self.user.gid))
         with tempfile.TemporaryFile() as said, open(report, encoding="ascii") as told:

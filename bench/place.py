@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.measure import Command, Unavailable, nothing
+from bench.measure import Command, Unavailable, nothing, unwatched
 from config.settings import Settings
 from ops.errors import Problem
 from ops.process import clean_environ
@@ -116,7 +116,7 @@ def opened(settings: Settings, *, tiny: bool) -> Iterator[Bench]:
 
 def output(command: Command) -> str:
     """Return what a command prints, or raise what it says."""
-    env = clean_environ(command.env)
+    env = unwatched(clean_environ(command.env))
     done = subprocess.run(command.argv, cwd=command.cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Problem(f"{' '.join(command.argv[:3])} exits with {done.returncode}: {done.stderr[-500:]}")

@@ -33,6 +33,13 @@ def test_a_command_is_measured_without_what_measures_it(tmp_path: Path) -> None:
     assert took.cpu < took.seconds / 2  # waiting is no work
 
 
+def test_what_is_measured_is_not_watched_by_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "{}")
+    command = sh('test -z "${COVERAGE_PROCESS_CONFIG+set}"', tmp_path)
+    assert len(command()) == 1
+    assert place.output(command) == ""
+
+
 def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"^sh -c echo no >&2; exit 3 exits with 3: no$"):
         sh("echo no >&2; exit 3", tmp_path)()

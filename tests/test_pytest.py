@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_cli import SUITE
+from tests.fix_cli import SUITE, copy_suite
 
 CHILD = """
 import os, signal, subprocess, sys, time
@@ -27,14 +27,18 @@ def test_the_shell_said_to_ignore_it():
 """
 
 
+def environ() -> dict[str, str]:
+    """Return the variables of a run that has nothing to do with this one."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
+
+
 def run(path: Path, text: str, *options: str, prefix: str = "") -> str:
     path.write_text(text)
     words = [sys.executable, "-m", "pytest", "-c", str(SUITE / "pyproject.toml"), "--rootdir", str(SUITE), *options]
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
     done = subprocess.run(
         ["sh", "-c", f'{prefix} exec "$@"', "sh", *words, "-p", "tests.fix_isolation", str(path)],
         cwd=SUITE,
-        env=environ,
+        env=environ(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -51,3 +55,29 @@ def test_a_test_that_hangs_is_ended(tmp_path: Path, request: pytest.FixtureReque
     assert float(request.config.getini("timeout")) > 0
     text = "import time\ndef test_hangs():\n    time.sleep(50)\n"
     assert "Timeout (>0.5s)" in run(tmp_path / "test_hangs.py", text, "-o", "timeout=0.5")
+
+
+@pytest.mark.parametrize("name", ["clone", "ünïcødé 🐘 ops/config"])
+def test_what_runs_in_a_copy_counts_for_the_checkout(tmp_path: Path, name: str) -> None:
+    """Coverage's floor is of the checkout: neither are the lines that run in a copy lost, nor counted as another file's."""
+    copy = copy_suite(tmp_path / name)
+    inner = "import subprocess, sys; subprocess.run(['inv', 'db.url'], cwd=sys.argv[1], check=True)"
+    (tmp_path / "start.py").write_text(inner)
+    env = {**environ(), "COVERAGE_FILE": str(tmp_path / "data"), "CONNECTION_URL": "postgresql://u@h/db"}
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    config = f"--rcfile={SUITE / 'pyproject.toml'}"
+    shown = ""
+    for words in (
+        ["run", config, str(tmp_path / "start.py"), str(copy)],
+        ["combine", config],
+        ["report", config, "--fail-under=0"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "coverage", *words], cwd=SUITE, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown = done.stdout
+    rows = [line.split()[0] for line in shown.splitlines() if ".py " in line]
+    assert {"config/urls.py", "ops/cli.py", "ops/db/commands.py"} <= set(rows)
+    assert ("tasks.py" in rows) == (name == "clone")
+    assert not [row for row in rows if not (SUITE / row).is_file() or Path(row).is_absolute()]

@@ -353,8 +353,11 @@ def tls(server: servers.Server, folder: Path) -> Iterator[int]:
     """Yield the port of a TLS door before a server, as RDS has."""
     ready: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
 
+    async def route(_: str) -> tuple[str, int]:
+        return "127.0.0.1", server.port
+
     async def serve() -> None:
-        doors = await tls_proxy.listen(0, folder / "server.pem", ("127.0.0.1", server.port))
+        doors = await tls_proxy.listen(0, folder / "server.pem", route)
         loop, end = asyncio.get_running_loop(), asyncio.Event()
         ready.put((doors.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(end.set)))
         await end.wait()

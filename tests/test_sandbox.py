@@ -23,7 +23,6 @@ import pytest
 from ops.errors import Problem
 from ops.sandbox import certificates, lifecycle, moto_server, shell, tls_proxy
 from ops.targets import identity
-from ops.targets.embedded import server, state
 from tests.fix_cli import SUITE, Cli, copy_suite
 
 pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
@@ -179,7 +178,7 @@ def test_the_users_own_password_is_that_of_the_database(box: Cli) -> None:
 @pytest.mark.xdist_group("sandbox")
 @pytest.mark.parametrize("own", [True, False])
 def test_the_password_is_rotated_as_rds_does(box: Cli, own: bool) -> None:
-    """With the default user, which is a superuser's name of this Postgres too; moto makes no new secret."""
+    """moto makes no new secret."""
     given = "export POSTGRES_MASTER_PASSWORD=of-before-1;" if own else ""
     keep = "inv env.set POSTGRES_MASTER_PASSWORD <<< of-before-1; unset POSTGRES_MASTER_PASSWORD;" if own else ""
     url = "inv db.url -t prod --show-password 2>/dev/null"
@@ -259,16 +258,16 @@ def test_down_forgets_the_sandboxs_instances_and_pools_and_no_others(tmp_path: P
     assert (local / "prod.json").read_text() == "{"
 
 
-@pytest.mark.parametrize("broken", ["moto", "postgres", "folder", "setting"])
+@pytest.mark.parametrize("broken", ["moto", "servers", "folder", "setting"])
 def test_what_fails_stops_the_line_it_stands_in(tmp_path: Path, broken: str) -> None:
     root = copy_suite(tmp_path / "clone")
     environ = {}
     if broken == "moto":
         (root / "moto").mkdir()
         (root / "moto" / "__init__.py").write_text("raise RuntimeError('no moto today')\n")
-    elif broken == "postgres":
-        (root / ".local" / "sandbox" / ".local" / "postgres").mkdir(parents=True)
-        (root / ".local" / "sandbox" / ".local" / "postgres" / "server.json").write_text("{")
+    elif broken == "servers":
+        (root / ".local" / "sandbox").mkdir(parents=True)
+        (root / ".local" / "sandbox" / "instances").write_text("")
     elif broken == "folder":
         (root / ".local").mkdir()
         (root / ".local" / "sandbox").write_text("")
@@ -281,9 +280,7 @@ def test_what_fails_stops_the_line_it_stands_in(tmp_path: Path, broken: str) -> 
         assert "Traceback" not in done.stderr
         assert bash(root, 'eval "$(inv sandbox.up)" && echo reached', **environ).stdout == ""
     finally:
-        data = root / ".local" / "sandbox"
-        if data.is_dir():
-            server.wipe(data)
+        bash(root, "inv sandbox.down")
 
 
 def test_without_the_packages_of_the_stand_in_the_file_that_brings_them_is_named(
@@ -371,8 +368,7 @@ def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, in
 @pytest.mark.xdist_group("sandbox")
 def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) -> None:
     """More than the buffers of either side hold."""
-    data = state.load(lifecycle.folder(box.root))
-    assert data
+    data = made(box)
     with psycopg.connect(
         host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",
         hostaddr="127.0.0.1",

@@ -154,7 +154,7 @@ def test_another_user_of_the_machine_gets_nowhere(inside: tuple[Cli, dict[str, s
     home = lifecycle.folder(box.root)
     state = json.loads((home / "state.json").read_text())
     reachable = [path for path in home.rglob("*") if path.is_file() and not stat.S_IMODE(path.stat().st_mode) & 0o077]
-    assert {"key", "rdsadmin", "server.pem", "log"} <= {path.name for path in reachable}
+    assert {"key", "server.json", "server.pem", "log"} <= {path.name for path in reachable}
     tries = f"""
         import json, pathlib, urllib.error, urllib.request
         seen = []

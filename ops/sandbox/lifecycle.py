@@ -22,9 +22,9 @@ from ops import console, own_files
 from ops.console import say
 from ops.errors import Problem
 from ops.process import lasting_environ
-from ops.sandbox import certificates, gate, moto_server, shell
+from ops.sandbox import certificates, gate, instances, shell
 from ops.targets import identity, last_look
-from ops.targets.embedded import launch, postmaster, server
+from ops.targets.embedded import binaries, launch
 from ops.targets.embedded import state as kept
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
@@ -45,10 +45,11 @@ OURS = (
     "server.*",
     "env",
     "env.*",
-    f"{moto_server.OWNER}*",
+    f"{instances.LIST.removesuffix('json')}*",
+    "rdsadmin*",
 )
-"""What is made in its folder, beside the Postgres."""
-SHAPE = {"pid": int, "data_port": own_files.port, "aws_port": own_files.port, "port": own_files.port}
+"""What is made in its folder, beside the servers of its instances; the last of when one stood behind all."""
+SHAPE = {"pid": int, "aws_port": own_files.port, "port": own_files.port}
 """state.json."""
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
@@ -85,13 +86,13 @@ def up(settings: Settings) -> shell.Change:
             end(home)  # it may be one from before there were keys
             key = secrets.token_urlsafe(24)
             certificates.write(home / gate.KEY, key.encode(), 0o600)
-        data = data_up(home)
-        state = serving(home)
-        if state and state["data_port"] != data.port:  # its Postgres came back elsewhere
+        if (kept.folder(home) / "server.json").exists():  # it is from when one Postgres stood behind all instances
             end(home)
-            state = None
+        state = serving(home)
         if not state:
-            say("starting the sandbox: moto as AWS, a Postgres of its own behind TLS")
+            binaries.server_bin()
+            instances.wipe_all(home)  # those of a process that was killed: moto has forgotten them
+            say("starting the sandbox: moto as AWS; each instance gets a Postgres of its own, behind TLS")
             state = spawn(settings.root, home)
     say(f"the sandbox runs: AWS at 127.0.0.1:{state['aws_port']}, RDS at 127.0.0.1:{state['port']} (inv sandbox.down)")
     if sys.stdout.isatty():
@@ -128,15 +129,6 @@ def turns(local: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def data_up(home: Path) -> kept.Server:
-    """Start the Postgres that stands behind every endpoint of the sandbox."""
-    if kept.load(home) is None:
-        password = secrets.token_urlsafe(18)
-        certificates.write(home / moto_server.OWNER, password.encode(), 0o600)
-        return server.start(home, server.Login(postmaster.free_port(), moto_server.OWNER, password))
-    return server.start(home)
 
 
 def serving(home: Path) -> dict[str, Any] | None:
@@ -184,6 +176,16 @@ def words(home: Path) -> str:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """An instance, and the server of its own that stands behind it."""
+
+    host: str
+    """Its endpoint's name."""
+    postgres_port: int
+    """Of its server, on this machine, without TLS."""
+
+
+@dataclass(frozen=True)
 class Where:
     """What of the sandbox runs where; that it does not run is an error."""
 
@@ -193,8 +195,8 @@ class Where:
     """How its instances are called, * for their names; all are at 127.0.0.1."""
     rds_port: int
     """With TLS."""
-    postgres_port: int
-    """Of the Postgres behind it, on this machine, without TLS."""
+    instances: list[Instance]
+    """Those of Postgres that there are, in the order in which they were made."""
     ca_file: str
     """The certificate that its TLS is checked against."""
     env_file: str
@@ -206,15 +208,15 @@ class Where:
 def where(settings: Settings) -> Where:
     """Return what runs where; raise `Problem` if it does not."""
     home = folder(settings.root)
-    state, data = serving(home), kept.load(home) if home.is_dir() else None
-    if not state or not data or not postmaster.running(data):
+    if not (state := serving(home)):
         raise Problem('the sandbox does not run: eval "$(inv sandbox.up)"')
+    made = own_files.read(home / instances.LIST, instances.SHAPE, "inv sandbox.down removes it") or []
     mine = settings.vars.environ.get("AWS_ENDPOINT_URL") == shell.endpoint(state["aws_port"], key_of(home))
     return Where(
         aws_url=f"http://127.0.0.1:{state['aws_port']}",
         rds_host=NAME,
         rds_port=state["port"],
-        postgres_port=data.port,
+        instances=[Instance(row["host"], row["port"]) for row in made],
         ca_file=str(home / "ca.pem"),
         env_file=str(settings.root / shell.ENV_FILE),
         inside=mine,
@@ -232,7 +234,10 @@ def status(settings: Settings, *, json: bool) -> None:
         [
             {"what": "AWS (moto)", "where": found.aws_url},
             {"what": "RDS (TLS)", "where": f"127.0.0.1:{found.rds_port} as {found.rds_host}"},
-            {"what": "Postgres", "where": f"127.0.0.1:{found.postgres_port}"},
+            *(
+                {"what": one.host.partition(".")[0], "where": f"127.0.0.1:{one.postgres_port}"}
+                for one in found.instances
+            ),
             {"what": "CA", "where": found.ca_file},
             {"what": "env file", "where": found.env_file},
             {"what": "this shell", "where": "in the sandbox" if found.inside else 'outside: eval "$(inv sandbox.up)"'},
@@ -262,13 +267,10 @@ def down(settings: Settings) -> shell.Change:
 
 def removed(home: Path) -> list[Path]:
     """Remove what was made for the sandbox; return what else lies there."""
-    left = server.wipe(home)
-    local = home / ".local"
-    left += [local / name for name in own_files.remove(local, () if left else (".gitignore", "postgres"))]
-    left += [
-        home / name for name in own_files.remove(home, OURS if left else (*OURS, local.name)) if name != local.name
-    ]
-    if not left:
+    left = instances.wipe_all(home)
+    others = [home / name for name in own_files.remove(home, OURS)]
+    left += [path for path in others if not any(path in one.parents for one in left)]
+    if not any(home.iterdir()):
         home.rmdir()
     return left
 

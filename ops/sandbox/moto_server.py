@@ -1,36 +1,31 @@
 """moto as AWS, with what it leaves out for the data: the master user of an instance.
 
-moto knows instances, but no database. The calls that make a master user, or
-give it another password, are carried out on the sandbox's Postgres, as RDS does.
+moto knows instances, but no database. What has changed one is carried out on the
+servers of the sandbox, too, as RDS does: instances.py.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
-import secrets
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
-from config.targets import Target
+from ops.errors import Problem
+from ops.sandbox.instances import Instances
 
-MANAGED = "admin"
-"""The user that moto puts into every secret that RDS would manage, always with the same password."""
-OWNER = "rdsadmin"
-"""The superuser of RDS that master users are made by; postgres itself may be one of them. Its password lies in a file of its name."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Recorder:
-    """Passes requests on to moto, notes their names, and follows up those about a master user."""
+    """Passes requests on to moto, notes their names, and follows up those about instances."""
 
-    def __init__(self, app: Wsgi, server: Target, calls: Path) -> None:
+    def __init__(self, app: Wsgi, instances: Instances, calls: Path) -> None:
         self.app = app
-        self.server = server
+        self.instances = instances
         self.calls = calls
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -39,22 +34,31 @@ class Recorder:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
             form = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-        seen: list[str] = []
-
-        def note(status: str, *rest: Any) -> Any:
-            seen.append(status)
-            return start_response(status, *rest)
-
+        begun: list[Any] = []
         try:
-            answer = self.app(environ, note)
+            answer = self.app(environ, lambda *args: begun.extend(args))
         finally:  # what moto stumbles over was asked for all the same
-            status = seen[0].partition(" ")[0] if seen else "500"
-            if name := call(environ, form):
+            status = begun[0].partition(" ")[0] if begun else "500"
+            name = call(environ, form)
+            if name:
                 with self.calls.open("a", encoding="utf-8") as log:
                     log.write(f"{name} {status}\n")
-        if status == "200" and form.get("Action") in ("CreateDBInstance", "ModifyDBInstance"):
-            follow_up(self.server, form, managed(environ, form))
+        if status == "200" and name.startswith("rds ") and not name.startswith(("rds Describe", "rds List")):
+            asked = "true" in (form.get("ManageMasterUserPassword"), form.get("RotateMasterUserPassword"))
+            try:
+                self.instances.follow(form.get("DBInstanceIdentifier", "") if asked else "")
+            except Problem as problem:
+                return failed(problem, start_response)
+        start_response(*begun)
         return answer
+
+
+def failed(problem: Problem, start_response: Callable[..., Any]) -> list[bytes]:
+    """Answer that the server of an instance could not be made or changed, as RDS words a refusal."""
+    said = f"<Error><Type>Sender</Type><Code>SandboxFailure</Code><Message>{escape(str(problem))}</Message></Error>"
+    body = f"<ErrorResponse>{said}<RequestId>sandbox</RequestId></ErrorResponse>".encode()
+    start_response("400 Bad Request", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def call(environ: dict[str, Any], form: dict[str, str]) -> str:
@@ -69,51 +73,3 @@ def scope(environ: dict[str, Any]) -> tuple[str, str]:
     """Return region and service that a request is signed for; nothing if it is not signed."""
     found = re.search(r"Credential=[^/]+/\d+/([^/]+)/([\w-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     return (found[1], found[2]) if found else ("", "")
-
-
-def managed(environ: dict[str, Any], form: dict[str, str]) -> str:
-    """Give the managed secrets the password that RDS would make now, if it would; return it.
-
-    moto announces a new one and makes none, and its first one anybody knows. One role stands behind all of them, so all change.
-    """
-    if "true" not in (form.get("ManageMasterUserPassword"), form.get("RotateMasterUserPassword")):
-        return ""
-    from moto.core.models import DEFAULT_ACCOUNT_ID
-    from moto.secretsmanager.models import secretsmanager_backends
-
-    password = secrets.token_urlsafe(18)
-    held = json.dumps({"username": MANAGED, "password": password})
-    backend = secretsmanager_backends[DEFAULT_ACCOUNT_ID][scope(environ)[0]]
-    for name in [secret.arn for secret in backend.secrets.values() if secret.name.startswith("rds!db-")]:
-        backend.put_secret_value(name, held, "", str(uuid.uuid4()), ["AWSCURRENT"])
-    return password
-
-
-def follow_up(server: Target, form: dict[str, str], new: str = "") -> None:
-    """Make the master user and the database of an instance, as they are asked for."""
-    from psycopg import sql
-
-    from ops import postgres
-
-    user, password = form.get("MasterUsername", ""), form.get("MasterUserPassword", "")
-    if new:
-        user, password = MANAGED, new
-    instance = form.get("DBInstanceIdentifier", "").lower()
-    with postgres.connect(server, task="sandbox", dbname="postgres") as conn:
-        conn.execute("create table if not exists masters (instance text primary key, role text)")
-        if password and not user:  # a change of the password names the instance only
-            known = conn.execute("select role from masters where instance = %s", [instance]).fetchone()
-            user = known["role"] if known else ""
-        if not user or not password:
-            return
-        there = conn.execute("select from pg_roles where rolname = %s", [user]).fetchone() is not None
-        role, verb = sql.Identifier(user), sql.SQL("alter role" if there else "create role")
-        conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, sql.Literal(password)))
-        conn.execute(sql.SQL("grant pg_monitor, pg_signal_backend to {}").format(role))
-        conn.execute(
-            "insert into masters values (%s, %s) on conflict (instance) do update set role = excluded.role",
-            [instance, user],
-        )
-        name = form.get("DBName", "")
-        if name and conn.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
-            conn.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(name), role))

@@ -1,4 +1,4 @@
-"""The sandbox's one process: moto, and the TLS front of its Postgres.
+"""The sandbox's one process: moto, and the TLS front of its servers.
 
 Started by sandbox.up with the folder as its argument. It lives as long as it holds
 the folder's lock, by which others know that it does.
@@ -19,7 +19,7 @@ from typing import Any
 
 from ops import own_files, process
 from ops.errors import Problem
-from ops.sandbox import moto_server, tls_proxy
+from ops.sandbox import instances, moto_server, tls_proxy
 from ops.sandbox.certificates import write
 from ops.sandbox.gate import KEY, Gate
 
@@ -36,27 +36,29 @@ def main(folder: Path) -> None:
 
 async def serve(folder: Path) -> None:
     """Listen on both ports, write them to state.json, and wait for the end."""
-    from ops.targets.embedded import state
-
     before: dict[str, int] = {}
     with contextlib.suppress(Problem):  # the shells that were in the sandbox know its ports
         before = own_files.read(folder / "ports.json", {"aws_port": own_files.port, "port": own_files.port}, "") or {}
-    data = state.load(folder)
-    assert data is not None
-    owner = data.target("postgres").on(user=moto_server.OWNER, password=(folder / moto_server.OWNER).read_text())
-    recorder = moto_server.Recorder(application(), owner, folder / "calls.log")
+    servers = instances.Instances(folder)
+    servers.follow()
+    recorder = moto_server.Recorder(application(), servers, folder / "calls.log")
     aws = moto(before.get("aws_port", 0), Gate(recorder, (folder / KEY).read_text(encoding="ascii")))
     process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
-    doors = await tls_proxy.listen(before.get("port", 0), folder / "server.pem", ("127.0.0.1", data.port))
+    doors = await tls_proxy.listen(
+        before.get("port", 0), folder / "server.pem", lambda name: asyncio.to_thread(servers.address, name)
+    )
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
     write(folder / "ports.json", json.dumps(ports).encode(), 0o644)
-    write(folder / "state.json", json.dumps({"pid": os.getpid(), "data_port": data.port, **ports}).encode(), 0o644)
+    write(folder / "state.json", json.dumps({"pid": os.getpid(), **ports}).encode(), 0o644)
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
     await end.wait()
-    (folder / "state.json").unlink(missing_ok=True)
+    doors.close()
+    with servers.turns:  # one may be in the making
+        instances.wipe_all(folder)
+        (folder / "state.json").unlink(missing_ok=True)
 
 
 def application() -> Any:

@@ -1,8 +1,9 @@
-"""A TLS front for a Postgres that has none: it stands where RDS ends TLS.
+"""A TLS front for servers of Postgres that have none: it stands where RDS ends TLS.
 
 libpq asks for TLS in the clear (SSLRequest), is told S, and starts its
-handshake; what it says inside is passed on. Like RDS with rds.force_ssl, a
-session in the clear is refused.
+handshake; what it says inside is passed on to the server of the name that the
+handshake is about (SNI, RFC 6066; sslsni of libpq). Like RDS with
+rds.force_ssl, a session in the clear is refused.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ import asyncio
 import contextlib
 import ssl
 import struct
+import weakref
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+
+from ops.errors import Problem
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 GSS_REQUEST = struct.pack("!ii", 8, 80877104)
+Route = Callable[[str], Awaitable[tuple[str, int]]]
+"""From the name that a client asks for, empty if it tells none, to its server; raises `Problem` for none."""
 
 
 def refusal(text: str) -> bytes:
@@ -54,18 +62,21 @@ class Side(asyncio.Protocol):
 class Client(Side):
     """The side of libpq: plain until it has asked for TLS."""
 
-    def __init__(self, context: ssl.SSLContext, backend: tuple[str, int]) -> None:
+    def __init__(self, context: ssl.SSLContext, names: Names, route: Route) -> None:
         super().__init__()
         self.context = context
-        self.backend = backend
+        self.names = names
+        self.route = route
         self.heard = b""
         self.task: asyncio.Task[None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self.task:
+        if self.other:
             super().data_received(data)
             return
         self.heard += data
+        if self.task:  # it has begun inside before its server is reached
+            return
         assert self.transport
         while len(self.heard) >= 8:
             request, rest = self.heard[:8], self.heard[8:]
@@ -73,6 +84,7 @@ class Client(Side):
                 self.heard = b""
                 self.transport.write(b"N")
             elif request == SSL_REQUEST and not rest:  # more, before TLS, would be someone on the way
+                self.heard = b""
                 self.transport.pause_reading()
                 self.task = asyncio.get_running_loop().create_task(self.upgrade())
                 return
@@ -82,25 +94,42 @@ class Client(Side):
                 return
 
     async def upgrade(self) -> None:
-        """Reach the server behind, then start TLS."""
+        """Start TLS, then reach the server that it is for."""
         loop, plain = asyncio.get_running_loop(), self.transport
         assert plain
         try:
-            _, self.other = await loop.create_connection(Side, *self.backend)
-            self.other.other = self
             plain.write(b"S")
-            self.transport = await loop.start_tls(plain, self, self.context, server_side=True)
-        except (OSError, ssl.SSLError, asyncio.TimeoutError):  # the server is away, or the client trusts another CA
+            inside = await loop.start_tls(plain, self, self.context, server_side=True)
+        except (OSError, asyncio.TimeoutError):  # the client trusts another CA
             plain.close()
-            if self.other and self.other.transport:
-                self.other.transport.close()
+            return
+        assert inside
+        self.transport = inside
+        try:
+            where = await self.route(self.names.get(inside.get_extra_info("ssl_object"), ""))
+            _, server = await loop.create_connection(Side, *where)
+        except (Problem, OSError) as problem:
+            inside.write(refusal(str(problem)))
+            inside.close()
+            return
+        assert server.transport
+        server.other, self.other = self, server
+        server.transport.write(self.heard)
+        if inside.is_closing():  # the client has gone meanwhile
+            server.transport.close()
 
 
-async def listen(port: int, certificate: Path, backend: tuple[str, int]) -> asyncio.Server:
+Names = weakref.WeakKeyDictionary[Any, str]
+"""The name that each handshake was for."""
+
+
+async def listen(port: int, certificate: Path, route: Route) -> asyncio.Server:
     """Listen on loopback; a port of 0, or one that is taken, becomes a free one."""
+    names: Names = weakref.WeakKeyDictionary()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
+    context.sni_callback = lambda inside, name, _: names.update({inside: name or ""})
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
-        return await loop.create_server(lambda: Client(context, backend), "127.0.0.1", port)
-    return await loop.create_server(lambda: Client(context, backend), "127.0.0.1", 0)
+        return await loop.create_server(lambda: Client(context, names, route), "127.0.0.1", port)
+    return await loop.create_server(lambda: Client(context, names, route), "127.0.0.1", 0)

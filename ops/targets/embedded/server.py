@@ -62,15 +62,16 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def start(root: Path, login: Login | None = None) -> Server:
+def start(root: Path, login: Login | None = None, owner: str = OWNER) -> Server:
     """Make sure that the embedded server runs, and return it.
 
     With `login` it listens on that port and lets that user in with that
-    password. Raises `Problem` with the server's own last words when it does
-    not start, `InProgress` when it is still recovering.
+    password. `owner` is the superuser of one that is yet to be made. Raises
+    `Problem` with the server's own last words when it does not start,
+    `InProgress` when it is still recovering.
     """
     with locked(root):
-        server = state.load(root) or new(root, login)
+        server = state.load(root) or new(root, login, owner)
         pid = postmaster.running(server)
         if pid and not postmaster.as_remembered(server, login.port if login else None):
             postmaster.end(server, pid)
@@ -89,7 +90,7 @@ def start(root: Path, login: Login | None = None) -> Server:
         return server
 
 
-def new(root: Path, login: Login | None) -> Server:
+def new(root: Path, login: Login | None, owner: str) -> Server:
     """Describe a server that is yet to be made, and write that down first.
 
     A run killed during initdb then leaves a password that fits what comes after.
@@ -109,8 +110,8 @@ def new(root: Path, login: Login | None) -> Server:
         mark(home, root)
         say(f"{root} is closed to the user that runs Postgres: its data goes to {home}")
     # another user is made by `admit`: initdb does not take every name
-    password = login.password if login and login.user == OWNER else secrets.token_urlsafe(18)
-    server = Server(root, home, login.port if login else DEFAULT_PORT, OWNER, (password,))
+    password = login.password if login and login.user == owner else secrets.token_urlsafe(18)
+    server = Server(root, home, login.port if login else DEFAULT_PORT, owner, (password,))
     server.save()
     return server
 

@@ -1,0 +1,193 @@
+"""The database servers of the sandbox: each instance of RDS has one of its own, as on RDS.
+
+moto knows instances, but no databases. After what it has answered, servers are made, changed and removed here until they are as its
+instances. They hold nothing that outlives moto's process, which forgets its instances when it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.paths import own_folder
+from ops import own_files
+from ops.errors import Problem
+from ops.sandbox.certificates import write
+from ops.targets.embedded import postmaster, server
+from ops.targets.embedded import state as kept
+
+FOLDER = "instances"
+LIST = "instances.json"
+SHAPE = [{"host": str, "port": own_files.port}]
+"""instances.json."""
+OWNER = "rdsadmin"
+"""The superuser of RDS, by which master users are made; none of them is one."""
+
+
+@dataclass
+class Instance:
+    """The server behind one instance."""
+
+    root: Path
+    """Its folder, as that of a clone with an embedded server."""
+    server: kept.Server | None = None
+    master: tuple[str, str] = ("", "")
+    """User and password, as the server has them."""
+
+
+class Instances:
+    """All of them, by moto's objects: an instance that gets another name keeps its server."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.known: dict[Any, Instance] = {}
+        self.turns = threading.RLock()
+
+    def follow(self, fresh: str = "") -> None:
+        """Make, change and remove servers until they are as moto's instances.
+
+        `fresh` names an instance whose managed password is to be another one. Raises `Problem` where one cannot be
+        made; moto then knows nothing of that instance either.
+        """
+        with self.turns:
+            there = databases()
+            for one in [one for one in self.known if one not in there]:
+                wipe(self.known.pop(one).root)
+            for one in there:
+                known = self.known.setdefault(one, Instance(self.place(one.db_instance_identifier)))
+                try:
+                    self.settle(one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn))
+                except Problem:
+                    if known.server is None:
+                        one.backend.databases.pop(one.db_instance_identifier, None)
+                        wipe(self.known.pop(one).root)
+                    raise
+            self.note()
+
+    def note(self) -> None:
+        """Write down which there are and where, for `sandbox.status`."""
+        rows = [{"host": one.address, "port": known.server.port} for one, known in self.known.items() if known.server]
+        write(self.home / LIST, json.dumps(rows).encode(), 0o644)
+
+    def place(self, identifier: str) -> Path:
+        """Return a folder for a new one, which says whose it is and is nobody else's."""
+        return self.home / FOLDER / f"{re.sub('[^a-z0-9-]', '', identifier.lower())[:63]}.{secrets.token_hex(4)}"
+
+    def settle(self, one: Any, known: Instance, *, fresh: bool) -> None:
+        """Have an instance's server there, with its master user, and the database that it was asked for with."""
+        made = known.server
+        if made is None:
+            own_folder(self.home / FOLDER).mkdir(exist_ok=True)
+            known.root.mkdir(exist_ok=True)
+            login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
+            made = server.start(known.root, login, OWNER)
+        user, password = str(one.master_username or ""), str(getattr(one, "_master_user_password", "") or "")
+        if managed := getattr(one, "master_user_secret", None):
+            password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
+        if user and password and known.master != (user, password):
+            admit(made, user, password, str(one.db_name or "") if known.server is None else "")
+            if managed:
+                keep(one.backend.secretsmanager, managed.secret_arn, user, password)
+            known.master = (user, password)
+        known.server = made
+
+    def address(self, name: str) -> tuple[str, int]:
+        """Return where the server of an endpoint's name listens; one that has died is started again. Raises `Problem` for no such name."""
+        if not name:
+            raise Problem(
+                "no instance is named: connect to its endpoint's name, by a client that sends it (libpq since 14)"
+            )
+        if (known := self.named(name)) and known.server and postmaster.running(known.server):
+            return "127.0.0.1", known.server.port
+        with self.turns:  # it is being made, or removed
+            if not (known := self.named(name)) or not known.server:
+                raise Problem(f"there is no instance {name}")
+            known.server = server.start(known.root)
+            self.note()  # its port may be another
+            return "127.0.0.1", known.server.port
+
+    def named(self, name: str) -> Instance | None:
+        return next((known for one, known in list(self.known.items()) if one.address.lower() == name.lower()), None)
+
+
+def databases() -> list[Any]:
+    """Return moto's instances of Postgres, in all regions."""
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.rds.models import rds_backends
+
+    backends: Iterable[Any] = list(rds_backends[DEFAULT_ACCOUNT_ID].values())
+    return [one for backend in backends for one in list(backend.databases.values()) if "postgres" in str(one.engine)]
+
+
+def admit(made: kept.Server, user: str, password: str, database: str) -> None:
+    """Let a master user in with this password, and make the database that an instance comes with."""
+    import psycopg
+    from psycopg import sql
+
+    from ops import postgres
+
+    if user == made.user:
+        raise Problem(f"MasterUsername {user} cannot be used as it is a reserved word used by the engine")
+    with postgres.connect(made.target("postgres"), task="sandbox") as conn, refused(psycopg.Error):
+        there = conn.execute("select from pg_roles where rolname = %s", [user]).fetchone() is not None
+        role, verb = sql.Identifier(user), sql.SQL("alter role" if there else "create role")
+        conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, sql.Literal(password)))
+        conn.execute(sql.SQL("grant pg_monitor, pg_signal_backend to {}").format(role))
+        if database and conn.execute("select from pg_database where datname = %s", [database]).fetchone() is None:
+            conn.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(database), role))
+
+
+@contextlib.contextmanager
+def refused(error: type[Exception]) -> Iterator[None]:
+    """Tell what the server refuses as a problem of the request."""
+    try:
+        yield
+    except error as said:
+        raise Problem(" ".join(str(said).split())) from None
+
+
+def keep(manager: Any, secret: str, user: str, password: str) -> None:
+    """Put a login into a managed secret: moto's own is the same in all of them, and it makes no new one."""
+    held = json.dumps({"username": user, "password": password})
+    manager.put_secret_value(secret, held, "", str(uuid.uuid4()), ["AWSCURRENT"])
+
+
+def wipe(root: Path) -> list[Path]:
+    """Stop a server and remove it with its folder; return what else lies there, and stays."""
+    left = wipe_server(root)
+    if root.is_dir():
+        left += [root / name for name in own_files.remove(root, ()) if name != ".local"]
+        if not any(root.iterdir()):
+            root.rmdir()
+    return left
+
+
+def wipe_server(root: Path) -> list[Path]:
+    """Stop a server and remove it from a folder; return what else lies beside its data, and stays."""
+    left = server.wipe(root) if kept.folder(root).exists() else []
+    local = root / ".local"
+    if local.is_dir():
+        ours = (".gitignore", "postgres")
+        left += [local / name for name in own_files.remove(local, () if left else ours) if name not in ours]
+        if not any(local.iterdir()):
+            local.rmdir()
+    return left
+
+
+def wipe_all(home: Path) -> list[Path]:
+    """Remove the servers of all instances, also those of a process that was killed; return what else lies there, and stays."""
+    folder = own_folder(home / FOLDER)
+    left = wipe_server(home)  # of when there was one for all
+    for root in sorted(folder.iterdir()) if folder.is_dir() else ():
+        left += wipe(root) if root.is_dir() and not root.is_symlink() else [root]
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    return left

@@ -89,7 +89,7 @@ NOBODY = Provider("boto3's own settings", ("region",), (), VARIABLES)
 
 
 @dataclass
-class Place:
+class OpenTarget:
     """Where a login is configured: a profile, and the line of the setting that it comes from."""
 
     profile: str
@@ -306,27 +306,27 @@ class Login:
         known = self.profiles()
         return next((str(known[name][key]) for name in self.chain() if key in known.get(name, {})), "")
 
-    def place(self, *keys: str, variables: tuple[str, ...] = ()) -> Place:
+    def place(self, *keys: str, variables: tuple[str, ...] = ()) -> OpenTarget:
         """Return where the first of these settings stands: of the profile that is asked, else of one that leads to it."""
         for name in dict.fromkeys([self.profile, *self.chain()]):
             for path in self.files():
                 there = {key: number for number, key in reversed(list(lines(path, name)))}
                 for key in keys:
                     if key in there:
-                        return Place(name, f"{short(path)}:{there[key]}")
+                        return OpenTarget(name, f"{short(path)}:{there[key]}")
         if variable := next((name for name in variables if self.environ.get(name)), ""):
-            return Place("", variable)
+            return OpenTarget("", variable)
         for path in self.files():
             for number, _ in lines(path, self.profile):
-                return Place(self.profile, f"{short(path)}:{number}")
-        return Place(self.profile if self.core.profile else "")
+                return OpenTarget(self.profile, f"{short(path)}:{number}")
+        return OpenTarget(self.profile if self.core.profile else "")
 
     def asked(self) -> str:
         """Return what is being asked, in words."""
         provider = PROVIDERS.get(self.method, NOBODY)
         place = self.place(*provider.keys, variables=provider.variables)
         if self.method == "iam-role" and not place.origin.isupper():
-            place = Place("")
+            place = OpenTarget("")
         return f"{provider.what} ({place})" if str(place) else provider.what
 
     # --- what went wrong ----------------------------------------------------------------

@@ -241,7 +241,9 @@ def test_golden_of_the_sandbox(inv: Cli) -> None:
         found = json.loads(entered.stdout)
         key = found["variables"]["AWS_ENDPOINT_URL"].rpartition("/")[2]
         check("sandbox.up", entered.stdout, key=key, root=str(inv.root), port=found["variables"]["POSTGRES_PORT"])
-        check("sandbox.status", inv.ok("sandbox.status", "--json", env=found["variables"]), root=str(inv.root))
+        inside = {**found["variables"], "INVOKE_RDS_CA_URL": "https://127.0.0.1:1/none.pem"}
+        inv.ok("rds.create", env=inside)
+        check("sandbox.status", inv.ok("sandbox.status", "--json", env=inside), root=str(inv.root))
     finally:
         left = inv("sandbox.down", "--json", env=found["variables"])
     check("sandbox.down", left.stdout)

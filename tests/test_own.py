@@ -182,12 +182,14 @@ def test_the_sandbox_takes_only_its_own_away(inv: Cli) -> None:
     assert inv("sandbox.up", timeout=120).returncode == 0
     log = home / "log"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    for path in (home / "notes", home / ".local" / "notes"):
+    for path in (home / "notes", home / "instances" / "notes"):
+        path.parent.mkdir(exist_ok=True)
         path.write_text("mine", encoding="utf-8")
     done = inv("sandbox.down", timeout=120)
     assert done.returncode == 0, done.stderr
-    assert f"{home / 'notes'} is not of its making and stays" in done.stderr
-    assert sorted(str(p.relative_to(home)) for p in home.rglob("*")) == [".local", ".local/notes", "notes"]
+    for path in (home / "notes", home / "instances" / "notes"):
+        assert f"{path} is not of its making and stays" in done.stderr
+    assert sorted(str(p.relative_to(home)) for p in home.rglob("*")) == ["instances", "instances/notes", "notes"]
     assert inv("sandbox.down").returncode == 0
 
 

@@ -23,6 +23,7 @@ import pytest
 from ops.errors import Problem
 from ops.sandbox import certificates, lifecycle, moto_server, shell, tls_proxy
 from ops.targets import identity
+from ops.targets.embedded import state
 from tests.fix_cli import SUITE, Cli, copy_suite
 
 pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
@@ -368,7 +369,10 @@ def test_a_session_in_the_clear_is_refused_as_rds_refuses_it(ports: dict[str, in
 @pytest.mark.xdist_group("sandbox")
 def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) -> None:
     """More than the buffers of either side hold."""
-    data = made(box)
+    assert entered(box, "inv rds.create").returncode == 0
+    [root] = (lifecycle.folder(box.root) / "instances").iterdir()
+    data = state.load(root)
+    assert data
     with psycopg.connect(
         host=f"{INSTANCE}.aaaaaaaaaa.ca-central-1.rds.amazonaws.com",
         hostaddr="127.0.0.1",
@@ -383,6 +387,7 @@ def test_much_data_passes_in_both_directions(box: Cli, ports: dict[str, int]) ->
         row = conn.execute("select %s::bytea || %s::bytea", [sent, b"!"], binary=True).fetchone()
     assert row
     assert row[0] == sent + b"!"
+    assert entered(box, f"inv rds.delete --no-snapshot --confirm {INSTANCE}").returncode == 0
 
 
 @pytest.mark.xdist_group("sandbox")

@@ -67,7 +67,8 @@ class Instances:
                     self.settle(one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn))
                 except Problem:
                     if known.server is None:
-                        one.backend.databases.pop(one.db_instance_identifier, None)
+                        one.deletion_protection = False
+                        one.backend.delete_db_instance(one.db_instance_identifier, skip_final_snapshot=True)
                         wipe(self.known.pop(one).root)
                     raise
             self.note()

@@ -8,19 +8,10 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-from config.declared import Kind
 from config.targets import Target
 from ops import silence
-from ops.errors import (
-    LoginFailed,
-    Misconfigured,
-    NoDatabase,
-    NotAllowed,
-    NothingAnswers,
-    Problem,
-    Unreachable,
-    WrongLogin,
-)
+from ops.errors import Misconfigured
+from ops.login_errors import refusal
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -199,119 +190,6 @@ def lift_timeouts(conn: Connection[DictRow], target: Target) -> None:
     rows = conn.execute(TIMEOUTS_OFF).fetchall()
     if rows and rows[0]["pid"] == conn.info.backend_pid:  # a pooler takes no options
         _timeouts[server_of(target)] = " ".join(f"-c {row['name']}=0" for row in rows)
-
-
-def refusal(target: Target, text: str) -> Problem:
-    """Turn libpq's account of a failed connection into what to do next.
-
-    libpq gives no SQLSTATE for these, only text, which servers may translate;
-    what is not recognised is passed on, on one line.
-    """
-    at, who = target.address, f"{target.name} ({target.source})"
-    text = " ".join(text.split())
-    if "password authentication failed" in text or "no password supplied" in text:
-        return WrongLogin(f"{at}: wrong user or password: correct {target.login}")
-    if re.search(r'role ".*" does not exist', text):
-        return WrongLogin(f"{at}: the server has no such user: correct {target.login}")
-    if re.search(r'role ".*" is not permitted to log in', text):
-        return WrongLogin(f"{at}: this user may not log in: alter role … login, or correct {target.login}")
-    if re.search(r'permission denied for database ".*"', text):
-        return NotAllowed(f"{at}: this user may not connect to the database: grant connect on database to it")
-    if re.search(r'database ".*" does not exist', text):
-        return NoDatabase(f"{at}: the database is not there yet: inv db.setup -t {target.name}")
-    if re.search(r'database ".*" is not currently accepting connections', text):
-        return NotAllowed(f"{at}: the database allows no connections: alter database … allow_connections true opens it")
-    if "cannot connect to invalid database" in text:
-        return NotAllowed(f"{at}: the removal of this database was broken off, nothing in it can be read: drop it")
-    if tls := no_tls(target, text):
-        return tls
-    if re.search(
-        r"could not translate host name|failed to resolve host|Name or service not known|nodename nor servname|Temporary failure in name resolution|No address associated",
-        text,
-    ):
-        more = ""
-        if target.kind is Kind.SERVER and "." not in target.host:
-            more = "; a service of docker-compose.yml belongs in CONNECTION_LOCAL_DOCKER_URL (-t docker)"
-        return Unreachable(
-            f"{at}: the host name does not resolve: correct {target.source}, or wait until it does{more}"
-        )
-    if "Connection refused" in text or "No such file or directory" in text:
-        if target.kind is Kind.SERVER and target.loopback and not target.protected:
-            return NothingAnswers(
-                f"nothing answers at {at}: inv db.up starts a server with this login, inv db.up -t docker the compose one"
-            )
-        if target.kind is Kind.COMPOSE:
-            return NothingAnswers(f"nothing answers at {at}: inv db.up -t docker")
-        return NothingAnswers(f"nothing answers at {at}: is {who} running?")
-    if re.search(r"timeout|timed out|unreachable|No route", text):
-        what = (
-            "open the door for this address (inv rds.allow-my-ip)"
-            if target.rds or target.kind is Kind.RDS
-            else "check the host"
-        )
-        return Unreachable(f"{at} did not answer in time: {what}, or see that the server runs")
-    if "closed the connection unexpectedly" in text or "Connection reset" in text:
-        return NothingAnswers(f"{at} takes the connection and closes it: the server is starting, or it is not Postgres")
-    if re.search("starting up|shutting down|recovery mode|not yet accepting connections", text):
-        return NothingAnswers(f"{at}: the server is starting or stopping, try again (inv db.wait)")
-    if re.search("expected authentication request|invalid response to SSL", text):
-        return Problem(f"{at}: what answers there is not Postgres: check host and port in {target.source}")
-    if "too many" in text or "remaining connection slots" in text:
-        return Problem(f"{at}: all connections are taken: inv db.sessions, inv db.kill-sessions")
-    if "read-only" in text or "hot standby" in text:
-        return Unreachable(f"{at}: this server takes no writes: correct {target.source}, which asks for one that does")
-    if re.search(r"out of memory|No space left|could not fork|too many open files", text, re.IGNORECASE):
-        return Problem(f"{at}: the server is out of memory, disk or processes: see to that, then run this again")
-    said = text.rpartition("failed: ")[2] or text
-    return Problem(f"{at}: the login failed, see the server's log and correct {target.source} ({said})")
-
-
-def no_tls(target: Target, text: str) -> Problem | None:
-    """Return what to do where TLS, or its lack, keeps a login from being made.
-
-    Never to check less: whoever sits in between can take TLS away, or show a certificate of his own,
-    and would be given the password next.
-    """
-    at, source = target.address, target.source
-    wanted = target.params.get("sslmode", "") in ("require", "verify-ca", "verify-full")
-    if "no encryption" in text and not wanted:
-        return LoginFailed(
-            f"{at}: the server lets this user and address in by TLS only, or not at all: "
-            f"add ?sslmode=verify-full to {source}, and its root certificate as sslrootcert"
-        )
-    if "no pg_hba.conf entry" in text or "pg_hba.conf rejects" in text:
-        return LoginFailed(
-            f"{at}: the server has no rule for this user, database and address: add one to its pg_hba.conf"
-        )
-    if "does not support SSL" in text or "sslmode" in text:
-        return LoginFailed(
-            f"{at}: the server offers no TLS, and {source} asks for it: switch it on there (ssl = on); "
-            "where it was on before, somebody on the way may have taken it out: send no password there"
-        )
-    if "root certificate file" in text:
-        more = "inv rds.ca fetches RDS's own" if target.rds else f"correct sslrootcert in {source}"
-        return LoginFailed(f"{at}: the certificates to check it against are not there: {more}")
-    if "does not match host name" in text:
-        return LoginFailed(
-            f"{at}: its certificate is for another host: name the one that it is for in {source} (a tunnel's "
-            "address goes into hostaddr); else do not trust it"
-        )
-    if "certificate verify failed" in text:
-        by, more = "a root that we trust", f"name the root that signed it as sslrootcert in {source}"
-        if target.rds:
-            by, more = "RDS", "inv rds.ca fetches the roots anew"
-        return LoginFailed(f"{at}: its certificate is not by {by}: {more}; else do not trust it")
-    if re.search("channel binding|authentication method requirement", text):
-        return LoginFailed(
-            f"{at}: the login is not the one that {source} asks for (channel_binding, require_auth): "
-            "somebody may sit in between: see that this is the server, before a password goes there"
-        )
-    if ("certificate" in text or "SSL" in text) and "invalid response" not in text:
-        said = text.rpartition("failed: ")[2]
-        return LoginFailed(
-            f"{at}: TLS failed: see what lies between (a proxy, a VPN) and the certificates of {source}, then run this again ({said})"
-        )
-    return None
 
 
 def fetch(conn: Connection[DictRow], query: LiteralString, *params: Any) -> list[DictRow]:

@@ -115,6 +115,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops/cloud/",),
     ("ops/aws.py", "ops/calls.py", "ops/credentials.py", "ops/postgres.py"),
     (
+        "ops/login_errors.py",
         "ops/refusals.py",
         "ops/aws_proxies.py",
         "ops/web.py",

@@ -10,59 +10,114 @@ from pathlib import Path
 import pytest
 
 from config.declared import Kind
-from config.targets import parse
-from ops import postgres
-from ops.errors import LoginFailed, NoDatabase, NothingAnswers, Problem, Unreachable, WrongLogin
+from config.targets import Target, parse
+from ops import login_errors, postgres
+from ops.errors import LoginFailed, NoDatabase, NotAllowed, NothingAnswers, Problem, Unreachable, WrongLogin
 
 AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "message"),
-    [
-        (AT + 'FATAL:  password authentication failed for user "u"', WrongLogin, "wrong user or password"),
-        (AT + "fe_sendauth: no password supplied", WrongLogin, "wrong user or password"),
-        (AT + 'FATAL:  role "u" does not exist', WrongLogin, "no such user"),
-        (AT + 'FATAL:  role "u" is not permitted to log in', WrongLogin, "may not log in"),
-        (AT + 'FATAL:  database "db" does not exist', NoDatabase, "inv db.setup -t prod"),
-        (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "?sslmode=verify-full"),
-        (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", SSL encryption', LoginFailed, "to its pg_hba.conf"),
-        (AT + "server does not support SSL, but SSL was required", LoginFailed, "send no password there"),
-        (
-            AT + "SSL error: certificate verify failed",
-            LoginFailed,
-            "as sslrootcert in PROD_CONNECTION_URL; else do not",
-        ),
-        (AT + 'server certificate for "a" does not match host name "h"', LoginFailed, "else do not trust it"),
-        (AT + "channel binding required, but server authenticated client without", LoginFailed, "sit in between"),
-        (AT + "received unencrypted data after SSL response", LoginFailed, "TLS failed: see what lies between"),
-        (AT + "SSL SYSCALL error: EOF detected", LoginFailed, "TLS failed: see what lies between"),
-        (AT + "session is read-only", Unreachable, "takes no writes"),
-        (AT + "FATAL:  could not fork new process for connection: no", Problem, "out of memory, disk or processes"),
-        ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "correct sslrootcert in"),
-        ("[Errno -2] Name or service not known", Unreachable, "does not resolve"),
-        ('could not translate host name "h" to address', Unreachable, "does not resolve"),
-        (AT + "Connection refused\n\tIs the server running?", NothingAnswers, "is prod (PROD_CONNECTION_URL) running?"),
-        ("connection timeout expired", Unreachable, "did not answer in time: open the door"),
-        (AT + "No route to host", Unreachable, "did not answer in time"),
-        (AT + "FATAL:  the database system is starting up", NothingAnswers, "inv db.wait"),
-        (AT + "FATAL:  the database system is shutting down", NothingAnswers, "inv db.wait"),
-        (AT + "FATAL:  sorry, too many clients already", Problem, "inv db.kill-sessions"),
-        (AT + "received invalid response to SSL negotiation: H", Problem, "is not Postgres"),
-        (
-            AT + "FATAL:  etwas ganz\n anderes",
-            Problem,
-            "see the server's log and correct PROD_CONNECTION_URL (FATAL: etwas",
-        ),
-    ],
-)
+# Of production on RDS by a name of its own
+TEXTS: list[tuple[str, type[Problem], str]] = [
+    (AT + 'FATAL:  password authentication failed for user "u"', WrongLogin, "wrong user or password"),
+    (AT + "fe_sendauth: no password supplied", WrongLogin, "wrong user or password"),
+    (AT + 'FATAL:  role "u" does not exist', WrongLogin, "no such user"),
+    (AT + 'FATAL:  role "u" is not permitted to log in', WrongLogin, "may not log in"),
+    (AT + 'FATAL:  database "db" does not exist', NoDatabase, "inv db.setup -t prod"),
+    (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', LoginFailed, "?sslmode=verify-full"),
+    (AT + 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", SSL encryption', LoginFailed, "to its pg_hba.conf"),
+    (AT + "server does not support SSL, but SSL was required", LoginFailed, "send no password there"),
+    (
+        AT + "SSL error: certificate verify failed",
+        LoginFailed,
+        "as sslrootcert in PROD_CONNECTION_URL; else do not",
+    ),
+    (AT + 'server certificate for "a" does not match host name "h"', LoginFailed, "else do not trust it"),
+    (AT + "channel binding required, but server authenticated client without", LoginFailed, "sit in between"),
+    (AT + "received unencrypted data after SSL response", LoginFailed, "TLS failed: see what lies between"),
+    (AT + "SSL SYSCALL error: EOF detected", LoginFailed, "TLS failed: see what lies between"),
+    (AT + "session is read-only", Unreachable, "takes no writes"),
+    (AT + "FATAL:  could not fork new process for connection: no", Problem, "out of memory, disk or processes"),
+    ('root certificate file "/x" does not exist\nEither provide the file', LoginFailed, "correct sslrootcert in"),
+    ("[Errno -2] Name or service not known", Unreachable, "does not resolve"),
+    ('could not translate host name "h" to address', Unreachable, "does not resolve"),
+    (AT + "Connection refused\n\tIs the server running?", NothingAnswers, "is prod (PROD_CONNECTION_URL) running?"),
+    ("connection timeout expired", Unreachable, "did not answer in time: open the door"),
+    (AT + "No route to host", Unreachable, "did not answer in time"),
+    (AT + "FATAL:  the database system is starting up", NothingAnswers, "inv db.wait"),
+    (AT + "FATAL:  the database system is shutting down", NothingAnswers, "inv db.wait"),
+    (AT + "FATAL:  sorry, too many clients already", Problem, "inv db.kill-sessions"),
+    (AT + "received invalid response to SSL negotiation: H", Problem, "is not Postgres"),
+    (
+        AT + "FATAL:  etwas ganz\n anderes",
+        Problem,
+        "see the server's log and correct PROD_CONNECTION_URL (FATAL: etwas",
+    ),
+    (AT + 'FATAL:  permission denied for database "db"', NotAllowed, "grant connect on database to it"),
+    (
+        AT + 'FATAL:  database "db" is not currently accepting connections',
+        NotAllowed,
+        "allow_connections true opens it",
+    ),
+    (AT + 'FATAL:  cannot connect to invalid database "db"', NotAllowed, "was broken off, nothing in it can be read"),
+    (AT + "server closed the connection unexpectedly", NothingAnswers, "takes the connection and closes it"),
+]
+RDS = "x.eu-west-1.rds.amazonaws.com"
+# What is another step for another target: its kind, its host
+ELSEWHERE: list[tuple[Kind, str, str, type[Problem], str]] = [
+    (Kind.RDS, RDS, 'root certificate file "/x" does not exist', LoginFailed, "inv rds.ca fetches RDS's own"),
+    (
+        Kind.RDS,
+        RDS,
+        "SSL error: certificate verify failed",
+        LoginFailed,
+        "not by RDS: inv rds.ca fetches the roots anew",
+    ),
+    (Kind.SERVER, "db", "Name or service not known", Unreachable, "belongs in CONNECTION_LOCAL_DOCKER_URL (-t docker)"),
+    (
+        Kind.SERVER,
+        "db.example",
+        "Name or service not known",
+        Unreachable,
+        "correct STAGING_CONNECTION_URL, or wait until it does",
+    ),
+    (Kind.SERVER, "localhost", "Connection refused", NothingAnswers, "inv db.up starts a server with this login"),
+    (Kind.COMPOSE, "localhost", "Connection refused", NothingAnswers, "inv db.up -t docker"),
+    (Kind.SERVER, "db.example", "Connection refused", NothingAnswers, "is staging (STAGING_CONNECTION_URL) running?"),
+    (Kind.SERVER, "db.example", "connection timeout expired", Unreachable, "in time: check the host, or see"),
+]
+
+
+def of_prod() -> Target:
+    return replace(parse("postgresql://u:hushhush@h/db", "PROD_CONNECTION_URL", "prod"), kind=Kind.RDS)
+
+
+def of_staging(kind: Kind, host: str) -> Target:
+    return replace(parse(f"postgresql://u:hushhush@{host}/db", "STAGING_CONNECTION_URL", "staging"), kind=kind)
+
+
+@pytest.mark.parametrize(("text", "kind", "message"), TEXTS)
 def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem], message: str) -> None:
-    target = replace(parse("postgresql://u:hushhush@h/db", "PROD_CONNECTION_URL", "prod"), kind=Kind.RDS)
-    problem = postgres.refusal(target, text)
+    problem = login_errors.refusal(of_prod(), text)
     assert type(problem) is kind
     assert message in str(problem)
     assert "u@h:5432/db" in str(problem)
     assert "\n" not in str(problem)
+
+
+@pytest.mark.parametrize(("kind", "host", "text", "error", "message"), ELSEWHERE)
+def test_the_next_step_is_the_targets(kind: Kind, host: str, text: str, error: type[Problem], message: str) -> None:
+    problem = login_errors.refusal(of_staging(kind, host), AT + text)
+    assert type(problem) is error
+    assert message in str(problem)
+    assert f"u@{host}:5432/db" in str(problem)
+
+
+def test_each_row_of_the_table_has_an_example_that_reaches_it() -> None:
+    asked = [(of_prod(), text) for text, *_ in TEXTS]
+    asked += [(of_staging(kind, host), AT + text) for kind, host, text, *_ in ELSEWHERE]
+    reached = [login_errors.row(target, " ".join(text.split())) for target, text in asked]
+    assert [row for row in login_errors.ROWS if row not in reached] == []
 
 
 # What libpq 18 says of TLS, certificates and methods; its own advice is to switch the check off
@@ -99,7 +154,7 @@ WEAKENS = re.compile(
 def test_no_advice_weakens_a_check(text: str, mode: str, host: str) -> None:
     given = f"?sslmode={mode}" if mode else ""
     target = parse(f"postgresql://u:hushhush@{host}/db{given}", "PROD_CONNECTION_URL", "prod")
-    told = str(postgres.refusal(target, AT + text))
+    told = str(login_errors.refusal(target, AT + text))
     assert not WEAKENS.search(told), told
     assert not told.endswith(f": {text}"), "more than libpq's own words"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres, process, silence
+from ops import login_errors, postgres, process, silence
 from ops.console import harmless, say
 from ops.db.sql_file import diagnostics
 from ops.db.sql_file.script import Script
@@ -157,7 +157,7 @@ def committed(conn: Connection[DictRow], xid: str) -> bool:
 def lost(place: OpenTarget, script: Script, stderr: str) -> Problem:
     """Return what became of a psql whose connection broke, or never was."""
     if refused := _REFUSED.search(stderr):
-        return postgres.refusal(place.target, refused[0])
+        return login_errors.refusal(place.target, refused[0])
     for account in reversed(list(_ACCOUNT.finditer(stderr))):
         if (found := outcome.row(account["state"])) and found.breaks:
             return diagnostics.disconnected(script, account["state"], stderr[account.end() :].partition("\n")[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ops import aws_proxies
 from ops.aws_proxies import pathless
@@ -17,13 +19,20 @@ elsewhere: dict[str, None] = {}
 """What names the endpoints that are not AWS and were asked in this command; errors of botocore do not tell."""
 
 
+OTHER_SERVICE = (
+    "what answers at {names} does not know {what}: unset it, or set it for the one service it is "
+    "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
+)
+
+
 def other_service(what: str) -> Misconfigured:
     """Return the error for an endpoint that answers, but not as this service does."""
-    names = " or ".join(elsewhere) or GENERAL_ENDPOINT
-    return Misconfigured(
-        f"what answers at {names} does not know {what}: unset it, or set it for the one service it is "
-        "meant for, like AWS_ENDPOINT_URL_DYNAMODB"
-    )
+    return Misconfigured(OTHER_SERVICE.format(names=asked_at("or"), what=what))
+
+
+def asked_at(word: str) -> str:
+    """Return what names the endpoints that were asked, joined by a word."""
+    return f" {word} ".join(elsewhere) or GENERAL_ENDPOINT
 
 
 def code(error: Exception) -> str:
@@ -61,6 +70,25 @@ def errors() -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError, ResponseParserError
 
 
+def always(_: Any) -> bool:
+    return True
+
+
+class Row(NamedTuple):
+    """What one kind of error means."""
+
+    pattern: str
+    """Of the whole name: an exception's of botocore, or the code of a refusal."""
+    error: type[Problem]
+    advice: str
+    """The next step; {it} is a `Failure` or a `Refusal`."""
+    where: Callable[[Any], bool] = always
+    """For which of them the row holds."""
+
+    def fits(self, name: str, it: Any) -> bool:
+        return re.fullmatch(self.pattern, name, re.DOTALL) is not None and self.where(it)
+
+
 def explain(error: Any) -> Problem:
     """Return what an error of botocore means for the user: the row of its class, or of the nearest one above it."""
     from botocore import exceptions as e
@@ -72,7 +100,14 @@ def explain(error: Any) -> Problem:
         return other_service("this service of AWS")
     if isinstance(error, e.HTTPClientError | e.ConnectionError) and (problem := aws_proxies.failed(error)):
         return problem
-    return next(ROWS[kind.__name__](error) for kind in type(error).__mro__ if kind.__name__ in ROWS)
+    found = row(error)
+    return found.error(found.advice.format(it=Failure(error)))
+
+
+def row(error: Any) -> Row:
+    """Return the row of an exception of botocore."""
+    it = Failure(error)
+    return next(one for kind in type(error).__mro__ for one in ROWS if one.fits(kind.__name__, it))
 
 
 def flat(error: object) -> str:
@@ -80,29 +115,50 @@ def flat(error: object) -> str:
     return pathless(" ".join(str(error).split())).rstrip(".: ")
 
 
-def asked(error: Any) -> str:
-    """Return which call went wrong, and where it went to, as far as the error tells."""
-    return pathless(" at ".join(filter(None, (error.kwargs.get("operation"), error.kwargs.get("endpoint_url")))))
+@dataclass(frozen=True)
+class Failure:
+    """What botocore raises, by what a row says of it."""
+
+    error: Any
+
+    @property
+    def said(self) -> str:
+        """Its own words."""
+        return flat(self.error)
+
+    @property
+    def call(self) -> str:
+        """Which call went wrong, and where it went to, as far as the error tells."""
+        told = self.error.kwargs
+        return pathless(" at ".join(filter(None, (told.get("operation"), told.get("endpoint_url"))))) or self.said
+
+    @property
+    def unsure(self) -> str:
+        """What to do when the call may have been carried out."""
+        return unsure(str(self.error.kwargs.get("operation") or ""))
+
+    @property
+    def passed_over(self) -> str:
+        return aws_proxies.passed_over()
+
+    @property
+    def endpoints(self) -> str:
+        return asked_at("and")
+
+    @property
+    def region(self) -> str:
+        """The region in the endpoint's name, if there is none of that name."""
+        from urllib.parse import urlsplit
+
+        return unknown_region(urlsplit(str(self.error.kwargs.get("endpoint_url") or "")).hostname or "")
 
 
-def unreached(error: Any) -> Problem:
-    """A service that no connection was made to."""
-    names = " and ".join(elsewhere) or GENERAL_ENDPOINT
-    from urllib.parse import urlsplit
-
-    host = urlsplit(str(error.kwargs.get("endpoint_url") or "")).hostname or ""
-    if (region := unknown_region(host)) and not elsewhere:
-        return Misconfigured(
-            f"AWS was not reached: {flat(error)}: there is no region {region}: correct AWS_DEFAULT_REGION"
-        )
-    why = flat(error) + aws_proxies.passed_over()
-    return Problem(f"AWS was not reached: {why}: check the network, the region and {names}")
+def in_no_region(it: Failure) -> bool:
+    return bool(it.region) and not elsewhere
 
 
 def unknown_region(host: str) -> str:
     """Return the region in the name of an endpoint of AWS, if there is none of that name."""
-    import re
-
     import botocore.session
 
     found = re.fullmatch(r"[\w.-]+?\.([a-z]+(?:-[a-z]+)+-\w+)\.amazonaws\.com(?:\.cn)?", host)
@@ -111,18 +167,6 @@ def unknown_region(host: str) -> str:
     core = botocore.session.Session()
     known = {name for part in core.get_available_partitions() for name in core.get_available_regions("rds", part)}
     return "" if found[1] in known else found[1]
-
-
-def silent(error: Any) -> Problem:
-    """A service that has taken a request and does not answer."""
-    call = str(error.kwargs.get("operation") or "")
-    return Problem(f"AWS did not answer in time (aws.timeout): {asked(error) or flat(error)}: {unsure(call)}")
-
-
-def broken(error: Any) -> Problem:
-    """A connection that ended before the answer."""
-    call = str(error.kwargs.get("operation") or "")
-    return Problem(f"the connection to AWS broke: {asked(error) or flat(error)}: {unsure(call)}")
 
 
 def unsure(call: str) -> str:
@@ -136,122 +180,166 @@ def unsure(call: str) -> str:
     return f"check {names}, then run this again"
 
 
-def untrusted(error: Any) -> Problem:
-    """A certificate that is not known here, as of a proxy that opens TLS."""
-    what = flat(error)
-    return Problem(
-        f"AWS was not reached: {what}: if a proxy of your company is between, name its certificates in AWS_CA_BUNDLE"
-    )
-
-
-def says(after: str, of: type[Problem] = Misconfigured, before: str = "AWS: ") -> Callable[[Any], Problem]:
-    """Return a row: botocore's own words, and what to do."""
-    return lambda error: of(f"{before}{flat(error)}: {after}")
-
-
 NO_LOGIN = "no AWS login: run aws configure (or aws sso login), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 SSO = "the AWS login has expired: aws sso login (or aws login)"
 VARIABLES = "correct it in the AWS_ variable or the line of the AWS config file that sets it"
 OURS = "boto3 and botocore do not fit the suite: pip install --upgrade -r requirements.txt"
 
-Row = Callable[[Any], Problem]
-ROWS: dict[str, Row] = {
+UNRESOLVED = "AWS: {it.said}: correct AWS_DEFAULT_REGION, or unset AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT"
+ROWS = (
     # the login: a row of its own for each provider is in ops/credentials.py, where it is known which one was asked
-    "NoCredentialsError": lambda _: Misconfigured(NO_LOGIN),
-    "NoAuthTokenError": lambda _: Misconfigured(NO_LOGIN),
-    "PartialCredentialsError": lambda _: Misconfigured(NO_LOGIN),
-    "CredentialRetrievalError": lambda _: Misconfigured(NO_LOGIN),
-    "MetadataRetrievalError": says("run this where AWS gives the machine a role, or set AWS_PROFILE"),
-    "SSOError": lambda _: Misconfigured(SSO),
-    "TokenRetrievalError": lambda _: Misconfigured(SSO),
-    "LoginError": lambda _: Misconfigured(SSO),
-    "LoginInsufficientPermissions": says("ask for the right signin:CreateOAuth2Token, then aws login"),
-    "RefreshWithMFAUnsupportedError": lambda _: Misconfigured(
-        "the AWS login by MFA has expired: run this again, it goes on where it was"
+    Row(
+        "NoCredentialsError|NoAuthTokenError|PartialCredentialsError|CredentialRetrievalError", Misconfigured, NO_LOGIN
     ),
-    "ProfileNotFound": says("correct AWS_PROFILE", before="AWS login: "),
-    "ConfigNotFound": says("correct AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE", before="AWS login: "),
-    "ConfigParseError": says("correct that file", before="AWS login: "),
-    "InvalidConfigError": says("correct the AWS config file", before="AWS login: "),
+    Row(
+        "MetadataRetrievalError",
+        Misconfigured,
+        "AWS: {it.said}: run this where AWS gives the machine a role, or set AWS_PROFILE",
+    ),
+    Row("SSOError|TokenRetrievalError|LoginError", Misconfigured, SSO),
+    Row(
+        "LoginInsufficientPermissions",
+        Misconfigured,
+        "AWS: {it.said}: ask for the right signin:CreateOAuth2Token, then aws login",
+    ),
+    Row(
+        "RefreshWithMFAUnsupportedError",
+        Misconfigured,
+        "the AWS login by MFA has expired: run this again, it goes on where it was",
+    ),
+    Row("ProfileNotFound", Misconfigured, "AWS login: {it.said}: correct AWS_PROFILE"),
+    Row(
+        "ConfigNotFound",
+        Misconfigured,
+        "AWS login: {it.said}: correct AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE",
+    ),
+    Row("ConfigParseError", Misconfigured, "AWS login: {it.said}: correct that file"),
+    Row("InvalidConfigError", Misconfigured, "AWS login: {it.said}: correct the AWS config file"),
     # where it goes to
-    "NoRegionError": lambda _: Misconfigured(NO_REGION),
-    "InvalidRegionError": says("correct AWS_DEFAULT_REGION", before=""),
-    "UnknownRegionError": says("correct AWS_DEFAULT_REGION"),
-    "ServiceNotInRegionError": says("correct AWS_DEFAULT_REGION"),
-    "BaseEndpointResolverError": says(
-        "correct AWS_DEFAULT_REGION, or unset AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT"
+    Row("NoRegionError", Misconfigured, NO_REGION),
+    Row("InvalidRegionError", Misconfigured, "{it.said}: correct AWS_DEFAULT_REGION"),
+    Row("UnknownRegionError|ServiceNotInRegionError", Misconfigured, "AWS: {it.said}: correct AWS_DEFAULT_REGION"),
+    Row("BaseEndpointResolverError|EndpointProviderError", Misconfigured, UNRESOLVED),
+    Row("InvalidIMDSEndpointError", Misconfigured, "AWS: {it.said}: correct AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+    Row(
+        "InvalidIMDSEndpointModeError", Misconfigured, "AWS: {it.said}: correct AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
     ),
-    "EndpointProviderError": says(
-        "correct AWS_DEFAULT_REGION, or unset AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT"
-    ),
-    "InvalidIMDSEndpointError": says("correct AWS_EC2_METADATA_SERVICE_ENDPOINT"),
-    "InvalidIMDSEndpointModeError": says("correct AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
-    "InvalidProxiesConfigError": says("correct HTTPS_PROXY"),
+    Row("InvalidProxiesConfigError", Misconfigured, "AWS: {it.said}: correct HTTPS_PROXY"),
     # boto3's own settings
-    "InvalidRetryConfigurationError": says(VARIABLES),
-    "InvalidDefaultsMode": says(VARIABLES),
-    "InvalidSTSRegionalEndpointsConfigError": says(VARIABLES),
-    "InvalidS3UsEast1RegionalEndpointConfigError": says(VARIABLES),
-    "InvalidS3AddressingStyleError": says(VARIABLES),
-    "InvalidEndpointDiscoveryConfigurationError": says(VARIABLES),
-    "InvalidEndpointConfigurationError": says(VARIABLES),
-    "InvalidChecksumConfigError": says(VARIABLES),
-    # the way there and back
-    "ConnectionError": unreached,
-    "SSLError": untrusted,
-    "HTTPClientError": lambda error: Problem(
-        f"AWS was not reached: {flat(error)}: check the network, AWS_CA_BUNDLE and HTTPS_PROXY"
+    Row(
+        "InvalidRetryConfigurationError|InvalidDefaultsMode|InvalidSTSRegionalEndpointsConfigError"
+        "|InvalidS3UsEast1RegionalEndpointConfigError|InvalidS3AddressingStyleError"
+        "|InvalidEndpointDiscoveryConfigurationError|InvalidEndpointConfigurationError|InvalidChecksumConfigError",
+        Misconfigured,
+        f"AWS: {{it.said}}: {VARIABLES}",
     ),
-    "ReadTimeoutError": silent,
-    "ConnectionClosedError": broken,
-    "ResponseStreamingError": broken,
-    "IncompleteReadError": broken,
-    "ChecksumError": broken,
-    "FlexibleChecksumError": broken,
-    "CapacityNotAvailableError": says("run this again in a minute, it goes on where it was", Problem),
-    "WaiterError": says("run this again, it looks anew", Problem),
+    # the way there and back
+    Row(
+        "ConnectionError",
+        Misconfigured,
+        "AWS was not reached: {it.said}: there is no region {it.region}: correct AWS_DEFAULT_REGION",
+        in_no_region,
+    ),
+    Row(
+        "ConnectionError",
+        Problem,
+        "AWS was not reached: {it.said}{it.passed_over}: check the network, the region and {it.endpoints}",
+    ),
+    Row(  # as of a proxy that opens TLS
+        "SSLError",
+        Problem,
+        "AWS was not reached: {it.said}: if a proxy of your company is between, name its certificates in AWS_CA_BUNDLE",
+    ),
+    Row(
+        "HTTPClientError",
+        Problem,
+        "AWS was not reached: {it.said}: check the network, AWS_CA_BUNDLE and HTTPS_PROXY",
+    ),
+    Row("ReadTimeoutError", Problem, "AWS did not answer in time (aws.timeout): {it.call}: {it.unsure}"),
+    Row(
+        "ConnectionClosedError|ResponseStreamingError|IncompleteReadError|ChecksumError|FlexibleChecksumError",
+        Problem,
+        "the connection to AWS broke: {it.call}: {it.unsure}",
+    ),
+    Row(
+        "CapacityNotAvailableError",
+        Problem,
+        "AWS: {it.said}: run this again in a minute, it goes on where it was",
+    ),
+    Row("WaiterError", Problem, "AWS: {it.said}: run this again, it looks anew"),
     # what we ask
-    "ParamValidationError": lambda error: Misconfigured(f"AWS: {flat(error)}"),
-    "ValidationError": lambda error: Misconfigured(f"AWS: {flat(error)}"),
-    "MissingDependencyException": says("pip install --upgrade 'botocore[crt]'", Problem),
-    "BotoCoreError": says(OURS, Problem),
-}
+    Row("ParamValidationError|ValidationError", Misconfigured, "AWS: {it.said}"),
+    Row("MissingDependencyException", Problem, "AWS: {it.said}: pip install --upgrade 'botocore[crt]'"),
+    Row("BotoCoreError", Problem, f"AWS: {{it.said}}: {OURS}"),
+)
 """What each exception of botocore.exceptions means, by its name; one without a row of its own is what the nearest above it is."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What AWS refuses, by what a row says of it."""
+
+    error: Any
+
+    @property
+    def code(self) -> str:
+        return code(self.error)
+
+    @property
+    def operation(self) -> str:
+        return str(self.error.operation_name)
+
+    @property
+    def what(self) -> str:
+        """AWS's own words, in one line."""
+        return " ".join(str(self.error.response.get("Error", {}).get("Message", "")).split())
+
+    @property
+    def told(self) -> str:
+        return self.what or "refused"
+
+    @property
+    def status(self) -> int:
+        return int(self.error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+    @property
+    def skew(self) -> str:
+        return skew(self.error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}), self.what)
+
+    @property
+    def endpoints(self) -> str:
+        return asked_at("or")
+
+
+def is_skewed(it: Refusal) -> bool:
+    return bool(it.skew)
+
+
+def is_not_there(it: Refusal) -> bool:
+    return it.status == 404 and not it.what
+
+
+def is_theirs(it: Refusal) -> bool:
+    return it.status >= 500
+
+
+def is_create(it: Refusal) -> bool:
+    return it.operation == "CreateDBInstance"
 
 
 def refusal(error: Any) -> Problem:
     """Return what a refusal of AWS means, by its code."""
-    details = error.response.get("Error", {})
-    said, what = code(error), " ".join(str(details.get("Message", "")).split())
-    told = error.response.get("ResponseMetadata", {})
-    status = told.get("HTTPStatusCode", 0)
-    if not said.strip("0123456789") and (problem := aws_proxies.answered(status, what)):
+    it = Refusal(error)
+    if not it.code.strip("0123456789") and (problem := aws_proxies.answered(it.status, it.what)):
         return problem
-    if said in (*UNKNOWN_LOGIN, *CLOCK) and (off := skew(told.get("HTTPHeaders", {}), what)):
-        return Problem(
-            f"AWS does not take the login, since the clock of this machine is {off}: set it (timedatectl set-ntp true)"
-        )
-    if said in EXPIRED:
-        return Misconfigured("the AWS login has expired: log in again, then run this again: it goes on where it was")
-    if said in UNKNOWN_LOGIN:
-        return Misconfigured(
-            f"AWS does not know this login ({said}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        )
-    if said in DENIED:
-        return Problem(f"AWS does not permit {error.operation_name}: ask for the rights in config/policies ({what})")
-    if said in THROTTLED:
-        return Problem(
-            f"AWS is asked too often just now ({error.operation_name}): run this again in a minute, it goes on where it was"
-        )
-    if said in ("UnknownOperationException", "InvalidAction", "UnsupportedOperation", "404", "405", "501") or (
-        status == 404 and not what
-    ):
-        return other_service(error.operation_name)
-    if status >= 500 or said in ("InternalFailure", "InternalError", "ServiceUnavailable"):
-        return Problem(f"AWS failed at {error.operation_name} ({said}): run this again, it goes on where it was")
-    advice = ADVICE.get(said, "") or (error.operation_name == "CreateDBInstance" and REQUEST.get(said)) or ""
-    text = f"{error.operation_name}: {what or 'refused'} ({said})" + (f": {advice}" if advice else "")
-    return Misconfigured(text) if said.startswith("InvalidParameter") else Problem(text)
+    found = refusal_row(error)
+    return found.error(found.advice.format(it=it))
+
+
+def refusal_row(error: Any) -> Row:
+    """Return the row of a refusal."""
+    it = Refusal(error)
+    return next(one for one in REFUSALS if one.fits(it.code, it))
 
 
 def skew(headers: Any, what: str) -> str:
@@ -341,3 +429,44 @@ REQUEST = dict.fromkeys(
     ("InvalidParameterCombination", "InvalidParameterValue"), "inv rds.create --dry-run shows the request"
 )
 """Advice on what CreateDBInstance alone is refused for."""
+
+UNKNOWN = OTHER_SERVICE.format(names="{it.endpoints}", what="{it.operation}")
+FAILED = "AWS failed at {it.operation} ({it.code}): run this again, it goes on where it was"
+TOLD = "{it.operation}: {it.told} ({it.code})"
+REFUSALS = (
+    Row(
+        "|".join((*UNKNOWN_LOGIN, *CLOCK)),
+        Problem,
+        "AWS does not take the login, since the clock of this machine is {it.skew}: set it (timedatectl set-ntp true)",
+        is_skewed,
+    ),
+    Row(
+        "|".join(EXPIRED),
+        Misconfigured,
+        "the AWS login has expired: log in again, then run this again: it goes on where it was",
+    ),
+    Row(
+        "|".join(UNKNOWN_LOGIN),
+        Misconfigured,
+        "AWS does not know this login ({it.code}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    ),
+    Row(
+        "|".join(DENIED),
+        Problem,
+        "AWS does not permit {it.operation}: ask for the rights in config/policies ({it.what})",
+    ),
+    Row(
+        "|".join(THROTTLED),
+        Problem,
+        "AWS is asked too often just now ({it.operation}): run this again in a minute, it goes on where it was",
+    ),
+    Row("UnknownOperationException|InvalidAction|UnsupportedOperation|404|405|501", Misconfigured, UNKNOWN),
+    Row(".*", Misconfigured, UNKNOWN, is_not_there),
+    Row("InternalFailure|InternalError|ServiceUnavailable", Problem, FAILED),
+    Row(".*", Problem, FAILED, is_theirs),
+    *(Row(pattern, Problem, f"{TOLD}: {advice}") for pattern, advice in ADVICE.items()),
+    *(Row(pattern, Misconfigured, f"{TOLD}: {advice}", is_create) for pattern, advice in REQUEST.items()),
+    Row("InvalidParameter.*", Misconfigured, TOLD),
+    Row(".*", Problem, TOLD),
+)
+"""What each code of a refusal means: the first that fits holds."""

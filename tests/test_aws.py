@@ -54,6 +54,11 @@ TABLE: list[tuple[Exception, int, str]] = [
     (refused("InternalFailure", 500), 1, "AWS failed at CreateDBInstance (InternalFailure): run this again"),
     (refused("UnknownOperationException"), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
     (refused("404", 404, ""), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
+    (refused("NotFound", 404, ""), 2, "AWS_ENDPOINT_URL does not know CreateDBInstance"),
+    (refused("NeverHeardOf", 502), 1, "AWS failed at CreateDBInstance (NeverHeardOf): run this again"),
+    (refused("SignatureDoesNotMatch", 403, "Signature expired: 1"), 1, "the clock of this machine is off: set it"),
+    (refused("RequestTimeTooSkewed", 403, "x"), 1, "CreateDBInstance: x (RequestTimeTooSkewed)"),
+    (refused("InvalidParameter", 400, ""), 2, "CreateDBInstance: refused (InvalidParameter)"),
     (refused("InvalidParameterValue"), 2, "what AWS said (InvalidParameterValue): inv rds.create --dry-run"),
     (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
     *(
@@ -70,6 +75,11 @@ def test_each_error_is_one_line_with_what_to_do(error: Exception, code: int, say
     assert exit.code == code == explain(error).code
     assert says in str(exit.message)
     assert "\n" not in str(exit.message)
+
+
+def test_each_row_of_the_refusals_has_an_example_that_reaches_it() -> None:
+    reached = [refusals.refusal_row(error) for error, *_ in TABLE if isinstance(error, e.ClientError)]
+    assert [row for row in refusals.REFUSALS if row not in reached] == []
 
 
 def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> None:

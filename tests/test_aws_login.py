@@ -26,7 +26,7 @@ from ops.aws import Aws
 from ops.credentials import PROVIDERS, scrubbed
 from ops.errors import Misconfigured
 from ops.rds import instance
-from ops.refusals import ROWS, explain
+from ops.refusals import ROWS, explain, row
 from tests.fix_aws import Call, Front, error, outcome
 from tests.fix_cli import Cli, lines_of
 
@@ -440,20 +440,31 @@ def test_every_exception_of_botocore_is_one_line_with_a_next_step(kind: Any) -> 
     """One without a row of its own is of its kind, or about boto3 itself, which no setting mends."""
     fields = dict.fromkeys(re.findall(r"{(\w+)}", kind.fmt), "WHAT")
     more: dict[str, Any] = {"last_response": {}} if kind is botocore.exceptions.WaiterError else {}
-    told = explain(kind(**fields, **more))
+    error = kind(**fields, **more)
+    told = explain(error)
     assert told.code in (1, 2)
     assert "\n" not in str(told)
     assert re.search(r": \w+ .*", str(told)) or ":" in str(told)
-    rows = [one.__name__ for one in kind.__mro__ if one.__name__ in ROWS]
     assert (
-        rows[0] != "BotoCoreError"
+        row(error).pattern != "BotoCoreError"
         or any(word in kind.__name__ for word in OF_BOTO3)
         or kind.__name__ == "BotoCoreError"
     )
 
 
-def test_every_row_is_of_an_exception_that_there_is() -> None:
-    assert set(ROWS) <= {kind.__name__ for kind in EXCEPTIONS}
+def test_every_row_is_of_exceptions_that_there_are() -> None:
+    assert {name for one in ROWS for name in one.pattern.split("|")} <= {kind.__name__ for kind in EXCEPTIONS}
+
+
+def test_an_endpoint_in_no_region_is_told_from_one_that_is_not_reached() -> None:
+    """The only two rows of one exception."""
+    nowhere, there = (
+        botocore.exceptions.EndpointConnectionError(endpoint_url=f"https://rds.{region}.amazonaws.com/")
+        for region in ("moon-east-1", "ca-central-1")
+    )
+    assert row(nowhere) != row(there)
+    assert "there is no region moon-east-1: correct AWS_DEFAULT_REGION" in str(explain(nowhere))
+    assert "check the network, the region and AWS_ENDPOINT_URL" in str(explain(there))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.aws import Limits
-from ops.console import say
+from ops import silence
 from ops.refusals import lost, writes
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 F = TypeVar("F")
 
-PATIENCE = 1.0
-"""Seconds before it is said what is waited for."""
 TRIES, PAUSE = 3, 1.0
 """Of a write whose answer was lost, and seconds before it is looked whether it is done."""
 LOGIN = "login-to-aws"
@@ -69,6 +68,19 @@ def config(limits: Limits, *, ignore_endpoints: bool) -> Config:
     )
 
 
+@dataclass(eq=False)
+class Call(silence.Wait):
+    """A call that is waited for: each kind is said once, since some are made in turn."""
+
+    kinds: set[str] = field(default_factory=set)
+    """What has been said, by all calls of a session."""
+
+    def tell(self, text: str) -> None:
+        if text not in self.kinds:
+            self.kinds.add(text)
+            super().tell(text)
+
+
 class Watch:
     """Follows the calls of a session by botocore's events."""
 
@@ -86,23 +98,16 @@ class Watch:
         client.meta.events.register_first(f"needs-retry.{service}", self.again)
 
     def begin(self, context: dict[str, Any], event_name: str, **_: Any) -> None:
-        """Say what is waited for when it takes longer than a second: each kind of call once, since some are made in turn."""
+        """Have it said what is waited for when it takes longer than a second."""
         context["begun"] = time.monotonic()
         if threading.current_thread().name == LOGIN:
             return
-        timer = threading.Timer(PATIENCE, self.tell, [named(event_name)])
-        timer.daemon = True
-        context["timer"] = timer
-        timer.start()
-
-    def tell(self, what: str) -> None:
-        if what not in self.said:
-            self.said.add(what)
-            say(f"waiting for AWS ({what})")
+        context["wait"] = Call(f"AWS ({named(event_name)})", kinds=self.said)
+        silence.begin(context["wait"])
 
     def end(self, context: dict[str, Any], **_: Any) -> None:
-        if "timer" in context:
-            context["timer"].cancel()
+        if "wait" in context:
+            silence.end(context["wait"])
 
     def fail(self, context: dict[str, Any], event_name: str, exception: Exception, **_: Any) -> None:
         """Note what was asked: botocore's errors do not tell."""

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import console
-from ops.calls import LOGIN, PATIENCE
+from ops.calls import LOGIN
 from ops.errors import Misconfigured, Problem
 from ops.refusals import NO_LOGIN, VARIABLES, code, explain, flat, transient
+from ops.silence import PATIENCE
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

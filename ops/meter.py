@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from ops.console import watched
+from ops.silence import PATIENCE
 
-PATIENCE = 1.0
-"""Seconds before a bar is drawn, and before what runs is named."""
 PERIOD = 0.2
 """Seconds between two looks."""
 

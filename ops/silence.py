@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 PATIENCE = 1.0
-"""Seconds before it is said what is waited for."""
+"""Seconds before it is said what is waited for, before a bar is drawn, and before what runs is named."""
 PERIOD = 0.2
 """Seconds between two looks."""
 PROGRESS, ALL = "progress", "all"
@@ -112,17 +112,27 @@ def watch() -> threading.Thread:
     return thread
 
 
-@contextlib.contextmanager
-def watched(wait: Wait) -> Iterator[Wait]:
-    """Look after a wait until the block ends."""
+def begin(wait: Wait) -> None:
+    """Look after a wait until `end`."""
     watch()
     with _lock:
         _waits.add(wait)
+
+
+def end(wait: Wait) -> None:
+    """Look after a wait no longer."""
+    with _lock:
+        _waits.discard(wait)
+
+
+@contextlib.contextmanager
+def watched(wait: Wait) -> Iterator[Wait]:
+    """Look after a wait until the block ends."""
+    begin(wait)
     try:
         yield wait
     finally:
-        with _lock:
-            _waits.discard(wait)
+        end(wait)
 
 
 def waiting(what: str) -> contextlib.AbstractContextManager[Wait]:

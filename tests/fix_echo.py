@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from ops.sandbox import certificates
+from tests.fix_http import Service, Silent
 
 
 class Echo:
@@ -23,7 +22,7 @@ class Echo:
         self.asked = 0
         echo = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 echo.asked += 1
                 self.send_response(echo.status)
@@ -32,24 +31,7 @@ class Echo:
                 self.end_headers()
                 self.wfile.write(echo.body)
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args: object) -> None:
-                """A client that does not trust us hangs up: that is the test's point."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.server.socket = context.wrap_socket(
-                self.server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        self.server = Service(Handler, certificate)
 
     @property
     def url(self) -> str:
@@ -61,9 +43,7 @@ class Echo:
         self.headers = headers
 
     def stop(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        self.server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ import pytest
 
 from ops.sandbox import certificates
 from tests.fix_echo import Echo
+from tests.fix_http import Service, Silent
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 OUTSIDE = "outside.example"
@@ -35,7 +35,7 @@ class Proxy:
         """What it says to everything, if it is no proxy at all: nothing and hangs up, or None and stays on the line."""
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_CONNECT(self) -> None:
@@ -81,18 +81,7 @@ class Proxy:
                 self.wfile.write(body)
                 return None
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args: object) -> None:
-                """Who hangs up has a reason."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        self.server = Service(Handler)
 
     @property
     def address(self) -> str:
@@ -104,9 +93,7 @@ class Proxy:
         return {case: url for name in names or NAMES for case in (name, name.lower())}
 
     def stop(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        self.server.stop()
 
 
 def pump(one: socket.socket, two: socket.socket) -> None:

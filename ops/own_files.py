@@ -11,6 +11,7 @@ import fnmatch
 import json
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from typing import Any
 from config.paths import hand_over, own_folder
 from ops.console import say
 from ops.errors import Problem
+
+TRIES, PAUSE = 40, 0.05
+"""To remove a folder that is still written to, and seconds between two."""
 
 
 def opened(path: Path, flags: int, mode: int = 0o600) -> int:
@@ -120,7 +124,24 @@ def name_foreign(left: Sequence[Path]) -> None:
 
 
 def unlink(name: str, folder: int) -> None:
-    """Remove an entry of an open folder, with all that is in it."""
+    """Remove an entry of an open folder, with all that is in it.
+
+    A program that a killed run has started may still write there, or remove it, too: initdb does both.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            unlink_once(name, folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def unlink_once(name: str, folder: int) -> None:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:

@@ -7,6 +7,9 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -207,6 +210,23 @@ def test_a_removal_follows_no_link(tmp_path: Path, theirs: Path) -> None:
     with pytest.raises(Problem, match="is a link"):
         own_files.remove(tmp_path / "link", ("*",))
     assert tree(theirs) == before
+
+
+def test_what_a_killed_runs_program_still_writes_goes_too(tmp_path: Path) -> None:
+    """As its initdb does, into the folder that is being removed."""
+    folder = tmp_path / "data.new.x"
+    (folder / "deep").mkdir(parents=True)
+    lines = "import time; over = time.monotonic() + 1\nwhile time.monotonic() < over: open(f'{time.monotonic_ns()}', 'w').close()"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", lines], cwd=cwd, stderr=subprocess.DEVNULL)
+        for cwd in (folder, folder / "deep", folder / "deep")
+    ]
+    while len(list((folder / "deep").iterdir())) < 100:
+        time.sleep(0.01)
+    assert own_files.remove(tmp_path, ("data.new*",)) == []
+    for writer in writers:
+        writer.wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wipe_of_nothing_is_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -337,6 +338,26 @@ def test_a_process_that_was_killed_leaves_no_servers_behind(both: Box) -> None:
     assert gone(left)
     assert not both.home.exists()
     assert both("sandbox.down").returncode == 0
+
+
+def test_one_that_is_killed_while_it_makes_a_server_is_made_anew(box: Box) -> None:
+    """initdb goes on for a moment, in a folder that is being removed."""
+    box.enter()
+    asked = threading.Thread(target=box, args=("rds.create",))
+    asked.start()
+    deadline = time.monotonic() + 60
+    while "making a Postgres server" not in (box.home / "log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(json.loads((box.home / "state.json").read_text())["pid"], signal.SIGKILL)
+    box.enter()
+    asked.join()
+    assert not (box.home / instances.FOLDER).exists()
+    box.ok("rds.create")
+    of = box.server(INSTANCE)
+    assert box("sandbox.down").returncode == 0
+    assert gone(of)
 
 
 def test_one_whose_process_is_told_to_stop_ends_its_servers(box: Box) -> None:

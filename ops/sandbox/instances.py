@@ -64,7 +64,8 @@ class Instances:
             for one in there:
                 known = self.known.setdefault(one, Instance(self.place(one.db_instance_identifier)))
                 try:
-                    self.settle(one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn))
+                    with refused(OSError):
+                        self.settle(one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn))
                 except Problem:
                     if known.server is None:
                         one.deletion_protection = False
@@ -94,6 +95,7 @@ class Instances:
         if managed := getattr(one, "master_user_secret", None):
             password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
         if user and password and known.master != (user, password):
+            made = server.start(known.root)  # it may have died
             admit(made, user, password, str(one.db_name or "") if known.server is None else "")
             if managed:
                 keep(one.backend.secretsmanager, managed.secret_arn, user, password)
@@ -148,7 +150,7 @@ def admit(made: kept.Server, user: str, password: str, database: str) -> None:
 
 @contextlib.contextmanager
 def refused(error: type[Exception]) -> Iterator[None]:
-    """Tell what the server refuses as a problem of the request."""
+    """Tell what the server, or the disk, refuses as a problem of the request."""
     try:
         yield
     except error as said:

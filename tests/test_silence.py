@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import postgres, silence
+from ops import calls, postgres, silence
 from ops.db import build
 from tests.cutting import ANSWER, ASKING, HUSHED, SILENT, Cut, Proxy
 from tests.fix_cli import Cli, copy_suite
@@ -161,3 +161,16 @@ def test_a_program_that_hangs_is_ended(inv: Cli, tmp_path: Path, program: str) -
     assert f"waiting for {program}" in done.stderr
     assert done.returncode == (1 if program == "gp" else 0)
     assert "POSTGRES_PASSWORD" in (inv.root / ".env").read_text()
+
+
+def test_each_kind_of_call_of_aws_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Some are made in turn, some side by side."""
+    kinds: set[str] = set()
+    for what in ("rds DescribeDBInstances", "rds DescribeDBInstances", "ec2 DescribeVpcs"):
+        with (
+            silence.watched(calls.Call(f"AWS ({what})", kinds=kinds)),
+            silence.watched(calls.Call(f"AWS ({what})", kinds=kinds)),
+        ):
+            time.sleep(silence.PATIENCE + 3 * silence.PERIOD)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["waiting for AWS (rds DescribeDBInstances)", "waiting for AWS (ec2 DescribeVpcs)"]

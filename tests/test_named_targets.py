@@ -263,6 +263,20 @@ def test_what_lies_on_rds_is_production_until_it_is_marked_as_none(one: Database
     assert reason(settings)
 
 
+def test_the_word_holds_for_the_previous_one_that_is_kept_beside_it(one: Database) -> None:
+    """A confirmed set-up has stamped both."""
+    one.do(f"create database {one.name}", "postgres")
+    settings = on_rds(one)
+    build.setup(settings, "staging", "", build.DEFAULT, {}, one.name, force=False)
+    for _ in range(2):
+        marked(settings, production=False, given=one.name)
+        assert reason(settings) == ""
+    build.setup(settings, "staging", "", build.DEFAULT, {}, "", force=False)
+    assert reason(settings) == ""
+    marked(settings, production=True)
+    assert reason(settings)
+
+
 def test_the_identity_of_production_beats_a_word(one: Database) -> None:
     one.do(f"create database {one.name}", "postgres")
     prod = {"PROD_CONNECTION_URL": one.target(host="localhost").url(show_password=True)}

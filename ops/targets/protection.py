@@ -91,19 +91,24 @@ def stamp(place: OpenTarget, suffix: str = "") -> None:
 def mark(place: OpenTarget, *, production: bool, given: str) -> str:
     """Write into the database's comment that it is production, or that it is none; return what to tell.
 
+    A previous one that is kept beside it, and says otherwise, takes the new word, too: undo brings it back.
     What is declared as production, or is the database of a target that is, stays so: raises `Refused`.
     """
     place.required()
-    row = place.database()
-    assert row is not None
-    comment = " ".join((row["comment"] or "").replace(STAMP, "").replace(NOT_PROD, "").split())
+    word, other = (STAMP, NOT_PROD) if production else (NOT_PROD, STAMP)
+    comments = {name: row["comment"] or "" for name, row in place.facts["databases"].items() if name != "template1"}
+    wanted = {
+        name: f"{' '.join(comment.replace(STAMP, '').replace(NOT_PROD, '').split())} {word}".strip()
+        for name, comment in comments.items()
+        if name == place.name or other in comment
+    }
     if not production:
         require_none(place)
         confirm(place, "mark as not production", given)
-    wanted = f"{comment} {STAMP if production else NOT_PROD}".strip()
-    if wanted == row["comment"]:
+    if all(comments[name] == text for name, text in wanted.items()):
         return f"{place.name} is marked so already: nothing to do"
-    comment_on(place, place.name, wanted)
+    for name, text in wanted.items():
+        comment_on(place, name, text)
     if not production:
         forget(place.settings.root, place.facts["system_id"], place.target)
     return f"{place.name} is marked as {'production' if production else 'not production'}: its comment says so to every clone"

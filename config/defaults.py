@@ -19,6 +19,11 @@ DEFAULTS: dict[str, Any] = {
         "connect_timeout": "10",
         "silence_timeout": "30",
     },
+    "migrate": {
+        "lock_timeout": "200ms",
+        "patience": "10m",
+        "stall": "2s",
+    },
     "aws": {
         "login_timeout": "30",
         "connect_timeout": "10",

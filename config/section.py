@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.defaults import DEFAULTS
 from ops.errors import Misconfigured
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Section:
@@ -58,6 +61,13 @@ class Section:
     def seconds(self, key: str) -> float:
         return self.number(key, "of seconds above 0", lambda value: value > 0)
 
+    def duration(self, key: str) -> float:
+        """Return a length of time in seconds; it is written as 200ms, 2s, 10m or 1h."""
+        text = self.text(key)
+        if not length(text):
+            text = self.fault(key, f"{text} is not a length of time above 0, like 200ms, 2s, 10m or 1h")
+        return length(text)
+
     def number(self, key: str, what: str, fits: Callable[[float], bool]) -> float:
         try:
             value = float(self.text(key))
@@ -66,6 +76,12 @@ class Section:
         if not (fits(value) and value < 1e6):
             value = float(self.fault(key, f"{self.text(key)} is not a number {what}"))
         return value
+
+
+def length(text: str) -> float:
+    """Return a length of time in seconds, 0 for a text that is none."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h)", text)
+    return float(found[1]) * UNITS[found[2]] if found else 0.0
 
 
 def refuse(about: str, faults: list[str]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is
     from config.app import App
     from config.aws import Limits
     from config.lambdas import Lambda
+    from config.migrate import Migrate
     from config.rds import Door, Rds
 
 INVOKES_OWN = ("run", "runners", "sudo", "tasks", "timeouts")
@@ -127,6 +128,13 @@ class Settings:
         from config.aws import limits
 
         return limits(self.config.get("aws", {}))
+
+    @functools.cached_property
+    def migrate(self) -> Migrate:
+        """How long a change of a live database may wait, and be waited for."""
+        from config.migrate import migrate
+
+        return migrate(self.config.get("migrate", {}))
 
     @functools.cached_property
     def app(self) -> App:

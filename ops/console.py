@@ -177,6 +177,11 @@ def interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def to_a_person() -> bool:
+    """Whether results are read by a person, and kept in no file, pipe or log."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def ask(question: str) -> str:
     """Ask on stderr, so that a redirected stdout stays a result."""
     from ops.errors import Cancelled

@@ -78,6 +78,10 @@ class SessionLost(Problem):
         self.step = step
 
 
+class Contended(Problem):
+    """Another session holds what a transaction needs; all of that was undone, and may be begun again."""
+
+
 class NoDatabase(Problem):
     """The server answers, the database is not there."""
 

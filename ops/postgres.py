@@ -89,14 +89,13 @@ def application(task: str) -> str:
 def environment(target: Target, *, task: str, options: str = "", untimed: bool = False) -> dict[str, str]:
     """Return the libpq variables by which a child program reaches `target`.
 
-    The password travels here and never on a command line. `options` are added to the target's own; `untimed` lifts the
-    timeouts of role and database, as for a session of ours on the same server.
+    The password travels here and never on a command line. `untimed` lifts the timeouts of role and database, as for a
+    session of ours on the same server; `options` come after that, and the target's own first.
     """
     params = {**target.params, "application_name": application(task)}
-    if options:
-        params["options"] = f"{params.get('options', '')} {options}".strip()
-    if untimed and (off := _timeouts.get(server_of(target))):
-        params["options"] = f"{params.get('options', '')} {off}".strip()
+    off = _timeouts.get(server_of(target), "") if untimed else ""
+    if more := " ".join(filter(None, (params.get("options", ""), off, options))):
+        params["options"] = more
     unknown = [name for name in params if name not in _VARIABLES]
     if unknown:
         raise Misconfigured(f"{target.source}: psql cannot be given {', '.join(unknown)} here, leave it out of the URL")
@@ -108,10 +107,12 @@ def server_of(target: Target) -> tuple[str, str]:
     return target.params.get("hostaddr") or target.host, str(target.port)
 
 
-def connect(target: Target, *, task: str, dbname: str | None = None, timeout: int = 10) -> Connection[DictRow]:
+def connect(
+    target: Target, *, task: str, dbname: str | None = None, timeout: int = 10, options: str = ""
+) -> Connection[DictRow]:
     """Open a connection in autocommit mode, rows as dictionaries.
 
-    `timeout` is in seconds. Raises `NothingAnswers`, `Unreachable`,
+    `timeout` is in seconds; `options` are settings of the session, over the target's own and ours. Raises `NothingAnswers`, `Unreachable`,
     `LoginFailed` or `NoDatabase`, each worded as the next step.
     """
     import logging
@@ -132,8 +133,8 @@ def connect(target: Target, *, task: str, dbname: str | None = None, timeout: in
         "client_encoding": "UTF8",
     }
     known = _timeouts.get(server_of(target))
-    if known:
-        params["options"] = f"{params.get('options', '')} {known}".strip()
+    if more := " ".join(filter(None, (params.get("options", ""), known, options))):
+        params["options"] = more
     try:
         with silence.waiting(f"{target.address} ({target.name}) to let us in"):
             conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **params)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from config import sign_up
 from config.settings import Settings
@@ -14,6 +16,10 @@ from ops.db import load, lock, rights, seed, status, swap
 from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 from ops.targets import identity, open_target, opening, protection
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
 
 DEFAULT = "(default)"
 """Stands for the file that invoke.yaml names."""
@@ -55,18 +61,39 @@ def setup(
         say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")
 
 
-def schema_load(settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str) -> None:
+class Care(NamedTuple):
+    """What a user lets happen while a live database is changed."""
+
+    allow_stall: bool = False
+    """Tables may be closed to all others for longer than the setting."""
+    end_idle: bool = False
+    """Sessions in the way are ended that are idle in a transaction."""
+
+
+CAREFUL = Care()
+
+
+def schema_load(
+    settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str, care: Care = CAREFUL
+) -> None:
     """Load a schema into the live database, in one transaction."""
     source = script(file, settings.schema)
     with opening.open_target(settings, target, "db.schema-load", writes=True) as at:
         plan = load.plan(source, variables)
         protection.confirm(at, "schema-load", confirm)
-        into(at, plan)
+        into(at, plan, care)
         say(f"loaded {source.name} into {at.name}")
 
 
 def seed_load(
-    settings: Settings, target: str, file: str, variables: Mapping[str, str], confirm: str, *, again: bool
+    settings: Settings,
+    target: str,
+    file: str,
+    variables: Mapping[str, str],
+    confirm: str,
+    care: Care = CAREFUL,
+    *,
+    again: bool,
 ) -> None:
     """Load a seed into the live database, unless it holds that content already."""
     source = script(file, settings.seed)
@@ -87,28 +114,36 @@ def seed_load(
             if not same and any(s["name"] == Path(source.name).name for s in known):
                 what = " (or its variables have)" if variables else ""
                 say(f"{source.name} has changed{what} since it was applied: applying it as it is now")
-            send(at, plan, after=partial(seed.ledger, source, variables))
+            send(at, plan, care, after=partial(seed.ledger, source, variables))
         say(f"seeded {at.name} from {source.name}")
 
 
-def into(at: open_target.OpenTarget, plan: load.Plan) -> None:
+def into(at: open_target.OpenTarget, plan: load.Plan, care: Care = CAREFUL) -> None:
     """Load one checked script into the live database, under the lock."""
     with lock.held(at):
         at.required()
-        send(at, plan)
+        send(at, plan, care)
 
 
-def send(at: open_target.OpenTarget, plan: load.Plan, *, after: Callable[[], str] = str) -> None:
-    """Send a script to the live database, and mark that as production if it is."""
+def send(at: open_target.OpenTarget, plan: load.Plan, care: Care, *, after: Callable[[], str] = str) -> None:
+    """Send a script to the live database without a stall for those who work with it, and mark that as production if it is."""
+    from ops.db.migrations import patience
+
+    limits = replace(
+        patience.limits(at, allow_stall=care.allow_stall, end_idle=care.end_idle), allowed_by="--allow-stall"
+    )
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
     protection.stamp(at)
     before = rights.of(at)  # a schema that makes its tables anew takes them away
     if before:
         at.work.left = f"inv lambda.deploy gives {sign_up.ROLE} its rights in it again"
-    with at.connect() as conn:
-        load.run(at, conn, plan, after=after, lasting=True)
-        at.work.done = True
+
+    def loaded(conn: Connection[DictRow]) -> None:
+        load.run(at, conn, plan, after=after, lasting=True, options=patience.options(limits))
+
+    patience.run_patiently(at, loaded, what=Path(plan.script.name).name, limits=limits)
+    at.work.done = True
     rights.give(at, before)
     at.work.left = ""
     at.look_again()

@@ -7,6 +7,10 @@ from invoke.context import Context
 from ops.cli import CONFIRM, TARGET, VAR, settings, task, variables
 
 FORCE = "end sessions that are at work, on production all, and leave behind what does not go along (default: no)"
+ALLOW_STALL = (
+    "on production: tables may be closed to all others for longer than migrate.stall (default: that is undone)"
+)
+END_IDLE = "end sessions in the way that are idle in a transaction, and no others (default: wait for them)"
 
 
 @task(help={"target": TARGET})
@@ -86,15 +90,26 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
         "target": TARGET,
         "file": "the SQL file, - for standard input (default: paths.schema)",
         "var": VAR,
+        "allow-stall": ALLOW_STALL,
+        "end-idle-transactions": END_IDLE,
         "confirm": CONFIRM,
     },
     iterable=["var"],
 )
-def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | None = None, confirm: str = "") -> None:
+def schema_load(
+    c: Context,
+    target: str = "",
+    file: str = "",
+    var: list[str] | None = None,
+    allow_stall: bool = False,
+    end_idle_transactions: bool = False,
+    confirm: str = "",
+) -> None:
     """Load the schema into the database, all or nothing."""
     from ops.db import build
 
-    build.schema_load(settings(c, target), target, file, variables(var), confirm)
+    care = build.Care(allow_stall, end_idle_transactions)
+    build.schema_load(settings(c, target), target, file, variables(var), confirm, care)
 
 
 @task(
@@ -103,17 +118,27 @@ def schema_load(c: Context, target: str = "", file: str = "", var: list[str] | N
         "file": "the SQL file, - for standard input (default: paths.seed)",
         "var": VAR,
         "again": "apply a seed that was applied before (default: no)",
+        "allow-stall": ALLOW_STALL,
+        "end-idle-transactions": END_IDLE,
         "confirm": CONFIRM,
     },
     iterable=["var"],
 )
 def seed(
-    c: Context, target: str = "", file: str = "", var: list[str] | None = None, again: bool = False, confirm: str = ""
+    c: Context,
+    target: str = "",
+    file: str = "",
+    var: list[str] | None = None,
+    again: bool = False,
+    allow_stall: bool = False,
+    end_idle_transactions: bool = False,
+    confirm: str = "",
 ) -> None:
     """Load seed rows, once for each content of the file."""
     from ops.db import build
 
-    build.seed_load(settings(c, target), target, file, variables(var), confirm, again=again)
+    care = build.Care(allow_stall, end_idle_transactions)
+    build.seed_load(settings(c, target), target, file, variables(var), confirm, care, again=again)
 
 
 @task(
@@ -188,15 +213,22 @@ def query(
     query.show(settings(c, target), name, target, limit, variables(var), json=json)
 
 
-@task(help={"target": TARGET}, answer="list[ops.db.sessions.Session]")
-def sessions(c: Context, target: str = "", json: bool = False) -> None:
+@task(
+    help={
+        "target": TARGET,
+        "values": "at a terminal: the queries with the values in them, which may be people's data (default: no)",
+    },
+    answer="list[ops.db.sessions.Session]",
+)
+def sessions(c: Context, target: str = "", values: bool = False, json: bool = False) -> None:
     """List who is connected to the server."""
     from ops import console
     from ops.db import sessions as all_sessions
     from ops.targets import opening
 
+    all_sessions.check_values(values, json=json)
     with opening.open_target(settings(c, target), target, "db.sessions") as at:
-        rows = all_sessions.listed(at)
+        rows = all_sessions.listed(at, values=values)
     if json:
         console.as_json(rows)
     else:

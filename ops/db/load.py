@@ -50,6 +50,8 @@ _NAMES_DATABASE = re.compile(
 _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway
 _NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
+# pg_dump writes that, too; how long a load waits for a lock is not the file's to say
+_ENDLESS = re.compile(r"SET LOCK_TIMEOUT (=|TO) 0$")
 _QUICK = re.compile(rb"\s*insert\s+into\s+[^;'(]+(\([^;')]*\))?\s*values\b", re.IGNORECASE)
 _BLOCK = 1 << 20
 
@@ -72,11 +74,13 @@ class Plan:
     newer: list[Found]
     """Settings that servers before 17 do not know, at their default."""
     extensions: list[tuple[Script, Found]]
+    endless: Sequence[Found] = ()
+    """Settings that would have it wait for locks without an end; none where psql has a part in it."""
 
     def blanks(self, server_version: int) -> list[Found]:
         """Return what is replaced by spaces, so that positions stay."""
         newer = self.newer if server_version < 170000 else []
-        return sorted([*self.own_transaction, *self.pointless, *newer], key=lambda found: found.start)
+        return sorted([*self.own_transaction, *self.pointless, *newer, *self.endless], key=lambda found: found.start)
 
 
 def pieces(script: Script, blanks: Sequence[Found], start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -146,7 +150,8 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
     by_psql = needs_psql(script, variables)
     pointless = [] if by_psql else script.contents.commands
     newer = [found for found in script.contents.remarkable if _NEWER.match(found.text)]
-    return Plan(script, variables, by_psql, own, pointless, newer, extensions)
+    endless = [] if by_psql else [found for found in script.contents.remarkable if _ENDLESS.match(found.text)]
+    return Plan(script, variables, by_psql, own, pointless, newer, extensions, endless)
 
 
 def shape(contents: Contents) -> tuple[object, ...]:
@@ -230,13 +235,19 @@ def describe(found: Found) -> str:
 
 
 def run(
-    place: OpenTarget, conn: Connection[DictRow], plan: Plan, *, after: Callable[[], str] = str, lasting: bool = False
+    place: OpenTarget,
+    conn: Connection[DictRow],
+    plan: Plan,
+    *,
+    after: Callable[[], str] = str,
+    lasting: bool = False,
+    options: str = "",
 ) -> None:
     """Load a script into the database of `conn`; all of it or nothing.
 
     `after` gives SQL that belongs to the same transaction; `lasting` says that
     this is kept once that is committed, and the database not another one's
-    successor. A script that needs psql goes there, with its own connection to the same database.
+    successor; `options` are the settings that `conn` has begun with, beside ours. A script that needs psql goes there, with its own connection to the same database.
     """
     blanks = plan.blanks(conn.info.server_version)
     try:
@@ -245,7 +256,9 @@ def run(
             last = f"release savepoint {mark}; {RESET}; {after()}"
             text, shown = len(plan.script.data), partial(psql.running, place, conn.info.dbname)
             with measured(Path(plan.script.name).name, text, shown) as meter:
-                psql.run(place, conn, plan, feed(plan.script, blanks, meter), mark, last, lasting=lasting)
+                psql.run(
+                    place, conn, plan, feed(plan.script, blanks, meter), mark, last, lasting=lasting, options=options
+                )
         else:
             by_query(place, conn, plan.script, blanks, after, lasting=lasting)
     except Problem:

@@ -67,11 +67,12 @@ def run(
     after: str,
     *,
     lasting: bool,
+    options: str = "",
 ) -> None:
     """Give a script to psql for the database of `conn`: one transaction, stop on the first error.
 
     `feed` is the text to send; None: psql opens the file. `mark` names our savepoint at the start; `after` is SQL for
-    the end, `lasting` as for `load.run`.
+    the end, `lasting` and `options` as for `load.run`.
     """
     client = program(tls=bool(place.conn.pgconn.ssl_in_use))
     assert client is not None  # check_client has seen it
@@ -86,7 +87,7 @@ def run(
     argv += ["-f", str(plan.script.path) if feed is None else "-"]
     # The SQL also tells a transaction that failed while the file had ON_ERROR_STOP off; what follows it is the COMMIT
     argv += ["-c", after, "-c", f"\\echo {mark}"]
-    env = postgres.environment(place.target.on(dbname=conn.info.dbname), task=place.task, untimed=True)
+    env = postgres.environment(place.target.on(dbname=conn.info.dbname), task=place.task, options=options, untimed=True)
     env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
     env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
     silent: list[Silent] = []
@@ -181,7 +182,7 @@ def running(place: OpenTarget, dbname: str, _: int) -> str:
 
 def words(statement: str) -> str:
     """Return how a statement begins, up to the first value in it."""
-    return re.split(r"['$\"(;]", harmless(" ".join(statement.split())))[0][:60].strip()
+    return re.split(r"['$\"(;]|\b[0-9]", harmless(" ".join(statement.split())))[0][:60].strip()
 
 
 def failure(script: Script, stderr: str) -> Problem:

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
-from ops.errors import Problem, Refused
+from ops.console import to_a_person
+from ops.db import shown
+from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Session:
     age_seconds: int | None
     """Since then."""
     query: str | None
-    """The last one, on one line, its first 200 letters."""
+    """The last one, on one line, its first 200 letters: each value in it is ?, and what reads or writes no rows is its kind alone."""
 
 
 # A user who may not see another's session gets its pid, user, database and
@@ -52,7 +54,7 @@ select pid, usename as user, datname as database, backend_type is null as hidden
        application_name as application,
        case when backend_type is not null then coalesce(state, 'starting') end as state,
        backend_start as started_at, floor(extract(epoch from clock_timestamp() - backend_start))::bigint as age_seconds,
-       case when backend_type is not null then left(regexp_replace(query, '\\s+', ' ', 'g'), 200) end as query
+       case when backend_type is not null then left(query, 4000) end as query
 from pg_stat_activity
 where coalesce(backend_type, 'client backend') = 'client backend' and usename is not null and pid <> pg_backend_pid()
 order by datname, backend_start
@@ -74,9 +76,21 @@ order by backend_start
 """
 
 
-def listed(place: OpenTarget) -> list[Session]:
-    """Return all sessions of people and programs on the target's server."""
-    return [Session(**row) for row in postgres.fetch(place.conn, LIST)]
+def listed(place: OpenTarget, *, values: bool = False) -> list[Session]:
+    """Return all sessions of people and programs on the target's server; with `values`, their queries as they were sent."""
+    show = on_one_line if values else shown.without_values
+    found = postgres.fetch(place.conn, LIST)
+    return [Session(**{**row, "query": None if row["query"] is None else show(row["query"])}) for row in found]
+
+
+def check_values(values: bool, *, json: bool) -> None:
+    """Refuse to put people's data anywhere but before somebody's eyes."""
+    if values and (json or not to_a_person()):
+        raise Misconfigured("--values shows what is in people's rows: at a terminal only, and not with --json")
+
+
+def on_one_line(query: str) -> str:
+    return " ".join(query.split())[:200]
 
 
 def as_row(session: Session) -> dict[str, object]:

@@ -63,13 +63,20 @@ class OpenTarget:
         """Read the facts anew, once the lock is ours."""
         self.facts.update(facts(self.conn, self.name))
 
-    def connect(self, suffix: str = "") -> Connection[DictRow]:
-        """Open a connection to our database, or to one beside it; one whose name is being changed is asked for again."""
+    def connect(self, suffix: str = "", options: str = "") -> Connection[DictRow]:
+        """Open a connection to our database, or to one beside it; one whose name is being changed is asked for again.
+
+        `options` are settings of the session, as `postgres.connect` takes them.
+        """
         deadline = time.monotonic() + SWAPPED
         while True:
             try:
                 conn = postgres.connect(
-                    self.target, task=self.task, dbname=self.name + suffix, timeout=self.settings.connect_timeout
+                    self.target,
+                    task=self.task,
+                    dbname=self.name + suffix,
+                    timeout=self.settings.connect_timeout,
+                    options=options,
                 )
             except NoDatabase:
                 if not self.database(suffix) or time.monotonic() > deadline:

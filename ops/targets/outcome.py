@@ -77,6 +77,9 @@ STATES = {
 }
 """By SQLSTATE, or the class that it begins with. What a file has wrong itself is in explain.py."""
 
+CONTENDED = ("55P03", "40P01")
+"""The states of a transaction that was in another one's way, or that one in its, and may be begun again."""
+
 CONDITIONS = {
     r"closed the connection unexpectedly|EOF detected": "the server, or something on the way, closed the connection",
     r"Connection reset|Broken pipe|connection abort": "something on the way cut the connection",

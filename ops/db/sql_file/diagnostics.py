@@ -11,7 +11,7 @@ from ops.db.sql_file import hints
 from ops.db.sql_file.contents import CopyIn
 from ops.db.sql_file.script import Script
 from ops.db.sql_file.text import line_end
-from ops.errors import Problem, SessionLost
+from ops.errors import Contended, Problem, SessionLost
 from ops.targets import outcome
 
 
@@ -78,7 +78,8 @@ def pointed(script: Script, offset: int, diag: Any, statement: str, *, loads: bo
         said = f"{what}: nothing of it was kept: {step}"
     shown = excerpt(script, offset) if offset >= 0 else []
     at = script.at(offset) if offset >= 0 else script.name
-    return Problem(f"{at}: {said}", *shown, *notes(diag, statement))
+    kind = Contended if diag.sqlstate in outcome.CONTENDED else Problem
+    return kind(f"{at}: {said}", *shown, *notes(diag, statement))
 
 
 def notes(diag: Any, statement: str) -> list[str]:

@@ -284,13 +284,17 @@ def opening(data: bytes, start: int) -> str:
     """
     if _PLAIN.match(data, start):
         return ""
-    words: list[str] = []
+    return " ".join(word if word[0] in "\"'" else word.upper() for word in words(data, start))
+
+
+def words(data: bytes, start: int, most: int = 40) -> list[str]:
+    """Return the first words, names, strings and signs of a statement, as written."""
+    found: list[str] = []
     position, end = start, len(data)
-    while position < end and len(words) < 40:
+    while position < end and len(found) < most:
         token = _TOKEN.match(data, position)
         if token is None or token[0] in (b";", b"\\", b"$"):
             break
-        word = token[0][:200].decode(errors="replace")
-        words.append(word if word[0] in "\"'" else word.upper())
+        found.append(token[0][:200].decode(errors="replace"))
         position = skip_blank(data, token.end())
-    return " ".join(words)
+    return found

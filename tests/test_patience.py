@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,12 +18,13 @@ import pytest
 
 from config.settings import load
 from ops.db import build
-from ops.db.migrations import indexes, patience
+from ops.db.migrations import indexes, patience, watch
 from ops.db.migrations.patience import Limits, run_alone, run_patiently, stalls_nobody
 from ops.errors import InProgress, Misconfigured, Problem
 from ops.targets import opening
 from ops.targets.identity import STAMP
 from ops.targets.open_target import OpenTarget
+from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
 WHAT = "1_add.sql"
@@ -28,13 +32,24 @@ ADD = b"alter table people add column age int"
 SOON = Limits(patience=30.0, ends_stall=False)
 
 
-@pytest.fixture
-def people(one: Database) -> Database:
+def filled(one: Database) -> Database:
     one.do(f'create database "{one.name}"', "postgres")
     one.do(
         "create table people (id int primary key, email text); insert into people select n, n || '@x.org' from generate_series(1, 100) n"
     )
     return one
+
+
+@pytest.fixture
+def people(one: Database) -> Database:
+    """A database with a table of people."""
+    return filled(one)
+
+
+@pytest.fixture
+def everywhere(database: Database) -> Database:
+    """The same on each supplier's server."""
+    return filled(database)
 
 
 @contextlib.contextmanager
@@ -97,16 +112,16 @@ def columns(database: Database) -> int:
 
 
 def test_it_lands_behind_a_long_transaction_and_nobody_waits(
-    people: Database, capsys: pytest.CaptureFixture[str]
+    everywhere: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with in_the_way(people) as other:
+    with in_the_way(everywhere) as other:
         pid = other.info.backend_pid
-        longest = Reader(people)
+        longest = Reader(everywhere)
         later(2.5, other.rollback)
-        with opened(people) as at:
+        with opened(everywhere) as at:
             assert run_patiently(at, add, what=WHAT, limits=SOON) == "added"
         assert longest.stop() < 1.0, "the limit of 0.2 s, on a busy machine; 2.5 s without it"
-    assert columns(people) == 3
+    assert columns(everywhere) == 3
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(WHAT)]
     assert len(told) == 1
     assert f"in the way is pid {pid} " in told[0]
@@ -195,6 +210,67 @@ def test_what_a_transaction_makes_itself_stalls_nobody(people: Database) -> None
     assert people.scalar("select count(*) from fresh") == 0
 
 
+def test_who_is_in_the_way_is_told_as_far_as_it_is_seen(people: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    role = f"{people.name}_owner"
+    people.do(
+        f"create role {role} login password 'x'; alter table people owner to {role}; grant create on schema public to {role}"
+    )
+    try:
+        settings = people.settings(CONNECTION_URL=people.target(user=role, password="x").url(show_password=True))
+        with in_the_way(people), opening.open_target(settings, "local", "db.migrate", writes=True) as at:
+            with pytest.raises(
+                InProgress, match=r"pid \d+ \(postgres, feed\), whose work is hidden from this user was in the way"
+            ):
+                run_patiently(at, add, what=WHAT, limits=replace(SOON, patience=1.0, end_idle=True))
+        people.do("begin; update people set email = 'x'; prepare transaction 'bill'")
+        with opened(people) as at, pytest.raises(InProgress, match="the prepared transaction bill was in the way"):
+            run_patiently(at, add, what=WHAT, limits=replace(SOON, patience=1.0))
+        people.do("rollback prepared 'bill'")
+    finally:
+        people.do(f"reassign owned by {role} to postgres; drop owned by {role}; drop role {role}")
+
+
+def test_who_waits_himself_is_not_the_one_to_ask(people: Database) -> None:
+    with in_the_way(people) as first:
+        pid = first.info.backend_pid
+        second = threading.Thread(target=lambda: people.do("update people set email = 'other' where id = 1"))
+        second.start()
+        with (
+            opened(people) as at,
+            pytest.raises(InProgress, match=rf"add.sql: pid {pid} \(.*\?(?! and 1 more) was in the way"),
+        ):
+            run_patiently(at, add, what=WHAT, limits=replace(SOON, patience=1.0))
+        first.rollback()
+        second.join()
+
+
+def test_those_who_may_be_in_the_way_are_listed(people: Database) -> None:
+    with in_the_way(people) as other, in_the_way(people, "select 1"), opened(people) as at, at.connect() as conn:
+        time.sleep(1.2)
+        [line] = watch.in_the_way(conn)
+        assert line.startswith(f"pid {other.info.backend_pid} (postgres, feed), idle in transaction for 00:00:0")
+
+
+def test_killed_while_it_waits_it_holds_nothing_and_runs_again(people: Database, inv: Cli) -> None:
+    file, env = str(people.sql(LOADS["as it is"])), {**os.environ, "CONNECTION_URL": people.url}
+    argv = [str(Path(sys.executable).parent / "inv"), "db.schema-load", "--file", file]
+    with in_the_way(people):
+        child = subprocess.Popen(argv, cwd=inv.root, env=env, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "in the way is pid" in line:
+                break
+        child.kill()
+        child.wait(10)
+        child.stderr.close()
+        longest = Reader(people)
+        time.sleep(1)
+        assert longest.stop() < 0.8
+        assert columns(people) == 2
+    inv.ok("db.schema-load", "--file", file, env=env)
+    assert columns(people) == 3
+
+
 INDEX = "create index concurrently people_email on people (email)"
 
 
@@ -257,15 +333,15 @@ def test_an_index_that_somebody_builds_just_now_is_left_to_him(
     assert "which works on indexes of people" in capsys.readouterr().err
 
 
-def test_what_a_reindex_has_left_is_dropped(people: Database) -> None:
-    people.do(INDEX)
-    with in_the_way(people), opened(people) as at:
+def test_what_a_reindex_has_left_is_dropped(everywhere: Database) -> None:
+    everywhere.do(INDEX)
+    with in_the_way(everywhere), opened(everywhere) as at:
         with pytest.raises(InProgress):
             alone(at, "reindex index concurrently people_email", replace(SOON, patience=0.5))
-        assert valid(people) == {"people_email": True, "people_email_ccnew": False}
-    with opened(people) as at:
+        assert valid(everywhere) == {"people_email": True, "people_email_ccnew": False}
+    with opened(everywhere) as at:
         alone(at, "reindex table concurrently people")
-    assert valid(people) == {"people_email": True}
+    assert valid(everywhere) == {"people_email": True}
 
 
 @pytest.mark.parametrize(

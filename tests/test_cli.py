@@ -134,7 +134,7 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("db.sessions --values", {}, 2, "--values shows what is in people's rows: at a terminal only"),
     ("db.sessions --values --json", {}, 2, "--values shows what is in people's rows: at a terminal only"),
     (
-        "db.seed",
+        "db.schema-load",
         {"INVOKE_MIGRATE_LOCK_TIMEOUT": "0"},
         2,
         "migrate.lock_timeout (INVOKE_MIGRATE_LOCK_TIMEOUT): 0 is not",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, measure, peers, people, place, report, startup, suite
+from bench import compare, measure, peers, people, place, report, stall, startup, suite
 from bench.measure import Command, Comparison, Machine, Result, Side, Unavailable
 from config.settings import load
 from ops.errors import Misconfigured, Problem
@@ -220,3 +220,27 @@ def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
             assert place.output(at.psql("people", "-At", "-c", "select count(*) from users")) == "120\n"
         first = at.psql("people", "-At", "-c", "select display_name, email, handle from users order by 1 limit 1")
         assert place.output(first) == "User 0|user0@example.com|user0\n"
+
+
+@pytest.mark.slow
+def test_the_longest_wait_beside_a_change_is_that_of_the_slowest_client() -> None:
+    with place.opened(load({}), tiny=True) as at:
+        comparison = stall.stall(at)
+        ours, nobody = (
+            measure.run("stall", replace(comparison, ours=side, beside={}), 1, warm=False)
+            for side in (comparison.ours, comparison.beside[stall.NOBODY])
+        )
+        [hers] = measure.run(
+            "stall", replace(comparison, ours=waiting(comparison.ours), beside={}), 1, warm=False
+        ).sides
+    assert ours.sides[0].fact.startswith("exit 0 after ")
+    assert ours.sides[0].fact.endswith(", landed")
+    assert nobody.sides[0].fact == ""
+    assert hers.fact.endswith(", landed")
+    assert hers.figure_seconds > 0.5, "who waits for the lock makes all others wait"
+
+
+def waiting(ours: Any) -> stall.Side:
+    """Return what only waits for the lock, on the same load."""
+    at = ours.load.at
+    return stall.side(ours.load, at.psql(stall.NAME, "-c", stall.COLUMN))

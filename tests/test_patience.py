@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -342,6 +343,32 @@ def test_what_a_reindex_has_left_is_dropped(everywhere: Database) -> None:
     with opened(everywhere) as at:
         alone(at, "reindex table concurrently people")
     assert valid(everywhere) == {"people_email": True}
+
+
+def test_a_constraint_is_validated_however_long_that_has_to_wait(
+    people: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people.do("alter table people add constraint named check (email <> '') not valid")
+    with in_the_way(people, "lock table people in share update exclusive mode") as other:
+        later(1.5, other.rollback)
+        build.schema_load(
+            people.settings(), "local", str(people.sql("alter table people validate constraint named;")), {}, ""
+        )
+    assert people.scalar("select convalidated from pg_constraint where conname = 'named'")
+    told = capsys.readouterr().err
+    assert "test.sql waits for pid" in told
+    assert "LOCK" in told
+    assert "in the way is" not in told, "it is not tried again and again"
+
+
+def test_a_long_build_says_how_far_it_is(
+    people: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SOON", 0.3)
+    people.do("create function slow(text) returns text language sql immutable as $$ select $1 from pg_sleep(0.02) $$")
+    with opened(people) as at:
+        alone(at, "create index concurrently people_slow on people (slow(email))")
+    assert re.search(r"1_add.sql is at work for 0:0\d: building index.*, \d+ %", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

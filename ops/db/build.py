@@ -129,9 +129,8 @@ def send(at: open_target.OpenTarget, plan: load.Plan, care: Care, *, after: Call
     """Send a script to the live database without a stall for those who work with it, and mark that as production if it is."""
     from ops.db.migrations import patience
 
-    limits = replace(
-        patience.limits(at, allow_stall=care.allow_stall, end_idle=care.end_idle), allowed_by="--allow-stall"
-    )
+    limits = patience.limits(at, allow_stall=care.allow_stall, end_idle=care.end_idle)
+    limits = replace(patience.fitting(limits, plan.script.contents), allowed_by="--allow-stall")
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
     protection.stamp(at)

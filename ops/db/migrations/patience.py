@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
+    from ops.db.sql_file.contents import Contents
+
 T = TypeVar("T")
 
 PAUSE, GROWS, LONGEST = 1.0, 1.15, 4.0
@@ -84,6 +86,12 @@ def limits(place: OpenTarget, *, allow_stall: bool = False, end_idle: bool = Fal
     read = place.settings.migrate
     ends = bool(place.prod) and not allow_stall
     return Limits(read.lock_timeout, read.patience, read.stall, ends, end_idle)
+
+
+def fitting(limits: Limits, contents: Contents) -> Limits:
+    """Return the limits for a script: one of a single statement that stalls nobody while it waits may wait."""
+    alone = len(contents.statements) == len(contents.remarkable) == 1 and stalls_nobody(contents.remarkable[0].text)
+    return limits.waiting() if alone else limits
 
 
 def options(limits: Limits) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres, silence
-from ops.console import harmless, say
+from ops.console import harmless, minutes, say
 from ops.db import shown
 from ops.targets.open_target import OpenTarget
 
@@ -31,7 +31,9 @@ LETTERS = 80
 IDLE = 1.0
 """Seconds idle in a transaction before somebody may end that: an application between two statements is at work."""
 TOLD = 30.0
-"""Seconds before it is said again whom a statement waits for."""
+"""Seconds before it is said again whom a statement waits for, or how far it is."""
+SOON = 5.0
+"""Seconds before it is said for the first time how far one is that waits for nobody."""
 
 # Our session, or that of a program of ours, which has our name and is none of those that we have opened. Only tables that
 # others can see count: what a transaction makes itself, nobody waits for
@@ -61,6 +63,11 @@ with recursive before (pid) as (
   where before.pid <> %(mine)s
 )
 select * from sessions where not waits or not exists (select from sessions where not waits) order by age desc nulls last
+"""
+# https://www.postgresql.org/docs/current/progress-reporting.html#CREATE-INDEX-PROGRESS-REPORTING
+PROGRESS = """
+select phase, coalesce(100 * greatest(blocks_done::numeric / nullif(blocks_total, 0), tuples_done::numeric / nullif(tuples_total, 0)), 0)::int as share
+from pg_stat_progress_create_index where pid = %s
 """
 END = """
 select pid, pg_terminate_backend(pid) as ended from pg_stat_activity
@@ -142,7 +149,7 @@ class Watch:
         self.other: Connection[DictRow] | None = None
         self.since: dict[str, float] = {}
         self.told: list[int] = []
-        self.told_at = self.waits_since = 0.0
+        self.begun = self.told_at = self.waits_since = 0.0
         self.refused: set[int] = set()
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.run, daemon=True, name="watch")
@@ -152,6 +159,7 @@ class Watch:
         """Look on while the block runs."""
         with self.lock:
             self.blockers, self.since, self.stalled = [], {}, False
+            self.begun = self.told_at = time.monotonic()
         if not self.thread.is_alive():
             self.thread.start()
         self.looking.set()
@@ -213,6 +221,8 @@ class Watch:
                     other.execute("select pg_cancel_backend(%s)", [pid])
                 return
         waiting = [row for row in found if row["blockers"]]
+        if self.tell and not waiting and now - self.told_at > (TOLD if self.told_at > self.begun else SOON):
+            self.tell_progress(other, now)
         self.waits_since = (self.waits_since or now) if waiting else 0.0
         for row in waiting:
             self.see(other, row["pid"], row["blockers"], now)
@@ -243,6 +253,13 @@ class Watch:
         if self.tell and (pids != self.told or now - self.told_at > TOLD):
             self.told, self.told_at = pids, now
             say(f"{self.tell} waits for {in_words(found)}")
+
+    def tell_progress(self, other: Connection[DictRow], now: float) -> None:
+        """Say how far a statement is that may take long, and as what the server knows it."""
+        self.told, self.told_at = [], now
+        rows = other.execute(PROGRESS, [self.conn.info.backend_pid]).fetchall()
+        more = f": {rows[0]['phase']}, {rows[0]['share']} %" if rows else ""
+        say(f"{self.tell} is at work for {minutes(now - self.begun)}{more}")
 
     def finish(self, other: Connection[DictRow], pids: list[int]) -> None:
         """End sessions that are idle in a transaction, if they are so still."""

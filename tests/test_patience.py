@@ -136,7 +136,7 @@ def test_the_end_of_patience_leaves_nothing(people: Database) -> None:
         begun = time.monotonic()
         with pytest.raises(
             InProgress,
-            match=r"pid \d+ .* was in the way for 0:01 \(migrate.patience\), 2 attempts: nothing of it was kept",
+            match=r"pid \d+ .* was in the way for 0:01 \(migrate.patience, attempts: 2\): nothing of it was kept",
         ):
             run_patiently(at, add, what=WHAT, limits=replace(SOON, patience=1.0))
         assert time.monotonic() - begun < 8

@@ -15,6 +15,7 @@ import psycopg.sql
 import pytest
 from hypothesis import strategies as st
 
+from ops.db import psql
 from ops.db.shown import UNREADABLE, without_values
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -54,6 +55,10 @@ def test_values_are_left_out(query: str, expected: str) -> None:
 
 def test_a_long_one_is_cut() -> None:
     assert without_values("select " + "a, " * 200, 20) == "select a, a, a, a,…"
+
+
+def test_a_bar_names_what_runs_up_to_the_first_value() -> None:
+    assert psql.words("select * from users where\n phone = 5551234") == "select * from users where phone ="
 
 
 @hypothesis.given(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.integers(0, 60))

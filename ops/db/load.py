@@ -51,7 +51,7 @@ _EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway
 _NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
 # pg_dump writes that, too; how long a load waits for a lock is not the file's to say
-_ENDLESS = re.compile(r"SET LOCK_TIMEOUT (=|TO) 0$")
+_ENDLESS = re.compile(r"SET (LOCAL |SESSION )?LOCK_TIMEOUT (=|TO) (0|'0')$")
 _QUICK = re.compile(rb"\s*insert\s+into\s+[^;'(]+(\([^;')]*\))?\s*values\b", re.IGNORECASE)
 _BLOCK = 1 << 20
 

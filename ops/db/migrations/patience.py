@@ -217,7 +217,7 @@ def attempts(
             who = watch.in_words(looked.blockers) if looked.blockers else "a session that was not seen"
             if left <= 0:
                 raise InProgress(
-                    f"{what}: {who} was in the way for {minutes(limits.patience)} (migrate.patience), {number} attempts: nothing of "
+                    f"{what}: {who} was in the way for {minutes(limits.patience)} (migrate.patience, attempts: {number}): nothing of "
                     f"it was kept; see inv db.sessions, then run this again to go on waiting{hint(looked, limits)}"
                 ) from why
             pids = [each.pid for each in looked.blockers]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FIRST = 0.05
 """Seconds of work before the second session is opened: most changes are done by then."""
-PERIOD = 0.05
-"""Seconds between two looks; a lock is waited for no longer than four of them."""
+PERIOD, LATER, LONG = 0.05, 0.1, 5.0
+"""Seconds between two looks, less often after so many seconds; a lock is waited for four of the first by default."""
 LETTERS = 80
 """Of a query."""
 IDLE = 1.0
@@ -187,7 +187,7 @@ class Watch:
                 self.looking.wait()
                 if not self.over.is_set():
                     self.look()
-                self.over.wait(PERIOD)
+                self.over.wait(PERIOD if time.monotonic() - self.begun < LONG else LATER)
         except Exception as error:
             if not self.over.is_set():
                 why = " ".join(str(error).split())

@@ -12,6 +12,7 @@ DEFAULTS: dict[str, Any] = {
         "schema": "sql/schema.sql",
         "seed": "sql/seed.sql",
         "queries": "sql/queries",
+        "migrations": "sql/migrations",
     },
     "db": {
         "name": "cruddur",

@@ -72,6 +72,7 @@ class Settings:
     schema: Path
     seed: Path
     queries: Path
+    migrations: Path
     database: str
     lock_timeout: float
     """Seconds to wait for another run on the same database."""
@@ -180,6 +181,7 @@ def load(
         schema=root / paths.text("schema"),
         seed=root / paths.text("seed"),
         queries=root / paths.text("queries"),
+        migrations=root / paths.text("migrations"),
         database=db.text("name"),
         lock_timeout=db.seconds("lock_timeout"),
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),

@@ -29,6 +29,7 @@ MEANING = {
     1: "the operation failed (also invoke's own complaint about an unknown option)",
     2: "configuration or input is wrong, or a dangerous act was not confirmed",
     3: "still in progress: run it again to go on waiting",
+    4: "looked, and found a difference; nothing failed",
     130: "cancelled",
 }
 TASKS = """# All tasks

@@ -44,6 +44,12 @@ class InProgress(Problem):
     code = 3
 
 
+class Differs(Problem):
+    """Looked, and found what is not as it should be: nothing failed, and nothing was done (exit 4)."""
+
+    code = 4
+
+
 class Cancelled(Problem):
     """The user said stop at a prompt (exit 130)."""
 

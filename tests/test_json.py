@@ -226,6 +226,20 @@ def test_golden_of_a_database(name: str, one: Database, inv: Cli) -> None:
     check(name, stdout, **names)
 
 
+def test_golden_of_migrations(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    one.do(f'create database "{one.name}"', "postgres")
+    made = inv.ok("db.migration-new", "add_bio", "--json", env=env)
+    found = json.loads(made)
+    names = {"version": found["version"], "file": found["file"]}
+    (inv.root / found["file"]).write_text("-- migrate:up\ncreate table t ();\n-- migrate:down\ndrop table t;\n")
+    check("db.migration-new", made, **names)
+    check("db.migrate", inv.ok("db.migrate", "--json", env=env), **names)
+    listed = json.loads(inv.ok("db.migrations", "--json", env=env))
+    check("db.migrations", json.dumps(listed), **names, somebody=listed[0]["applied_by"])
+    check("db.rollback", inv.ok("db.rollback", "--dry-run", "--json", env=env), **names)
+
+
 def test_golden_of_this_machine(inv: Cli) -> None:
     """What it has is another thing on each: of the facts only the one about this Python."""
     rows = json.loads(inv("doctor", "--json").stdout)

@@ -121,9 +121,13 @@ def test_the_readme_is_short_and_begins_with_the_first_command() -> None:
     assert lines[3].endswith("inv db.setup")
 
 
+WITHOUT_A_DATABASE = {"db.migration-new"}
+"""Tasks of db.* that are about files alone."""
+
+
 def test_every_target_task_takes_the_same_flag() -> None:
     for name, task in TASKS.items():
-        if name.startswith("db."):
+        if name.startswith("db.") and name not in WITHOUT_A_DATABASE:
             assert inspect.signature(task.body).parameters["target"].default == "", name
             assert next(iter(HELP[name])) == "target", name
 

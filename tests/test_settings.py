@@ -20,10 +20,11 @@ def loaded(root: Path, config: dict[str, Any] | None = None, **environ: str) -> 
 def test_without_anything_the_defaults_serve(root: Path) -> None:
     found = loaded(root)
     assert (found.target, found.database, found.lock_timeout, found.connect_timeout) == ("local", "cruddur", 60, 10)
-    assert (found.schema, found.seed, found.queries) == (
+    assert (found.schema, found.seed, found.queries, found.migrations) == (
         root / "sql/schema.sql",
         root / "sql/seed.sql",
         root / "sql/queries",
+        root / "sql/migrations",
     )
 
 

@@ -16,10 +16,13 @@ from ops.db import load, lock, rights, seed, status, swap
 from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 from ops.targets import identity, open_target, opening, protection
+from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+
+    from ops.db.migrations.baseline import Baseline
 
 DEFAULT = "(default)"
 """Stands for the file that invoke.yaml names."""
@@ -44,21 +47,48 @@ def setup(
     begun = time.monotonic()
     if schema == "-" and seeds == "-":
         raise Misconfigured("--schema - and --seed -: standard input can be read once, name a file for the other")
-    scripts = [script(schema, settings.schema)]
+    first = None if by_migrations(settings, schema) else script(schema, settings.schema)
+    scripts = [first] if first else []
+    after: list[Callable[[], str]] = [str] if first else []
     if seeds:
-        scripts.append(script(seeds, settings.seed))
-        seed.foresee(scripts[1])
+        rows = script(seeds, settings.seed)
+        seed.foresee(rows)
+        scripts.append(rows)
+        after.append(partial(seed.ledger, rows, variables))
     with opening.open_target(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
+        behind = baseline(settings, schema, first, at)
         protection.confirm(at, "setup", confirm)
-        after: list[Callable[[], str]] = [str, partial(seed.ledger, scripts[1], variables)] if seeds else [str]
-        built = swap.rebuild(at, plans, force=force, after=after)
-        say(f"built {at.name} from {' and '.join(s.name for s in scripts)} in {time.monotonic() - begun:.1f} s")
+        between = swap.Between(1 if first else 0, partial(behind.bring_up, at)) if behind else None
+        built = swap.rebuild(at, plans, force=force, after=after, between=between)
+        names = [s.name for s in scripts]
+        if behind:
+            names.insert(1 if first else 0, f"{len(behind.migrations)} migrations")
+        say(f"built {at.name} from {' and '.join(names)} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {status.summary(built.tables)}")
         if built.kept:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"
         say(f"connect: inv db.connect{option}, or with any client: inv db.url{option} --show-password")
+
+
+def by_migrations(settings: Settings, schema: str) -> bool:
+    """Whether a database is built by the migrations alone: no schema file is named, and none is there, but they are."""
+    return (
+        schema in ("", DEFAULT)
+        and not settings.schema.exists()
+        and settings.migrations.is_dir()
+        and any(settings.migrations.glob("*.sql"))
+    )
+
+
+def baseline(settings: Settings, schema: str, first: Script | None, at: OpenTarget) -> Baseline | None:
+    """Return which migrations the schema holds and which are applied behind it; None where another schema is named, or there are none."""
+    if not settings.migrations.is_dir() or schema not in ("", DEFAULT):
+        return None
+    from ops.db.migrations import baseline
+
+    return baseline.of(settings, first, rebuilds=at.name)
 
 
 class Care(NamedTuple):

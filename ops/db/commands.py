@@ -10,6 +10,7 @@ FORCE = "end sessions that are at work, on production all, and leave behind what
 ALLOW_STALL = (
     "on production: tables may be closed to all others for longer than migrate.stall (default: that is undone)"
 )
+ALLOW = "a rule that may be broken: stall: on production, a table closed to all others for longer than migrate.stall (repeatable; default: none)"
 END_IDLE = "end sessions in the way that are idle in a transaction, and no others (default: wait for them)"
 
 
@@ -298,3 +299,90 @@ def wait(c: Context, target: str = "", timeout: str = "30") -> None:
     from ops.db import lifecycle
 
     lifecycle.wait(settings(c, target), target, timeout)
+
+
+@task(help={"name": "what it does, in a few words: add_bio"}, answer="ops.db.migrations.new.Made")
+def migration_new(c: Context, name: str, json: bool = False) -> None:
+    """Make the file of a new migration."""
+    from ops import console
+    from ops.db.migrations import new
+
+    made = new.make(settings(c, ""), name)
+    if json:
+        console.as_json(made)
+    else:
+        console.result(made.file)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "to": "the last migration to be applied, by its version or name (default: all)",
+        "dry-run": "list what would be applied, and change nothing (default: no)",
+        "out-of-order": "apply what stands before an applied one, too (default: if they share no object)",
+        "accept-edited": "take files that were edited since for what was applied (default: no)",
+        "allow": ALLOW,
+        "end-idle-transactions": END_IDLE,
+        "confirm": CONFIRM,
+    },
+    iterable=["allow"],
+    answer="list[ops.db.migrations.apply.Change]",
+)
+def migrate(
+    c: Context,
+    target: str = "",
+    to: str = "",
+    dry_run: bool = False,
+    out_of_order: bool = False,
+    accept_edited: bool = False,
+    allow: list[str] | None = None,
+    end_idle_transactions: bool = False,
+    confirm: str = "",
+    json: bool = False,
+) -> None:
+    """Apply the pending migrations, each whole or not at all."""
+    from ops.db.migrations import apply
+
+    care = apply.Care(allow or (), end_idle_transactions)
+    how = {"dry_run": dry_run, "out_of_order": out_of_order, "accept_edited": accept_edited}
+    apply.report(apply.migrate(settings(c, target), target, to, confirm, care, **how), json=json)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "to": "the last migration to be kept, by its version or name, 0 for none (default: all but the last)",
+        "dry-run": "list what would be taken back, and change nothing (default: no)",
+        "allow": ALLOW,
+        "end-idle-transactions": END_IDLE,
+        "confirm": CONFIRM,
+    },
+    iterable=["allow"],
+    answer="list[ops.db.migrations.apply.Change]",
+)
+def rollback(
+    c: Context,
+    target: str = "",
+    to: str = "",
+    dry_run: bool = False,
+    allow: list[str] | None = None,
+    end_idle_transactions: bool = False,
+    confirm: str = "",
+    json: bool = False,
+) -> None:
+    """Take back the last migration, or all behind one."""
+    from ops.db.migrations import apply
+
+    care = apply.Care(allow or (), end_idle_transactions)
+    apply.report(apply.rollback(settings(c, target), target, to, confirm, care, dry_run=dry_run), json=json)
+
+
+@task(
+    help={"target": TARGET, "check": "exit with 4 unless all are applied as they are in the folder (default: no)"},
+    answer="list[ops.db.migrations.standing.State]",
+)
+def migrations(c: Context, target: str = "", check: bool = False, json: bool = False) -> None:
+    """List the migrations and the state of each."""
+    from ops.db.migrations import listing
+
+    listing.show(settings(c, target), target, check=check, json=json)

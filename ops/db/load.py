@@ -7,6 +7,7 @@ import secrets
 import select
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-# First words of statements that Postgres refuses inside a transaction
-_ALONE = re.compile(
+ALONE = re.compile(
     r"VACUUM|ALTER SYSTEM|DISCARD ALL|CLUSTER( VERBOSE)?$|PREPARE TRANSACTION|(COMMIT|ROLLBACK) PREPARED"
     r"|(CREATE|DROP) TABLESPACE|ALTER DATABASE .* SET TABLESPACE|CREATE SUBSCRIPTION"
     r"|REINDEX (\( [^)]*\) )?(SCHEMA|DATABASE|SYSTEM)|(CREATE( UNIQUE)?|DROP) INDEX CONCURRENTLY"
     r"|REINDEX .*(?<!\")CONCURRENTLY|ALTER TABLE .* DETACH PARTITION .*(?<!\")CONCURRENTLY"
 )
+"""First words of statements that Postgres refuses inside a transaction."""
 _OF_DATABASE = re.compile("(CREATE|DROP) DATABASE")
 _BEGINS = re.compile(r"(BEGIN|START TRANSACTION)\b")
 _OPENS = re.compile(r"(BEGIN|(START|SET) TRANSACTION)\b")
@@ -165,7 +166,7 @@ def refuse(script: Script, found: Found, rebuilds: str) -> None:
     at, words = script.at(found.start), found.text
     if made := _OF_DATABASE.match(words):
         raise Misconfigured(f"{at}: {made[0]} is what inv db.setup and db.create do: take out {tutorial(script)}")
-    if _ALONE.match(words):
+    if ALONE.match(words):
         advice = "leave CONCURRENTLY out" if "CONCURRENTLY" in words else "run it by inv db.connect --write"
         raise Misconfigured(f"{at}: {short(words)} cannot run in one transaction with the rest: {advice}")
     if _UNDOES.match(words):
@@ -284,8 +285,9 @@ def by_query(
 
     conn.add_notice_handler(tell)
     mark, dbname = fence(), conn.info.dbname
+    inside = conn.info.transaction_status is not TransactionStatus.IDLE
     try:
-        with conn.transaction():
+        with nullcontext() if inside else conn.transaction():  # whoever has begun one ends it with what is raised here
             # in one round trip; the number tells what became of it where the answer to the COMMIT is lost
             begun = conn.execute(f"select * from {outcome.BEGUN}; savepoint {mark}".encode()).fetchone()
             assert begun is not None
@@ -299,18 +301,21 @@ def by_query(
                 ended = conn.info.transaction_status is TransactionStatus.IDLE
                 if not ended:
                     script.check()
-                    checked(conn, script)
-                    ended = crossed(conn, f"release savepoint {mark}; {RESET}")
+                    last = f"release savepoint {mark}; {RESET}; {after()}"
+                    if lasting:  # nothing comes behind it that would find its constraints deferred again
+                        ended = checked(conn, script, last)
+                    else:
+                        with conn.transaction(force_rollback=True):
+                            checked(conn, script)
+                        ended = crossed(conn, last)
             except Problem as error:
-                if not crossed(conn, f"rollback to savepoint {mark}"):
+                if not crossed(conn, f"rollback to savepoint {mark}", failed=True):
                     raise
                 conn.close()  # nothing of it is to be rolled back
                 raise diagnostics.ended_inside(script, dbname, str(error), lasting=lasting) from None
             if ended:
                 conn.close()
                 raise diagnostics.ended_inside(script, dbname, lasting=lasting)
-            if last := after():
-                conn.execute(last.encode())
             place.work.closing = lasting
     finally:
         conn.remove_notice_handler(tell)
@@ -321,16 +326,20 @@ def fence() -> str:
     return f"inv_{secrets.token_hex(8)}"
 
 
-def crossed(conn: Connection[DictRow], statement: str) -> bool:
-    """Run what names our savepoint; True if that is gone, and with it the transaction it was made in."""
+def crossed(conn: Connection[DictRow], statement: str, *, failed: bool = False) -> bool:
+    """Run what names our savepoint; True if that is gone, and with it the transaction it was made in.
+
+    `failed` says that an error is being told already, which is the one that counts where the connection is gone.
+    """
     import psycopg
 
     try:
         conn.execute(statement.encode())
     except (psycopg.errors.InvalidSavepointSpecification, psycopg.errors.NoActiveSqlTransaction):
         return True
-    except psycopg.OperationalError:  # the connection is gone, as the load's own error says
-        return False
+    except psycopg.OperationalError:
+        if not failed:
+            raise
     return False
 
 
@@ -416,13 +425,12 @@ def copied(conn: Connection[DictRow], script: Script, copy: CopyIn, meter: Meter
     return None
 
 
-def checked(conn: Connection[DictRow], script: Script) -> None:
-    """Have the constraints looked at that wait for the end of the transaction."""
+def checked(conn: Connection[DictRow], script: Script, more: str = "") -> bool:
+    """Have the constraints looked at that wait for the end of the transaction, and run what names our savepoint, as `crossed`."""
     import psycopg
 
     try:
-        with conn.transaction(force_rollback=True):  # the next file finds them deferred again
-            conn.execute("set constraints all immediate")
+        return crossed(conn, f"set constraints all immediate; {more}")
     except psycopg.errors.IntegrityError as error:
         raise diagnostics.pointed(script, -1, error.diag, "") from None
 

@@ -68,8 +68,21 @@ class Rebuilt(NamedTuple):
     tables: list[status.Table]
 
 
+class Between(NamedTuple):
+    """What is done to a new database between two scripts, in transactions of its own."""
+
+    before: int
+    """How many scripts come before it."""
+    work: Callable[[Connection[DictRow]], None]
+
+
 def rebuild(
-    place: OpenTarget, plans: Sequence[load.Plan], *, force: bool, after: Sequence[Callable[[], str]]
+    place: OpenTarget,
+    plans: Sequence[load.Plan],
+    *,
+    force: bool,
+    after: Sequence[Callable[[], str]],
+    between: Between | None = None,
 ) -> Rebuilt:
     """Build the database anew from scripts and swap it in.
 
@@ -90,7 +103,7 @@ def rebuild(
         try:
             create_database.database(place, place.name + NEXT, like=live, force=force)
             with place.connect(NEXT) as conn:
-                tables = fill(place, conn, plans, after)
+                tables = fill(place, conn, plans, after, between)
                 bound.check_publications(place, published, conn, force=force)
             source = "" if live else PREV  # what was dropped had them, too
             rights.give(place, rights.of(place, source), NEXT)
@@ -118,13 +131,21 @@ def rebuild(
 
 
 def fill(
-    place: OpenTarget, conn: Connection[DictRow], plans: Sequence[load.Plan], after: Sequence[Callable[[], str]]
+    place: OpenTarget,
+    conn: Connection[DictRow],
+    plans: Sequence[load.Plan],
+    after: Sequence[Callable[[], str]],
+    between: Between | None,
 ) -> list[status.Table]:
-    """Load the scripts into the new database, in one transaction unless psql has a part in it; return its tables."""
-    if any(plan.by_psql for plan in plans):
-        for plan, sql in zip(plans, after, strict=True):
+    """Load the scripts into the new database, in one transaction unless psql has a part in it, or something else; return its tables."""
+    if between or any(plan.by_psql for plan in plans):
+        for number, (plan, sql) in enumerate(zip(plans, after, strict=True)):
+            if between and between.before == number:
+                between.work(conn)
             load.run(place, conn, plan, after=sql)
-            conn.execute("reset all")
+            conn.execute("reset all; reset role")
+        if between and between.before == len(plans):
+            between.work(conn)
     else:
         with conn.transaction():
             for plan, sql in zip(plans, after, strict=True):

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -68,6 +68,8 @@ class Limits:
     """Whether sessions in the way are ended that are idle in a transaction."""
     allowed_by: str = "--allow stall"
     """The option that lets it hold one for longer."""
+    shared: watch.Watch | None = None
+    """The second session, where one looks on at several changes; else each has its own."""
     waits: bool = False
     """Whether a lock is waited for as long as the patience lasts, since nobody has to wait behind."""
 
@@ -188,14 +190,7 @@ def attempts(
     begun, pause, told, told_at, number = time.monotonic(), PAUSE, [-1], 0.0, 0
     with (
         session(place, limits, conn) as own,
-        watch.beside(
-            place,
-            own,
-            stall=limits.stall,
-            ends=limits.ends_stall,
-            end_idle=limits.end_idle,
-            tell=what if limits.waits else "",
-        ) as looked,
+        looking_on(place, own, limits, what) as looked,
     ):
         shown = silence.ALL if limits.waits else own.quiet  # type: ignore[attr-defined] # whom it waits for, the watch says
         while True:
@@ -231,6 +226,27 @@ def attempts(
             pause = min(LONGEST, pause * GROWS)
 
 
+def looking_on(
+    place: OpenTarget, conn: Connection[DictRow], limits: Limits, what: str
+) -> AbstractContextManager[watch.Watch]:
+    """Return the second session for one change: the one that several share, or one of its own."""
+    tell = what if limits.waits else ""
+    if limits.shared is None:
+        return watch.beside(
+            place, conn, stall=limits.stall, ends=limits.ends_stall, end_idle=limits.end_idle, tell=tell
+        )
+    limits.shared.begin(ends=limits.ends_stall, tell=tell)
+    return nullcontext(limits.shared)
+
+
+@contextmanager
+def sharing(place: OpenTarget, conn: Connection[DictRow], limits: Limits) -> Iterator[Limits]:
+    """Yield limits for several changes by one session, on all of which the same second one looks."""
+    beside = watch.beside(place, conn, stall=limits.stall, ends=limits.ends_stall, end_idle=limits.end_idle)
+    with beside as looked:
+        yield replace(limits, shared=looked)
+
+
 def once(
     conn: Connection[DictRow],
     work: Callable[[Connection[DictRow]], T],
@@ -240,14 +256,21 @@ def once(
     transaction: bool,
 ) -> T:
     """Do the work one time; raises what it raises, and `Problem` where it was to be broken off."""
+    import psycopg
+
     if not transaction:
         conn.execute(f"set lock_timeout = {timeout}".encode())
         return work(conn)
-    with conn.transaction():
-        conn.execute(f"set local lock_timeout = {timeout}".encode())
+    conn.execute(f"begin; set local lock_timeout = {timeout}".encode())  # in one round trip
+    try:
         done = work(conn)
         if looked.stalled:  # between two of its statements
             raise Problem("broken off")
+    except BaseException:
+        with suppress(psycopg.Error):  # it is the first error that counts
+            conn.rollback()
+        raise
+    conn.commit()
     return done
 
 

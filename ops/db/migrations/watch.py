@@ -154,6 +154,11 @@ class Watch:
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.run, daemon=True, name="watch")
 
+    def begin(self, *, ends: bool, tell: str) -> None:
+        """Forget what was seen of the work before."""
+        with self.lock:
+            self.ends, self.tell, self.held, self.closed, self.told = ends, tell, 0.0, [], []
+
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
         """Look on while the block runs."""

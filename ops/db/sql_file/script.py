@@ -16,7 +16,7 @@ from pathlib import Path
 from ops.db.sql_file.contents import Contents, CopyIn, Found
 from ops.db.sql_file.metacommands import INCLUDES, PSQL_SETS, SAFE_ENCODINGS, arguments, name_of
 from ops.db.sql_file.scan import scan
-from ops.db.sql_file.text import WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
+from ops.db.sql_file.text import BLOCK, WHOLE, Digest, FileText, Stamp, Text, blocks, stamp
 from ops.errors import Misconfigured, Problem
 from ops.meter import measured
 
@@ -38,6 +38,8 @@ class Script:
 
     @cached_property
     def contents(self) -> Contents:
+        if len(self.data) <= BLOCK:
+            return scan(self.data)
         with measured(f"checking {Path(self.name).name}", len(self.data)) as meter:
             return scan(self.data, meter)
 
@@ -165,6 +167,8 @@ def checked(script: Script) -> Script:
         raise Misconfigured(f"{script.name} is UTF-16: save it as UTF-8")
     if script.data.startswith(b"PGDMP"):
         raise Misconfigured(f"{script.name} is a pg_dump archive: make SQL of it by pg_restore -f FILE.sql")
+    if isinstance(script.data, bytes) and script.data.isascii() and b"\0" not in script.data:
+        return script  # as it is by far mostly: there is nothing to look for
     at = 0
     for copy in script.contents.copies:
         if isinstance(copy, CopyIn):  # the server looks at each of its rows

@@ -1,0 +1,324 @@
+"""db.migrate and db.rollback: each migration whole or not at all, with its record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from config.settings import Settings
+from ops.console import as_json, result, say
+from ops.db.migrations import files, history
+from ops.db.migrations.files import File, Migration
+from ops.db.migrations.history import History
+from ops.db.migrations.standing import Standing, State, chosen, stand
+from ops.errors import Misconfigured, Problem, Refused, SessionLost
+from ops.targets import opening, protection
+from ops.targets.open_target import OpenTarget
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+    from ops.db.migrations.patience import Limits
+    from ops.db.migrations.steps import Act
+
+# What applies is imported where there is something to apply: mostly there is not
+
+
+@dataclass(frozen=True)
+class Change:
+    """A migration that was applied or taken back, or would be."""
+
+    version: str
+    """The digits that order and identify it."""
+    file: str | None
+    """Its path from the working directory; null where only the history knows it."""
+    done: bool
+    """False with --dry-run."""
+    duration_seconds: float | None
+    """How long it took; null with --dry-run."""
+
+
+def report(changes: Sequence[Change], *, json: bool) -> None:
+    """Print changes as JSON, or those that are not done."""
+    if json:
+        as_json(changes)
+        return
+    for each in changes:
+        if not each.done:
+            result(each.file or each.version)
+
+
+# --- forward ------------------------------------------------------------------------------
+
+
+class Care(NamedTuple):
+    """What a user lets happen that is held back else."""
+
+    allow: Sequence[str] = ()
+    """The rules that may be broken: stall is that of tables closed to all others."""
+    end_idle: bool = False
+    """Sessions in the way are ended that are idle in a transaction."""
+
+
+CAREFUL = Care()
+
+
+def limits_of(at: OpenTarget, care: Care) -> Limits:
+    """Return how long a change may wait, and be waited for."""
+    from ops.db.migrations import patience
+
+    return patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
+
+
+def migrate(
+    settings: Settings,
+    target: str,
+    to: str,
+    confirm: str,
+    care: Care = CAREFUL,
+    *,
+    dry_run: bool = False,
+    out_of_order: bool = False,
+    accept_edited: bool = False,
+) -> list[Change]:
+    """Apply what is pending in the folder, in order, and return that; `to` is the last version to be applied.
+
+    Raises `Misconfigured` for files that are not to be read, `Refused` for what is out of order or not confirmed, `Problem`
+    for a file that was edited since it was applied, and for what the server refuses: of that one nothing is kept.
+    """
+    found = files.find(settings.migrations)
+    with opening.open_target(settings, target, "db.migrate", writes=True) as at:
+        at.required()
+        if accept_edited and not dry_run:
+            accept(at, found, confirm)
+        with at.connect() as conn:
+            pending = planned(conn, history.read(conn), found, to, {}, out_of_order=out_of_order)
+        if not pending:
+            return []
+        told(at, pending)
+        if dry_run:
+            return [Change(each.version, each.shown, done=False, duration_seconds=None) for each in pending]
+        protection.confirm(at, "migrate", confirm)
+        with turn(at) as (conn, known):
+            pending = planned(
+                conn, known, found, to, {each.version: each for each in pending}, out_of_order=out_of_order
+            )
+            return run(at, conn, known, pending, limits_of(at, care)) if pending else []
+
+
+@contextlib.contextmanager
+def turn(at: OpenTarget) -> Iterator[tuple[Connection[DictRow], History]]:
+    """Yield a session that nobody else migrates beside, and the history that it finds."""
+    from ops.db import lock
+    from ops.db.migrations import steps
+
+    with lock.held(at), at.connect() as conn:
+        steps.take_turn(at, conn)
+        yield conn, history.read(conn)
+
+
+def accept(at: OpenTarget, found: Sequence[File], confirm: str) -> None:
+    """Take the files that were edited since they were applied for what was applied."""
+    protection.confirm(at, "migrate", confirm)
+    with turn(at) as (conn, known):
+        for each in stand(found, known).of("edited"):
+            file = next(file for file in found if file.version == each.version)
+            migration = files.read(file.path)
+            history.accept(conn, migration)
+            say(f"{migration.shown} counts as applied as it is (SHA-256 {migration.digest})")
+
+
+def planned(
+    conn: Connection[DictRow],
+    known: History,
+    found: Sequence[File],
+    to: str,
+    read: Mapping[str, Migration],
+    *,
+    out_of_order: bool,
+) -> list[Migration]:
+    """Return what is to be applied, read and checked, unless it was `read` before; say so where that is nothing."""
+    standing = stand(found, known)
+    last = chosen(to, found, known) if to else ""
+    refuse_edited(standing)
+    for each in standing.of("missing"):
+        say(f"note: {label_of(each)} is applied and not in the folder: another branch's? inv db.rollback takes it back")
+    pending = standing.pending
+    if last:
+        order = [each.version for each in standing.states]
+        pending = [each for each in pending if order.index(each.version) <= order.index(last)]
+    if not pending:
+        upto = f" up to {last}" if last else ""
+        say(f"{len(known.applied)} migrations are applied{upto and f', none is pending{upto}'}: nothing to do")
+        return []
+    fresh = files.read_all([each for each in pending if each.version not in read], pending[0].shown.rpartition("/")[0])
+    known_files = {**read, **{each.version: each for each in fresh}}
+    ready = [known_files[each.version] for each in pending]
+    if not out_of_order:
+        refuse_late(conn, standing, ready)
+    return ready
+
+
+def label_of(state: State) -> str:
+    return f"{state.version}_{state.name}" if state.name else state.version
+
+
+def refuse_edited(standing: Standing) -> None:
+    """Raise `Problem` where a file is not what was applied."""
+    lines = [
+        f"{each.file}: edited since it was applied on {each.applied_at:%Y-%m-%d %H:%M} UTC"
+        f" (SHA-256 then {each.sha256_applied}, now {each.sha256})"
+        for each in standing.of("edited")
+    ]
+    if lines:
+        step = "put it back as it was, and write what is new into another one (inv db.migration-new); or --accept-edited, if nothing that runs has changed"
+        raise Problem(f"{lines[0]}: {step}", *(f"  {line}" for line in lines[1:]))
+
+
+def refuse_late(conn: Connection[DictRow], standing: Standing, read: Sequence[Migration]) -> None:
+    """Raise `Refused` for what is out of order, unless it shares no object with what was applied in its place."""
+    from ops.db.migrations import objects
+
+    for migration in read:
+        for name in standing.late.get(migration.version, ()):
+            other = standing.files.get(name.partition("_")[0])
+            common = objects.common(conn, migration.up.sql, files.read(other.path).up.sql) if other else []
+            if other and not common:
+                continue
+            why = f"both touch {', '.join(common[:3])}" if common else "whose file is not here to compare"
+            raise Refused(
+                f"{migration.shown} is out of order: {', '.join(standing.late[migration.version])} behind it "
+                f"{'is' if len(standing.late[migration.version]) == 1 else 'are'} applied ({name}: {why}): "
+                "give it a new stamp, or --out-of-order"
+            )
+
+
+def run(
+    at: OpenTarget, conn: Connection[DictRow], known: History, pending: Sequence[Migration], limits: Limits
+) -> list[Change]:
+    """Apply migrations one by one, over a session that has its turn."""
+    from ops.db.migrations.steps import Act
+
+    acts = [Act("up", each.version, each.shown, each.up, files.script(each.up, each.shown), each) for each in pending]
+    for each in pending:
+        if files.PSQL in each.up.allow:
+            say(f"note: {each.shown} is for psql (allow:psql): dbmate cannot run it")
+        if each.marked:
+            say(
+                f"note: {each.shown} begins with a byte order mark, behind which dbmate finds no marker: save it without"
+            )
+    begun = time.monotonic()
+    changes = carry_out(at, conn, known, acts, limits)
+    if len(acts) > 1:
+        say(f"{len(acts)} migrations applied to {at.name} in {time.monotonic() - begun:.1f} s")
+    return changes
+
+
+# --- back ---------------------------------------------------------------------------------
+
+
+def rollback(
+    settings: Settings, target: str, to: str, confirm: str, care: Care = CAREFUL, *, dry_run: bool = False
+) -> list[Change]:
+    """Take back the last migration that is applied, or all behind the version `to`, newest first; 0: all of them. Return them.
+
+    By the down part of the file; where that is not in the folder, by the one that the history has kept.
+    """
+    found = files.find(settings.migrations)
+    with opening.open_target(settings, target, "db.rollback", writes=True) as at:
+        at.required()
+        with at.connect() as conn:
+            acts = to_take_back(found, history.read(conn), to)
+        if not acts:
+            say("no migration is applied" + (f" behind {to}" if to not in ("", "0") else "") + ": nothing to do")
+            return []
+        for act in acts:
+            say(f"to be taken back: {act.shown}")
+        if dry_run:
+            return [Change(act.version, act.file, done=False, duration_seconds=None) for act in acts]
+        protection.confirm(at, "rollback", confirm)
+        with turn(at) as (conn, known):
+            return carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
+
+
+def to_take_back(found: Sequence[File], known: History, to: str) -> list[Act]:
+    """Return what is to be taken back, newest first; raises `Problem` for one that nothing takes back."""
+    standing = stand(found, known)
+    applied = [each for each in standing.states if known.find(each.version)]
+    if to and to != "0":
+        last = chosen(to, found, known)
+        if not known.find(last):
+            raise Misconfigured(f"--to {to}: that migration is not applied: inv db.migrations lists those that are")
+        applied = applied[[each.version for each in applied].index(last) + 1 :]
+    elif not to:
+        applied = applied[-1:]
+    return [act_back(each, standing.files.get(each.version), known) for each in reversed(applied)]
+
+
+def act_back(state: State, file: File | None, known: History) -> Act:
+    """Return how a migration is taken back."""
+    from ops.db.migrations.steps import Act
+
+    kept = known.find(state.version)
+    assert kept is not None
+    migration = files.read(file.path) if file else None
+    section = migration.down if migration else kept.down
+    name = file.shown if file else label_of(state)
+    if section is None:
+        where = "it has no down part" if file else "its file is not in the folder, and no tool of ours has applied it"
+        raise Problem(
+            f"{name}: {where}: fetch the branch that has it, or write what takes it back into a new migration"
+        )
+    script = files.script(section, name)
+    if not (script.contents.statements or script.contents.commands):
+        raise Misconfigured(f"{name}:{section.line - 1}: the down part is empty: write what takes it back below it")
+    if state.state == "edited":
+        say(f"note: {name} was edited since it was applied; its down part is taken as it is now")
+    shown = name if file else f"{name} (by the down part that the history has kept)"
+    return Act("down", state.version, shown, section, script, migration)
+
+
+# --- both ---------------------------------------------------------------------------------
+
+
+def told(at: OpenTarget, pending: Sequence[Migration]) -> None:
+    """Say what is pending, before anything is asked or done."""
+    say(
+        f"{len(pending)} pending on {at.name}: {', '.join(each.path.name for each in pending[:10])}{' …' if len(pending) > 10 else ''}"
+    )
+
+
+def carry_out(
+    at: OpenTarget, conn: Connection[DictRow], known: History, acts: Sequence[Act], limits: Limits
+) -> list[Change]:
+    """Do one act after the other, each with its record, and return them; what goes wrong ends the run, and what was done before has stayed."""
+    from ops.db import load, rights
+    from ops.db.migrations import patience, steps
+
+    plans = [load.plan(act.script, {}) for act in acts if act.section.transaction]
+    load.check_extensions(at, plans)
+    load.check_client(at, plans)
+    history.prepare(conn, known)
+    protection.stamp(at)
+    before = rights.of(at)  # a migration that makes a table anew takes them away
+    changes = []
+    with patience.sharing(at, conn, limits) as shared:
+        for number, act in enumerate(acts):
+            begun = time.monotonic()
+            try:
+                steps.take(at, conn, known, act, shared)
+            except Problem as error:
+                if number and not isinstance(error, SessionLost):
+                    error.detail += (f"  {number} of {len(acts)} were done before it, and have stayed",)
+                raise
+            took = time.monotonic() - begun
+            changes.append(Change(act.version, act.file, done=True, duration_seconds=round(took, 3)))
+            say(f"{'applied' if act.way == 'up' else 'took back'} {act.shown} in {took:.2f} s")
+    rights.give(at, before)
+    at.look_again()
+    protection.stamp(at)
+    return changes

@@ -1,0 +1,63 @@
+"""db.migrations: what is applied, what is pending, and what is odd."""
+
+from __future__ import annotations
+
+from config.settings import Settings
+from ops import console
+from ops.db.migrations import files, history
+from ops.db.migrations.standing import Standing, State, stand
+from ops.errors import Differs
+from ops.targets import opening
+
+COLUMNS = ("migration", "state", "applied", "by", "took")
+
+
+def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
+    """Print the migrations of the folder and of the database; with `check`, raise `Differs` unless they are the same."""
+    found = files.find(settings.migrations)
+    with opening.open_target(settings, target, "db.migrations") as at:
+        at.required()
+        with at.connect() as conn:
+            standing = stand(found, history.read(conn))
+    if json:
+        console.as_json(standing.states)
+    else:
+        console.table(COLUMNS, [as_row(each) for each in standing.states], lambda row: row["state"] not in CALM)
+    if check and (odd := [each for each in standing.states if each.state != "applied"]):
+        raise Differs(f"{at.target.name}: {summary(odd)}: {step(standing)}")
+
+
+CALM = ("applied", "pending")
+
+
+def as_row(state: State) -> dict[str, str | None]:
+    """Return a migration as a row of the table."""
+    return {
+        "migration": f"{state.version}_{state.name}" if state.name else state.version,
+        "state": state.state.replace("_", " "),
+        "applied": f"{state.applied_at:%Y-%m-%d %H:%M} UTC" if state.applied_at else None,
+        "by": state.applied_by or ("another tool" if state.state in ("applied", "missing") else None),
+        "took": None if state.duration_seconds is None else f"{state.duration_seconds:.2f} s",
+    }
+
+
+def summary(odd: list[State]) -> str:
+    """Return how many there are in each state, and the first of each, in words."""
+    words = dict.fromkeys(each.state for each in odd)
+    told = []
+    for word in words:
+        same = [each for each in odd if each.state == word]
+        names = ", ".join(as_row(each)["migration"] or "" for each in same[:3]) + (" …" if len(same) > 3 else "")
+        told.append(f"{len(same)} {word.replace('_', ' ')} ({names})")
+    return "; ".join(told)
+
+
+def step(standing: Standing) -> str:
+    """Return what to do about the first thing that is odd."""
+    if standing.of("edited"):
+        return "put back what was edited, and write what is new into another one (inv db.migration-new)"
+    if standing.of("pending", "interrupted"):
+        return "inv db.migrate applies what is pending"
+    if standing.of("out_of_order"):
+        return "inv db.migrate --out-of-order applies what came late"
+    return "inv db.rollback takes back what is not in the folder, or fetch the branch that has it"

@@ -34,7 +34,7 @@ from tests.test_lambda_sync import sign_up
 
 GOLDEN = Path(__file__).parent / "data" / "json"
 TYPES: set[Any] = {kind for answer in ANSWERS.values() for kind in contract.every(answer.type)}
-CHANGING = re.compile(r"(_bytes|pid|age_seconds|_port|^port|cpus)$")
+CHANGING = re.compile(r"(_bytes|pid|age_seconds|build_seconds|_port|^port|cpus)$")
 """Numbers that are others on each run."""
 PATTERNS = {
     contract.TIME: "<time>",
@@ -238,6 +238,15 @@ def test_golden_of_migrations(one: Database, inv: Cli) -> None:
     listed = json.loads(inv.ok("db.migrations", "--json", env=env))
     check("db.migrations", json.dumps(listed), **names, somebody=listed[0]["applied_by"])
     check("db.rollback", inv.ok("db.rollback", "--dry-run", "--json", env=env), **names)
+
+
+def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    inv.ok("db.setup", env=env)
+    one.do("alter table users add column bio text, alter column handle set default 'me'; drop index activities_expiry")
+    done = inv("db.drift", "--json", env=env, timeout=120)
+    assert done.returncode == 4, done.stderr
+    check("db.drift", done.stdout, database=one.name)
 
 
 def test_golden_of_this_machine(inv: Cli) -> None:

@@ -386,3 +386,19 @@ def migrations(c: Context, target: str = "", check: bool = False, json: bool = F
     from ops.db.migrations import listing
 
     listing.show(settings(c, target), target, check=check, json=json)
+
+
+@task(
+    help={
+        "target": TARGET,
+        "var": VAR,
+        "sql": "print statements that would end the difference, either way (default: no)",
+    },
+    iterable=["var"],
+    answer="ops.db.drift.report.Drift",
+)
+def drift(c: Context, target: str = "", var: list[str] | None = None, sql: bool = False, json: bool = False) -> None:
+    """Show where the database is not what the repository says."""
+    from ops.db.drift import report
+
+    report.show(settings(c, target), target, variables(var), sql=sql, json=json)

@@ -1,0 +1,196 @@
+"""The schema of a database as a file: the same text for the same schema, whatever server, pg_dump, setting or machine it comes from.
+
+What pg_dump writes is loaded into the embedded server and written once more from there: so all come from one version, and each
+expression is as that prints it. Then what is no part of a schema goes: settings of the session, names of versions, comments.
+A file is written only where our line at its top says that we made it: one that somebody wrote keeps its comments and order.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from config.settings import Settings
+from ops import postgres, process
+from ops.console import say
+from ops.db import load
+from ops.db.drift import catalog, compare, scratch, spelling
+from ops.db.sql_file.script import Script, checked
+from ops.errors import Problem
+from ops.targets.embedded import binaries
+from ops.targets.open_target import OpenTarget
+
+MADE = "-- Made by inv"
+HEAD = f"""\
+{MADE} from the migrations, written anew after each: change it by one (inv db.migration-new), not here.
+SET check_function_bodies = false;
+SELECT pg_catalog.set_config('search_path', '', false);
+"""
+OPTIONS = (
+    "--schema-only", "--no-owner", "--no-subscriptions", "--no-security-labels", "--exclude-schema=inv", "--encoding=UTF8",
+)  # fmt: skip
+"""Of pg_dump (https://www.postgresql.org/docs/current/app-pgdump.html); rights and comments stay."""
+# What the newer ones write about the reader, and not about the schema
+PROGRAMS_OWN = re.compile(rb"^\\(un)?restrict .*\n", re.MULTILINE)
+COMMENTS = re.compile(r"(\s*(--[^\n]*)?\n)*(\s*--[^\n]*)?\s*\Z")
+SESSION = re.compile(
+    r"SET (?!default_table_access_method|default_tablespace)\w+ = |SELECT pg_catalog\.set_config\('search_path'"
+)
+USUAL = {"SET default_table_access_method = heap;", "SET default_tablespace = '';"}
+SWITCHED = re.compile(r"SET default_(table_access_method|tablespace) = ")
+NOT_OURS = re.compile(r"COMMENT ON EXTENSION |(GRANT|REVOKE) .* (TO|FROM) lambda_signup;\Z", re.DOTALL)
+"""A comment on an extension is its own, and only its owner may write it; rights of the function are given by lambda.deploy."""
+NOT_NULL = re.compile(
+    r'^(    (?P<column>"(?:[^"]|"")+"|\S+) .*?) CONSTRAINT "?(?P<name>(?:[^"]|"")*?)"? NOT NULL', re.MULTILINE
+)
+"""PostgreSQL 18 knows the constraint of a NOT NULL by name: one that a partition has by its parent's name, older servers do not tell."""
+ALL_RIGHTS = re.compile(r"\b(GRANT|REVOKE) ([A-Z]+(?:,[A-Z]+){6}) ON (TABLES?) ")
+"""All that there are on a table of a server before 17, which has no MAINTAIN: GRANT ALL there and here."""
+VERSIONS = "select version from public.schema_migrations order by version"
+
+
+def is_generated(path: Path) -> bool:
+    """Whether a schema file was made by us: then it may be written anew."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MADE)) == MADE.encode()
+    except FileNotFoundError:
+        return False
+
+
+def write(at: OpenTarget, path: Path, *, force: bool = False) -> bool:
+    """Write the schema of a database into its file, if that is ours, is not there, or `force` says so; whether it is now as it should be.
+
+    A file that says the same already is not touched. Raises `Problem` where the schema cannot be dumped.
+    """
+    if path.exists() and not force and not is_generated(path):
+        return False
+    text = dump(at)
+    real = path.resolve()
+    if real.exists() and real.read_bytes() == text.encode():
+        return True
+    mode = real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~umask()
+    real.parent.mkdir(parents=True, exist_ok=True)
+    fd, temporary = tempfile.mkstemp(dir=real.parent, prefix=f"{real.stem}.")
+    try:
+        with open(fd, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(temporary).chmod(mode)
+        os.replace(temporary, real)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def umask() -> int:
+    """Return the bits that new files lack."""
+    found = os.umask(0)
+    os.umask(found)
+    return found
+
+
+def dump(at: OpenTarget) -> str:
+    """Return the schema of a database as SQL: the same for the same schema.
+
+    Raises `Problem` where there is no pg_dump for the server. Where the embedded server lacks what the schema needs, an
+    extension mostly, the text is as this server's own pg_dump writes it, and that is said.
+    """
+    first = dumped(at)
+    try:
+        with scratch.open_scratch(at.settings, at.task) as again:
+            script = checked(Script("the schema", first.encode()))
+            with again.connect() as conn:
+                load.run(again, conn, load.plan(script, {}))
+            return dumped(again)
+    except Problem as error:
+        say(
+            f"note: the schema file is as the pg_dump for this server writes it, and may change with that: {error.args[0]}"
+        )
+        return first
+
+
+def dumped(at: OpenTarget) -> str:
+    """Return what pg_dump writes of a database, without what changes from one to the next."""
+    program = pg_dump(at)
+    env = postgres.environment(at.target, task=at.task, untimed=True)
+    env.setdefault("PGHOST", at.conn.info.host)
+    done = process.run([program, *OPTIONS], {**env, "LC_ALL": "C"})
+    if done.returncode:
+        raise Problem(f"the schema of {at.name} could not be dumped: {' '.join(done.stderr.split())}")
+    made = done.stdout
+    if at.conn.info.server_version < 170000:
+        made = ALL_RIGHTS.sub(r"\1 ALL ON \3 ", made)
+    text = HEAD + "".join(f"\n{statement}\n" for statement in statements(made))
+    with at.connect() as conn:
+        found = postgres.row(conn, "select to_regclass('public.schema_migrations') is not null as there")
+        versions = [row["version"] for row in postgres.fetch(conn, VERSIONS)] if found["there"] else []
+    if versions:
+        rows = ",\n".join(f"    ('{version}')" for version in versions)
+        text += f"\nINSERT INTO public.schema_migrations (version) VALUES\n{rows};\n"
+    return text
+
+
+def statements(text: str) -> Iterator[str]:
+    """Yield the statements of a dump that make the schema."""
+    data = PROGRAMS_OWN.sub(b"", text.encode())
+    contents = Script("a dump", data).contents
+    starts = [*contents.statements, len(data)]
+    found = []
+    for start, end in itertools.pairwise(starts):
+        statement = COMMENTS.sub("", data[start:end].decode())
+        if statement.startswith("CREATE TABLE"):
+            statement = NOT_NULL.sub(usual, statement)
+        if not SESSION.match(statement) and not NOT_OURS.match(statement):
+            found.append(statement)
+    if {each for each in found if SWITCHED.match(each)} <= USUAL:
+        found = [each for each in found if each not in USUAL]
+    yield from found
+
+
+def usual(found: re.Match[str]) -> str:
+    """Return a column's NOT NULL without the name of its constraint, if that is one that Postgres gives."""
+    return f"{found[1]} NOT NULL" if found["name"].endswith(f"{found['column'].strip(chr(34))}_not_null") else found[0]
+
+
+def pg_dump(at: OpenTarget) -> str:
+    """Return the newest pg_dump here, which must not be older than the server; that of the embedded server has no TLS."""
+    major = at.conn.info.server_version // 10000
+    folders = [binaries.system_bin(), None if at.conn.pgconn.ssl_in_use else binaries.wheel_bin()]
+    found = [str(folder / "pg_dump") for folder in folders if folder and (folder / "pg_dump").exists()]
+    found += [program for program in [shutil.which("pg_dump")] if program]
+    newest = max(found, key=version, default=None)
+    if newest is None or version(newest) < major:
+        raise Problem(f"there is no pg_dump here for PostgreSQL {major}: install the package postgresql-client-{major}")
+    return newest
+
+
+@functools.cache
+def version(program: str) -> int:
+    """Return the major version of a program of Postgres, 0 where it does not say."""
+    found = re.search(r"\) (\d+)", process.run([program, "--version"], {}).stdout)
+    return int(found[1]) if found else 0
+
+
+def against_migrations(
+    settings: Settings, content: scratch.Content, apply: Callable[[OpenTarget], None]
+) -> list[compare.Difference]:
+    """Return where a schema file (left) is not what the migrations make (right), by object.
+
+    `apply` applies them all to an empty database of the embedded server. Raises `Problem` where either does not load.
+    """
+    with (
+        scratch.open_built(settings, content) as (built, _),
+        scratch.open_scratch(settings) as empty,
+        built.connect() as one,
+    ):
+        apply(empty)
+        with empty.connect() as other:
+            left, right = catalog.read(one), catalog.read(other)
+        return compare.differences(left, right, spelling.Speller(one, left, right))

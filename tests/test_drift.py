@@ -165,14 +165,34 @@ CHANGES: list[tuple[str, list[tuple[str, str, str]]]] = [
     ("alter text search configuration app.conf drop mapping for email", [("text search configuration", "app.conf", "mapping")]),
     ("drop cast (app.pair as text)", [("cast", "(app.pair AS pg_catalog.text)", EXISTS)]),
     ("drop operator app.=== (integer, integer)", [("operator", "app.===(integer,integer)", EXISTS)]),
+    # what only few make: it is found, and made by hand
+    ("create conversion app.conv for 'LATIN1' to 'UTF8' from iso8859_1_to_utf8", [("conversion", "app.conv", EXISTS)]),
+    ("create operator class app.ops for type integer using btree as operator 1 <, function 1 btint4cmp(integer, integer)",
+        [("operator family", "app.ops USING btree", EXISTS)]),
+    ("create text search parser app.words (start = prsd_start, gettoken = prsd_nexttoken, end = prsd_end, lextypes = prsd_lextype)", [("text search parser", "app.words", EXISTS)]),
+    ("create text search template app.plain_template (lexize = dsimple_lexize)", [("text search template", "app.plain_template", EXISTS)]),
+    ("create access method heaps type table handler heap_tableam_handler", [("access method", "heaps", EXISTS)]),
+    ("create language other handler plpgsql_call_handler", [("language", "other", EXISTS)]),
+    ("create function app.from_sql(internal) returns internal language internal immutable as 'int4in'; create transform for app.pair language plpgsql (from sql with function app.from_sql(internal))",
+        [("function", "app.from_sql(pg_catalog.internal)", EXISTS), ("transform", "for app.pair language plpgsql", EXISTS)]),
+    (("create type app.base; create function app.base_in(cstring) returns app.base language internal immutable strict as 'int4in';"
+     " create function app.base_out(app.base) returns cstring language internal immutable strict as 'int4out'; create type app.base (input = app.base_in, output = app.base_out, like = integer)"),
+        [("function", "app.base_in(pg_catalog.cstring)", EXISTS), ("function", "app.base_out(app.base)", EXISTS), ("type", "app.base", EXISTS)]),
+    ("create type app.shell", [("type", "app.shell", EXISTS)]),
 ]  # fmt: skip
 
 BACK, THERE = "back", "there"
+RARE = {
+    "conversion", "operator class", "operator family", "text search parser", "text search template", "access method", "language", "transform",
+}  # fmt: skip
 BY_HAND = {
     "alter table app.people alter column full_name drop expression": {BACK},
     "update pg_index set indisvalid = false where indexrelid = 'app.dull_id'::regclass": {THERE},
     "alter type app.unused add value 'two'": {BACK},
     "drop user mapping for postgres server far": {BACK},
+    **{change: {THERE} for change, found in CHANGES if found and found[-1][0] in RARE},
+    "create type app.shell": {THERE},
+    **{change: {BACK, THERE} for change, _ in CHANGES if change.startswith("create type app.base")},
 }
 """What no statement does, in which direction: it is said so."""
 

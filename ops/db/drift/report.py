@@ -1,6 +1,6 @@
 """db.drift: what the repository says against what a target has.
 
-pg-schema-diff (PyPI, 0.2.4: a module named schemadrift) was tried first: it finds 18 of the 122 changes in tests/test_drift.py, since it
+pg-schema-diff (PyPI, 0.2.4: a module named schemadrift) was tried first: it finds 18 of the 131 changes in tests/test_drift.py, since it
 reads tables, columns, indexes, foreign keys and enums of the schema public and nothing else. migra sleeps since 2022.
 """
 

@@ -93,6 +93,8 @@ def dropped(key: Key, thing: Thing) -> list[Statement]:
             return [Statement(f"alter domain {inside} drop constraint {name}")]
         case "default acl":
             return [Statement(f"{each}", by_hand=each.startswith("remove")) for each in default_rights(thing, BARE)]
+        case "type" if thing.facets.get("kind") == "base":  # it and its functions need each other
+            return [Statement(f"drop type {key.name} cascade, and with it its functions", by_hand=True)]
         case "publication relation":
             relation, _, publication = key.name.rpartition(" in publication ")
             return [Statement(f"alter publication {publication} drop table {relation}")]

@@ -164,6 +164,18 @@ def test_who_may_only_connect_sees_all_the_same(one: Database, inv: Cli) -> None
         one.do(f"drop role {role}")
 
 
+def test_who_changes_a_table_just_now_is_not_waited_for(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    inv.ok("db.setup", env=env)
+    one.do("create view names as select display_name from users")
+    with one.connect() as other, other.transaction():
+        other.execute("alter table users add column bio text")
+        done = inv("db.drift", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "another session holds what this one needs (55P03): inv db.sessions shows whose it is" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_password_of_what_is_foreign_is_not_told(one: Database, inv: Cli) -> None:
     inv.ok("db.setup", env={"CONNECTION_URL": one.url})
     one.do(

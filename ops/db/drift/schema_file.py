@@ -34,6 +34,7 @@ SELECT pg_catalog.set_config('search_path', '', false);
 """
 OPTIONS = (
     "--schema-only", "--no-owner", "--no-subscriptions", "--no-security-labels", "--exclude-schema=inv", "--encoding=UTF8",
+    "--lock-wait-timeout=10s",
 )  # fmt: skip
 """Of pg_dump (https://www.postgresql.org/docs/current/app-pgdump.html); rights and comments stay."""
 # What the newer ones write about the reader, and not about the schema

@@ -321,6 +321,7 @@ def migration_new(c: Context, name: str, json: bool = False) -> None:
         "dry-run": "list what would be applied, and change nothing (default: no)",
         "out-of-order": "apply what stands before an applied one, too (default: if they share no object)",
         "accept-edited": "take files that were edited since for what was applied (default: no)",
+        "write-schema": "write paths.schema anew, whoever made it (default: if it says that we made it)",
         "allow": ALLOW,
         "end-idle-transactions": END_IDLE,
         "confirm": CONFIRM,
@@ -335,6 +336,7 @@ def migrate(
     dry_run: bool = False,
     out_of_order: bool = False,
     accept_edited: bool = False,
+    write_schema: bool = False,
     allow: list[str] | None = None,
     end_idle_transactions: bool = False,
     confirm: str = "",
@@ -344,7 +346,12 @@ def migrate(
     from ops.db.migrations import apply
 
     care = apply.Care(allow or (), end_idle_transactions)
-    how = {"dry_run": dry_run, "out_of_order": out_of_order, "accept_edited": accept_edited}
+    how = {
+        "dry_run": dry_run,
+        "out_of_order": out_of_order,
+        "accept_edited": accept_edited,
+        "write_schema": write_schema,
+    }
     apply.report(apply.migrate(settings(c, target), target, to, confirm, care, **how), json=json)
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from config.settings import Settings
 from ops import console
 from ops.console import say
-from ops.db import build
-from ops.db.drift import catalog, compare, propose, scratch, spelling
+from ops.db.drift import catalog, compare, propose, repository, scratch, spelling
 from ops.db.drift.catalog import Catalog
 from ops.errors import Differs
 from ops.targets import opening
@@ -65,8 +64,7 @@ class Drift:
 
 def show(settings: Settings, target: str, variables: Mapping[str, str], *, sql: bool, json: bool) -> None:
     """Print where a target is not what the repository says; raises `Differs` where it is not."""
-    schema = build.script("", settings.schema)
-    content = scratch.Content(schema, variables)
+    content, name = repository.content(settings, variables)
     with opening.open_target(settings, target, "db.drift") as at:
         at.required()
         reader = Reader(at)
@@ -75,7 +73,7 @@ def show(settings: Settings, target: str, variables: Mapping[str, str], *, sql: 
             built.connect() as conn,
         ):
             if seconds:
-                say(f"built what {schema.name} says in {seconds:.1f} s; it is kept for the next look")
+                say(f"built what {name} says in {seconds:.1f} s; it is kept for the next look")
             mine, theirs = catalog.read(conn), reader.result()
             found = compare.differences(mine, theirs, spelling.Speller(conn, mine, theirs))
     answer = Drift(
@@ -92,10 +90,10 @@ def show(settings: Settings, target: str, variables: Mapping[str, str], *, sql: 
     elif sql:
         print_sql(answer)
     else:
-        print_all(answer, schema.name)
+        print_all(answer, name)
     if found:
         raise Differs(summed_up(found, at))
-    say(f"{at.name} is what {schema.name} says: {len(mine.things)} objects are the same")
+    say(f"{at.name} is what {name} says: {len(mine.things)} objects are the same")
 
 
 class Reader(threading.Thread):

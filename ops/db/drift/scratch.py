@@ -66,6 +66,8 @@ class Content:
     """What is done behind the file: the migrations that it does not hold."""
     of_behind: str = ""
     """What that is told from another by, as the digests of the migrations."""
+    before_all: bool = False
+    """Whether the file says that it holds none of the migrations."""
 
     def digest(self, version: int) -> str:
         """Return what a database that holds it is known by, on a server of a version."""

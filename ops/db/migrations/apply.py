@@ -84,6 +84,7 @@ def migrate(
     dry_run: bool = False,
     out_of_order: bool = False,
     accept_edited: bool = False,
+    write_schema: bool = False,
 ) -> list[Change]:
     """Apply what is pending in the folder, in order, and return that; `to` is the last version to be applied.
 
@@ -98,6 +99,8 @@ def migrate(
         with at.connect() as conn:
             pending = planned(conn, history.read(conn), found, to, {}, out_of_order=out_of_order)
         if not pending:
+            if write_schema and not dry_run:
+                update_schema_file(at, force=True)
             return []
         told(at, pending)
         if dry_run:
@@ -107,7 +110,15 @@ def migrate(
             pending = planned(
                 conn, known, found, to, {each.version: each for each in pending}, out_of_order=out_of_order
             )
-            return run(at, conn, known, pending, limits_of(at, care)) if pending else []
+            changes = run(at, conn, known, pending, limits_of(at, care)) if pending else []
+        update_schema_file(at, force=write_schema)
+        return changes
+
+
+def update_schema_file(at: OpenTarget, *, force: bool = False) -> None:
+    from ops.db.drift import repository
+
+    repository.update_schema_file(at, force=force)
 
 
 @contextlib.contextmanager
@@ -242,7 +253,9 @@ def rollback(
             return [Change(act.version, act.file, done=False, duration_seconds=None) for act in acts]
         protection.confirm(at, "rollback", confirm)
         with turn(at) as (conn, known):
-            return carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
+            changes = carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
+        update_schema_file(at)
+        return changes
 
 
 def to_take_back(found: Sequence[File], known: History, to: str) -> list[Act]:

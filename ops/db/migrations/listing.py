@@ -6,6 +6,7 @@ from config.settings import Settings
 from ops import console
 from ops.db.migrations import files, history
 from ops.db.migrations.standing import Standing, State, stand
+from ops.db.sql_file.script import display
 from ops.errors import Differs
 from ops.targets import opening
 
@@ -23,8 +24,24 @@ def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
         console.as_json(standing.states)
     else:
         console.table(COLUMNS, [as_row(each) for each in standing.states], lambda row: row["state"] not in CALM)
-    if check and (odd := [each for each in standing.states if each.state != "applied"]):
-        raise Differs(f"{at.target.name}: {summary(odd)}: {step(standing)}")
+    if check:
+        check_all(settings, at.target.name, standing)
+
+
+def check_all(settings: Settings, target: str, standing: Standing) -> None:
+    """Raise `Differs` unless the folder, the database and the schema file say the same."""
+    from ops.db.drift import repository
+
+    odd = [each for each in standing.states if each.state != "applied"]
+    differing = repository.check_schema_file(settings)
+    lines = [f"  {each.kind} {console.harmless(each.name)}: {each.what}" for each in differing]
+    if odd:
+        raise Differs(f"{target}: {summary(odd)}: {step(standing)}", *lines)
+    if lines:
+        raise Differs(
+            f"{display(settings.schema)} is not what the migrations make: inv db.migrate --write-schema writes it anew, or add what is missing",
+            *lines,
+        )
 
 
 CALM = ("applied", "pending")

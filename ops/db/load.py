@@ -56,6 +56,8 @@ _ENDLESS = re.compile(r"SET (LOCAL |SESSION )?LOCK_TIMEOUT (=|TO) (0|'0')$")
 _QUICK = re.compile(rb"\s*insert\s+into\s+[^;'(]+(\([^;')]*\))?\s*values\b", re.IGNORECASE)
 _BLOCK = 1 << 20
 
+RECORD = "schema_migrations"
+"""The table in which a run may be recorded: what it refuses is no fault of the file's."""
 RESET = "reset session authorization; reset role"
 """Makes us again who we are, whoever a file wanted to be."""
 
@@ -432,6 +434,8 @@ def checked(conn: Connection[DictRow], script: Script, more: str = "") -> bool:
     try:
         return crossed(conn, f"set constraints all immediate; {more}")
     except psycopg.errors.IntegrityError as error:
+        if error.diag.table_name == RECORD:
+            raise
         raise diagnostics.pointed(script, -1, error.diag, "") from None
 
 

@@ -39,7 +39,7 @@ do $$ begin
     create schema if not exists inv;
     comment on schema inv is 'What the inv tasks remember of this database.';
     create table inv.migrations (
-      id bigint generated always as identity primary key,
+      id bigint generated always as identity,
       version text not null,
       name text not null,
       digest text not null,
@@ -56,9 +56,9 @@ do $$ begin
       down_allow text[],
       done int not null default 0,
       rolled_back_at timestamptz,
-      rolled_back_by text
+      rolled_back_by text,
+      primary key (version, id)
     );
-    create index on inv.migrations (version);
     comment on table inv.migrations is
       'Migrations that were applied, by the SHA-256 of their file, with what takes them back; schema_migrations decides which are.';
     comment on column inv.migrations.state is
@@ -221,18 +221,13 @@ def prepare(conn: Connection[DictRow], history: History) -> None:
         ) from None
 
 
-BY_OTHERS = "applied by another tool meanwhile"
-"""What the server says where a migration is to be recorded that is by now."""
-
-
 def note_up(history: History, migration: Migration, by: str, seconds: float) -> Composed:
     """Return the SQL that records a migration as applied, in the transaction that does it."""
     from psycopg import sql
 
     told = [sql.Literal(value) for value in (*told_of(migration), by, round(seconds, 6))]
     return sql.SQL(
-        "do $$ begin insert into {} (version) values ({}); exception when unique_violation then"
-        f" raise exception '{BY_OTHERS}'; end $$;"
+        "with recorded as (insert into {} (version) values ({}))"
         " insert into inv.migrations (version, name, digest, down, down_line, down_transaction, down_allow, applied_by, seconds,"
         " state, applied_at) values ({}, 'applied', clock_timestamp())"
     ).format(table(history), sql.Literal(migration.version), sql.SQL(", ").join(told))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,8 @@ PAUSE = 0.05
 CONCURRENTLY of the other one would wait in turn."""
 REPEAT = "repeat"
 """The rule by which a file says that its statement may be run again, when nobody knows whether it was done."""
+
+_SETS = re.compile(r"\b(set|set_config|reset|discard)\b", re.IGNORECASE)
 
 AT_WORK = """
 select a.pid, a.application_name as application, extract(epoch from clock_timestamp() - a.query_start)::int as seconds
@@ -99,8 +102,8 @@ def take(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, li
             one_by_one(at, conn, known, act, parts, limits)
         else:
             whole(at, conn, known, act, limits)
-    except psycopg.errors.RaiseException as error:
-        if error.diag.message_primary != history.BY_OTHERS:
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.table_name != load.RECORD:
             raise
         raise Problem(
             f"{act.shown}: another tool has applied it meanwhile, and nothing of ours was kept: run this again"
@@ -128,7 +131,8 @@ def whole(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, l
         else:
             assert act.migration is not None
             noted = history.note_up(known, act.migration, by, time.monotonic() - begun)
-        return f"{noted.as_string(conn)}; reset all"  # the next file begins as any session does
+        # The next file begins as any session does
+        return f"{noted.as_string(conn)}{'; reset all' if _SETS.search(act.section.sql) else ''}"
 
     def work(own: Connection[DictRow]) -> None:
         if limits:

@@ -32,7 +32,7 @@ HEAVY = {
     "dotenv",
     "pgcli",
 }
-HEAVY |= {"uv", "elftools"}
+HEAVY |= {"uv", "elftools", "postgast"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
 FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/sql_file/script.py"}

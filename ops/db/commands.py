@@ -409,3 +409,28 @@ def drift(c: Context, target: str = "", var: list[str] | None = None, sql: bool 
     from ops.db.drift import report
 
     report.show(settings(c, target), target, variables(var), sql=sql, json=json)
+
+
+
+@task(
+    help={
+        "target": TARGET,
+        "file": "a migration to look at (repeatable; default: those that the target lacks)",
+        "allow": "a rule that may be broken this once (repeatable; default: none)",
+        "markdown": "print Markdown, as a comment on a pull request (default: no)",
+    },
+    iterable=["file", "allow"],
+    answer="ops.db.migrations.lint.Lint",
+)
+def migration_lint(
+    c: Context,
+    target: str = "",
+    file: list[str] | None = None,
+    allow: list[str] | None = None,
+    json: bool = False,
+    markdown: bool = False,
+) -> None:
+    """Look for what would stall or break production."""
+    from ops.db.migrations import lint_report
+
+    lint_report.show(settings(c, target), target, file or (), allow or (), json=json, markdown=markdown)

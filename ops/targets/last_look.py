@@ -36,6 +36,7 @@ SHAPE = {
     "there": bool,
     "kept": bool,
     "built": lambda value: value is None or time(value),
+    "major?": int,
 }
 """An entry of looked.json: by env file, since another one means other servers, then by target."""
 
@@ -55,6 +56,8 @@ class Look:
     """Whether a previous one was kept beside it, which db.undo brings back."""
     built: datetime | None
     """When db.setup has built it from here, in UTC."""
+    major: int | None = None
+    """The server's major version; None where an older suite looked."""
 
 
 def recalled(settings: Settings) -> dict[str, Look]:
@@ -68,11 +71,13 @@ def recalled(settings: Settings) -> dict[str, Look]:
             }
         )
         for name, entry in read(settings.root).get(str(settings.vars.env_file), {}).items()
-        if own_files.fits(entry, SHAPE) and entry.keys() == SHAPE.keys()
+        if own_files.fits(entry, SHAPE) and entry.keys() <= {key.rstrip("?") for key in SHAPE}
     }
 
 
-def remember(settings: Settings, target: Target, *, there: bool, kept: bool, built: bool = False) -> None:
+def remember(
+    settings: Settings, target: Target, *, there: bool, kept: bool, built: bool = False, major: int | None = None
+) -> None:
     """Note how a target is now; `built` says that db.setup has just built it."""
     content = read(settings.root)
     entries = content.setdefault(str(settings.vars.env_file), {})
@@ -87,6 +92,8 @@ def remember(settings: Settings, target: Target, *, there: bool, kept: bool, bui
         "kept": kept,
         "built": now if built else before["built"] if same and there else None,
     }
+    if known := major or (before.get("major") if same else None):
+        entries[target.name]["major"] = known
     write(settings.root, content)
 
 

@@ -89,7 +89,8 @@ class OpenTarget:
     def remember(self, *, there: bool, kept: bool | None = None, built: bool = False) -> None:
         """Note for bare `inv` how the database is now; `kept`: whether one is beside it that db.undo brings back."""
         kept = self.database(PREV) is not None if kept is None else kept
-        last_look.remember(self.settings, self.target, there=there, kept=kept, built=built)
+        major = self.facts["version_num"] // 10000
+        last_look.remember(self.settings, self.target, there=there, kept=kept, built=built, major=major)
 
     def begin(self) -> None:
         """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""

@@ -15,10 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from ops.db.migrations import files, lint, lint_report, live_tables, squawk, statements
+from ops.db.migrations import apply, files, lint, lint_report, live_tables, squawk, statements
 from ops.db.migrations.lint import Lint
 from ops.errors import Differs, Misconfigured, Problem, Refused
-from ops.targets import last_look, opening
+from ops.targets import last_look
 from tests import servers
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, made
@@ -471,15 +471,19 @@ def test_the_version_of_the_server_counts(tmp_path: Path) -> None:
 # --- the target ----------------------------------------------------------------------------
 
 
-def test_before_it_is_applied_to_production_an_error_stops_it(tried: Database) -> None:
-    migrations = folder(tried.root, "create index on big (c);", "create index on small (x);")
-    with opening.open_target(tried.settings(), "local", "db.migrate", writes=True) as at:
-        found = lint.check_before(at, migrations, ())
-        assert [(each.level, each.table) for each in found] == [("error", "public.big"), ("warning", "public.small")]
-        with pytest.raises(Refused, match="require-concurrent-index-creation: nothing was applied to"):
-            lint_report.refuse(found, at.name)
-        lint_report.refuse(lint.check_before(at, migrations, ["require-concurrent-index-creation"]), at.name)
-    assert last_look.recalled(tried.settings())["local"].major == at.facts["version_num"] // 10000
+def test_on_its_way_to_production_an_error_stops_it(tried: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(tried.root, "create index on big (c);", "create index on small (x);")
+    settings = replace(tried.settings(), migrations=tried.root / "migrations")
+    tried.do(f"comment on database \"{tried.name}\" is '[inv: prod]'")
+    rule = "require-concurrent-index-creation"
+    apply.migrate(settings, "local", "", tried.name, dry_run=True)
+    lines = [line for line in capsys.readouterr().err.splitlines() if rule in line]
+    assert [re.sub(r".*m.sql:2:1: (\w+): .*", r"\1", line) for line in lines] == ["error", "warning"]
+    with pytest.raises(Refused, match=f"{rule}: nothing was applied to {tried.name}: "):
+        apply.migrate(settings, "local", "", tried.name)
+    assert tried.scalar("select to_regclass('schema_migrations') is null")
+    assert len(apply.migrate(settings, "local", "", tried.name, apply.Care([rule]))) == 2
+    assert last_look.recalled(settings)["local"].major == int(tried.scalar("show server_version_num")) // 10000
 
 
 def test_sizes_and_traffic_are_the_servers(tried: Database) -> None:

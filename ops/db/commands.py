@@ -10,7 +10,7 @@ FORCE = "end sessions that are at work, on production all, and leave behind what
 ALLOW_STALL = (
     "on production: tables may be closed to all others for longer than migrate.stall (default: that is undone)"
 )
-ALLOW = "a rule that may be broken: stall: on production, a table closed to all others for longer than migrate.stall (repeatable; default: none)"
+ALLOW = "a rule that may be broken: one of db.migration-lint, or stall: on production, a table closed to all others for longer than migrate.stall (repeatable; default: none)"
 END_IDLE = "end sessions in the way that are idle in a transaction, and no others (default: wait for them)"
 
 

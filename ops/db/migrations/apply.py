@@ -103,6 +103,10 @@ def migrate(
                 update_schema_file(at, force=True)
             return []
         told(at, pending)
+        if at.prod:
+            from ops.db.migrations import lint_report
+
+            lint_report.tell_before(at, pending, care.allow, dry_run=dry_run)
         if dry_run:
             return [Change(each.version, each.shown, done=False, duration_seconds=None) for each in pending]
         protection.confirm(at, "migrate", confirm)

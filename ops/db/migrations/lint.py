@@ -17,6 +17,7 @@ from ops.db.migrations.lint_rules import Level
 from ops.db.migrations.live_tables import Known, Use
 from ops.db.migrations.patience import STALL
 from ops.db.migrations.statements import Act, Name, Statement, Unreadable, read
+from ops.db.migrations.steps import REPEAT
 from ops.db.sql_file.text import WHOLE
 from ops.errors import Misconfigured
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from ops.targets.open_target import OpenTarget
 
 
-OTHERS = {PSQL, STALL}
-"""What a marker and --allow may name that is no rule of the lint: files.py and patience.py look at it."""
+OTHERS = {PSQL, STALL, REPEAT}
+"""What a marker and --allow may name that is no rule of the lint: those who apply a migration look at it."""
 RELATIONS = ("table", "view", "matview")
 
 

@@ -51,13 +51,15 @@ def show(
         )
 
 
-def refuse(findings: Sequence[Finding], on: str) -> None:
-    """Say what was found in migrations on their way to a protected target, and raise `Refused` for what is not allowed."""
+def tell_before(at: OpenTarget, pending: Sequence[Migration], allow: Sequence[str], *, dry_run: bool) -> None:
+    """Say what is found in migrations on their way to a protected target; raises `Refused` for what is not allowed, unless nothing is to be done."""
+    findings = lint.check_before(at, pending, allow)
     for finding in findings:
         console.say(as_line(finding, None))
-    if stopping := sorted({each.rule for each in findings if each.stops}):
+    stopping = sorted({each.rule for each in findings if each.stops})
+    if stopping and not dry_run:
         raise Refused(
-            f"{', '.join(stopping)}: nothing was applied to {on}: mend it, or allow it with its reason on the marker's line "
+            f"{', '.join(stopping)}: nothing was applied to {at.name}: mend it, or allow it with its reason on the marker's line "
             f"(-- migrate:up allow:{stopping[0]} -- reason), or this once (--allow {stopping[0]})"
         )
 

@@ -391,6 +391,7 @@ def test_what_cannot_be_part_of_a_transaction_is_said_with_the_line(alone: str) 
         'reindex table "CONCURRENTLY"', "create function f() returns int begin atomic select 1; select 2; end",
         "discard temp", "comment on table t is 'vacuum'", "copy t from stdin;\nvacuum;\n\\.\nselect 1", "analyze",
         "refresh materialized view concurrently m", "select 1 as vacuum", "alter table t detach partition u",
+        "create index concurrently_1 on t (a)", "reindex index by_concurrently", "alter table t detach partition not_concurrently_1",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_it_is_loaded(fine: str) -> None:

@@ -411,7 +411,6 @@ def drift(c: Context, target: str = "", var: list[str] | None = None, sql: bool 
     report.show(settings(c, target), target, variables(var), sql=sql, json=json)
 
 
-
 @task(
     help={
         "target": TARGET,

@@ -42,6 +42,11 @@ def copy_suite(to: Path) -> Path:
     return to
 
 
+def without_coverage() -> dict[str, str]:
+    """Return the environment for what coverage gets no data of: what is killed, and what leaves by os._exit."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 @dataclass
 class Cli:
     """Runs `inv` in a clone."""

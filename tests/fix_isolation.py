@@ -48,9 +48,14 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def isolated(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # a mark of pytest-cov's for what runs the same lines again and again: its children need not count them either,
+    # which would cost each start as much again
+    uncounted = ("COVERAGE_",) if request.node.get_closest_marker("no_cover") else ()
     for name in list(os.environ):
-        if name.startswith(FOREIGN) and name not in KEPT:
+        if name.startswith((*FOREIGN, *uncounted)) and name not in KEPT:
             monkeypatch.delenv(name)
     # a name of its own needs no look at all the others, which mktemp takes for each of thousands of tests
     home = tmp_path_factory.getbasetemp() / "homes" / uuid.uuid4().hex[:12]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from tests.fix_cli import Cli, copy_suite
+from tests.fix_cli import Cli, copy_suite, without_coverage
 
 Told = Mapping[tuple[str, ...], tuple[int, str]]
 
@@ -67,7 +67,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     lines = [line for name in tasks.ns.task_names for word in ("--help", "-h") for line in beside(name, word).values()]
     lines += [("--help", name) for name in tasks.ns.task_names]
     done = subprocess.run(
-        [sys.executable, "-c", INV], input=json.dumps(lines), cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", INV],
+        input=json.dumps(lines),
+        cwd=root,
+        env=without_coverage(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert not (root / ".local").exists()
     return {tuple(argv): (code, text) for argv, code, text in json.loads(done.stdout)}

@@ -20,7 +20,7 @@ import pytest
 
 from ops.db import build, swap
 from ops.targets import opening
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, without_coverage
 from tests.fix_suppliers import Database
 
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(10**6)
@@ -31,11 +31,6 @@ create table first (n int primary key);
 create table filler as select n from generate_series(1, 2000) n;
 create table last (n int primary key);
 """
-
-
-def without_coverage() -> dict[str, str]:
-    """Return the environment less what would have coverage save its data while it is killed."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 @dataclass

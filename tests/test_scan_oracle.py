@@ -24,6 +24,7 @@ from tests.fix_suppliers import Database
 from tests.test_metacommands import psqls
 
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "800"))
+pytestmark = pytest.mark.no_cover  # thousands of texts through the lines that other tests count
 settings.register_profile("oracle", deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 

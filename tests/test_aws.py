@@ -209,13 +209,13 @@ def test_endpoints_are_found_by_the_names_and_in_the_order_of_botocore(
     login = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "B", "AWS_DEFAULT_REGION": "eu-west-1"}
     (root / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**login, **file}.items()))
     url = Aws(load({}, shell, root), tell=say).client(service).meta.endpoint_url
-    said = capsys.readouterr().err
+    said = lines_of(capsys.readouterr().err)
     if asked == AWS_ITSELF:
         assert "amazonaws.com" in url
-        assert said == ""
+        assert said == []
     else:
         assert url == asked
-        assert said == f"note: {service} is asked at {asked}, which is not AWS ({named})\n"
+        assert said == [f"note: {service} is asked at {asked}, which is not AWS ({named})"]
 
 
 def test_an_endpoint_of_awss_own_config_file_is_said_to_be_one(

@@ -96,7 +96,8 @@ def mark(place: OpenTarget, *, production: bool, given: str) -> str:
     """
     place.required()
     word, other = (STAMP, NOT_PROD) if production else (NOT_PROD, STAMP)
-    comments = {name: row["comment"] or "" for name, row in place.facts["databases"].items() if name != "template1"}
+    there = ((place.name + suffix, place.database(suffix)) for suffix in ("", PREV))
+    comments = {name: row["comment"] or "" for name, row in there if row}
     wanted = {
         name: f"{' '.join(comment.replace(STAMP, '').replace(NOT_PROD, '').split())} {word}".strip()
         for name, comment in comments.items()

@@ -164,9 +164,9 @@ def test_the_function_is_packaged_from_there(theirs: Path) -> None:
     """What the tasks of AWS read of the suite's own lies in its folder."""
     adopt(theirs)
     code = (
-        "import sys; sys.path.insert(0, 'inv-suite')\nfrom config import paths\nfrom ops.lambdas import package, role\n"
+        "import sys; sys.path.insert(0, 'inv-suite')\nfrom config import paths\nfrom ops.lambdas import role\nfrom ops.lambdas.package import function_code\n"
         "from ops.app import serve\nfrom config.settings import load\n"
-        "print(paths.ROOT, package.SOURCE.is_dir(), serve.backend(load({}, {})), paths.DEVELOPMENT)"
+        "print(paths.ROOT, function_code.SOURCE.is_dir(), serve.backend(load({}, {})), paths.DEVELOPMENT)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=theirs, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(theirs), "True", f"{theirs}/inv-suite/backend", "inv-suite/requirements-dev.txt"]
@@ -450,14 +450,14 @@ def test_what_they_have_changed_of_ours_is_kept_and_named(theirs: Path, newer: P
         (theirs / "inv-suite" / name).write_text(text)
     done = update(newer, theirs)
     assert done.returncode == 0, done.stderr
-    assert "inv-suite/ops/own.py: changed by you, kept" in done.stderr
+    assert "inv-suite/ops/own_files.py: changed by you, kept" in done.stderr
     assert f"inv-suite/{GONE}: changed by you, and no longer of the suite" in done.stderr
-    assert (theirs / "inv-suite" / "ops" / "own.py").read_text() == "# mine\n"
+    assert (theirs / "inv-suite" / "ops" / "own_files.py").read_text() == "# mine\n"
     again = update(newer, theirs)
-    assert "inv-suite/ops/own.py: changed by you, kept" in again.stderr
+    assert "inv-suite/ops/own_files.py: changed by you, kept" in again.stderr
     assert "nothing to do" in again.stderr
-    assert "own.py: changed by you, overwritten" in update(newer, theirs, "--overwrite").stderr
-    assert (theirs / "inv-suite" / "ops" / "own.py").read_bytes() == (SUITE / "ops" / "own.py").read_bytes()
+    assert "own_files.py: changed by you, overwritten" in update(newer, theirs, "--overwrite").stderr
+    assert (theirs / "inv-suite" / "ops" / "own_files.py").read_bytes() == (SUITE / "ops" / "own_files.py").read_bytes()
 
 
 def test_what_both_have_changed_is_in_the_way(theirs: Path, newer: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import db, feed, files, function, people, place, rds, report, signup, stall, startup, suite
+from bench import db, feed, files, function, migrations, people, place, rds, report, signup, stall, startup, suite
 from bench.measure import Comparison, Figures, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
@@ -21,6 +21,8 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "seed": files.seed,
     "copy": files.data,
     "stall": stall.stall,
+    "migrate": migrations.many,
+    "migrate-nothing": migrations.none,
     "rds-unchanged": rds.unchanged,
     "rds-changed": rds.changed,
     "layer": function.layer,

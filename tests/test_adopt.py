@@ -345,9 +345,21 @@ def test_others_of_the_same_name_and_migrations_are_named(tmp_path: Path, capsys
     told = capsys.readouterr().err
     assert f"schema: {DB}/schema.sql, and not journal/schema.sql: change paths: if that is wrong" in told
     assert f"seed: {DB}/seed.sql, and not _docs/db/seed.sql" in told
-    assert f"migrations in {DB}/migrations are left to what runs them now" in told
+    assert (
+        f"migrations in {DB}/migrations stay as they are: inv db.migration-import {DB}/migrations makes files of ours"
+        in told
+    )
+    assert "migrations:" not in told
     assert '      schema: "backend-flask/db/schema.sql"' in told
     assert "write   inv-suite/ops/env/commands.py" in told
+
+
+def test_migrations_in_our_format_are_taken(theirs: Path) -> None:
+    folder = theirs / DB / "migrations"
+    folder.mkdir(exist_ok=True)
+    (folder / "20230415061733_a.sql").write_text("-- migrate:up\nselect 1;\n-- migrate:down\n")
+    adopt(theirs)
+    assert settings(theirs).migrations == folder
 
 
 def test_files_that_are_named_are_taken(theirs: Path) -> None:

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
 import tasks
+from config.targets import Target
 from ops.targets.embedded import server
-from tests import servers
+from tests import fix_migrations, servers
 from tests.fix_app import get, wait
 from tests.fix_cli import SUITE, Cli, copy_suite
 from tests.fix_layouts import LAYOUTS
@@ -78,6 +80,9 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         "sh sandbox",
         "sh adopt",
         "sh adopted",
+        "sh import",
+        "sh alembic",
+        "sh django",
         "yaml",
         "python",
     }
@@ -111,8 +116,6 @@ def test_recipe(home: Path, number: int) -> None:
 def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     [text] = blocks("sh prod")
     server = {**postgres.params, "dbname": "cruddur"}
-    from config.targets import Target
-
     url = Target("prod", "PROD_CONNECTION_URL", server).url(show_password=True)
     done = shell(inv.root, text, stdin=url + "\n")
     assert done.returncode == 0, done.stderr
@@ -120,6 +123,28 @@ def test_the_recipe_for_production(inv: Cli, postgres: servers.Server) -> None:
     assert "public.activities  9" in done.stdout
     assert "carries the stamp" in shell(inv.root, "inv db.drop || true", CONNECTION_URL=url).stderr
     shell(inv.root, "inv db.drop -t prod --confirm cruddur")
+
+
+def test_the_import_of_migrations(inv: Cli, postgres: servers.Server) -> None:
+    """The blocks for alembic and Django are run by tests/test_migration_import_same.py."""
+    files, record = blocks("sh import")
+    fix_migrations.written(inv.root / "backend-flask" / "db" / "migrations", fix_migrations.MODULES)
+    done = shell(inv.root, files)
+    assert done.returncode == 0, done.stderr
+    assert "5 files written to sql/migrations" in done.stderr
+    server = {**postgres.params, "dbname": "cruddur"}
+    url = Target("prod", "PROD_CONNECTION_URL", server).url(show_password=True)
+    assert shell(inv.root, "inv db.create -t prod", PROD_CONNECTION_URL=url).returncode == 0
+    try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("create table schema_information (id int, last_successful_run text)")
+            conn.execute("insert into schema_information values (1, '1681539453')")
+        done = shell(inv.root, record, PROD_CONNECTION_URL=url)
+        assert done.returncode == 0, done.stderr
+        assert "recorded 1 migration in cruddur" in done.stderr
+        assert "20230415061733_users  applied" in done.stdout
+    finally:
+        shell(inv.root, "inv db.drop -t prod --confirm cruddur", PROD_CONNECTION_URL=url)
 
 
 def test_the_second_command_shows_the_feed(inv: Cli) -> None:

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config.defaults import DEFAULTS
 from config.paths import MANIFEST, ROOT, SUITE
 from config.variables import VARIABLES
 from config.version import VERSION
@@ -21,6 +21,8 @@ from ops.adopt.discover import Found, discover
 from ops.adopt.files import FOLDER, Manifest
 from ops.console import say
 from ops.errors import Misconfigured, Problem, Refused
+
+_UP = re.compile(rb"^--[ \t]*migrate:up", re.MULTILINE)
 
 Parse = Callable[[bytes], Any]
 """Reads YAML, and raises ValueError for what is none."""
@@ -278,14 +280,20 @@ def chosen(plan: Plan, key: str, given: str, found: Sequence[Path], does: str) -
 
 
 def migrations(plan: Plan, found: Found) -> dict[str, str]:
-    """Say where migrations are; return the setting for them where the suite has one."""
-    if not found.migrations:
-        return {}
-    shown = ", ".join(path.as_posix() for path in found.migrations)
-    if "migrations" in DEFAULTS["paths"]:
-        return {"migrations": found.migrations[0].as_posix()}
-    plan.told.append(f"migrations in {shown} are left to what runs them now")
-    return {}
+    """Return the setting for migrations in dbmate's format; say where another tool's are."""
+    ours = [folder for folder in found.migrations if in_format(plan.root / folder)]
+    for folder in found.migrations:
+        if folder not in ours:
+            shown = folder.as_posix()
+            plan.told.append(
+                f"migrations in {shown} stay as they are: inv db.migration-import {shown} makes files of ours from them"
+            )
+    return {"migrations": ours[0].as_posix()} if ours else {}
+
+
+def in_format(folder: Path) -> bool:
+    """Whether a folder holds migrations in dbmate's format."""
+    return any(_UP.search(path.read_bytes()) for path in folder.glob("*.sql"))
 
 
 def requirements(plan: Plan) -> None:

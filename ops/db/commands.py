@@ -433,3 +433,33 @@ def migration_lint(
     from ops.db.migrations import lint_report
 
     lint_report.show(settings(c, target), target, file or (), allow or (), json=json, markdown=markdown)
+
+
+
+@task(
+    help={
+        "target": "also record in this target's database what has run there (default: only files are written)",
+        "folder": "the other tool's migrations, or a structure.sql of Rails",
+        "dry-run": "say what would be done, and do nothing (default: no)",
+        "ran": "this one has run on the target, whatever is recorded there (repeatable; default: none)",
+        "pending": "this one has not (repeatable; default: none)",
+        "end-idle-transactions": END_IDLE,
+        "confirm": CONFIRM,
+    },
+    iterable=["ran", "pending"],
+)
+def migration_import(
+    c: Context,
+    folder: str,
+    target: str = "",
+    dry_run: bool = False,
+    ran: list[str] | None = None,
+    pending: list[str] | None = None,
+    end_idle_transactions: bool = False,
+    confirm: str = "",
+) -> None:
+    """Take over another tool's migrations, and their state."""
+    from ops.db.migrations.importing import record
+
+    said = record.Said(ran or (), pending or ())
+    record.run(settings(c, target), folder, target, confirm, said, dry_run=dry_run, end_idle=end_idle_transactions)

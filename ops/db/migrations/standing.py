@@ -61,9 +61,17 @@ class Standing:
 
 
 def stand(files: Sequence[File], history: History) -> Standing:
-    """Compare a folder with a database."""
+    """Compare a folder with a database.
+
+    What another tool has applied before the first file of the folder is past: a folder may begin with a schema that was made by it.
+    """
     known = {file.version: file for file in files}
-    applied = {each.version: each for each in history.applied}
+    begin = min((file.path.name for file in files), default="")
+    applied = {
+        each.version: each
+        for each in history.applied
+        if each.digest or each.version in known or key(each.version, None, each) >= begin
+    }
     order = sorted({*known, *applied}, key=lambda version: key(version, known.get(version), applied.get(version)))
     last = max((order.index(version) for version in applied), default=-1) if applied else -1
     states, late = [], {}

@@ -225,6 +225,12 @@ def test_two_kinds_in_one_folder_are_told_apart(tmp_path: Path) -> None:
         plan(tmp_path, {"V1__a.sql": "select 1", "1_b.sql": "-- +goose Up\nselect 1;"})
 
 
+def test_two_structures_are_two_databases(tmp_path: Path) -> None:
+    text = "INSERT INTO \"schema_migrations\" (version) VALUES\n('1');\n"
+    with pytest.raises(Misconfigured, match=r"each of animals_structure.sql, structure.sql is a database of its own"):
+        plan(tmp_path, {"structure.sql": text, "animals_structure.sql": text})
+
+
 def test_the_folder_that_files_go_into_is_not_read_from(tmp_path: Path) -> None:
     folder = given.written(tmp_path / "both", given.pairs())
     with pytest.raises(Misconfigured, match=r"both is paths.migrations, where the new files go"):

@@ -124,6 +124,11 @@ def read(tool: str, paths: Sequence[Path]) -> Collection:
         case "modules":
             return of_modules(paths)
         case "rails":
+            if len(paths) > 1:
+                names = ", ".join(path.name for path in paths)
+                raise Misconfigured(
+                    f"{display(paths[0].parent)}: each of {names} is a database of its own: name one of the files"
+                )
             return structure.read(paths[0])
         case "alembic":
             return printed.read(paths)

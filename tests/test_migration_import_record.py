@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from config.settings import load
-from ops.db.migrations import files, history, standing
+from ops.db.migrations import apply, files, history, standing
 from ops.db.migrations.importing import books, record
 from ops.errors import InProgress, Misconfigured, Refused
 from tests import fix_migrations as given
@@ -140,6 +140,19 @@ def test_golang_migrates_table_makes_room_and_is_kept(live: Database) -> None:
         {"version": "00000000000001"},
         {"version": "00000000000002"},
     ]
+
+
+def test_a_production_goes_on_where_it_is(live: Database) -> None:
+    """What has run is not run again, what has not is, and all of it can be taken back."""
+    for _, up, _ in given.STEPS[:2]:
+        live.do(up)
+    live.do(GOLANG + "insert into schema_migrations values (2, false)")
+    take_over(live, given.pairs())
+    apply.migrate(live.settings(), "local", "", "")
+    assert recorded(live) == ["users", "bio", "touch", "index"]
+    assert live.query("select id, bio from users") == [{"id": 1, "bio": "none"}]
+    apply.rollback(live.settings(), "local", "0", "")
+    assert live.scalar("select to_regclass('users') is null")
 
 
 def test_what_was_taken_back_since_is_not_recorded_again(live: Database) -> None:

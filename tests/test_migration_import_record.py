@@ -142,8 +142,10 @@ def test_golang_migrates_table_makes_room_and_is_kept(live: Database) -> None:
     ]
 
 
-def test_a_production_goes_on_where_it_is(live: Database) -> None:
+def test_a_production_goes_on_where_it_is(database: Database) -> None:
     """What has run is not run again, what has not is, and all of it can be taken back."""
+    live = database
+    live.do(f'create database "{live.name}"', "postgres")
     for _, up, _ in given.STEPS[:2]:
         live.do(up)
     live.do(GOLANG + "insert into schema_migrations values (2, false)")

@@ -1,0 +1,225 @@
+"""A migration's statements, run one by one in a session of their own, and what each of them did."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ops import postgres
+from ops.db.rehearsal import locks
+from ops.db.rehearsal.locks import Lock
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
+# Numbers of this transaction and session only: those who read and write beside it do not come in
+RELATIONS = """
+select c.oid::bigint as oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind,
+  pg_catalog.pg_relation_filenode(c.oid)::bigint as file, i.indrelid::bigint as of_table,
+  coalesce(case when c.relkind in ('r', 'm') then pg_catalog.pg_total_relation_size(c.oid) else pg_catalog.pg_relation_size(c.oid) end, 0) as bytes,
+  coalesce(pg_catalog.pg_relation_size(c.oid), 0) as own_bytes, pg_catalog.pg_stat_get_xact_numscans(c.oid) as scans,
+  pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+    + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as changed
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  left join pg_catalog.pg_index i on i.indexrelid = c.oid
+where c.relkind in ('r', 'p', 'm', 'v', 'i', 'I', 'S', 'f')
+  and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
+"""
+# What is shared by all sessions, where a statement has no transaction of its own to count in
+SCANS = "select relid::bigint as oid, seq_scan as scans from pg_catalog.pg_stat_user_tables"
+KEYS = "select conrelid::bigint as of_table, oid::bigint as oid from pg_catalog.pg_constraint where contype = 'f' and convalidated"
+WAL = "select pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') as at"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a file."""
+
+    sql: str
+    line: int
+    """Where it begins in its file, from 1."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The statements of one direction of a migration."""
+
+    statements: tuple[Statement, ...]
+    transaction: bool
+    """Whether they are one transaction."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Work that a statement did on a table, by which its time grows with that."""
+
+    oid: int
+    """Of the table."""
+    table: str
+    what: str
+    """rewrite, scan, index, join or change."""
+    times: int = 1
+    """How many scans, or indexes that were built."""
+    rows: int = 0
+    """Of a change: how many."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one statement did."""
+
+    statement: Statement
+    started: float
+    """By the monotonic clock, in seconds."""
+    ended: float
+    released: float
+    """When its locks were given back."""
+    locks: tuple[Lock, ...]
+    effects: tuple[Effect, ...]
+    wal_bytes: int
+    before_bytes: int
+    """Of the tables that it locked or worked on, with their indexes."""
+    after_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+
+class Failed(Exception):  # noqa: N818 - as the others
+    """A statement that the server refused, as it was written."""
+
+    def __init__(self, statement: Statement, error: Any) -> None:
+        super().__init__(str(error))
+        self.statement = statement
+        self.sqlstate: str = error.sqlstate or ""
+        self.message: str = error.diag.message_primary or str(error)
+        self.table = ".".join(filter(None, (error.diag.schema_name, error.diag.table_name)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """The database as one look found it."""
+
+    relations: Mapping[int, DictRow]
+    keys: frozenset[tuple[int, int]]
+    """Foreign keys that hold, with the table that they are on."""
+    wal: int
+
+
+def look(conn: Connection[DictRow], *, shared: bool) -> Look:
+    """Read what there is, in one go; `shared`: scans as all sessions have made them."""
+    relations = {row["oid"]: row for row in postgres.fetch(conn, RELATIONS)}
+    if shared:
+        conn.execute("select pg_catalog.pg_stat_force_next_flush()")
+        conn.execute("select pg_catalog.pg_stat_clear_snapshot()")
+        for row in postgres.fetch(conn, SCANS):
+            if row["oid"] in relations:
+                relations[row["oid"]]["scans"] = row["scans"]
+    keys = frozenset((row["of_table"], row["oid"]) for row in postgres.fetch(conn, KEYS))
+    return Look(relations, keys, int(postgres.row(conn, WAL)["at"]))
+
+
+def run(connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
+    """Run the statements of a part, and return what each of them did; raises `Failed`, with nothing kept of a transaction."""
+    with contextlib.closing(connect()) as conn:
+        return run_transaction(conn, part, []) if part.transaction else run_alone(conn, connect, part)
+
+
+def run_transaction(conn: Connection[DictRow], part: Part, found: list[Ran]) -> list[Ran]:
+    pid = conn.info.backend_pid
+    conn.execute("begin")
+    before, had = look(conn, shared=False), locks.held(conn, pid)
+    names = {oid: row["name"] for oid, row in before.relations.items()}
+    for statement in part.statements:
+        started = time.monotonic()
+        execute(conn, statement)
+        ended = time.monotonic()
+        has, after = locks.held(conn, pid), look(conn, shared=False)
+        found.append(told(statement, started, ended, locks.taken(had, has, names), before, after))
+        before, had = after, has
+    conn.execute("commit")
+    over = time.monotonic()
+    return [released(one, over) for one in found]
+
+
+def run_alone(conn: Connection[DictRow], connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
+    found = []
+    for statement in part.statements:
+        before = look(conn, shared=True)
+        watch = locks.Watch(connect, conn.info.backend_pid)
+        with watch.looking():
+            started = time.monotonic()
+            execute(conn, statement)
+            ended = time.monotonic()
+        names = {oid: row["name"] for oid, row in before.relations.items()}
+        got = locks.taken(frozenset(), frozenset(watch.seen), names)
+        found.append(told(statement, started, ended, got, before, look(conn, shared=True)))
+    return found
+
+
+def execute(conn: Connection[DictRow], statement: Statement) -> None:
+    import psycopg
+
+    try:
+        conn.execute(statement.sql.encode())
+    except psycopg.Error as error:
+        if not conn.closed:
+            conn.execute("rollback")
+        raise Failed(statement, error) from error
+
+
+def released(one: Ran, at: float) -> Ran:
+    from dataclasses import replace
+
+    return replace(one, released=at)
+
+
+def told(
+    statement: Statement, started: float, ended: float, got: Sequence[Lock], before: Look, after: Look
+) -> Ran:
+    """Return what was done between two looks."""
+    effects = effects_of(before, after, {lock.relation: lock.level for lock in got})
+    touched = {lock.relation for lock in got} | {effect.table for effect in effects}
+    tables = [oid for oid, row in before.relations.items() if row["kind"] in ("r", "m") and row["name"] in touched]
+    return Ran(
+        statement=statement,
+        started=started,
+        ended=ended,
+        released=ended,
+        locks=tuple(got),
+        effects=tuple(effects),
+        wal_bytes=after.wal - before.wal,
+        before_bytes=sum(before.relations[oid]["bytes"] for oid in tables),
+        after_bytes=sum(after.relations[oid]["bytes"] for oid in tables if oid in after.relations),
+    )
+
+
+def effects_of(before: Look, after: Look, got: Mapping[str, str]) -> list[Effect]:
+    """Return the work between two looks on tables that were there before."""
+    found, indexes = [], dict[int, int]()
+    for oid, row in after.relations.items():
+        old, table = before.relations.get(oid), row["of_table"]
+        if table in before.relations and row["file"] and (old is None or old["file"] != row["file"]):
+            indexes[table] = indexes.get(table, 0) + 1
+    for oid, row in after.relations.items():
+        old = before.relations.get(oid)
+        if old is None or row["kind"] not in ("r", "m"):
+            continue
+        name, scans = old["name"], row["scans"] - old["scans"] - indexes.get(oid, 0)  # building one is a scan, too
+        # what is emptied gets a new file as well, but is not read
+        if old["file"] != row["file"] and (row["own_bytes"] or scans > 0 or row["kind"] == "m"):
+            found.append(Effect(oid, name, "rewrite"))
+            scans -= 1
+        if scans > 0:
+            found.append(Effect(oid, name, "scan", scans))
+        changed = row["changed"] - old["changed"]
+        if changed > 0 or (scans > 0 and not old["own_bytes"] and got.get(name) == "row_exclusive"):
+            found.append(Effect(oid, name, "change", rows=changed))
+    found += [Effect(oid, before.relations[oid]["name"], "index", times) for oid, times in indexes.items()]
+    joined = {table for table, _ in after.keys - before.keys if table in before.relations}
+    return found + [Effect(oid, before.relations[oid]["name"], "join") for oid in joined]

@@ -54,7 +54,10 @@ WITHIN = [
     ("alter table a enable row level security", {"a": AE}),
     ("alter table a replica identity full", {"a": AE}),
     ("alter table loose set unlogged", {"loose": AE}),
-    ("alter table parts attach partition loose for values from ('2002-01-01') to ('2003-01-01')", {"parts": SUE, "loose": AE}),
+    (
+        "alter table parts attach partition loose for values from ('2002-01-01') to ('2003-01-01')",
+        {"parts": SUE, "loose": AE},
+    ),
     ("alter table parts detach partition parts_1", {"parts": AE, "parts_1": AE}),
     ("create table more partition of parts for values from ('2005-01-01') to ('2006-01-01')", {"parts": AE}),
     ("create index on a (n)", {"a": S}),
@@ -122,7 +125,9 @@ def test_locks_are_those_of_the_documentation(filled: Database) -> None:
             with pytest.raises(work.Failed, match="division"):
                 work.run_transaction(conn, part, ran)
         got = {lock.relation.removeprefix("public."): lock.level for lock in ran[0].locks}
-        unnamed = {name for name in got if name not in wanted and (name.endswith(("_pkey", "_name", "_id")) or got[name] == AS)}
+        unnamed = {
+            name for name in got if name not in wanted and (name.endswith(("_pkey", "_name", "_id")) or got[name] == AS)
+        }
         if {name: level for name, level in got.items() if name not in unnamed} != wanted:
             wrong.append((sql, got, wanted))
     assert wrong == []

@@ -70,7 +70,11 @@ class Estimate:
 
 
 def estimated(
-    seconds: float, effects: Sequence[Effect], here: Mapping[int, Size], there: Mapping[int, Size], costs: Mapping[str, Cost]
+    seconds: float,
+    effects: Sequence[Effect],
+    here: Mapping[int, Size],
+    there: Mapping[int, Size],
+    costs: Mapping[str, Cost],
 ) -> Estimate:
     """Return how long a statement will take whose work on tables is known, by their sizes here and there; in seconds."""
     at_hand = sum(cost(effect, here[effect.oid], 1, costs) for effect in effects if effect.oid in here)

@@ -51,7 +51,9 @@ STOPS_READS = STRENGTH["access_exclusive"]
 PERIOD = 0.001
 """Seconds between two looks at a statement outside of a transaction."""
 
-HELD = "select relation::bigint as oid, mode from pg_catalog.pg_locks where pid = %s and locktype = 'relation' and granted"
+HELD = (
+    "select relation::bigint as oid, mode from pg_catalog.pg_locks where pid = %s and locktype = 'relation' and granted"
+)
 # Asked for is as good as held: that is what others queue behind
 SEEN = """
 select relation::bigint as oid, mode, granted, locktype = 'relation' as is_relation,

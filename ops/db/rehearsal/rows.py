@@ -17,6 +17,7 @@ from ops.db.rehearsal.shape import Column, Table
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+    from psycopg.sql import Composed
 
 PROBE = 50
 """Rows that are tried before all are made."""
@@ -40,6 +41,7 @@ select a.attrelid::bigint as oid, a.attnum as number, a.attname::text as name, q
   case when t.typtype = 'd' then t.typtypmod else a.atttypmod end as modifier, e.typname::text as element, e.typtype::text as element_kind,
   pg_catalog.format_type(b.oid, null) as base_type, pg_catalog.format_type(r.rngsubtype, null) as subtype, s.typname::text as sub_base,
   pg_catalog.format_type(e.oid, null) as element_type, pg_catalog.pg_get_serial_sequence(a.attrelid::regclass::text, a.attname) as sequence,
+  array(select pg_catalog.pg_get_constraintdef(k.oid) from pg_catalog.pg_constraint k where k.contypid = t.oid and k.contype = 'c') as checks,
   exists (select from pg_catalog.pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indkey[0] = a.attnum and i.indnkeyatts = 1) as alone
 from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_type t on t.oid = a.atttypid join pg_catalog.pg_type b on b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
@@ -57,7 +59,22 @@ CHECK = """
 select pg_catalog.pg_get_constraintdef(oid) as told, pg_catalog.pg_get_expr(conbin, conrelid) as expression, conkey as columns
 from pg_catalog.pg_constraint where contype = 'c' and conname = %s and conrelid = %s::bigint
 """
-USUAL = ("0", "1", "2", "10", "100", "a", "A", "a@example.org", "https://example.org/", "2001-02-03", "en", "EUR", "+100000000")
+VALID = "update pg_catalog.pg_constraint set convalidated = true where conrelid = %s::bigint and conname = %s"
+USUAL = (
+    "0",
+    "1",
+    "2",
+    "10",
+    "100",
+    "a",
+    "A",
+    "a@example.org",
+    "https://example.org/",
+    "2001-02-03",
+    "en",
+    "EUR",
+    "+100000000",
+)
 """What a check may like, where none of its own constants does."""
 
 SIMPLE = {
@@ -105,9 +122,11 @@ class Plan:
     shape: Table
     columns: list[DictRow]
     fixed: dict[str, str] = field(default_factory=dict)
-    """By column: an expression that takes the place of the usual one."""
+    """By column: an expression that takes the place of the usual one, for the row `ROW`."""
     keys: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By the number of a column: the table and column that a foreign key asks for."""
+    left: list[tuple[str, Composed]] = field(default_factory=list)
+    """Checks that were taken away since no value was found that they like, and how they come back."""
 
 
 def fill(conn: Connection[DictRow], shapes: Mapping[str, Table], share: float) -> list[str]:
@@ -119,7 +138,14 @@ def fill(conn: Connection[DictRow], shapes: Mapping[str, Table], share: float) -
     conn.execute("set synchronous_commit = off")
     plans = planned(conn, shapes, share)
     notes = [note for plan in plans.values() if plan.rows for note in filled(conn, plan, plans)]
-    for row in postgres.fetch(conn, "select format('%I.%I', schemaname, matviewname) as name from pg_catalog.pg_matviews"):
+    for plan in plans.values():
+        for name, statement in plan.left:
+            conn.execute(statement)
+            # it holds for the target's own rows, which is all that the schema says
+            conn.execute(VALID, [plan.oid, name])
+    for row in postgres.fetch(
+        conn, "select format('%I.%I', schemaname, matviewname) as name from pg_catalog.pg_matviews"
+    ):
         notes += attempt(conn, f"refresh materialized view {row['name']}", row["name"])
     conn.execute("reset session_replication_role")
     conn.execute("analyze")
@@ -184,6 +210,8 @@ def filled(conn: Connection[DictRow], plan: Plan, plans: Mapping[int, Plan]) -> 
 
 
 CHANGED = "changed"
+ROW = "$row$"
+"""In an expression: where the row's number comes."""
 
 
 def gone_around(conn: Connection[DictRow], plan: Plan, error: Exception) -> str:
@@ -195,27 +223,165 @@ def gone_around(conn: Connection[DictRow], plan: Plan, error: Exception) -> str:
     name = error.diag.constraint_name
     if not isinstance(error, psycopg.errors.CheckViolation) or not name:
         return ""
-    rows = postgres.fetch(conn, CHECK, name, plan.oid)
-    if not rows:  # of a domain
-        for column in plan.columns:
-            if column["type"] != column["base_type"] and column["kind"] != "e" and column["name"] not in plan.fixed and not column["filled"]:
-                plan.fixed[column["name"]] = "null"
-                return CHANGED
-        return ""
-    [check] = rows
+    found = postgres.fetch(conn, CHECK, name, plan.oid)
+    if not found:
+        return CHANGED if of_domain(conn, plan) else ""
+    [check] = found
     column = next((one for one in plan.columns if [one["number"]] == check["columns"]), None)
-    if column and column["name"] not in plan.fixed and (liked := values_for(conn, column, check)):
-        plan.fixed[column["name"]] = f"(array[{', '.join(liked)}]::{column['type']}[])[1 + i % {len(liked)}]"
-        return CHANGED
+    if column and column["name"] not in plan.fixed:
+        asked = f"select {check['expression']} from (select cast(%s as {column['type']}) as {column['quoted']}) as x"
+        if liked := values_for(conn, column["type"], asked, check["told"]):
+            plan.fixed[column["name"]] = liked
+            return CHANGED
     table, constraint = sql.SQL(plan.name), sql.Identifier(name)
-    with conn.transaction():
-        conn.execute(sql.SQL("alter table {} drop constraint {}").format(table, constraint))
-        told = sql.SQL(re.sub(r" NOT VALID$", "", check["told"]))
-        conn.execute(sql.SQL("alter table {} add constraint {} {} not valid").format(table, constraint, told))
-        conn.execute(
-            "update pg_catalog.pg_constraint set convalidated = true where conrelid = %s::bigint and conname = %s",
-            [plan.oid, name],
-        )
-    # what was there before the rows is what a migration finds; only that these rows do not keep it
-    plan.unasked.append((name, check["told"]))
+    told = sql.SQL(check["told"].removesuffix(" NOT VALID"))
+    conn.execute(sql.SQL("alter table {} drop constraint {}").format(table, constraint))
+    plan.left.append((name, sql.SQL("alter table {} add constraint {} {} not valid").format(table, constraint, told)))
     return f"{plan.name}: its rows do not keep the check {name}"
+
+
+def of_domain(conn: Connection[DictRow], plan: Plan) -> bool:
+    """Have the columns of a domain with checks take what those like, or null; whether one was changed."""
+    changed = False
+    for column in plan.columns:
+        if column["checks"] and column["name"] not in plan.fixed:
+            asked = f"select cast(%s as {column['type']}) is not null"
+            liked = values_for(conn, column["type"], asked, " ".join(column["checks"]))
+            if liked or not column["filled"]:
+                plan.fixed[column["name"]] = liked or "null"
+                changed = True
+    return changed
+
+
+def values_for(conn: Connection[DictRow], kind: str, asked: str, check: str) -> str:
+    """Return an expression that gives in turn the constants of a check that it likes, or else usual ones; empty where there are none."""
+    import psycopg
+    from psycopg import sql
+
+    own = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", check)]
+    own += [str(int(number) + more) for number in re.findall(r"(?<![\w.])-?\d+(?![\w.])", check) for more in (0, 1, -1)]
+    liked = []
+    for text in dict.fromkeys([*own, *USUAL]):
+        try:
+            with conn.transaction():
+                row = conn.execute(asked.encode(), [text]).fetchone()
+        except psycopg.Error:
+            continue
+        if row and next(iter(row.values())):
+            liked.append(sql.Literal(text).as_string(conn))
+    return f"(array[{', '.join(liked)}]::{kind}[])[1 + {ROW} % {len(liked)}]" if liked else ""
+
+
+def attempt(conn: Connection[DictRow], statement: str, name: str) -> list[str]:
+    """Run a statement that may fail; return what that means, in words."""
+    import psycopg
+
+    try:
+        conn.execute(statement.encode())
+    except psycopg.Error as error:
+        if conn.closed:
+            raise
+        return [f"{name} stays empty: {error.diag.message_primary}"]
+    return []
+
+
+# --- a row as SQL -------------------------------------------------------------------------
+
+
+def insert(plan: Plan, plans: Mapping[int, Plan], rows: int) -> str:
+    """Return the statement that makes the rows of a table; one that stands in the way of another is left out."""
+    names = ", ".join(column["quoted"] for column in plan.columns)
+    values = ", ".join(with_nulls(plan, column, plans) for column in plan.columns)
+    into = f"insert into {plan.name} ({names}) overriding system value" if names else f"insert into {plan.name}"
+    return f"{into} select {values} from generate_series(1, {rows}::bigint) as i on conflict do nothing"
+
+
+def with_nulls(plan: Plan, column: DictRow, plans: Mapping[int, Plan]) -> str:
+    """Return the value of a column in row i, null as often as in the target."""
+    told = value(plan, column, "i", plans)
+    share = plan.shape.columns.get(column["name"], Column()).null_share
+    if column["filled"] or share <= 0:
+        return told
+    # by a large odd number, so that the nulls of two columns do not fall together in runs
+    return f"case when (i * 2654435761 + {column['number']} * 40503) % 1000 < {round(share * 1000)} then null else {told} end"
+
+
+def value(plan: Plan, column: DictRow, row: str, plans: Mapping[int, Plan], depth: int = 0) -> str:
+    """Return the value of a column in a row, by an expression for the row's number."""
+    if column["name"] in plan.fixed:
+        return plan.fixed[column["name"]].replace(ROW, row)
+    shape = plan.shape.columns.get(column["name"], Column())
+    count = distinct(plan, column, shape)
+    parent = plans.get(plan.keys.get(column["number"], (0, 0))[0])
+    if parent and parent.rows and depth < DEPTH:
+        key = next((one for one in parent.columns if one["number"] == plan.keys[column["number"]][1]), None)
+        if key:
+            other = f"(({row} - 1) % {min(count, parent.rows)} + 1)"
+            return f"({value(parent, key, other, plans, depth + 1)})::{column['type']}"
+    number = row if count >= plan.rows else f"(({row} - 1) % {count} + 1)"
+    made = literal(column, number, shape.width, max(count, plan.rows if column["alone"] else 0))
+    return f"({made})::{column['type']}"
+
+
+def distinct(plan: Plan, column: DictRow, shape: Column) -> int:
+    """Return how many values a column has among the rows that are made."""
+    if column["alone"] or not shape.distinct:
+        return max(1, plan.rows)
+    count = shape.distinct if shape.distinct > 0 else -shape.distinct * plan.rows
+    return max(1, min(plan.rows, round(count)))
+
+
+def literal(column: DictRow, number: str, width: int, most: int) -> str:
+    """Return a value of a column's type as SQL, a different one for each number; `width` in bytes, 0 for unknown."""
+    base, modifier = column["base"], column["modifier"]
+    if column["kind"] == "e":
+        return f"(enum_range(null::{column['base_type']}))[1 + ({number}) % cardinality(enum_range(null::{column['base_type']}))]"
+    if base == "vector":
+        return f"array_fill(({number} % 1000)::real, array[{max(1, modifier)}])"
+    if column["category"] == "A":
+        if column["element_kind"] == "e":
+            return f"enum_range(null::{column['element_type']})"
+        one = of_type(column["element"], number, 0, most, -1)
+        if one is None:
+            return "'{}'"
+        return f"array_fill(({one})::{column['element_type']}, array[{max(1, min(1000, (width - 20) // 12))}])"
+    if column["subtype"]:
+        low = of_type(column["sub_base"], number, 0, most, -1)
+        told = f"{column['base_type'].replace('multirange', 'range')}(({low})::{column['subtype']}, null)"
+        return f"{column['base_type']}({told})" if "multirange" in base else told
+    found = of_type(base, number, width, most, modifier)
+    return found if found is not None else "null" if not column["filled"] else f"{number}::text"
+
+
+def of_type(base: str, number: str, width: int, most: int, modifier: int) -> str | None:
+    """Return a value of a type of Postgres's own, or of its extensions; None for any other."""
+    if base in TEXTS:
+        return text(number, width, most, modifier - 4 if modifier > 4 and base != "citext" else 0)
+    if base == "numeric":
+        whole = ((modifier - 4) >> 16) - ((modifier - 4) & 0x7FF) if modifier >= 4 else 18
+        return f"{number} % {10 ** max(0, min(18, whole))}"
+    if base in ("json", "jsonb"):
+        return f"json_build_object('r', {text(number, width - 12, most, 0)})"
+    if base == "bytea":
+        return f"convert_to({text(number, width, most, 0)}, 'UTF8')"
+    if base == "tsvector":
+        return f"to_tsvector('simple', {text(number, width, most, 0)})"
+    if base in ("bit", "varbit") and modifier > 0:
+        return f"(({number})::bigint)::bit({modifier})"
+    made = SIMPLE.get(base)
+    return made.format(d=f"({number})") if made else None
+
+
+def text(number: str, width: int, most: int, limit: int) -> str:
+    """Return a text of a width that begins with its number, so that no two are equal; `limit`: of its column, 0 for none."""
+    least = len(f"{most:x}") + 1
+    wanted = max(least, (width or 16) - 1)
+    wanted = min(wanted, limit) if limit > 0 else wanted
+    if wanted < least:
+        return f"left(reverse(to_hex({number})), {wanted})"
+    start = f"to_hex({number}) || '-'"
+    if wanted <= 500:
+        return f"rpad({start}, {wanted}, md5(({number})::text))"
+    # what repeats itself would be stored smaller than it is
+    pieces = f"(select string_agg(md5(({number})::text || k), '') from generate_series(1, {wanted // 32}) as k)"
+    return f"{start} || {pieces}"

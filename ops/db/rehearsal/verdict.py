@@ -261,7 +261,7 @@ def made_up(conn: Connection[object], statement: str) -> list[str | None]:
     names = [column.name for column in cursor.description or ()]
     known = {}
     for row in cursor.fetchall():
-        told = row if isinstance(row, dict) else dict(zip(names, row, strict=True))  # type: ignore[call-overload]
+        told = row if isinstance(row, dict) else dict(zip(names, row, strict=True))
         known[told["oid"]] = told
     return [value(known.get(oid), number) for number, oid in enumerate(wanted)]
 
@@ -279,9 +279,7 @@ def value(kind: dict[str, object] | None, number: int) -> str | None:
     return make(number) if make else None
 
 
-def settled(
-    conn: Connection[object], statement: str, values: list[str | None]
-) -> tuple[list[str | None], Outcome]:
+def settled(conn: Connection[object], statement: str, values: list[str | None]) -> tuple[list[str | None], Outcome]:
     """Return values with which a statement runs, and what it gives; the server's refusals tell which to change."""
     first: Outcome | None = None
     tried = list(values)
@@ -339,6 +337,8 @@ def referenced(conn: Connection[object], names: Sequence[str], given: Sequence[s
         return {}
     columns = ", ".join(f"{one}::text" for one in key["keys"])
     wanted = " and ".join(f"{one} is not null" for one in key["keys"])
-    row = conn.cursor(row_factory=tuple_row).execute(f"select {columns} from {key['parent']} where {wanted} limit 1".encode())
+    row = conn.cursor(row_factory=tuple_row).execute(
+        f"select {columns} from {key['parent']} where {wanted} limit 1".encode()
+    )
     found = row.fetchone()
     return dict(zip(given, found, strict=True)) if found else {}

@@ -90,7 +90,7 @@ class Ran:
         return self.ended - self.started
 
 
-class Failed(Exception):  # noqa: N818 - as the others
+class Failed(Exception):
     """A statement that the server refused, as it was written."""
 
     def __init__(self, statement: Statement, error: Any) -> None:
@@ -179,9 +179,7 @@ def released(one: Ran, at: float) -> Ran:
     return replace(one, released=at)
 
 
-def told(
-    statement: Statement, started: float, ended: float, got: Sequence[Lock], before: Look, after: Look
-) -> Ran:
+def told(statement: Statement, started: float, ended: float, got: Sequence[Lock], before: Look, after: Look) -> Ran:
     """Return what was done between two looks."""
     effects = effects_of(before, after, {lock.relation: lock.level for lock in got})
     touched = {lock.relation for lock in got} | {effect.table for effect in effects}

@@ -34,14 +34,23 @@ def wheel_bin() -> Path | None:
     return path if (path / "postgres").exists() else None
 
 
-def system_bin() -> Path | None:
-    """Return the newest bin folder of a Postgres server installed on the system."""
+def system_bins() -> list[Path]:
+    """Return the bin folders of the Postgres servers installed on the system."""
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/opt/homebrew/opt").glob("postgresql*/bin")]
     folders += [*Path("/usr/local/opt").glob("postgresql*/bin"), *Path("/usr").glob("pgsql-*/bin")]
     if on_path := shutil.which("initdb"):
         folders.append(Path(on_path).parent)
-    complete = [f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()]
-    return max(complete, key=lambda folder: major(folder) or 0, default=None)
+    return [f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()]
+
+
+def system_bin() -> Path | None:
+    """Return the newest bin folder of a Postgres server installed on the system."""
+    return max(system_bins(), key=lambda folder: major(folder) or 0, default=None)
+
+
+def of_major(wanted: int) -> Path | None:
+    """Return a bin folder of this major version: the wheel's, or one of the system's; None where there is none."""
+    return next((folder for folder in (wheel_bin(), *system_bins()) if folder and major(folder) == wanted), None)
 
 
 def server_bin() -> Path:

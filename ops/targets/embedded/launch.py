@@ -28,9 +28,9 @@ LOG_LIMIT = 10_000_000
 EXTENSIONS = Path(__file__).parent / "extensions"
 
 
-def programs(server: Server, who: binaries.Runner) -> Path:
-    """Return a bin folder that `who` can use and that fits the data."""
-    bin = binaries.server_bin()
+def programs(server: Server, who: binaries.Runner, wanted: Path | None = None) -> Path:
+    """Return a bin folder that `who` can use and that fits the data: the `wanted` one, or what there is."""
+    bin = wanted or binaries.server_bin()
     version = server.data / "PG_VERSION"
     if version.exists():
         made_with, have = version.read_text(encoding="ascii").strip(), binaries.major(bin)
@@ -69,10 +69,10 @@ def copied(bin: Path) -> Path:
     return target / package.name / "pginstall" / "bin"
 
 
-def make(server: Server) -> Server:
+def make(server: Server, wanted: Path | None = None) -> Server:
     """Run initdb beside the data folder's place and rename the result into it; return the server, known by its data."""
     who = binaries.runner(server.data)
-    bin = programs(server, who)
+    bin = programs(server, who, wanted)
     own_files.remove(server.home, ("data.new*", "password.*"))
     say(f"making a Postgres server in {server.home}")
     # a name of its own: the initdb of a killed run may still be writing to another
@@ -110,10 +110,10 @@ def import_client() -> None:
         import psycopg  # noqa: F401
 
 
-def launch(server: Server, wanted: int | None) -> Server:
+def launch(server: Server, wanted: int | None, programs_of: Path | None = None) -> Server:
     """Start postgres on a free port, and return the server with that port."""
     who = binaries.runner(server.data)
-    bin = programs(server, who)
+    bin = programs(server, who, programs_of)
     for attempt in range(5):
         port = wanted or server.port
         if attempt or not postmaster.free(port):

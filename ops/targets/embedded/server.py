@@ -62,13 +62,16 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def start(root: Path, login: Login | None = None, owner: str = OWNER) -> Server:
+def start(
+    root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None
+) -> Server:
     """Make sure that the embedded server runs, and return it.
 
     With `login` it listens on that port and lets that user in with that
-    password. `owner` is the superuser of one that is yet to be made. Raises
-    `Problem` with the server's own last words when it does not start,
-    `InProgress` when it is still recovering.
+    password. `owner` is the superuser of one that is yet to be made, `programs`
+    the bin folder of a version that is wished for. Raises `Problem` with the
+    server's own last words when it does not start, `InProgress` when it is
+    still recovering.
     """
     with locked(root):
         server = state.load(root) or new(root, login, owner)
@@ -77,10 +80,10 @@ def start(root: Path, login: Login | None = None, owner: str = OWNER) -> Server:
             postmaster.end(server, pid)
             pid = None
         if not server.data.exists():
-            server = launch.make(server)
+            server = launch.make(server, programs)
         # a run that was killed may have left it on its way up
         if not pid or not postmaster.ready(server, pid, lambda: not postmaster.alive(pid)):
-            server = launch.launch(server, login.port if login else None)
+            server = launch.launch(server, login.port if login else None, programs)
         if server.home != folder(root):
             mark(server.home, root)  # the clone may have been renamed
         if login is None and len(server.passwords) > 1:  # a run was killed while it changed the password

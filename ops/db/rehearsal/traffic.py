@@ -95,7 +95,10 @@ class Traffic:
         """Return how long the slowest statement took that ran in a span of time, in seconds."""
         now = time.monotonic()
         going = [Slow(since, now) for since in list(self.busy.values())]
-        return max((one.ended - one.began for one in [*self.slow, *going] if one.began < ended and one.ended > began), default=0.0)
+        return max(
+            (one.ended - one.began for one in [*self.slow, *going] if one.began < ended and one.ended > began),
+            default=0.0,
+        )
 
     def go(self, number: int, writes: bool) -> None:
         """Read or write one table after another."""

@@ -12,11 +12,12 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.pq.abc import PGresult
+    from psycopg.rows import DictRow
 
 Word = Literal["survives", "fails_once", "breaks", "answers_otherwise", "not_judged"]
 TIMEOUT = 5.0
@@ -137,7 +138,7 @@ class Verdict:
 class Release:
     """The release that runs: an open session with all its queries prepared, before anything is changed."""
 
-    connect: Callable[[], Connection[object]]
+    connect: Callable[[], Connection[Any]]
     shown: Callable[[str], str] = field(default=lambda sql: sql)
     """Gives the text of a query as it may be shown."""
     prepared: list[Prepared] = field(default_factory=list)
@@ -146,7 +147,7 @@ class Release:
     def __post_init__(self) -> None:
         self.session = self.opened()
 
-    def opened(self) -> Connection[object]:
+    def opened(self) -> Connection[Any]:
         """Open a session in which no query runs for long."""
         conn = self.connect()
         conn.execute(f"set statement_timeout = {round(TIMEOUT * 1000)}".encode())
@@ -176,11 +177,17 @@ class Release:
                 again = outcome(new.pgconn.prepare(one.statement.encode(), one.query.sql.encode()))
                 in_new = again if again.sqlstate else run(new, one.statement, one.values)
                 found.append(self.told(one, in_open, in_new))
-                if in_open.sqlstate and not again.sqlstate:  # as a client does that has failed once
-                    statement = f"{one.statement}_"
-                    self.session.pgconn.prepare(statement.encode(), one.query.sql.encode())
-                    self.prepared[number] = replace(one, statement=statement)
+                self.prepared[number] = self.next(one, in_open, in_new)
         return found
+
+    def next(self, one: Prepared, in_open: Outcome, in_new: Outcome) -> Prepared:
+        """Return a query as the next change finds it: prepared anew by a client that has failed once, the new columns known."""
+        if not in_new.sqlstate:
+            one = replace(one, before=in_new)
+            if in_open.sqlstate:
+                one = replace(one, statement=f"{one.statement}_")
+                self.session.pgconn.prepare(one.statement.encode(), one.query.sql.encode())
+        return one
 
     def told(self, one: Prepared, in_open: Outcome, in_new: Outcome) -> Verdict:
         word, why = judged(one.before, in_open, in_new)
@@ -222,13 +229,17 @@ def changed(before: Sequence[tuple[str, int]], after: Sequence[tuple[str, int]])
 # --- a run --------------------------------------------------------------------------------
 
 
-def run(conn: Connection[object], statement: str, values: Sequence[str | None]) -> Outcome:
+def run(conn: Connection[Any], statement: str, values: Sequence[str | None]) -> Outcome:
     """Run a prepared statement in a transaction that is rolled back."""
-    pg = conn.pgconn
-    pg.exec_(b"begin")
-    given = [None if value is None else value.encode() for value in values]
-    found = outcome(pg.exec_prepared(statement.encode(), given))
-    pg.exec_(b"rollback")
+    return outcome(result_of(conn, statement, values))
+
+
+def result_of(conn: Connection[Any], statement: str, values: Sequence[str | None]) -> PGresult:
+    """Return what the server answers to a prepared statement; its transaction is rolled back."""
+    given: list[Any] = [None if value is None else value.encode() for value in values]
+    conn.pgconn.exec_(b"begin")
+    found = conn.pgconn.exec_prepared(statement.encode(), given)
+    conn.pgconn.exec_(b"rollback")
     return found
 
 
@@ -248,25 +259,23 @@ def outcome(result: PGresult) -> Outcome:
 # --- values -------------------------------------------------------------------------------
 
 
-def parameters(conn: Connection[object], statement: str) -> list[int]:
+def parameters(conn: Connection[Any], statement: str) -> list[int]:
     """Return the types of a prepared statement's parameters, as the server has found them."""
     told = conn.pgconn.describe_prepared(statement.encode())
     return [told.param_type(n) for n in range(told.nparams)]
 
 
-def made_up(conn: Connection[object], statement: str) -> list[str | None]:
+def made_up(conn: Connection[Any], statement: str) -> list[str | None]:
     """Return a value for each parameter, all different, of its type; null where none can be made."""
+    from psycopg.rows import dict_row
+
     wanted = parameters(conn, statement)
-    cursor = conn.execute(TYPES.encode(), [wanted])  # type: ignore[arg-type]
-    names = [column.name for column in cursor.description or ()]
-    known = {}
-    for row in cursor.fetchall():
-        told = row if isinstance(row, dict) else dict(zip(names, row, strict=True))
-        known[told["oid"]] = told
+    rows = conn.cursor(row_factory=dict_row).execute(TYPES.encode(), [wanted]).fetchall()
+    known = {row["oid"]: row for row in rows}
     return [value(known.get(oid), number) for number, oid in enumerate(wanted)]
 
 
-def value(kind: dict[str, object] | None, number: int) -> str | None:
+def value(kind: DictRow | None, number: int) -> str | None:
     if kind is None:
         return None
     if kind["is_enum"]:
@@ -279,16 +288,13 @@ def value(kind: dict[str, object] | None, number: int) -> str | None:
     return make(number) if make else None
 
 
-def settled(conn: Connection[object], statement: str, values: list[str | None]) -> tuple[list[str | None], Outcome]:
+def settled(conn: Connection[Any], statement: str, values: list[str | None]) -> tuple[list[str | None], Outcome]:
     """Return values with which a statement runs, and what it gives; the server's refusals tell which to change."""
     first: Outcome | None = None
     tried = list(values)
     for _ in range(REPAIRS if values else 1):
-        pg = conn.pgconn
-        pg.exec_(b"begin")
-        result = pg.exec_prepared(statement.encode(), [None if v is None else v.encode() for v in tried])
+        result = result_of(conn, statement, tried)
         found = outcome(result)
-        pg.exec_(b"rollback")
         if not found.sqlstate:
             return tried, found
         first = first or found
@@ -304,7 +310,7 @@ def settled(conn: Connection[object], statement: str, values: list[str | None]) 
 
 
 def repaired(
-    conn: Connection[object], result: PGresult, sqlstate: str, values: list[str | None]
+    conn: Connection[Any], result: PGresult, sqlstate: str, values: list[str | None]
 ) -> list[str | None] | None:
     """Return the values with those changed that the server has refused; None where it does not say which."""
     from psycopg.pq import DiagnosticField
@@ -328,7 +334,7 @@ def repaired(
     return [other.get(one, one) if one is not None else None for one in values]
 
 
-def referenced(conn: Connection[object], names: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+def referenced(conn: Connection[Any], names: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     """Return what to put for the values that a foreign key has refused: those of a row that is there."""
     from psycopg.rows import dict_row, tuple_row
 

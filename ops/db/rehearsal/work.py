@@ -78,12 +78,12 @@ class Ran:
     ended: float
     released: float
     """When its locks were given back."""
-    locks: tuple[Lock, ...]
-    effects: tuple[Effect, ...]
-    wal_bytes: int
-    before_bytes: int
+    locks: tuple[Lock, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    wal_bytes: int = 0
+    before_bytes: int = 0
     """Of the tables that it locked or worked on, with their indexes."""
-    after_bytes: int
+    after_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -124,59 +124,61 @@ def look(conn: Connection[DictRow], *, shared: bool) -> Look:
     return Look(relations, keys, int(postgres.row(conn, WAL)["at"]))
 
 
-def run(connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
-    """Run the statements of a part, and return what each of them did; raises `Failed`, with nothing kept of a transaction."""
+def look_at(connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
+    """Run the statements of a transaction, return what each of them did, and roll it back; raises `Failed`."""
+    found = list[Ran]()
     with contextlib.closing(connect()) as conn:
-        return run_transaction(conn, part, []) if part.transaction else run_alone(conn, connect, part)
-
-
-def run_transaction(conn: Connection[DictRow], part: Part, found: list[Ran]) -> list[Ran]:
-    pid = conn.info.backend_pid
-    conn.execute("begin")
-    before, had = look(conn, shared=False), locks.held(conn, pid)
-    names = {oid: row["name"] for oid, row in before.relations.items()}
-    for statement in part.statements:
-        started = time.monotonic()
-        execute(conn, statement)
-        ended = time.monotonic()
-        has, after = locks.held(conn, pid), look(conn, shared=False)
-        found.append(told(statement, started, ended, locks.taken(had, has, names), before, after))
-        before, had = after, has
-    conn.execute("commit")
-    over = time.monotonic()
-    return [released(one, over) for one in found]
-
-
-def run_alone(conn: Connection[DictRow], connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
-    found = []
-    for statement in part.statements:
-        before = look(conn, shared=True)
-        watch = locks.Watch(connect, conn.info.backend_pid)
-        with watch.looking():
-            started = time.monotonic()
-            execute(conn, statement)
-            ended = time.monotonic()
+        pid = conn.info.backend_pid
+        conn.execute("begin")
+        before, had = look(conn, shared=False), locks.held(conn, pid)
         names = {oid: row["name"] for oid, row in before.relations.items()}
-        got = locks.taken(frozenset(), frozenset(watch.seen), names)
-        found.append(told(statement, started, ended, got, before, look(conn, shared=True)))
+        for statement in part.statements:
+            started, ended = execute(conn, statement)
+            has, after = locks.held(conn, pid), look(conn, shared=False)
+            found.append(told(statement, started, ended, locks.taken(had, has, names), before, after))
+            before, had = after, has
+        conn.execute("rollback")
     return found
 
 
-def execute(conn: Connection[DictRow], statement: Statement) -> None:
+def run(connect: Callable[[], Connection[DictRow]], part: Part) -> list[Ran]:
+    """Run the statements of a part for good, and return how long each took; raises `Failed`, with nothing kept of a transaction.
+
+    Nothing is looked at within a transaction, since others wait for its locks; what is none is watched from beside.
+    """
+    with contextlib.closing(connect()) as conn:
+        if not part.transaction:
+            return [alone(conn, connect, statement) for statement in part.statements]
+        conn.execute("begin")
+        took = [(statement, *execute(conn, statement)) for statement in part.statements]
+        conn.execute("commit")
+        over = time.monotonic()
+    return [Ran(statement, started, ended, over) for statement, started, ended in took]
+
+
+def alone(conn: Connection[DictRow], connect: Callable[[], Connection[DictRow]], statement: Statement) -> Ran:
+    """Run a statement outside of a transaction, and return what it did."""
+    before = look(conn, shared=True)
+    watch = locks.Watch(connect, conn.info.backend_pid)
+    with watch.looking():
+        started, ended = execute(conn, statement)
+    names = {oid: row["name"] for oid, row in before.relations.items()}
+    got = locks.taken(frozenset(), frozenset(watch.seen), names)
+    return told(statement, started, ended, got, before, look(conn, shared=True))
+
+
+def execute(conn: Connection[DictRow], statement: Statement) -> tuple[float, float]:
+    """Run a statement, and return when it began and ended."""
     import psycopg
 
+    started = time.monotonic()
     try:
-        conn.execute(statement.sql.encode())
+        conn.execute(statement.sql.encode(errors="surrogateescape"))
     except psycopg.Error as error:
         if not conn.closed:
             conn.execute("rollback")
         raise Failed(statement, error) from error
-
-
-def released(one: Ran, at: float) -> Ran:
-    from dataclasses import replace
-
-    return replace(one, released=at)
+    return started, time.monotonic()
 
 
 def told(statement: Statement, started: float, ended: float, got: Sequence[Lock], before: Look, after: Look) -> Ran:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Effect:
     what: str
     """rewrite, scan, index, join or change."""
     times: int = 1
-    """How many scans, or indexes that were built."""
+    """How many scans, or indexes that were built, or that a changed row comes into."""
     rows: int = 0
     """Of a change: how many."""
 
@@ -99,6 +100,11 @@ class Failed(Exception):
         self.sqlstate: str = error.sqlstate or ""
         self.message: str = error.diag.message_primary or str(error)
         self.table = ".".join(filter(None, (error.diag.schema_name, error.diag.table_name)))
+        self.column: str = error.diag.column_name or ""
+        # Key (maker_id)=(7) is not present in table "makers"
+        key = re.match(r'Key \((.*)\)=\(.*\) is not present in table "(.*)"', error.diag.message_detail or "")
+        self.missing: tuple[str, str] | None = (key[1], key[2]) if key else None
+        """The column and the table that a new foreign key finds no row in."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,8 @@ def effects_of(before: Look, after: Look, got: Mapping[str, str]) -> list[Effect
             found.append(Effect(oid, name, "scan", scans))
         changed = row["changed"] - old["changed"]
         if changed > 0 or (scans > 0 and not old["own_bytes"] and got.get(name) == "row_exclusive"):
-            found.append(Effect(oid, name, "change", rows=changed))
+            has = sum(each["of_table"] == oid for each in before.relations.values())
+            found.append(Effect(oid, name, "change", times=has, rows=changed))
     found += [Effect(oid, before.relations[oid]["name"], "index", times) for oid, times in indexes.items()]
     joined = {table for table, _ in after.keys - before.keys if table in before.relations}
     return found + [Effect(oid, before.relations[oid]["name"], "join") for oid in joined]

@@ -15,6 +15,7 @@ from ops.db.rehearsal.scratch import Scratch
 from ops.db.rehearsal.trial import Trial
 from ops.db.rehearsal.work import Effect, Part, Statement
 from tests.fix_suppliers import Database
+from tests.servers import Server
 
 ROWS = 1_000_000
 SCHEMA = """
@@ -91,9 +92,7 @@ def timed(target: Scratch, sql: str) -> tuple[float, float]:
     return min(took), max(took)
 
 
-def postgres_server(target: Scratch):  # type: ignore[no-untyped-def]
-    from tests.servers import Server
-
+def postgres_server(target: Scratch) -> Server:
     return Server("scratch", dict(target.target.params))
 
 
@@ -115,7 +114,8 @@ HERE, THERE = {1: Size(50_000, 5e6), 2: Size(0, 0)}, {1: Size(1e6, 1e8), 2: Size
 )
 def test_what_grows_with_the_rows(effects: list[Effect], seconds: float, basis: str) -> None:
     found = estimate.estimated(0.01, effects, HERE, THERE, COSTS)
-    assert (found.seconds, found.basis) == (pytest.approx(seconds, rel=0.02), basis)
+    assert found.basis == basis
+    assert found.seconds == pytest.approx(seconds, rel=0.02)
     assert found.least_seconds < found.seconds < found.most_seconds
 
 

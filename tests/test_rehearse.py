@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ops.db.rehearsal import rehearse, report
+from ops.db import shown
+from ops.db.rehearsal import queries, rehearse, report
 from ops.db.rehearsal.report import Rehearsal, Rehearsed
 from ops.db.rehearsal.trial import Trial
+from ops.db.rehearsal.verdict import Release
 from ops.db.rehearsal.work import Part, Statement
+from ops.errors import Misconfigured, Problem
 from ops.targets import opening
 from ops.targets.embedded import server
-from tests.fix_suppliers import Database
+from tests.fix_cli import Cli
+from tests.fix_suppliers import Database, supply
+from tests.servers import Server
 
 SCHEMA = """
 create role rehearsal_reader;
@@ -34,37 +40,38 @@ TRIALS = [
     Trial("1", "add", part("alter table people add extra int", "comment on column people.extra is 'More.'"), part("alter table people drop extra")),
     Trial("2", "widen", part("alter table posts alter price type bigint"), part("alter table posts alter price type int")),
     Trial("3", "index", part("create index concurrently posts_price on posts (price)", transaction=False), part("drop index posts_price")),
-    Trial("4", "lossy", part("alter table people drop mail"), part("alter table people add mail varchar(9)")),
-    Trial("5", "strict", part("alter table posts add check (body like 'b%')"), None),
-    Trial("6", "broken", part("select 1", "alter table nothing add x int"), None),
-    Trial("7", "behind", part("select 1"), None),
+    Trial("4", "changed", part("update posts set price = 1"), part("update posts set price = 2")),
+    Trial("5", "lossy", part("alter table people drop mail"), part("alter table people add mail varchar(9)")),
+    Trial("6", "strict", part("alter table posts add check (body like 'b%')"), None),
+    Trial("7", "key", part("alter table posts add foreign key (price) references people (id)"), None),
+    Trial("8", "broken", part("select 1", "alter table nothing add x int"), None),
+    Trial("9", "behind", part("select 1"), None),
 ]  # fmt: skip
+QUERIES = {
+    "all.sql": "select * from people where id = %(id)s",
+    "named.sql": "select name from people limit %(limit)s",
+    "mails.sql": "select mail from people where mail = 'alice@example.org' -- of Bob",
+    "lost.sql": "select * from nowhere",
+}
 
 
 @pytest.fixture(scope="module")
-def found(postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:  # type: ignore[no-untyped-def]
+def found(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """What one rehearsal of all of them tells."""
     root = tmp_path_factory.mktemp("repo")
     database = Database(postgres, "rehearsed", root)
     (root / "sql" / "queries").mkdir(parents=True)
-    for name, text in {
-        "all.sql": "select * from people where id = %(id)s",
-        "named.sql": "select name from people limit %(limit)s",
-        "mails.sql": "select mail from people where mail = 'alice@example.org' -- of Bob",
-        "lost.sql": "select * from nowhere",
-    }.items():
-        (root / "sql" / "queries" / name).write_text(text)
+    for name, text in QUERIES.items():
+        (root / "sql" / "queries" / name).write_text(text, encoding="utf-8")
     database.do(f"create database {database.name}", "postgres")
     database.do(SCHEMA)
     settings = database.settings()
     with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
         conn.execute("set default_transaction_read_only = on")
         source = rehearse.known(at, conn, needed=True)
-    before = database.scalar("select pg_current_xact_id()::text || pg_database_size(current_database())")
+    assert "canary" not in repr(source)
     yield rehearse.rehearsed(settings, source, TRIALS, 1.0, 1e9)
-    assert before
-    assert not (root / ".local" / "rehearsal" / ".local" / "postgres" / "data").exists()
-    server.wipe(root)
+    server.wipe(root / ".local" / "rehearsal")
     database.do(f"drop database {database.name}", "postgres")
     database.do("drop role rehearsal_reader", "postgres")
 
@@ -73,8 +80,162 @@ def one(found: Rehearsal, name: str) -> Rehearsed:
     return next(each for each in found.migrations if each.name == name)
 
 
-def test_show(found: Rehearsal) -> None:
-    report.show(found)
-    print(report.markdown(found))
-    print(report.faults(found))
-    raise AssertionError
+def test_what_a_statement_does_is_told(found: Rehearsal) -> None:
+    assert found.rows_ratio == 1.0
+    assert found.made_bytes > 3_000_000
+    [add, comment] = one(found, "add").statements
+    assert [(lock.relation, lock.level) for lock in add.locks] == [("public.people", "access_exclusive")]
+    assert (add.rewritten_tables, add.scans, add.estimate.basis, comment.locks) == ([], 0, "constant", [])
+    assert add.held_seconds > comment.held_seconds
+    [widen] = one(found, "widen").statements
+    assert (widen.rewritten_tables, widen.rewritten_rows, widen.built_indexes) == (["public.posts"], 30_000, 1)
+    assert widen.wal_bytes > 1_000_000
+    assert widen.estimate.least_seconds < widen.estimate.seconds < widen.estimate.most_seconds
+    assert widen.stall_seconds > 0.5 * widen.duration_seconds
+    [index] = one(found, "index").statements
+    assert [(lock.relation, lock.level) for lock in index.locks] == [("public.posts", "share_update_exclusive")]
+    assert index.after_bytes > index.before_bytes
+    assert one(found, "index").closed_to_writes is None
+    [changed] = one(found, "changed").statements
+    assert (changed.changed_rows, one(found, "changed").closed_to_reads) == (30_000, None)
+
+
+def test_whether_the_down_part_restores_the_schema(found: Rehearsal) -> None:
+    assert {each.name: each.down for each in found.migrations} == {
+        "add": "restored",
+        "widen": "restored",
+        "index": "restored",
+        "changed": "restored",
+        "lossy": "differs",
+        "strict": "missing",
+        "key": "missing",
+        "broken": "not_run",
+    }
+    assert [(each.name, each.what) for each in one(found, "lossy").differences] == [("public.people.mail", "type")]
+
+
+def test_whether_the_release_survives(found: Rehearsal) -> None:
+    words = {(each.name, v.query.rpartition("/")[2]): v.verdict for each in found.migrations for v in each.verdicts}
+    assert words["add", "all.sql"] == "fails_once"
+    assert words["add", "named.sql"] == words["widen", "all.sql"] == "survives"
+    assert words["lossy", "mails.sql"] == "breaks"
+    [verdict] = [v for v in one(found, "lossy").verdicts if v.query.endswith("mails.sql")]
+    assert (verdict.open_session_sqlstate, verdict.new_session_sqlstate) == ("42703", "42703")
+    assert verdict.text == "select mail from people where mail = ?"
+    unprepared = {each.name: each.sqlstate for each in found.unprepared}
+    assert unprepared["sql/queries/lost.sql"] == "42P01"
+    assert set(unprepared) == {"sql/queries/lost.sql", "the function's look", "the function's insert"}
+
+
+def test_made_up_rows_that_are_refused_are_no_fault(found: Rehearsal) -> None:
+    assert "those of public.posts: whether the target's own rows pass is not known" in one(found, "strict").notes[0]
+    assert one(found, "strict").failures == []
+    assert one(found, "key").failures == []
+
+
+def test_what_fails_is_told_and_nothing_behind_it_tried(found: Rehearsal) -> None:
+    [failure] = one(found, "broken").failures
+    assert (failure.direction, failure.line, failure.sqlstate) == ("up", 3, "42P01")
+    assert "the 1 behind it were not tried" in found.notes
+    assert report.faults(found) == [
+        "the down part of 5_lossy does not bring back what was there",
+        "5_lossy breaks 1 of the queries that run now (sql/queries/mails.sql)",
+        '8_broken:3 fails (42P01: relation "nothing" does not exist)',
+    ]
+
+
+def test_as_markdown(found: Rehearsal) -> None:
+    text = report.markdown(found)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert "### 2_widen" in text
+    assert any("| rewrites public.posts (30000 rows), builds 1 indexes |" in line for line in tables)
+    assert "| sql/queries/mails.sql | breaks | 42703 | 42703 |" in text
+    assert "alice@example.org" not in text + repr(found)
+
+
+SECOND = """
+-- migrate:up
+alter table public.users add nick text;
+
+-- migrate:down
+alter table public.users drop nick;
+"""
+
+
+def test_from_the_command_line(inv: Cli) -> None:
+    """Rows of none are asked for, nothing is written there, and what breaks is exit 4."""
+    folder = inv.root / "sql" / "migrations"
+    folder.mkdir(exist_ok=True)
+    inv.ok("db.setup")
+    assert "nothing is pending" in inv("db.rehearse").stderr
+    (folder / "20990101000000_nick.sql").write_text(SECOND, encoding="utf-8")
+    before = inv.ok("db.query", "users", "--json")
+    done = inv("db.rehearse", "--rows", "50%", "--json", timeout=300)
+    assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stderr
+    told = json.loads(done.stdout)
+    [migration] = told["migrations"]
+    assert (migration["down"], told["rows_ratio"], told["unprepared"]) == ("restored", 0.5, [])
+    assert {one["query"]: one["verdict"] for one in migration["verdicts"]} == {
+        "sql/queries/home.sql": "survives",
+        "sql/queries/users.sql": "survives",
+        "the function's look": "survives",
+        "the function's insert": "survives",
+    }
+    assert inv.ok("db.query", "users", "--json") == before
+    (folder / "20990101000000_nick.sql").write_text(SECOND.replace("add nick text", "drop email"), encoding="utf-8")
+    done = inv("db.rehearse", "--markdown", "--rows", "0%", timeout=300)
+    assert done.returncode == 4, done.stderr
+    assert "### 20990101000000_nick" in done.stdout
+    assert "the function's insert | breaks | 42703 | 42703" in done.stdout
+    assert "breaks 2 of the queries that run now" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["x", "101%", "-1", "5%%"])
+def test_a_share_that_is_none(text: str) -> None:
+    with pytest.raises(Misconfigured, match="--rows"):
+        rehearse.share_of(text)
+
+
+def test_a_target_of_another_version(database: Database) -> None:
+    """On each supplier's version: by programs of the same one where they are here, else it is said."""
+    database.do(f"create database {database.name}", "postgres")
+    database.do("create table t (id int primary key, a text); insert into t values (1, 'x'); analyze")
+    settings = database.settings()
+    try:
+        with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
+            source = rehearse.known(at, conn, needed=True)
+    except Problem as error:  # the embedded one's has no TLS
+        assert "install the package postgresql-client" in str(error)
+        pytest.skip(f"no pg_dump for this server: {error}")
+    found = rehearse.rehearsed(settings, source, TRIALS[-1:], 1.0, 1e9)
+    said = f"there is no PostgreSQL {source.major} here" in " ".join(found.notes)
+    assert said is (found.rehearsed_version != str(source.major))
+    assert found.migrations[0].failures == []
+
+
+def test_statements_of_others_are_judged_where_the_target_has_them(tmp_path: Path) -> None:
+    """What cannot be prepared is named, utility statements are only counted."""
+    for made in supply("embedded", ["shared_preload_libraries=pg_stat_statements"]):
+        database = Database(made, "others", tmp_path)
+        database.do("create database others", "postgres")
+        database.do(
+            "create extension pg_stat_statements; create table t (id int, a text); select pg_stat_statements_reset()"
+        )
+        with database.connect() as conn:
+            for text in (
+                "select a from t where id = 5",
+                "create role carol password 'CANARY2'",
+                "select interval '1 day'",
+            ):
+                conn.execute(text.encode())
+            told = queries.of_statistics(conn)
+            release = Release(database.connect, shown.without_values)
+            release.prepare(told.queries)
+        texts = [each.sql for each in told.queries]
+        assert "select a from t where id = $1" in texts
+        assert told.skipped >= 1
+        assert "CANARY2" not in " ".join(texts)
+        assert [each.sqlstate for each in release.unprepared] == ["42601"]
+        database.do("alter table t drop a")
+        assert {each.text: each.verdict for each in release.judge()}["select a from t where id = $1"] == "breaks"
+        release.close()

@@ -8,6 +8,7 @@ from config.settings import Settings
 from ops.db.migrations import files, history, standing
 from ops.db.rehearsal.trial import Trial
 from ops.db.rehearsal.work import Part, Statement
+from ops.errors import Misconfigured
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -28,8 +29,12 @@ def trial(migration: files.Migration) -> Trial:
 
 def part(section: files.Section, shown: str) -> Part:
     """Return the statements of a section, each with its line."""
-    found = []
-    for each in files.statements(files.script(section, shown)):
+    script, found = files.script(section, shown), []
+    if by_psql := files.first_of_psql(script):
+        raise Misconfigured(
+            f"{script.at(by_psql.start)}: only psql runs this, and a rehearsal sends SQL: write it as that"
+        )
+    for each in files.statements(script):
         text = bytes(each.data[:]).decode(errors="surrogateescape")
         sql = text.lstrip()
         found.append(Statement(sql, text[: len(text) - len(sql)].count("\n") + 1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from functions.post_confirmation import people
 from ops import postgres
+from ops.db import shown
 from ops.db.rehearsal.verdict import Query
 from ops.db.sql_file.scan import scan
 
@@ -19,15 +20,10 @@ if TYPE_CHECKING:
 MOST = 300
 """Statements of pg_stat_statements that are tried, those that are called most."""
 LONGEST = 300
-"""Letters of a query that are shown."""
+"""Letters of a statement that are shown."""
 _PARAMETER = re.compile(r"%\((\w+)\)s|%(%)")
 _ASKS = re.compile(r"(select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
 _COMMENT = re.compile(r"\s*(--[^\n]*(\n|$)|/\*.*?\*/)", re.DOTALL)
-_LITERAL = re.compile(
-    r"--[^\n]*|/\*.*?(?:\*/|$)|(?P<name>\"(?:[^\"]|\"\")*\")|(?P<value>\$(?P<tag>[A-Za-z_\x80-\uffff]?[\w]*)\$.*?(?:\$(?P=tag)\$|$)"
-    r"|\b[eE]'(?:[^'\\]|\\.|'')*'?|(?:\b[bBxXnN]|\b[uU]&)?'(?:[^']|'')*'?|(?<![\w$\"])(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)",
-    re.DOTALL,
-)
 STATISTICS = """
 select n.nspname as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
 where e.extname = 'pg_stat_statements'
@@ -108,8 +104,7 @@ def numbered(text: str) -> str:
     return _PARAMETER.sub(sent, text) if "%(" in text else text
 
 
-def shown(text: str) -> str:
-    """Return a query as it may be shown: on one line, without comments, each literal as ?."""
-    plain = _LITERAL.sub(lambda found: "?" if found["value"] else found["name"] or " ", text)
-    line = " ".join(plain.split()).rstrip("; ")
+def of_migration(sql: str) -> str:
+    """Return a statement of a migration as it may be shown: all of it but its values."""
+    line = " ".join("".join("".join(words) for words in shown.statements(sql.encode(errors="replace"))).split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from config.settings import Settings
 from ops import console, postgres
 from ops.console import say
+from ops.db import shown
 from ops.db.drift import schema_file
-from ops.db.rehearsal import estimate, queries, report, rows, scratch, shape
+from ops.db.rehearsal import estimate, pending, queries, report, rows, scratch, shape
 from ops.db.rehearsal.estimate import Cost, Size
 from ops.db.rehearsal.report import Rehearsal
 from ops.db.rehearsal.scratch import Scratch
@@ -62,8 +63,6 @@ class Source:
 
 def show(settings: Settings, target: str, rows: str, max_gb: str, *, json: bool, markdown: bool) -> None:
     """Rehearse what is pending and print it; raises `Differs` where something has to be mended first."""
-    from ops.db.rehearsal import pending
-
     if json and markdown:
         raise Misconfigured("give one of --json, --markdown")
     share, most = share_of(rows), gigabytes(max_gb)
@@ -202,12 +201,12 @@ def staged(made: Scratch, source: Source) -> Iterator[Stage]:
     with contextlib.closing(made.connect()) as conn:
         oids = {row["name"]: row["oid"] for row in postgres.fetch(conn, OIDS)}
     there = {oids[name]: Size(one.rows, one.own_bytes) for name, one in source.shapes.items() if name in oids}
-    release = Release(made.connect, queries.shown)
+    release = Release(made.connect, shown.without_values)
     traffic = Traffic(made.connect)
     with contextlib.closing(release):
         release.prepare(source.queries)
         with traffic.running():
-            yield Stage(made.connect, there, costs, traffic, release, queries.shown)
+            yield Stage(made.connect, there, costs, traffic, release, queries.of_migration)
 
 
 def usual_stall(traffic: Traffic) -> float:

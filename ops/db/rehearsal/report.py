@@ -145,8 +145,7 @@ def faults(found: Rehearsal) -> list[str]:
     told, known = [], set[str]()
     for one in found.migrations:
         name = f"{one.version}_{one.name}"
-        for failure in one.failures:
-            told.append(f"{name}:{failure.line} fails ({failure.sqlstate}: {failure.message})")
+        told += [f"{name}:{each.line} fails ({each.sqlstate}: {each.message})" for each in one.failures]
         if one.down == "differs":
             told.append(f"the down part of {name} does not bring back what was there")
         broken = [

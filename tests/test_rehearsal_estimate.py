@@ -40,8 +40,8 @@ KINDS = {
     "a unique constraint": "alter table things add constraint one_each unique (note, id)",
     "a foreign key": "alter table things add foreign key (maker_id) references makers (id)",
 }
-FLOOR = 0.1
-"""Seconds below which it is no matter by what factor an estimate is off."""
+SLACK = 0.25
+"""Seconds that other work on this machine may come to: what is as short is off by any factor."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_an_estimate_is_within_a_factor_of_two_of_the_time(target: Scratch, tmp_
             [step] = told[share].migrations[number].statements
             guess = step.estimate.seconds
             print(f"{kind}: {least:.3f} to {most:.3f} s, from {share:.0%} {guess:.3f} s, {step.estimate.basis}")
-            if max(most, guess) > FLOOR and not least / bound <= guess <= most * bound:
+            if not least / bound - SLACK <= guess <= most * bound + SLACK:
                 wrong.append((kind, share, round(least, 3), round(most, 3), round(guess, 3)))
     assert wrong == []
 

@@ -26,6 +26,7 @@ from ops.db.rehearsal.shape import Table
 from ops.db.rehearsal.traffic import Traffic
 from ops.db.rehearsal.trial import Stage, Trial, tried
 from ops.db.rehearsal.verdict import Query, Release
+from ops.db.status import human
 from ops.errors import Differs, Misconfigured, Problem
 from ops.targets import opening
 from ops.targets.open_target import OpenTarget
@@ -136,6 +137,8 @@ def rehearsed(settings: Settings, source: Source, trials: Sequence[Trial], wante
             )
         load(made, source)
         with contextlib.closing(made.connect()) as conn:
+            total = sum(each.bytes for each in source.shapes.values())
+            say(f"making up {share:.1%} of the rows of {len(source.shapes)} tables, about {human(round(total * share))}")
             notes += rows.fill(conn, source.shapes, share)
             size = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
         with staged(made, source) as stage:

@@ -13,11 +13,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from config.paths import local_dir
 from config.targets import Target
-from ops import own_files, postgres
+from ops import own_files, postgres, silence
 from ops.console import say
 from ops.targets.embedded import binaries, postmaster, server
 
@@ -41,7 +41,10 @@ class Scratch:
     major: int
 
     def connect(self) -> Connection[DictRow]:
-        return postgres.connect(self.target, task="db.rehearse")
+        """Open a session of whose waits nothing is said: to wait for each other is what they are for."""
+        conn: Any = postgres.connect(self.target, task="db.rehearse")
+        conn.quiet = silence.ALL
+        return cast("Connection[DictRow]", conn)
 
 
 @contextlib.contextmanager

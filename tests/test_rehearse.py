@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from config.settings import load
 from ops.db import shown
 from ops.db.rehearsal import queries, rehearse, report
 from ops.db.rehearsal.report import Rehearsal, Rehearsed
@@ -16,7 +19,7 @@ from ops.db.rehearsal.verdict import Release
 from ops.db.rehearsal.work import Part, Statement
 from ops.errors import Misconfigured, Problem
 from ops.targets import opening
-from ops.targets.embedded import server
+from ops.targets.embedded import postmaster, server, state
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, supply
 from tests.servers import Server
@@ -65,7 +68,10 @@ def found(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (root / "sql" / "queries" / name).write_text(text, encoding="utf-8")
     database.do(f"create database {database.name}", "postgres")
     database.do(SCHEMA)
-    settings = database.settings()
+    # one who may read, and write nothing
+    database.do("create role rehearsal_login login password 'reads' in role pg_read_all_data")
+    login = database.target(user="rehearsal_login", password="reads")
+    settings = load({}, {"CONNECTION_URL": login.url(show_password=True)}, root)
     with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
         conn.execute("set default_transaction_read_only = on")
         source = rehearse.known(at, conn, needed=True)
@@ -73,7 +79,7 @@ def found(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield rehearse.rehearsed(settings, source, TRIALS, 1.0, 1e9)
     server.wipe(root / ".local" / "rehearsal")
     database.do(f"drop database {database.name}", "postgres")
-    database.do("drop role rehearsal_reader", "postgres")
+    database.do("drop role rehearsal_reader, rehearsal_login", "postgres")
 
 
 def one(found: Rehearsal, name: str) -> Rehearsed:
@@ -188,6 +194,26 @@ def test_from_the_command_line(inv: Cli) -> None:
     assert "### 20990101000000_nick" in done.stdout
     assert "the function's insert | breaks | 42703 | 42703" in done.stdout
     assert "breaks 2 of the queries that run now" in done.stderr
+
+
+@pytest.mark.slow
+def test_after_one_that_was_killed(inv: Cli) -> None:
+    """The next one removes its server, and goes on."""
+    (inv.root / "sql" / "migrations").mkdir(exist_ok=True)
+    inv.ok("db.setup")
+    (inv.root / "sql" / "migrations" / "20990101000000_nick.sql").write_text(SECOND, encoding="utf-8")
+    program = Path(sys.executable).parent / "inv"
+    with subprocess.Popen([program, "db.rehearse"], cwd=inv.root, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        assert any("trying" in line for line in first.stderr)
+        first.kill()
+    folder = inv.root / ".local" / "rehearsal"
+    left = state.load(folder)
+    assert left is not None
+    assert postmaster.running(left)
+    assert "The down part restores the schema exactly." in inv("db.rehearse", timeout=240).stdout
+    assert postmaster.running(left) is None
+    assert state.load(folder) is None
 
 
 @pytest.mark.parametrize("text", ["x", "101%", "-1", "5%%"])

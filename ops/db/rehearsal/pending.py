@@ -24,7 +24,7 @@ def trials(settings: Settings, conn: Connection[DictRow]) -> list[Trial]:
 def trial(migration: files.Migration) -> Trial:
     """Return a migration as a rehearsal runs it."""
     down = part(migration.down, migration.shown) if migration.down else None
-    return Trial(migration.version, migration.name, part(migration.up, migration.shown), down)
+    return Trial(migration.version, migration.name, part(migration.up, migration.shown), down, migration.digest)
 
 
 def part(section: files.Section, shown: str) -> Part:

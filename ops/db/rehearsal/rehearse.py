@@ -18,7 +18,7 @@ from ops import console, postgres
 from ops.console import say
 from ops.db import shown
 from ops.db.drift import schema_file
-from ops.db.rehearsal import estimate, pending, queries, report, rows, scratch, shape
+from ops.db.rehearsal import estimate, pending, queries, remembered, report, rows, scratch, shape
 from ops.db.rehearsal.estimate import Cost, Size
 from ops.db.rehearsal.report import Rehearsal
 from ops.db.rehearsal.scratch import Scratch
@@ -74,6 +74,8 @@ def show(settings: Settings, target: str, rows: str, max_gb: str, *, json: bool,
             trials = pending.trials(at.settings, conn)
             source = known(at, conn, needed=bool(trials))
     found = rehearsed(settings, source, trials, share, most)
+    if trials:
+        remembered.remember(settings.root, found, {trial.version: trial.digest for trial in trials})
     if json:
         console.as_json(found)
     elif markdown:
@@ -138,7 +140,9 @@ def rehearsed(settings: Settings, source: Source, trials: Sequence[Trial], wante
         load(made, source)
         with contextlib.closing(made.connect()) as conn:
             total = sum(each.bytes for each in source.shapes.values())
-            say(f"making up {share:.1%} of the rows of {len(source.shapes)} tables, about {human(round(total * share))}")
+            say(
+                f"making up {share:.1%} of the rows of {len(source.shapes)} tables, about {human(round(total * share))}"
+            )
             notes += rows.fill(conn, source.shapes, share)
             size = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
         with staged(made, source) as stage:

@@ -55,6 +55,8 @@ class Trial:
     name: str
     up: Part
     down: Part | None
+    digest: str = ""
+    """Of its file."""
 
 
 @dataclass

@@ -247,6 +247,16 @@ def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli)
     done = inv("db.drift", "--json", env=env, timeout=120)
     assert done.returncode == 4, done.stderr
     check("db.drift", done.stdout, database=one.name)
+def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    inv.ok("db.setup", env=env)
+    (inv.root / "sql" / "migrations").mkdir(exist_ok=True)
+    file = inv.root / "sql" / "migrations" / "20990101000000_nick.sql"
+    up, down = "alter table public.users add nick text;", "alter table public.users drop nick;"
+    file.write_text(f"-- migrate:up\n{up}\n-- migrate:down\n{down}\n", encoding="utf-8")
+    done = inv("db.rehearse", "--json", env=env, timeout=240)
+    assert done.returncode == 0, done.stderr
+    check("db.rehearse", done.stdout)
 
 
 def test_golden_of_this_machine(inv: Cli) -> None:

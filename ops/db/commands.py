@@ -256,6 +256,29 @@ def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
 @task(
     help={
         "target": TARGET,
+        "rows": "which share of its rows is made up for it, 0% to 100% (default: 100%)",
+        "max-gb": "the most gigabytes that they may come to (default: 1)",
+        "markdown": "print Markdown, for a pull request (default: no)",
+    },
+    answer="ops.db.rehearsal.report.Rehearsal",
+)
+def rehearse(
+    c: Context,
+    target: str = "",
+    rows: str = "100%",
+    max_gb: str = "1",
+    markdown: bool = False,
+    json: bool = False,
+) -> None:
+    """Try the pending migrations on a stand-in for the target."""
+    from ops.db.rehearsal import rehearse
+
+    rehearse.show(settings(c, target), target, rows, max_gb, json=json, markdown=markdown)
+
+
+@task(
+    help={
+        "target": TARGET,
         "production": "it is production, whatever it is called (default: no)",
         "not-production": "it is none, though it lies on RDS or was marked before (default: no)",
         "confirm": CONFIRM,

@@ -63,7 +63,9 @@ def test_an_estimate_is_within_a_factor_of_two_of_the_time(target: Scratch, tmp_
         for text in (SCHEMA, *FILL.split(";")):
             conn.execute(text.encode())
         found = shape.read(conn)
-    source = rehearse.Source("local", "18", 18, SCHEMA.replace("table ", "table public."), found, [], {}, [], 0)
+    source = rehearse.Source(
+        "local", "18", 18, SCHEMA.replace("table ", "table public."), found, [], {}, "public", [], 0
+    )
     settings = Database(postgres_server(target), "rehearsal", tmp_path).settings()
     told = {share: rehearse.rehearsed(settings, source, trials, share, 1e9) for share in (0.05, 0.0)}
     wrong = []

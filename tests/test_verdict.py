@@ -120,3 +120,35 @@ def test_a_verdict_is_what_a_real_open_session_sees(
     if verdict.verdict == "fails_once":  # and the client prepares anew
         assert release.judge()[0].verdict != "fails_once"
     release.close()
+
+
+def test_a_query_that_takes_long_is_parsed_only(one: Database) -> None:
+    one.do(f"create database {one.name}", "postgres")
+    one.do("create table t (id int, a text); insert into t values (1, 'a')")
+    release = Release(one.connect)
+    release.prepare(
+        [Query("slow", "select *, pg_sleep(60) from t"), Query("slow, too", "select a, pg_sleep(60) from t")]
+    )
+    one.do("alter table t drop a")
+    words = [(verdict.verdict, verdict.open_session_sqlstate) for verdict in release.judge()]
+    assert words == [("fails_once", "0A000"), ("breaks", "42703")]
+    release.close()
+
+
+@pytest.mark.parametrize(
+    ("schema", "query"),
+    [
+        ("create table o (id int primary key); insert into o values (5); create table t (o int references o)", "insert into t values ($1)"),
+        ("create table t (id int primary key); insert into t select generate_series(1, 9000)", "insert into t values ($1)"),
+        ("create table t (code char(2), name varchar(3))", "insert into t values ($1, $2)"),
+        ("create type m as enum ('a'); create table t (m m, at timestamptz, u uuid, j jsonb, n numeric, a int[])", "insert into t values ($1, $2, $3, $4, $5, $6)"),
+    ],
+)  # fmt: skip
+def test_values_are_found_with_which_a_query_runs(one: Database, schema: str, query: str) -> None:
+    one.do(f"create database {one.name}", "postgres")
+    one.do(schema)
+    release = Release(one.connect)
+    release.prepare([Query("adds", query)])
+    assert release.prepared[0].before.sqlstate == ""
+    assert one.query("select 1 from t where false") == []
+    release.close()

@@ -58,6 +58,8 @@ class Source:
     shapes: Mapping[str, Table]
     roles: Sequence[str]
     settings: Mapping[str, str]
+    search_path: str
+    """As its sessions have it, and SQL takes it."""
     queries: Sequence[Query]
     skipped: int
 
@@ -115,6 +117,7 @@ def known(at: OpenTarget, conn: Connection[DictRow], *, needed: bool) -> Source:
         shapes=shape.read(conn) if needed else {},
         roles=[row["name"] for row in postgres.fetch(conn, ROLES)],
         settings={row["name"]: row["value"] for row in postgres.fetch(conn, SETTINGS, list(COPIED))},
+        search_path=postgres.row(conn, "select current_setting('search_path') as path")["path"],
         queries=[*own, *of_others.queries] if needed else [],
         skipped=of_others.skipped,
     )
@@ -185,6 +188,8 @@ def load(made: Scratch, source: Source) -> None:
         for role in source.roles:
             if role not in there:
                 conn.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
+        if source.search_path:
+            conn.execute(f"alter database {scratch.NAME} set search_path = {source.search_path}".encode())
         try:
             conn.execute("drop schema public" if "CREATE SCHEMA public;" in source.schema else "select 1")
             conn.execute(source.schema.encode())

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 Word = Literal["survives", "fails_once", "breaks", "answers_otherwise", "not_judged"]
-TIMEOUT = 5.0
-"""Seconds that a query may run here: it is about whether it runs, not for how long."""
+TIMEOUT = 2.0
+"""Seconds that a query may run here: one that takes longer is parsed and not run from then on."""
+TOO_LONG = "57014"
 REPAIRS = 12
 """Refusals of made-up values after which they stay as they are."""
 _IN_TYPES = {
@@ -102,6 +103,8 @@ class Prepared:
     statement: str
     values: list[str | None]
     before: Outcome
+    runs: bool = True
+    """Not where it takes too long."""
 
 
 @dataclass(frozen=True)
@@ -166,16 +169,19 @@ class Release:
                 continue
             values = [] if not parameters(self.session, statement) else made_up(self.session, statement)
             values, before = settled(self.session, statement, values)
-            self.prepared.append(Prepared(query, statement, values, before))
+            runs = before.sqlstate != TOO_LONG
+            if not runs:
+                before = parsed(self.session, statement)
+            self.prepared.append(Prepared(query, statement, values, before, runs))
 
     def judge(self) -> list[Verdict]:
         """Return what each query gives now, in the open session and in a new one."""
         found = []
         with contextlib.closing(self.opened()) as new:
             for number, one in enumerate(self.prepared):
-                in_open = run(self.session, one.statement, one.values)
+                in_open = asked(self.session, one)
                 again = outcome(new.pgconn.prepare(one.statement.encode(), one.query.sql.encode()))
-                in_new = again if again.sqlstate else run(new, one.statement, one.values)
+                in_new = again if again.sqlstate else asked(new, one)
                 found.append(self.told(one, in_open, in_new))
                 self.prepared[number] = self.next(one, in_open, in_new)
         return found
@@ -203,9 +209,8 @@ class Release:
 
 def judged(before: Outcome, in_open: Outcome, in_new: Outcome) -> tuple[Word, str]:
     """Return the verdict on a query, and why."""
-    too_long = "57014"
     worse = [one for one in (in_open, in_new) if one.sqlstate and one.sqlstate != before.sqlstate]
-    if too_long in (in_open.sqlstate, in_new.sqlstate):
+    if TOO_LONG in (in_open.sqlstate, in_new.sqlstate):
         return "not_judged", f"it took longer than {TIMEOUT:.0f} s here"
     if worse:
         once = not in_new.sqlstate or in_new.sqlstate == before.sqlstate
@@ -232,6 +237,16 @@ def changed(before: Sequence[tuple[str, int]], after: Sequence[tuple[str, int]])
 def run(conn: Connection[Any], statement: str, values: Sequence[str | None]) -> Outcome:
     """Run a prepared statement in a transaction that is rolled back."""
     return outcome(result_of(conn, statement, values))
+
+
+def parsed(conn: Connection[Any], statement: str) -> Outcome:
+    """Return what the server says of a prepared statement without running it: it parses it anew where something has changed."""
+    return outcome(conn.pgconn.describe_prepared(statement.encode()))
+
+
+def asked(conn: Connection[Any], one: Prepared) -> Outcome:
+    """Return what a session gets for a query that it has prepared."""
+    return run(conn, one.statement, one.values) if one.runs else parsed(conn, one.statement)
 
 
 def result_of(conn: Connection[Any], statement: str, values: Sequence[str | None]) -> PGresult:

@@ -57,9 +57,8 @@ def opened(root: Path, major: int, settings: Mapping[str, str]) -> Iterator[Scra
         server.wipe(folder)
         bin = binaries.of_major(major)
         try:
-            made = server.start(
-                folder, server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18)), bin
-            )
+            login = server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18))
+            made = server.start(folder, login, programs=bin)
             with contextlib.closing(postgres.connect(made.target("postgres"), task="db.rehearse")) as conn:
                 for name, value in {**settings, **SETTINGS}.items():
                     conn.execute(f"alter system set {name} = '{value}'".encode())

@@ -62,9 +62,7 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def start(
-    root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None
-) -> Server:
+def start(root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None) -> Server:
     """Make sure that the embedded server runs, and return it.
 
     With `login` it listens on that port and lets that user in with that

@@ -29,7 +29,7 @@ create role rehearsal_reader;
 create table people (id int primary key, name text not null, mail text);
 create table posts (id int primary key, person_id int not null references people (id), body text not null, price int);
 insert into people select n, 'p' || n, 'canary' || n || '@example.org' from generate_series(1, 3000) n;
-insert into posts select n, n % 3000 + 1, 'b', n from generate_series(1, 30000) n;
+insert into posts select n, n % 3000 + 1, 'b' || n % 7, n from generate_series(1, 30000) n;
 grant select on people to rehearsal_reader;
 analyze
 """
@@ -47,8 +47,9 @@ TRIALS = [
     Trial("5", "lossy", part("alter table people drop mail"), part("alter table people add mail varchar(9)")),
     Trial("6", "strict", part("alter table posts add check (body like 'b%')"), None),
     Trial("7", "key", part("alter table posts add foreign key (price) references people (id)"), None),
-    Trial("8", "broken", part("select 1", "alter table nothing add x int"), None),
-    Trial("9", "behind", part("select 1"), None),
+    Trial("8", "unique", part("create unique index concurrently odd on people (length(name))", transaction=False), None),
+    Trial("9", "broken", part("select 1", "alter table nothing add x int"), None),
+    Trial("10", "behind", part("select 1"), None),
 ]  # fmt: skip
 QUERIES = {
     "all.sql": "select * from people where id = %(id)s",
@@ -115,6 +116,7 @@ def test_whether_the_down_part_restores_the_schema(found: Rehearsal) -> None:
         "lossy": "differs",
         "strict": "missing",
         "key": "missing",
+        "unique": "missing",
         "broken": "not_run",
     }
     assert [(each.name, each.what) for each in one(found, "lossy").differences] == [("public.people.mail", "type")]
@@ -137,6 +139,10 @@ def test_made_up_rows_that_are_refused_are_no_fault(found: Rehearsal) -> None:
     assert "those of public.posts: whether the target's own rows pass is not known" in one(found, "strict").notes[0]
     assert one(found, "strict").failures == []
     assert one(found, "key").failures == []
+    [note] = one(found, "unique").notes
+    assert "23505" in note
+    assert "without those of public.people" in note
+    assert one(found, "unique").failures == []
 
 
 def test_what_fails_is_told_and_nothing_behind_it_tried(found: Rehearsal) -> None:
@@ -146,7 +152,7 @@ def test_what_fails_is_told_and_nothing_behind_it_tried(found: Rehearsal) -> Non
     assert report.faults(found) == [
         "the down part of 5_lossy does not bring back what was there",
         "5_lossy breaks 1 of the queries that run now (sql/queries/mails.sql)",
-        '8_broken:3 fails (42P01: relation "nothing" does not exist)',
+        '9_broken:3 fails (42P01: relation "nothing" does not exist)',
     ]
 
 
@@ -168,7 +174,7 @@ def test_what_was_found_is_remembered_by_the_content_of_the_file(found: Rehearsa
         return remembered.told(tmp_path, "local", version, f"digest {version}").partition(": ")[2]
 
     assert told("1").startswith("readers and writers kept out for about")
-    assert (told("3"), told("8")) == ("nobody is kept out", "it fails (42P01)")
+    assert (told("3"), told("9")) == ("nobody is kept out", "it fails (42P01)")
     assert told("5").endswith("1 queries of the running release break, the down part does not restore the schema")
     assert (
         remembered.told(tmp_path, "local", "1", "another") == remembered.told(tmp_path, "prod", "1", "digest 1") == ""

@@ -41,6 +41,7 @@ select c.oid::regclass::text as name, quote_ident(a.attname) as key from pg_cata
 join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisprimary and i.indnkeyatts = 1
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0] where c.relname = %s
 """
+INVALID = "select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid"
 GIVEN: LiteralString = """
 with parents as materialized (select {2} as key, row_number() over () - 1 as n, count(*) over () as many from {3})
 update {0} as child set {1} = key from parents where n = mod(abs(hashtext(child.ctid::text)), many) and child.{1} is not null
@@ -84,18 +85,18 @@ def tried(stage: Stage, trial: Trial) -> Rehearsed:
     before = read(stage)
     looked = look_at(stage, trial.up, failures, notes)
     here = sizes(stage)
-    loaded = run(stage, trial.up, failures, "up") if looked is not None else None
+    loaded = run(stage, trial.up, failures, "up", notes) if looked is not None else None
     verdicts: list[Verdict] = stage.release.judge() if loaded is not None else []
     down: Down = "not_run" if loaded is None else "missing"
     found: list[Difference] = []
     again: list[Ran] | None = None
     if loaded is not None and trial.down:
-        after, back = read(stage), run(stage, trial.down, failures, "down")
+        after, back = read(stage), run(stage, trial.down, failures, "down", notes)
         down = "failed"
         if back is not None:
             found = different(before, read(stage), notes)
             down = "differs" if found else "restored"
-            again = run(stage, trial.up, failures, "up_again")
+            again = run(stage, trial.up, failures, "up_again", notes)
             if again is not None and different(after, read(stage)):
                 notes.append("the second run up gives another schema than the first")
     ran = loaded or []
@@ -156,10 +157,15 @@ def look_at(stage: Stage, part: Part, failures: list[Failure], notes: list[str])
             last = error
             if not error.sqlstate.startswith(OF_ROWS):
                 break
-            told = f"line {error.statement.line}: made-up rows were refused ({error.sqlstate}: {error.message}), so"
-            notes.append(f"{told} {mended(stage, error)}: whether the target's own rows pass is not known")
+            notes.append(refused(stage, error))
     failures.append(Failure("up", last.statement.line, last.sqlstate, last.message))
     return None
+
+
+def refused(stage: Stage, error: Failed) -> str:
+    """Have made-up rows pass where they were refused, or remove them; return in words what happened."""
+    told = f"line {error.statement.line}: made-up rows were refused ({error.sqlstate}: {error.message}), so"
+    return f"{told} {mended(stage, error)}: whether the target's own rows pass is not known"
 
 
 def mended(stage: Stage, error: Failed) -> str:
@@ -184,15 +190,32 @@ def mended(stage: Stage, error: Failed) -> str:
         return f"it was run without {'those of ' + child if child else 'any'}"
 
 
-def run(stage: Stage, part: Part, failures: list[Failure], way: Literal["up", "down", "up_again"]) -> list[Ran] | None:
-    """Run a part beside readers and writers; None where a statement fails, which is noted."""
-    try:
-        return work.run(stage.connect, part)
-    except Failed as error:
-        failures.append(Failure(way, error.statement.line, error.sqlstate, error.message))
-        return None
-    finally:
-        stage.traffic.look_again()
+def run(
+    stage: Stage, part: Part, failures: list[Failure], way: Literal["up", "down", "up_again"], notes: list[str]
+) -> list[Ran] | None:
+    """Run a part beside readers and writers; None where a statement fails, which is noted.
+
+    What is no transaction was not looked at before: made-up rows that it refuses are changed or removed here.
+    """
+    for last in (part.transaction, True):
+        try:
+            return work.run(stage.connect, part)
+        except Failed as error:
+            if last or not error.sqlstate.startswith(OF_ROWS):
+                failures.append(Failure(way, error.statement.line, error.sqlstate, error.message))
+                return None
+            drop_invalid(stage)
+            notes.append(refused(stage, error))
+        finally:
+            stage.traffic.look_again()
+    return None
+
+
+def drop_invalid(stage: Stage) -> None:
+    """Remove what a failed CREATE INDEX CONCURRENTLY has left."""
+    with contextlib.closing(stage.connect()) as conn:
+        for row in postgres.fetch(conn, INVALID):
+            conn.execute(f"drop index {row['name']}".encode())
 
 
 def step(stage: Stage, loaded: Ran, facts: Ran, again: Ran, here: Mapping[int, Size]) -> Step:

@@ -247,6 +247,8 @@ def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli)
     done = inv("db.drift", "--json", env=env, timeout=120)
     assert done.returncode == 4, done.stderr
     check("db.drift", done.stdout, database=one.name)
+
+
 def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)

@@ -458,7 +458,6 @@ def migration_lint(
     lint_report.show(settings(c, target), target, file or (), allow or (), json=json, markdown=markdown)
 
 
-
 @task(
     help={
         "target": "also record in this target's database what has run there (default: only files are written)",

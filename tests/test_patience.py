@@ -19,7 +19,7 @@ import pytest
 
 from config.settings import load
 from ops.db import build
-from ops.db.migrations import indexes, patience, watch
+from ops.db.migrations import apply, indexes, patience, watch
 from ops.db.migrations.patience import Limits, run_alone, run_patiently, stalls_nobody
 from ops.errors import InProgress, Misconfigured, Problem
 from ops.targets import opening
@@ -359,6 +359,25 @@ def test_a_constraint_is_validated_however_long_that_has_to_wait(
     assert "test.sql waits for pid" in told
     assert "LOCK" in told
     assert "in the way is" not in told, "it is not tried again and again"
+
+
+def test_a_migration_waits_to_validate_and_names_who_may_be_in_the_way_of_production(
+    people: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people.do("alter table people add constraint named check (email <> '') not valid")
+    people.do(f"comment on database {people.name} is '{STAMP}'", "postgres")
+    folder = people.root / "sql" / "migrations"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "-- migrate:up\nalter table people validate constraint named;\n-- migrate:down\n"
+    (folder / "20240101000000_named.sql").write_text(text, encoding="utf-8")
+    with in_the_way(people, "lock table people in share update exclusive mode") as other:
+        time.sleep(1.1)
+        later(2.5, other.rollback)
+        apply.migrate(people.settings(), "local", "", people.name)
+    assert people.scalar("select convalidated from pg_constraint where conname = 'named'")
+    told = capsys.readouterr().err
+    assert "may be in the way: pid" in told
+    assert "20240101000000_named.sql waits for pid" in told
 
 
 def test_a_long_build_says_how_far_it_is(

@@ -74,6 +74,28 @@ def limits_of(at: OpenTarget, care: Care) -> Limits:
     return patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
 
 
+def in_the_way(conn: Connection[DictRow]) -> list[str]:
+    """Return the open transactions that a change may have to wait for, in words."""
+    from ops.db.migrations import watch
+
+    return watch.in_the_way(conn)
+
+
+def tell_before(
+    at: OpenTarget, pending: Sequence[Migration], others: Sequence[str], care: Care, *, dry_run: bool
+) -> None:
+    """Say, before production is asked for: the rehearsal's estimate, who may be in the way, the lint; raises `Refused` on its errors."""
+    from ops.db.migrations import lint_report
+    from ops.db.rehearsal import remembered
+
+    for each in pending:
+        if line := remembered.told(at.settings.root, at.target, each.version, each.digest):
+            say(f"{each.path.name}: {line}")
+    for line in others:
+        say(f"may be in the way: {line}")
+    lint_report.tell_before(at, pending, care.allow, dry_run=dry_run)
+
+
 def migrate(
     settings: Settings,
     target: str,
@@ -98,15 +120,14 @@ def migrate(
             accept(at, found, confirm)
         with at.connect() as conn:
             pending = planned(conn, history.read(conn), found, to, {}, out_of_order=out_of_order)
+            others = in_the_way(conn) if pending and at.prod else []
         if not pending:
             if write_schema and not dry_run:
                 update_schema_file(at, force=True)
             return []
         told(at, pending)
         if at.prod:
-            from ops.db.migrations import lint_report
-
-            lint_report.tell_before(at, pending, care.allow, dry_run=dry_run)
+            tell_before(at, pending, others, care, dry_run=dry_run)
         if dry_run:
             return [Change(each.version, each.shown, done=False, duration_seconds=None) for each in pending]
         protection.confirm(at, "migrate", confirm)

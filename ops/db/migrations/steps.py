@@ -154,7 +154,8 @@ def in_transaction(
 ) -> None:
     """Have work done in a transaction; on a database in use so that nobody has to wait for it."""
     if limits:
-        patience.run_patiently(at, work, what=act.name, limits=allowed(act, limits), conn=conn)
+        fitting = patience.fitting(allowed(act, limits), act.script.contents)
+        patience.run_patiently(at, work, what=act.name, limits=fitting, conn=conn)
     else:
         with conn.transaction():
             work(conn)

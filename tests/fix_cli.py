@@ -83,7 +83,7 @@ class Cli:
 def lines_of(stderr: str) -> list[str]:
     """Return the lines of what a command has said, without those that it owes to a slow machine.
 
-    After a second each wait is told (ops/silence.py, ops/calls.py, ops/credentials.py): tests/test_silence.py and
+    After a second each wait is told (ops/silence.py, ops/credentials.py): tests/test_silence.py and
     others that make one wait hold them to that, all others must not count on how fast the machine is.
     """
     return [line for line in stderr.splitlines() if not re.match(r"waiting for |the server is at work for ", line)]

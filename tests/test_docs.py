@@ -104,7 +104,7 @@ def test_recipe(home: Path, number: int) -> None:
     text = RECIPES[number]
     if "psql " in text and not shutil.which("psql"):
         pytest.skip("this recipe shows psql, which is not installed")
-    shell(home, "rm -f .env; inv db.setup")
+    shell(home, "rm -rf .env sql/migrations; inv db.setup")
     if "5433" in text:
         text = text.replace("5433", str(servers.free_port()))
     done = shell(home, text)

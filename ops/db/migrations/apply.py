@@ -89,7 +89,7 @@ def tell_before(
     from ops.db.rehearsal import remembered
 
     for each in pending:
-        if line := remembered.told(at.settings.root, at.target, each.version, each.digest):
+        if line := remembered.told(at.settings.root, at.target.name, each.version, each.digest):
             say(f"{each.path.name}: {line}")
     for line in others:
         say(f"may be in the way: {line}")

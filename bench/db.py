@@ -202,8 +202,8 @@ def nothing(at: Bench) -> Comparison:
     assert at.server  # for db.wait
     ours, theirs = at.sub("nothing"), at.sub("by hand")
     copy(at.settings, ours)
-    at.stack.callback(server.wipe, ours)
-    what = at.inv("db.setup", cwd=ours, before=lambda: server.wipe(ours))
+    at.stack.callback(server.remove_data, ours)
+    what = at.inv("db.setup", cwd=ours, before=lambda: server.remove_data(ours))
     what()  # makes the system user, where it is root's turn
     made = state.load(ours)
     assert made is not None

@@ -108,7 +108,7 @@ def server_memory(at: Bench) -> Iterator[list[str]]:
     """Watch for the most memory that a session of the server has of its own."""
     import psutil
 
-    server = psutil.Process(postmaster.running(at.server))
+    server = psutil.Process(postmaster.running_pid(at.server))
     peak, over, facts = 0, threading.Event(), list[str]()
 
     def watch() -> None:

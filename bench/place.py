@@ -109,7 +109,7 @@ def opened(settings: Settings, *, tiny: bool) -> Iterator[Bench]:
     folder.mkdir()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
-        stack.callback(server.wipe, folder)
+        stack.callback(server.remove_data, folder)
         copy(settings, folder)
         yield Bench(settings, folder, tiny, stack)
 

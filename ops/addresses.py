@@ -22,18 +22,10 @@ UNICAST6 = ipaddress.ip_network("2000::/3")
 """All of IPv6 that is given out as global unicast."""
 UNROUTED6 = (ipaddress.IPv6Network("fc00::/7"), ipaddress.IPv6Network("fe80::/10"))
 """Of IPv6: a site's own, and a link's."""
-WIDE = {4: 8, 6: 16}
-"""A range of fewer fixed bits than this lets in strangers by the million."""
 
 
-def public(address: Address) -> bool:
+def is_public(address: Address) -> bool:
     """Whether an address is one that the whole internet can reach."""
     if isinstance(address, ipaddress.IPv6Address) and address not in UNICAST6:
         return False
     return not any(address in known for known in SPECIAL if known.version == address.version)
-
-
-def wide_open(network: Network) -> bool:
-    """Whether a range lets in strangers by the million: no private range of IPv4 is that large."""
-    own = isinstance(network, ipaddress.IPv6Network) and any(network.subnet_of(each) for each in UNROUTED6)
-    return network.prefixlen < WIDE[network.version] and not own

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from ops import aws_proxies, calls, process, refusals
+from ops import aws_errors, aws_proxies, calls, process
+from ops.aws_errors import GENERAL_ENDPOINT, NO_REGION, VARIABLES
 from ops.aws_proxies import pathless
 from ops.credentials import Login, unread
 from ops.errors import Misconfigured
-from ops.refusals import GENERAL_ENDPOINT, NO_REGION, VARIABLES
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -115,7 +115,7 @@ class Aws:
             self._clients[name] = client
             self.watch.follow(client)
             if foreign(url):
-                refusals.elsewhere.setdefault(variable)
+                aws_errors.elsewhere.setdefault(variable)
             if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
                 self._tell(f"note: {service} is asked at {pathless(url)}, which is not AWS ({variable})")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.aws import Limits
 from ops import silence
-from ops.refusals import lost, writes
+from ops.aws_errors import lost, writes
 
 if TYPE_CHECKING:
     from botocore.config import Config

@@ -118,7 +118,7 @@ def translate(error: Exception) -> Exit | None:
     if isinstance(error, Problem):
         return Exit(redact(directed(str(error))), code=error.code)
     if "botocore" in sys.modules:
-        from ops.refusals import errors, explain  # first: botocore's timeouts are OSErrors, too
+        from ops.aws_errors import errors, explain  # first: botocore's timeouts are OSErrors, too
 
         if isinstance(error, errors()):
             problem = explain(error)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops import console
+from ops.aws_errors import NO_LOGIN, VARIABLES, code, explain, flat, transient
 from ops.calls import LOGIN
 from ops.errors import Misconfigured, Problem
-from ops.refusals import NO_LOGIN, VARIABLES, code, explain, flat, transient
 from ops.silence import PATIENCE
 
 if TYPE_CHECKING:

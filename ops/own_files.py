@@ -66,18 +66,18 @@ def read(path: Path, shape: Any, advice: str) -> Any:
         raise Problem(f"{path}: {error.strerror}: {advice}") from None
     except (ValueError, RecursionError):
         raise Problem(f"{path} is damaged: {advice}") from None
-    if not fits(content, shape):
+    if not is_shaped(content, shape):
         raise Problem(f"{path} is damaged: {advice}")
     return content
 
 
-def fits(content: Any, shape: Any) -> bool:
+def is_shaped(content: Any, shape: Any) -> bool:
     """Whether a JSON value has a shape, as `read` describes it."""
     if isinstance(shape, list):
-        return isinstance(content, list) and all(fits(item, shape[0]) for item in content)
+        return isinstance(content, list) and all(is_shaped(item, shape[0]) for item in content)
     if isinstance(shape, dict):
         return isinstance(content, dict) and all(
-            fits(content[key.rstrip("?")], each) if key.rstrip("?") in content else key.endswith("?")
+            is_shaped(content[key.rstrip("?")], each) if key.rstrip("?") in content else key.endswith("?")
             for key, each in shape.items()
         )
     if not isinstance(shape, type | tuple):
@@ -87,7 +87,7 @@ def fits(content: Any, shape: Any) -> bool:
 
 def port(content: Any) -> bool:
     """Whether a JSON value is the number of a port."""
-    return fits(content, int) and 0 < content < 65536
+    return is_shaped(content, int) and 0 < content < 65536
 
 
 def log(path: Path) -> int:

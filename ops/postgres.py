@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from config.targets import Target
 from ops import silence
 from ops.errors import Misconfigured
-from ops.login_errors import refusal
+from ops.postgres_errors import refusal
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -94,7 +94,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     """A copy of the suite in a folder of its own; a server that was started there is wiped after."""
     root = copy_suite(tmp_path / "clone")
     yield root
-    server.wipe(root)
+    server.remove_data(root)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import aws_proxies, console, refusals
+from ops import aws_errors, aws_proxies, console
 
 FOREIGN = (
     "PG",
@@ -65,7 +65,7 @@ def isolated(
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("UV_CACHE_DIR", WHEELS)
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
-    monkeypatch.setattr(refusals, "elsewhere", {})
+    monkeypatch.setattr(aws_errors, "elsewhere", {})
     monkeypatch.setattr(aws_proxies, "_named", [])
     monkeypatch.setattr(aws_proxies, "_asked", {})
 

@@ -77,8 +77,8 @@ def theirs(tmp_path: Path) -> Path:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a database on an embedded server, which has the extension that they want."""
     root = tmp_path_factory.mktemp("server")
-    yield server.start(root).target("cruddur").url(show_password=True)
-    server.wipe(root)
+    yield server.start_server(root).target("cruddur").url(show_password=True)
+    server.remove_data(root)
 
 
 def by_psql(url: str, root: Path, names: tuple[str, str]) -> bool:

@@ -9,13 +9,13 @@ from botocore import exceptions as e
 from botocore.parsers import ResponseParserError
 
 from config.settings import load
-from ops import aws, refusals
+from ops import aws, aws_errors
 from ops.aws import Aws
+from ops.aws_errors import explain
 from ops.cli import translate
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import instance
-from ops.refusals import explain
 from tests.fix_aws import LOGIN, Answer, Configure, Front
 from tests.fix_cli import Cli, lines_of
 
@@ -63,7 +63,7 @@ TABLE: list[tuple[Exception, int, str]] = [
     (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
     *(
         (refused(code), 2 if code.startswith("InvalidParameter") else 1, advice)
-        for code, advice in {**refusals.ADVICE, **refusals.REQUEST}.items()
+        for code, advice in {**aws_errors.ADVICE, **aws_errors.REQUEST}.items()
     ),
 ]
 
@@ -78,8 +78,8 @@ def test_each_error_is_one_line_with_what_to_do(error: Exception, code: int, say
 
 
 def test_each_row_of_the_refusals_has_an_example_that_reaches_it() -> None:
-    reached = [refusals.refusal_row(error) for error, *_ in TABLE if isinstance(error, e.ClientError)]
-    assert [row for row in refusals.REFUSALS if row not in reached] == []
+    reached = [aws_errors.refusal_row(error) for error, *_ in TABLE if isinstance(error, e.ClientError)]
+    assert [row for row in aws_errors.REFUSALS if row not in reached] == []
 
 
 def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> None:
@@ -93,7 +93,7 @@ def test_every_code_that_create_is_documented_to_refuse_with_has_advice() -> Non
         if "error" in shape.metadata
     }
     ours = {code for code in codes if not any(word in code for word in NOT_ASKED_FOR)}
-    assert ours - set(refusals.ADVICE) - set(refusals.REQUEST) == {
+    assert ours - set(aws_errors.ADVICE) - set(aws_errors.REQUEST) == {
         "DBInstanceAlreadyExists"
     }  # create itself goes on with that one
 
@@ -106,9 +106,9 @@ NOT_ASKED_FOR = (
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidParameterValue"])
 def test_what_a_retry_does_not_heal_is_not_transient(code: str) -> None:
-    assert not refusals.transient(refused(code))
-    assert refusals.transient(refused("Throttling"))
-    assert refusals.transient(refused(code, 502))
+    assert not aws_errors.transient(refused(code))
+    assert aws_errors.transient(refused("Throttling"))
+    assert aws_errors.transient(refused(code, 502))
 
 
 # --- login, region, endpoint ------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_no_login_and_no_region_are_one_line_each(inv: Cli) -> None:
     done = inv("rds.status")
     assert (done.returncode, lines_of(done.stderr)) == (2, ["no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"])
     done = inv("rds.status", env={"AWS_DEFAULT_REGION": "ca-central-1"})
-    assert (done.returncode, lines_of(done.stderr)) == (2, [refusals.NO_LOGIN])
+    assert (done.returncode, lines_of(done.stderr)) == (2, [aws_errors.NO_LOGIN])
 
 
 def test_a_bad_endpoint_names_the_variable(root: Path) -> None:

@@ -22,12 +22,12 @@ from botocore.stub import Stubber
 
 from ops import calls, postgres
 from ops.aws import Aws
+from ops.aws_errors import lost, writes
 from ops.errors import Unreachable
 from ops.lambdas import delete as removal
 from ops.rds import create, delete, instance, rotate
 from ops.rds.security_group import own_rule
 from ops.rds.security_group.changes import Door
-from ops.refusals import lost, writes
 from tests.fix_aws import DROPPED, Answer, Call, Configure, Front, Hands, outcome, quiet, ready
 from tests.fix_door import ME, NOON
 from tests.fix_lambda import Stage, unsign

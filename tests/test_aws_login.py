@@ -23,10 +23,10 @@ import botocore.session
 import pytest
 
 from ops.aws import Aws
+from ops.aws_errors import ROWS, explain, row
 from ops.credentials import PROVIDERS, scrubbed
 from ops.errors import Misconfigured
 from ops.rds import instance
-from ops.refusals import ROWS, explain, row
 from tests.fix_aws import Call, Front, error, outcome
 from tests.fix_cli import Cli, lines_of
 

@@ -283,7 +283,7 @@ def test_a_session_that_cannot_be_ended_in_time(one: Database, monkeypatch: pyte
     """Whatever holds up the rename, it is given up and said, and nothing is changed."""
     setup(one)
     monkeypatch.setattr(rename_database, "SECONDS", 0.3)
-    monkeypatch.setattr(sessions, "end", lambda *_: None)
+    monkeypatch.setattr(sessions, "end_sessions", lambda *_: None)
     monkeypatch.setattr(rename_database, "CLEAR", "select {names}")
     with busy(one) as conn:
         with pytest.raises(Problem, match=r"could not be renamed in 0 s: nothing was changed"):

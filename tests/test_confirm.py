@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ops import console
-from ops.confirm import confirmed
 from ops.errors import Cancelled, Refused
+from ops.typed_name import require_confirmation
 
 
 def wanted(given: str, *, caseless: bool = False) -> None:
-    confirmed("mine", given, this="this thing", act="end mine", question="end it. Type its name:", caseless=caseless)
+    require_confirmation(
+        "mine", given, this="this thing", act="end mine", question="end it. Type its name:", caseless=caseless
+    )
 
 
 def test_the_name_by_the_option_is_enough() -> None:

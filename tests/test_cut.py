@@ -383,7 +383,7 @@ def test_a_part_that_stayed_behind_a_commit_is_named_also_where_the_session_brea
     plan = load.Plan(script, {}, script.commands[0] if head else None, [], [], [], [])  # as if nothing had been seen
     with pytest.raises(Problem) as caught:
         with opening.open_target(one.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
-            load.run(at, conn, plan, lasting=True)
+            load.load_file(at, conn, plan, lasting=True)
     assert f"{STAYED} {one.name}: look there" in str(caught.value)
     assert one.scalar("select to_regclass('got') is not null")
 

@@ -95,7 +95,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One clone in which the recipes follow each other, as a reader goes through them."""
     root = copy_suite(tmp_path_factory.mktemp("docs") / "clone")
     yield root
-    server.wipe(root)
+    server.remove_data(root)
 
 
 @pytest.mark.xdist_group("docs")
@@ -306,7 +306,7 @@ def test_the_suite_put_into_an_existing_repository(inv: Cli, path: Path) -> None
         installed = shell(root, f"{sys.executable} -m pip install -q --dry-run --no-index -r requirements.txt")
         assert installed.returncode == 0, installed.stderr
     finally:
-        server.wipe(root)
+        server.remove_data(root)
 
 
 def test_the_hook_before_a_commit_runs_our_own_lint() -> None:

@@ -86,7 +86,7 @@ def test_the_embedded_server_in_each_state(root: Path, monkeypatch: pytest.Monke
     embedded.folder(root).mkdir(parents=True)
     made.save()
     assert facts(doctor.embedded, settings(root))["embedded server"][1] == "stopped: the next db task starts it"
-    monkeypatch.setattr(postmaster, "running", lambda _: 42)
+    monkeypatch.setattr(postmaster, "running_pid", lambda _: 42)
     assert f"runs at 127.0.0.1:{port}" in facts(doctor.embedded, settings(root))["embedded server"][1]
     (embedded.folder(root) / "server.json").write_text("{", encoding="utf-8")
     state, remedy = facts(doctor.embedded, settings(root))["embedded"]

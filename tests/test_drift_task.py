@@ -236,4 +236,4 @@ def test_a_scratch_database_is_dropped_after(root: Path) -> None:
             with built.connect() as conn:
                 assert Key("table", "public.behind") in catalog.read(conn).things
     finally:
-        server.wipe(root)
+        server.remove_data(root)

@@ -17,7 +17,7 @@ from config.settings import Settings, load
 from ops import console
 from ops.db import build, sessions, swap
 from ops.errors import Cancelled, Misconfigured, Problem, Refused
-from ops.targets import identity, opening, protection
+from ops.targets import identity, opening, production_guard
 from tests.fix_cli import lines_of
 from tests.fix_suppliers import Database
 
@@ -30,13 +30,13 @@ def setup(settings: Settings, target: str, confirm: str) -> None:
 
 def drop(settings: Settings, target: str, confirm: str) -> None:
     with opening.open_target(settings, target, "db.drop", writes=True) as at:
-        protection.confirm(at, "drop", confirm)
+        production_guard.confirm(at, "drop", confirm)
         swap.drop(at, force=True)
 
 
 def undo(settings: Settings, target: str, confirm: str) -> None:
     with opening.open_target(settings, target, "db.undo", writes=True) as at:
-        protection.confirm(at, "undo", confirm)
+        production_guard.confirm(at, "undo", confirm)
         swap.undo(at, force=True)
 
 
@@ -50,8 +50,8 @@ def seed(settings: Settings, target: str, confirm: str) -> None:
 
 def kill_sessions(settings: Settings, target: str, confirm: str) -> None:
     with opening.open_target(settings, target, "db.kill-sessions", writes=True) as at:
-        protection.confirm(at, "kill-sessions", confirm)
-        sessions.end(at.conn, sessions.in_the_way(at.conn, [at.name]))
+        production_guard.confirm(at, "kill-sessions", confirm)
+        sessions.end_sessions(at.conn, sessions.in_the_way(at.conn, [at.name]))
 
 
 ACTS = [setup, drop, undo, schema_load, seed, kill_sessions]
@@ -349,17 +349,17 @@ def test_a_server_out_on_the_network_wants_the_name_too(one: Database, host: str
     setup(one.settings(), "local", "")
     with opening.open_target(one.settings(), "local", "db.drop") as at:
         there = dataclasses.replace(at, target=at.target.on(host=host))
-        assert protection.elsewhere(there.target)
+        assert production_guard.is_elsewhere(there.target)
         with pytest.raises(Refused, match=rf"drop on another machine .*--confirm {one.name}"):
-            protection.confirm(there, "drop", "")
+            production_guard.confirm(there, "drop", "")
         for near in ("db", "localhost", "192.168.1.7", "/tmp"):
-            protection.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
+            production_guard.confirm(dataclasses.replace(at, target=at.target.on(host=near)), "drop", "")
 
 
 @pytest.mark.parametrize("act", ["undo", "seed", "schema-load", "kill-sessions"])
 def test_what_leaves_the_previous_one_alone_does_not_say_that_it_goes(prod: Database, act: str) -> None:
     with opening.open_target(as_prod(prod), "prod", f"db.{act}", writes=True) as at, pytest.raises(Refused) as refusal:
-        protection.confirm(at, act, "")
+        production_guard.confirm(at, act, "")
     assert "holds 2 tables" in str(refusal.value)
     assert "goes for good" not in str(refusal.value)
 

@@ -69,7 +69,7 @@ def test_a_transaction_around_a_body_is_loaded_right(one: Database, head: str) -
 
 def send(database: Database, file: Path, **variables: str) -> None:
     with opening.open_target(database.settings(), "local", "db.schema-load", writes=True) as at, at.connect() as conn:
-        load.run(at, conn, load.plan(read(file), variables))
+        load.load_file(at, conn, load.plan(read(file), variables))
 
 
 @pytest.mark.parametrize("body", [CASE_BODY, ESCAPE_BODY, PARAMETER])
@@ -223,7 +223,7 @@ def test_a_transaction_that_ends_unseen_is_told_with_what_stayed(one: Database, 
             script, {}, script.commands[0] if head else None, [], [], [], []
         )  # as if nothing had been seen
         with pytest.raises(Problem) as caught:
-            load.run(at, conn, plan, lasting=True)
+            load.load_file(at, conn, plan, lasting=True)
     told = str(caught.value)
     assert f"ended the transaction of the load, and what it did before that has stayed in {one.name}" in told
     assert ("division by zero" in told) == ("1/0" in tail)

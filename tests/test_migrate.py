@@ -618,7 +618,7 @@ def test_two_runs_take_turns(repo: Repo) -> None:
 def test_lock_of_a_killed_holder_is_free_and_of_a_living_one_is_named(single: Repo) -> None:
     single.usual()
     single.more = {"lock_timeout": 0.3}
-    with opening.open_target(single.settings, "local", "db.setup", writes=True) as at, lock.held(at):
+    with opening.open_target(single.settings, "local", "db.setup", writes=True) as at, lock.hold_lock(at):
         assert "still held after 0 s by inv db.setup" in refused(Problem, single.migrate)
         assert not single.database.scalar("select to_regclass('schema_migrations') is not null")
     holder = forked(lambda: hold(single))
@@ -636,7 +636,7 @@ def test_lock_of_a_killed_holder_is_free_and_of_a_living_one_is_named(single: Re
 
 
 def hold(repo: Repo) -> None:
-    with opening.open_target(repo.settings, "local", "db.migrate", writes=True) as at, lock.held(at):
+    with opening.open_target(repo.settings, "local", "db.migrate", writes=True) as at, lock.hold_lock(at):
         time.sleep(60)
 
 

@@ -19,7 +19,7 @@ from ops import console
 from ops.db import build, lifecycle
 from ops.errors import Misconfigured, Refused
 from ops.rds import create, rotate
-from ops.targets import identity, opening, protection
+from ops.targets import identity, opening, production_guard
 from ops.targets.embedded import server
 from tests.fix_aws import Front, Hands
 from tests.fix_cli import Cli
@@ -153,17 +153,17 @@ def test_the_domains_are_those_that_botocore_knows() -> None:
 def test_no_target_but_its_own_stops_the_embedded_server(
     inv: Cli, environ: dict[str, str], told: str, wipe: bool
 ) -> None:
-    running = server.start(inv.root)
+    running = server.start_server(inv.root)
     settings = load(STAGING, environ, inv.root)
     with pytest.raises(Misconfigured) as raised:
         lifecycle.down(settings, "staging", wipe=wipe, confirm="cruddur")
     assert told in str(raised.value)
-    assert server.answers(inv.root, running.port)
+    assert server.is_answering(inv.root, running.port)
     assert running.data.exists()
 
 
 def test_a_url_of_another_machine_neither_starts_nor_stops_anything(inv: Cli) -> None:
-    server.start(inv.root)
+    server.start_server(inv.root)
     settings = load({}, {"CONNECTION_URL": "postgresql://u:p@db.example.com/cruddur"}, inv.root)
     with pytest.raises(Misconfigured, match="not this machine"):
         lifecycle.up(settings, "local")
@@ -236,7 +236,7 @@ def on_rds(one: Database, **more: str) -> Settings:
 
 def marked(settings: Settings, *, production: bool, given: str = "") -> str:
     with opening.open_target(settings, "staging", "db.mark", writes=True) as at:
-        return protection.mark(at, production=production, given=given)
+        return production_guard.mark(at, production=production, given=given)
 
 
 def reason(settings: Settings) -> str:

@@ -230,7 +230,7 @@ def test_what_a_killed_runs_program_still_writes_goes_too(tmp_path: Path) -> Non
 
 
 def test_a_wipe_of_nothing_is_one(tmp_path: Path) -> None:
-    assert server.wipe(tmp_path) == []
+    assert server.remove_data(tmp_path) == []
 
 
 def test_a_special_file_is_not_waited_for(tmp_path: Path) -> None:

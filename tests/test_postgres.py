@@ -11,7 +11,7 @@ import pytest
 
 from config.declared import Kind
 from config.targets import Target, parse
-from ops import login_errors, postgres
+from ops import postgres, postgres_errors
 from ops.errors import LoginFailed, NoDatabase, NotAllowed, NothingAnswers, Problem, Unreachable, WrongLogin
 
 AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
@@ -98,7 +98,7 @@ def of_staging(kind: Kind, host: str) -> Target:
 
 @pytest.mark.parametrize(("text", "kind", "message"), TEXTS)
 def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem], message: str) -> None:
-    problem = login_errors.refusal(of_prod(), text)
+    problem = postgres_errors.refusal(of_prod(), text)
     assert type(problem) is kind
     assert message in str(problem)
     assert "u@h:5432/db" in str(problem)
@@ -107,7 +107,7 @@ def test_a_refusal_is_one_line_with_the_next_step(text: str, kind: type[Problem]
 
 @pytest.mark.parametrize(("kind", "host", "text", "error", "message"), ELSEWHERE)
 def test_the_next_step_is_the_targets(kind: Kind, host: str, text: str, error: type[Problem], message: str) -> None:
-    problem = login_errors.refusal(of_staging(kind, host), AT + text)
+    problem = postgres_errors.refusal(of_staging(kind, host), AT + text)
     assert type(problem) is error
     assert message in str(problem)
     assert f"u@{host}:5432/db" in str(problem)
@@ -116,8 +116,8 @@ def test_the_next_step_is_the_targets(kind: Kind, host: str, text: str, error: t
 def test_each_row_of_the_table_has_an_example_that_reaches_it() -> None:
     asked = [(of_prod(), text) for text, *_ in TEXTS]
     asked += [(of_staging(kind, host), AT + text) for kind, host, text, *_ in ELSEWHERE]
-    reached = [login_errors.row(target, " ".join(text.split())) for target, text in asked]
-    assert [row for row in login_errors.ROWS if row not in reached] == []
+    reached = [postgres_errors.row(target, " ".join(text.split())) for target, text in asked]
+    assert [row for row in postgres_errors.ROWS if row not in reached] == []
 
 
 # What libpq 18 says of TLS, certificates and methods; its own advice is to switch the check off
@@ -154,7 +154,7 @@ WEAKENS = re.compile(
 def test_no_advice_weakens_a_check(text: str, mode: str, host: str) -> None:
     given = f"?sslmode={mode}" if mode else ""
     target = parse(f"postgresql://u:hushhush@{host}/db{given}", "PROD_CONNECTION_URL", "prod")
-    told = str(login_errors.refusal(target, AT + text))
+    told = str(postgres_errors.refusal(target, AT + text))
     assert not WEAKENS.search(told), told
     assert not told.endswith(f": {text}"), "more than libpq's own words"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from config import proxies
-from ops import process, refusals, web
+from ops import aws_errors, process, web
 from ops.aws import Aws
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.package import uv
@@ -339,7 +339,7 @@ def test_a_proxy_that_is_none_is_named(
     with pytest.raises(Problem, match=told):
         uv.install(tmp_path / "site", "thing==1.0", what="the layer")
     if says is not None:  # botocore waits for ten seconds
-        with pytest.raises(Problem, match=told), refusals.speaking():
+        with pytest.raises(Problem, match=told), aws_errors.speaking():
             Aws(configure()).client("rds").describe_db_instances()
 
 
@@ -356,7 +356,7 @@ def test_an_endpoint_by_plain_http_is_refused_by_the_proxy_itself(
     put(monkeypatch, proxy.environ("HTTP_PROXY"))
     for status, told in ((407, "wants a login"), (403, "does not let us"), (502, "does not reach")):
         proxy.refuses = {"": status}
-        with pytest.raises(Problem, match=rf"the proxy {proxy.address} \(http_proxy\) {told}"), refusals.speaking():
+        with pytest.raises(Problem, match=rf"the proxy {proxy.address} \(http_proxy\) {told}"), aws_errors.speaking():
             Aws(configure()).client("rds").describe_db_instances()
 
 
@@ -367,7 +367,7 @@ def test_a_proxy_that_opens_tls_is_told_with_the_variable_for_its_ca(
     put(monkeypatch, proxy.environ("HTTPS_PROXY"))
     with (
         pytest.raises(Misconfigured, match="not trusted here: set AWS_CA_BUNDLE to your company's CA"),
-        refusals.speaking(),
+        aws_errors.speaking(),
     ):
         Aws(configure()).client("rds").describe_db_instances()
     monkeypatch.delenv("SSL_CERT_FILE")

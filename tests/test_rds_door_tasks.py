@@ -548,7 +548,7 @@ def test_the_policy_permits_what_the_door_does_and_no_more(
     ],
 )
 def test_what_counts_as_public_is_the_same_on_every_python(address: str, public: bool) -> None:
-    assert addresses.public(ipaddress.ip_address(address)) is public
+    assert addresses.is_public(ipaddress.ip_address(address)) is public
 
 
 def test_no_code_asks_python_what_is_public() -> None:

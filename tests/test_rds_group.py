@@ -216,7 +216,16 @@ def test_a_group_that_somebody_else_removes_meanwhile_is_well(aws: Aws, cloud: F
 
 
 @pytest.mark.parametrize(
-    ("source", "refused"), [("0.0.0.0/0", True), ("::/0", True), ("1.2.3.4/32", False), ("2600::1/128", False)]
+    ("source", "refused"),
+    [
+        ("0.0.0.0/0", True),
+        ("0.0.0.0/1", True),
+        ("::/0", True),
+        ("2000::/3", True),
+        ("10.0.0.0/8", False),
+        ("1.2.3.4/32", False),
+        ("2600::1/128", False),
+    ],
 )
 def test_one_left_over_with_its_door_open_to_all_is_refused(
     aws: Aws, capsys: pytest.CaptureFixture[str], source: str, refused: bool

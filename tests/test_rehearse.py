@@ -78,7 +78,7 @@ def found(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         source = rehearse.known(at, conn, needed=True)
     assert "canary" not in repr(source)
     yield rehearse.rehearsed(settings, source, TRIALS, 1.0, 1e9)
-    server.wipe(root / ".local" / "rehearsal")
+    server.remove_data(root / ".local" / "rehearsal")
     database.do(f"drop database {database.name}", "postgres")
     database.do("drop role rehearsal_reader, rehearsal_login", "postgres")
 
@@ -232,9 +232,9 @@ def test_after_one_that_was_killed(inv: Cli) -> None:
     folder = inv.root / ".local" / "rehearsal"
     left = state.load(folder)
     assert left is not None
-    assert postmaster.running(left)
+    assert postmaster.running_pid(left)
     assert "The down part restores the schema exactly." in inv("db.rehearse", timeout=240).stdout
-    assert postmaster.running(left) is None
+    assert postmaster.running_pid(left) is None
     assert state.load(folder) is None
 
 

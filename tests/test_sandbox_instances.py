@@ -106,7 +106,7 @@ def both(box: Box) -> Box:
 
 def gone(of: state.Server) -> bool:
     """Whether nothing of a server is left, also where its data lies elsewhere, as root's does."""
-    return not (postmaster.running(of) or of.data.exists() or of.root.exists())
+    return not (postmaster.running_pid(of) or of.data.exists() or of.root.exists())
 
 
 # --- beside production ------------------------------------------------------------------
@@ -286,12 +286,12 @@ def test_sandbox_status_names_them(both: Box) -> None:
 
 def test_a_server_that_was_killed_is_started_by_the_next_who_connects(both: Box) -> None:
     of = both.server(STAGING)
-    pid = postmaster.running(of)
+    pid = postmaster.running_pid(of)
     assert pid
     os.kill(pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
     assert "public.users" in both.ok("db.status", "-t", "staging")
-    assert postmaster.running(both.server(STAGING))
+    assert postmaster.running_pid(both.server(STAGING))
 
 
 def test_what_cannot_be_made_is_told_and_is_not_there(box: Box) -> None:
@@ -317,7 +317,7 @@ def test_what_cannot_be_made_is_told_and_is_not_there(box: Box) -> None:
     with box.connect("third", **superuser(box.server("third"))):
         pass
     third_server = box.server("third")
-    assert postmaster.running(third_server)
+    assert postmaster.running_pid(third_server)
     box.ok("rds.delete", "--confirm", "third", "--no-snapshot", env=third)
     assert gone(third_server)
 
@@ -326,14 +326,14 @@ def test_a_process_that_was_killed_leaves_no_servers_behind(both: Box) -> None:
     """moto has forgotten its instances: what stood behind them goes before the next one serves."""
     left = both.server(STAGING)
     os.kill(json.loads((both.home / "state.json").read_text())["pid"], signal.SIGKILL)
-    assert postmaster.running(left)
+    assert postmaster.running_pid(left)
     both.enter()
     assert gone(left)
     assert json.loads(both.ok("sandbox.status", "--json"))["instances"] == []
     both.ok("rds.create", "-t", "staging")
     left = both.server(STAGING)
     os.kill(json.loads((both.home / "state.json").read_text())["pid"], signal.SIGKILL)
-    assert postmaster.running(left)
+    assert postmaster.running_pid(left)
     assert both("sandbox.down").returncode == 0
     assert gone(left)
     assert not both.home.exists()
@@ -375,10 +375,10 @@ def test_the_one_server_of_before_goes_with_the_next_up(box: Box) -> None:
     box("sandbox.down")
     box.home.mkdir(parents=True)
     (box.home / "rdsadmin").write_text("its password")
-    before = server.start(box.home)
-    assert postmaster.running(before)
+    before = server.start_server(box.home)
+    assert postmaster.running_pid(before)
     box.enter()
-    assert not postmaster.running(before)
+    assert not postmaster.running_pid(before)
     assert not before.data.exists()
     assert not state.folder(box.home).exists()
     assert box("sandbox.down").returncode == 0

@@ -78,7 +78,7 @@ def test_a_text_is_loaded_whole_or_not_at_all(database: Database) -> None:
                 return
             with at.connect() as conn:
                 try:
-                    load.run(at, conn, plan)
+                    load.load_file(at, conn, plan)
                 except Problem as error:
                     outcomes["failed"] += 1
                     told.append(str(error))

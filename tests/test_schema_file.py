@@ -29,7 +29,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A repository with an embedded server, for all tests here."""
     root = suite_sql(tmp_path_factory.mktemp("here") / "repo")
     yield root
-    server.wipe(root)
+    server.remove_data(root)
 
 
 @contextmanager

@@ -823,7 +823,7 @@ def test_a_port_of_the_url_that_is_taken(one: Clone) -> None:
     with listener() as port:
         parsed = parse(url_of(port), "CONNECTION_URL", "local")
         with pytest.raises(Problem, match=f"port {port}, which CONNECTION_URL names, is taken by another program"):
-            server.start(one.root, server.login_of(parsed))
+            server.start_server(one.root, server.login_of(parsed))
     assert one.users() == 5
 
 
@@ -854,7 +854,7 @@ class Cut(BaseException):
 def test_cut_at_any_step_of_a_new_login_nobody_is_locked_out(
     one: Clone, monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
-    made = server.start(one.root)
+    made = server.start_server(one.root)
     steps, at = 0, 0
 
     def step() -> None:
@@ -882,12 +882,12 @@ def test_cut_at_any_step_of_a_new_login_nobody_is_locked_out(
         with monkeypatch.context() as patch, contextlib.suppress(Cut):
             patch.setattr(state.Server, "save", cut_save)
             patch.setattr(psycopg.Connection, "execute", cut_execute)
-            server.start(one.root, login)
+            server.start_server(one.root, login)
         if at % 2:  # either way first
-            server.start(one.root, login)
-        connections.connect(server.start(one.root).target("postgres"), task="test").close()
-        server.start(one.root, login)
-        target = server.start(one.root).target("postgres").on(user=user, password=login.password)
+            server.start_server(one.root, login)
+        connections.connect(server.start_server(one.root).target("postgres"), task="test").close()
+        server.start_server(one.root, login)
+        target = server.start_server(one.root).target("postgres").on(user=user, password=login.password)
         connections.connect(target, task="test").close()
     assert at > 4, "the steps were cut"
     assert len(one.state["passwords"]) == 1

@@ -83,7 +83,7 @@ def test_kill_ends_those_on_the_database_and_no_others(one: Database, inv: Cli) 
 
 def test_our_own_sessions_have_a_name(filled: Database) -> None:
     settings = filled.settings()
-    with opening.open_target(settings, "local", "db.seed") as at, at.connect() as conn, lock.held(at):
+    with opening.open_target(settings, "local", "db.seed") as at, at.connect() as conn, lock.hold_lock(at):
         found = ours(filled)[conn.info.backend_pid]
         assert found.application == connections.application("db.seed")
         assert found.application.startswith("inv db.seed ")
@@ -125,11 +125,11 @@ def test_a_restricted_user_sees_that_others_are_there(filled: Database, guest: d
             assert [s["pid"] for s in in_the_way] == [conn.info.backend_pid]
             assert not in_the_way[0]["idle"]
             with pytest.raises(Problem, match=r"hidden from this user\) is in the way and this user may not end it"):
-                sessions.end(seen.conn, in_the_way)
+                sessions.end_sessions(seen.conn, in_the_way)
 
 
 def test_a_restricted_user_is_told_who_holds_the_lock(filled: Database, guest: dict[str, str]) -> None:
-    with opening.open_target(filled.settings(), "local", "db.setup") as at, lock.held(at):
+    with opening.open_target(filled.settings(), "local", "db.setup") as at, lock.hold_lock(at):
         settings = filled.settings(CONNECTION_URL=filled.target(**guest).url(show_password=True))
         with opening.open_target(settings, "local", "db.setup") as other:
             who = lock.holder(other)

@@ -403,11 +403,11 @@ def test_a_connection_limit_does_not_hold_up_the_load(db: Database) -> None:
 
 
 def test_the_question_on_production_names_them(db: Database) -> None:
-    from ops.targets import protection
+    from ops.targets import production_guard
 
     setup(db)
     slot(db)
     subscription(db)
     with opening.open_target(db.settings(), "local", "db.setup", writes=True) as at:
-        said = protection.stake(at, "setup")
+        said = production_guard.stake(at, "setup")
     assert f"bound to it: replication slot feed_{db.name} of {db.name}, subscription s_{db.name} of {db.name}" in said

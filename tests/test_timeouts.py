@@ -78,7 +78,7 @@ def test_a_load_outlives_them(hurried: Database, by_psql: bool) -> None:
 
 def test_waiting_for_the_lock_leaves_no_limit_behind(hurried: Database) -> None:
     with postgres.connect(hurried.target(), task="test") as conn:
-        assert lock.waited(conn, hurried.name, 5)
+        assert lock.wait_for_lock(conn, hurried.name, 5)
         assert left_on(conn) == []
 
 

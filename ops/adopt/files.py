@@ -46,8 +46,8 @@ MADE = {
 
 def is_listing(content: Any) -> bool:
     """Whether this is lists of texts by names, none of which leads out of the folder that it is in."""
-    return own_files.fits(content, dict) and all(
-        own_files.fits(texts, [str]) and not ({"..", "/", ""} & {*PurePosixPath(name).parts, name})
+    return own_files.is_shaped(content, dict) and all(
+        own_files.is_shaped(texts, [str]) and not ({"..", "/", ""} & {*PurePosixPath(name).parts, name})
         for name, texts in content.items()
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ops.aws_errors import code
 from ops.cloud import tags
 from ops.errors import InProgress, Problem
-from ops.refusals import code
 
 
 @dataclass(frozen=True)

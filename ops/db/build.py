@@ -15,7 +15,7 @@ from ops.console import say
 from ops.db import load, lock, rights, seed, status, swap
 from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
-from ops.targets import identity, open_target, opening, protection
+from ops.targets import identity, open_target, opening, production_guard
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def setup(
     with opening.open_target(settings, target, "db.setup", writes=True) as at:
         plans = [load.plan(s, variables, rebuilds=at.name) for s in scripts]
         behind = baseline(settings, schema, first, at)
-        protection.confirm(at, "setup", confirm)
+        production_guard.confirm(at, "setup", confirm)
         between = swap.Between(1 if first else 0, partial(behind.bring_up, at)) if behind else None
         built = swap.rebuild(at, plans, force=force, after=after, between=between)
         names = [s.name for s in scripts]
@@ -110,7 +110,7 @@ def schema_load(
     source = script(file, settings.schema)
     with opening.open_target(settings, target, "db.schema-load", writes=True) as at:
         plan = load.plan(source, variables)
-        protection.confirm(at, "schema-load", confirm)
+        production_guard.confirm(at, "schema-load", confirm)
         into(at, plan, care)
         say(f"loaded {source.name} into {at.name}")
 
@@ -130,8 +130,8 @@ def seed_load(
     seed.foresee(source)
     with opening.open_target(settings, target, "db.seed", writes=True) as at:
         plan = load.plan(source, variables)
-        protection.confirm(at, "seed", confirm)
-        with lock.held(at):
+        production_guard.confirm(at, "seed", confirm)
+        with lock.hold_lock(at):
             at.required()
             with at.connect() as conn:
                 known = seed.applied(conn)
@@ -150,7 +150,7 @@ def seed_load(
 
 def into(at: open_target.OpenTarget, plan: load.Plan, care: Care = CAREFUL) -> None:
     """Load one checked script into the live database, under the lock."""
-    with lock.held(at):
+    with lock.hold_lock(at):
         at.required()
         send(at, plan, care)
 
@@ -163,17 +163,17 @@ def send(at: open_target.OpenTarget, plan: load.Plan, care: Care, *, after: Call
     limits = replace(patience.fitting(limits, plan.script.contents), allowed_by="--allow-stall")
     load.check_extensions(at, [plan])
     load.check_client(at, [plan])
-    protection.stamp(at)
-    before = rights.of(at)  # a schema that makes its tables anew takes them away
+    production_guard.stamp(at)
+    before = rights.read_rights(at)  # a schema that makes its tables anew takes them away
     if before:
         at.work.left = f"inv lambda.deploy gives {sign_up.ROLE} its rights in it again"
 
     def loaded(conn: Connection[DictRow]) -> None:
-        load.run(at, conn, plan, after=after, lasting=True, options=patience.options(limits))
+        load.load_file(at, conn, plan, after=after, lasting=True, options=patience.options(limits))
 
     patience.run_patiently(at, loaded, what=Path(plan.script.name).name, limits=limits)
     at.work.done = True
-    rights.give(at, before)
+    rights.give_rights(at, before)
     at.work.left = ""
     at.look_again()
-    protection.stamp(at)  # the file may have set another comment
+    production_guard.stamp(at)  # the file may have set another comment

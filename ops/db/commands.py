@@ -61,10 +61,10 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     """Drop the database; db.undo brings it back."""
     from ops.console import say
     from ops.db import swap
-    from ops.targets import identity, opening, protection
+    from ops.targets import identity, opening, production_guard
 
     with opening.open_target(settings(c, target), target, "db.drop", writes=True) as at:
-        protection.confirm(at, "drop", confirm)
+        production_guard.confirm(at, "drop", confirm)
         dropped = swap.drop(at, force=force)
         kept = f"dropped {at.name}; it is kept as {at.name}{identity.PREV} until another takes that place (inv db.undo brings it back)"
         say(kept if dropped else f"there is no {at.name}: nothing to do")
@@ -75,10 +75,10 @@ def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -
     """Bring the previous database back, after a setup or drop."""
     from ops.console import say
     from ops.db import status, swap
-    from ops.targets import opening, protection
+    from ops.targets import opening, production_guard
 
     with opening.open_target(settings(c, target), target, "db.undo", writes=True) as at:
-        protection.confirm(at, "undo", confirm)
+        production_guard.confirm(at, "undo", confirm)
         swapped = swap.undo(at, force=force)
         with at.connect() as conn:
             rows = status.summary(status.tables(conn))
@@ -241,13 +241,13 @@ def kill_sessions(c: Context, target: str = "", confirm: str = "") -> None:
     """End all other sessions on the database."""
     from ops.console import say
     from ops.db import sessions as all_sessions
-    from ops.targets import opening, protection
+    from ops.targets import opening, production_guard
 
     with opening.open_target(settings(c, target), target, "db.kill-sessions", writes=True) as at:
-        protection.confirm(at, "kill-sessions", confirm)
+        production_guard.confirm(at, "kill-sessions", confirm)
         at.work.by_steps = True
         rows = all_sessions.in_the_way(at.conn, [at.name])
-        all_sessions.end(at.conn, rows)
+        all_sessions.end_sessions(at.conn, rows)
         for row in rows:
             say(f"ended {all_sessions.describe(row)}")
         say(f"{len(rows)} sessions ended on {at.name}")
@@ -290,12 +290,12 @@ def mark(
     """Say in the database's comment whether it is production."""
     from ops.console import say
     from ops.errors import Misconfigured
-    from ops.targets import opening, protection
+    from ops.targets import opening, production_guard
 
     if production == not_production:
         raise Misconfigured("give one of --production, --not-production")
     with opening.open_target(settings(c, target), target, "db.mark", writes=True) as at:
-        say(protection.mark(at, production=production, given=confirm))
+        say(production_guard.mark(at, production=production, given=confirm))
 
 
 @task(

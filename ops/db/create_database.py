@@ -31,7 +31,7 @@ from pg_database, aclexplode(datacl) where oid = %s
 """
 
 
-def database(place: OpenTarget, name: str, like: dict[str, Any] | None = None, *, force: bool = False) -> None:
+def create_database(place: OpenTarget, name: str, like: dict[str, Any] | None = None, *, force: bool = False) -> None:
     """Create a database, with owner, encoding, settings and grants of another one.
 
     What this user may not give it is left out with `force`, else `Refused`.
@@ -63,7 +63,7 @@ def database(place: OpenTarget, name: str, like: dict[str, Any] | None = None, *
             f"changed; end it (select pg_terminate_backend({busy[0]['pid'] if busy else 'pid'})), then run this again"
         ) from None
     if like:
-        carry(place, like, name, force=force)
+        carry_over(place, like, name, force=force)
 
 
 def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
@@ -106,7 +106,7 @@ def limits(like: dict[str, Any], name: str) -> list[Composed]:
     return found
 
 
-def carry(place: OpenTarget, like: dict[str, Any], name: str, *, force: bool) -> None:
+def carry_over(place: OpenTarget, like: dict[str, Any], name: str, *, force: bool) -> None:
     """Give a new database the settings, grants and comment of another one."""
     import psycopg
     from psycopg import sql

@@ -8,12 +8,12 @@ from config.declared import Kind, assert_never
 from config.settings import Settings
 from config.targets import Target, kind_of, resolve
 from ops import console, own_files, postgres
-from ops.confirm import confirmed
 from ops.console import say
 from ops.db import status
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
 from ops.targets import compose, last_look, opening
 from ops.targets.embedded import postmaster, server, state
+from ops.typed_name import require_confirmation
 
 
 def up(settings: Settings, name: str) -> None:
@@ -22,7 +22,7 @@ def up(settings: Settings, name: str) -> None:
     name = settings.focus.name
     match kind_of(settings, settings.focus):
         case Kind.EMBEDDED:
-            made = server.start(settings.root)
+            made = server.start_server(settings.root)
             say(f"the embedded server runs at 127.0.0.1:{made.port}: inv db.setup makes the database")
         case Kind.COMPOSE:
             resolve(settings, name)
@@ -46,9 +46,9 @@ def up_server(settings: Settings, name: str) -> None:
     try:
         opening.maintenance(settings, target, "db.up").close()
     except (NothingAnswers, LoginFailed) as error:
-        if isinstance(error, LoginFailed) and not server.answers(settings.root, target.port):
+        if isinstance(error, LoginFailed) and not server.is_answering(settings.root, target.port):
             raise
-        server.start(settings.root, login)
+        server.start_server(settings.root, login)
         say(f"the embedded server runs at {target.address}: inv db.setup makes the database")
     else:
         say(f"a server answers at {target.address} already: nothing to do")
@@ -93,11 +93,11 @@ def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) ->
     """Stop the embedded server; with `wipe` its data goes too."""
     if wipe:
         ask_to_wipe(settings, name, confirm)
-        left = server.wipe(settings.root)
+        left = server.remove_data(settings.root)
         last_look.forget(settings.root, settings.vars.env_file, name)
         say("removed the embedded server and its data")
         own_files.name_foreign(left)
-    elif server.stop(settings.root):
+    elif server.stop_server(settings.root):
         say("stopped the embedded server; its data is kept (inv db.up)")
     else:
         say("the embedded server does not run: nothing to do")
@@ -108,7 +108,7 @@ def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
     target = resolve(settings, name)
     database = target.dbname if target else settings.database
     what = f"all databases of the {name} server for good"
-    confirmed(
+    require_confirmation(
         database,
         given,
         this="the name of this database",
@@ -122,7 +122,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
     settings = settings.on(name)
     name = settings.focus.name
     made = state.load(settings.root)
-    if kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running(made)):
+    if kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running_pid(made)):
         if json:
             console.as_json(status.Status(name, Kind.EMBEDDED.word, None, running=False))
         else:

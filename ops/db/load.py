@@ -237,7 +237,7 @@ def describe(found: Found) -> str:
     return found.text if found.text.startswith(("COPY ", "SET ")) else f"the variable {found.text}"
 
 
-def run(
+def load_file(
     place: OpenTarget,
     conn: Connection[DictRow],
     plan: Plan,
@@ -259,7 +259,7 @@ def run(
             last = f"release savepoint {mark}; {RESET}; {after()}"
             text, shown = len(plan.script.data), partial(psql.running, place, conn.info.dbname)
             with measured(Path(plan.script.name).name, text, shown) as meter:
-                psql.run(
+                psql.load_by_psql(
                     place, conn, plan, feed(plan.script, blanks, meter), mark, last, lasting=lasting, options=options
                 )
         else:
@@ -309,9 +309,9 @@ def by_query(
                     else:
                         with conn.transaction(force_rollback=True):
                             checked(conn, script)
-                        ended = crossed(conn, last)
+                        ended = is_crossed(conn, last)
             except Problem as error:
-                if not crossed(conn, f"rollback to savepoint {mark}", failed=True):
+                if not is_crossed(conn, f"rollback to savepoint {mark}", failed=True):
                     raise
                 conn.close()  # nothing of it is to be rolled back
                 raise diagnostics.ended_inside(script, dbname, str(error), lasting=lasting) from None
@@ -328,7 +328,7 @@ def fence() -> str:
     return f"inv_{secrets.token_hex(8)}"
 
 
-def crossed(conn: Connection[DictRow], statement: str, *, failed: bool = False) -> bool:
+def is_crossed(conn: Connection[DictRow], statement: str, *, failed: bool = False) -> bool:
     """Run what names our savepoint; True if that is gone, and with it the transaction it was made in.
 
     `failed` says that an error is being told already, which is the one that counts where the connection is gone.
@@ -432,7 +432,7 @@ def checked(conn: Connection[DictRow], script: Script, more: str = "") -> bool:
     import psycopg
 
     try:
-        return crossed(conn, f"set constraints all immediate; {more}")
+        return is_crossed(conn, f"set constraints all immediate; {more}")
     except psycopg.errors.IntegrityError as error:
         if error.diag.table_name == RECORD:
             raise

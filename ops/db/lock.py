@@ -32,7 +32,7 @@ where locktype = 'advisory' and granted and objsubid = 1
 
 
 @contextlib.contextmanager
-def held(place: OpenTarget) -> Iterator[None]:
+def hold_lock(place: OpenTarget) -> Iterator[None]:
     """Hold the lock of the place's database, and read its facts anew.
 
     Waits `lock_timeout` seconds for another run, saying whose; then `Problem`.
@@ -41,10 +41,10 @@ def held(place: OpenTarget) -> Iterator[None]:
     from psycopg.pq import TransactionStatus
 
     conn = place.conn
-    if not postgres.row(conn, TRY, place.name)["got"] and not waited(conn, place.name, QUIET):
+    if not postgres.row(conn, TRY, place.name)["got"] and not wait_for_lock(conn, place.name, QUIET):
         say(f"waiting for {holder(place)}")
         seconds = place.settings.lock_timeout
-        if not waited(conn, place.name, seconds):
+        if not wait_for_lock(conn, place.name, seconds):
             raise Problem(
                 f"still held after {seconds:.0f} s by {holder(place)}: wait for it, or end that session, then run again"
             )
@@ -56,7 +56,7 @@ def held(place: OpenTarget) -> Iterator[None]:
             conn.execute("select pg_advisory_unlock(hashtextextended('inv:' || %s, 0))", [place.name])
 
 
-def waited(conn: Connection[DictRow], name: str, seconds: float) -> bool:
+def wait_for_lock(conn: Connection[DictRow], name: str, seconds: float) -> bool:
     """Wait for the lock; True when it is ours."""
     import psycopg
 

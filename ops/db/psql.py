@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ops import login_errors, postgres, process, silence
+from ops import postgres, postgres_errors, process, silence
 from ops.console import harmless, say
 from ops.db.sql_file import diagnostics
 from ops.db.sql_file.script import Script
@@ -58,7 +58,7 @@ def program(*, tls: bool) -> str | None:
     return shutil.which("psql")
 
 
-def run(
+def load_by_psql(
     place: OpenTarget,
     conn: Connection[DictRow],
     plan: Plan,
@@ -115,7 +115,7 @@ def run(
         raise lost(place, plan.script, done.stderr)
     if done.returncode != 0:
         error = failure(plan.script, done.stderr)
-        if _CROSSED.search(done.stderr) or (begun and committed(conn, begun[1])):
+        if _CROSSED.search(done.stderr) or (begun and is_committed(conn, begun[1])):
             why = str(error) if any(account["file"] for account in _ACCOUNT.finditer(done.stderr)) else ""
             raise diagnostics.ended_inside(plan.script, conn.info.dbname, why, lasting=lasting)
         raise error
@@ -145,7 +145,7 @@ def told_apart(stdout: str, mark: str) -> tuple[list[str], str, bool]:
     return list(begun.groups()) if begun else [], printed, printed != rest
 
 
-def committed(conn: Connection[DictRow], xid: str) -> bool:
+def is_committed(conn: Connection[DictRow], xid: str) -> bool:
     """Whether a transaction was committed, as far as the server tells."""
     import psycopg
 
@@ -158,7 +158,7 @@ def committed(conn: Connection[DictRow], xid: str) -> bool:
 def lost(place: OpenTarget, script: Script, stderr: str) -> Problem:
     """Return what became of a psql whose connection broke, or never was."""
     if refused := _REFUSED.search(stderr):
-        return login_errors.refusal(place.target, refused[0])
+        return postgres_errors.refusal(place.target, refused[0])
     for account in reversed(list(_ACCOUNT.finditer(stderr))):
         if (found := outcome.row(account["state"])) and found.breaks:
             return diagnostics.disconnected(script, account["state"], stderr[account.end() :].partition("\n")[0])

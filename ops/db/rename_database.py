@@ -77,7 +77,9 @@ end $swap$
 """
 
 
-def run(place: OpenTarget, renames: Sequence[tuple[str, str]], *, force: bool, more: Sequence[Composable] = ()) -> None:
+def rename_databases(
+    place: OpenTarget, renames: Sequence[tuple[str, str]], *, force: bool, more: Sequence[Composable] = ()
+) -> None:
     """Change several names in one transaction, ending the sessions in the way; `more` belongs to it.
 
     All of it is one message to the server, so nothing is held while we are not there to let it go; and each attempt
@@ -91,7 +93,7 @@ def run(place: OpenTarget, renames: Sequence[tuple[str, str]], *, force: bool, m
     leaving = [
         s for s in sessions.in_the_way(conn, involved) if ours_to_end(place, s, force) and s["application"] != mine
     ]
-    sessions.end(conn, leaving)
+    sessions.end_sessions(conn, leaving)
     for session in leaving:
         say(f"ended {sessions.describe(session)}")
     sessions.settle(conn, involved)
@@ -111,7 +113,7 @@ def run(place: OpenTarget, renames: Sequence[tuple[str, str]], *, force: bool, m
         ):
             pass
         except psycopg.errors.InsufficientPrivilege:
-            sessions.end(conn, sessions.in_the_way(conn, involved))  # says whose session it is
+            sessions.end_sessions(conn, sessions.in_the_way(conn, involved))  # says whose session it is
             raise
         else:
             place.work.done = True

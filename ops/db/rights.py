@@ -44,7 +44,7 @@ offset 0
 NUMBERED = f"select name from ({SEQUENCES}) s where not has_sequence_privilege('{ROLE}', s.oid, 'usage, update')"
 
 
-def of(place: OpenTarget, suffix: str = "") -> list[dict[str, Any]]:
+def read_rights(place: OpenTarget, suffix: str = "") -> list[dict[str, Any]]:
     """Return the rights in schemas, tables and sequences of a database; none if that is not there."""
     found = place.database(suffix)
     if not found or place.conn.execute(HAS_RIGHTS, [found["oid"], ROLE]).fetchone() is None:
@@ -58,7 +58,7 @@ def of(place: OpenTarget, suffix: str = "") -> list[dict[str, Any]]:
         return conn.execute(RIGHTS, {"role": ROLE}).fetchall()
 
 
-def give(place: OpenTarget, rights: list[dict[str, Any]], suffix: str = "") -> None:
+def give_rights(place: OpenTarget, rights: list[dict[str, Any]], suffix: str = "") -> None:
     """Give in a database the rights of another one; a schema that numbers its rows now has sequences that the other had not."""
     from psycopg import sql
 

@@ -74,10 +74,10 @@ def applied(conn: Connection[DictRow]) -> list[DictRow]:
     """
     if not postgres.row(conn, "select to_regclass('inv.seeds') is not null as there")["there"]:
         return []
-    return [entry for entry in postgres.fetch(conn, APPLIED) if entry["intact"] or restored(conn, entry["names"])]
+    return [entry for entry in postgres.fetch(conn, APPLIED) if entry["intact"] or is_restored(conn, entry["names"])]
 
 
-def restored(conn: Connection[DictRow], names: Sequence[str]) -> bool:
+def is_restored(conn: Connection[DictRow], names: Sequence[str]) -> bool:
     """Whether all these tables are there and hold rows."""
     from psycopg import sql
 

@@ -123,7 +123,7 @@ def describe(session: DictRow) -> str:
     return f"pid {session['pid']}{application} ({session['user']}, {more})"
 
 
-def check(place: OpenTarget, names: Sequence[str], *, force: bool) -> None:
+def check_sessions(place: OpenTarget, names: Sequence[str], *, force: bool) -> None:
     """Refuse at once when sessions are in the way that only --force may end.
 
     On a local database idle ones are ended without a word; on production any
@@ -159,7 +159,7 @@ def at_work(place: OpenTarget, names: Sequence[str]) -> list[DictRow]:
     return busy
 
 
-def end(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:
+def end_sessions(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) -> None:
     """End sessions; raise `Problem` after that if there were some that this user may not end."""
     import psycopg
 

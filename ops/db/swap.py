@@ -20,7 +20,7 @@ from ops.errors import Misconfigured, Problem, Refused
 from ops.targets import bound, outcome
 from ops.targets.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.targets.open_target import OpenTarget
-from ops.targets.protection import stamp
+from ops.targets.production_guard import stamp
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -50,11 +50,11 @@ def check_name(place: OpenTarget) -> None:
 def create(place: OpenTarget) -> bool:
     """Make the database if it is not there; True if it was made."""
     check_name(place)
-    with lock.held(place):
+    with lock.hold_lock(place):
         if place.database():
             return False
         place.begin()
-        create_database.database(place, place.name)
+        create_database.create_database(place, place.name)
         place.work.done = True
         place.remember(there=True)
         return True
@@ -90,30 +90,30 @@ def rebuild(
     Raises `Refused` at once when sessions are in the way.
     """
     check_name(place)
-    with lock.held(place):
+    with lock.hold_lock(place):
         live = place.database()
         check_kept(place, PREV, OLD)
-        bound.check(place, bound.SETUP, force=force)
+        bound.check_bound(place, bound.SETUP, force=force)
         load.check_extensions(place, plans)
         load.check_client(place, plans)
         involved = [place.name, place.name + PREV]
-        sessions.check(place, involved, force=force)
+        sessions.check_sessions(place, involved, force=force)
         sweep(place)
         published = bound.publications(place)
         try:
-            create_database.database(place, place.name + NEXT, like=live, force=force)
+            create_database.create_database(place, place.name + NEXT, like=live, force=force)
             with place.connect(NEXT) as conn:
                 tables = fill(place, conn, plans, after, between)
                 bound.check_publications(place, published, conn, force=force)
             source = "" if live else PREV  # what was dropped had them, too
-            rights.give(place, rights.of(place, source), NEXT)
+            rights.give_rights(place, rights.read_rights(place, source), NEXT)
             stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:
                 renames.insert(0, (place.name, place.name + PREV))
                 if place.database(PREV):
                     renames.insert(0, (place.name + PREV, place.name + OLD))
-            rename_database.run(
+            rename_database.rename_databases(
                 place, renames, force=force, more=create_database.limits(live, place.name) if live else []
             )
         except BaseException as error:
@@ -142,14 +142,14 @@ def fill(
         for number, (plan, sql) in enumerate(zip(plans, after, strict=True)):
             if between and between.before == number:
                 between.work(conn)
-            load.run(place, conn, plan, after=sql)
+            load.load_file(place, conn, plan, after=sql)
             conn.execute("reset all; reset role")
         if between and between.before == len(plans):
             between.work(conn)
     else:
         with conn.transaction():
             for plan, sql in zip(plans, after, strict=True):
-                load.run(place, conn, plan, after=sql)
+                load.load_file(place, conn, plan, after=sql)
                 conn.execute("reset all; reset role")  # the next file starts as psql would
     return status.tables(conn)
 
@@ -157,19 +157,19 @@ def fill(
 def drop(place: OpenTarget, *, force: bool) -> bool:
     """Rename the database away, so that `undo` has it; False if there was none."""
     check_name(place)
-    with lock.held(place):
+    with lock.hold_lock(place):
         check_kept(place, PREV, OLD)
-        bound.check(place, bound.DROP, force=force)
+        bound.check_bound(place, bound.DROP, force=force)
         if not place.database():
             sweep(place)
             return False
-        sessions.check(place, [place.name, place.name + PREV], force=force)
+        sessions.check_sessions(place, [place.name, place.name + PREV], force=force)
         sweep(place)
         stamp(place)
         renames = [(place.name, place.name + PREV)]
         if place.database(PREV):
             renames.insert(0, (place.name + PREV, place.name + OLD))
-        rename_database.run(place, renames, force=force)
+        rename_database.rename_databases(place, renames, force=force)
         let_go(place)
         place.remember(there=False, kept=True)
         return True
@@ -178,19 +178,19 @@ def drop(place: OpenTarget, *, force: bool) -> bool:
 def undo(place: OpenTarget, *, force: bool) -> bool:
     """Swap the database with the previous one, or bring that back after a drop; True if it was a swap."""
     check_name(place)
-    with lock.held(place):
+    with lock.hold_lock(place):
         if not place.database(PREV):
             raise Problem(f"there is no {place.name}{PREV} to bring back: nothing was done")
         check_kept(place, OLD)
-        bound.check(place, bound.UNDO, force=force)
-        sessions.check(place, [place.name, place.name + PREV], force=force)
+        bound.check_bound(place, bound.UNDO, force=force)
+        sessions.check_sessions(place, [place.name, place.name + PREV], force=force)
         sweep(place)
         bound.open_up(place, PREV)
         renames = [(place.name + PREV, place.name)]
         if place.database():
-            rights.give(place, rights.of(place), PREV)
+            rights.give_rights(place, rights.read_rights(place), PREV)
             renames = [(place.name, place.name + OLD), *renames, (place.name + OLD, place.name + PREV)]
-        rename_database.run(place, renames, force=force)
+        rename_database.rename_databases(place, renames, force=force)
         swapped = place.database() is not None
         place.look_again()
         stamp(place)

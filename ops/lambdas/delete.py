@@ -8,15 +8,15 @@ from typing import Any
 from config.settings import Settings
 from config.sign_up import ROLE
 from ops.aws import Aws
+from ops.aws_errors import unless
 from ops.cloud.clock import Clock
-from ops.confirm import confirmed
 from ops.console import result, say
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, logs, network, publish, role
 from ops.lambdas.plan import Plan, Tell
 from ops.lambdas.user_pool import attach, pool
-from ops.refusals import unless
 from ops.targets.identity import PREV
+from ops.typed_name import require_confirmation
 
 
 def delete_all(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell: Tell = result) -> Plan:
@@ -25,7 +25,7 @@ def delete_all(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, tell
     found = function.find_function(aws, lam)
     if found and not function.has_our_tags(found):
         raise Refused(f"{lam.function} was not made by inv: inv lambda.deploy --adopt hands it over, then delete it")
-    confirmed(
+    require_confirmation(
         lam.function,
         confirm,
         this="this function",

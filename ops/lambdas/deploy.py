@@ -45,7 +45,7 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
             )
         login.check_rights(at)
         # two at once would each give the role a password, and the function the one that is lost
-        with lock.held(at) if plan.write else contextlib.nullcontext():
+        with lock.hold_lock(at) if plan.write else contextlib.nullcontext():
             found = function.find_function(aws, lam)
             if found and not (function.has_our_tags(found) or adopt):
                 raise Refused(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from config.settings import Settings
 from config.targets import Target, reached
 from ops.aws import Aws
-from ops.confirm import confirmed
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
 from ops.lambdas import function, local
 from ops.lambdas.package import function_code
-from ops.targets import opening, protection
+from ops.targets import opening, production_guard
+from ops.typed_name import require_confirmation
 
 if TYPE_CHECKING:
     from ops.lambdas.runtime_api import Answer
@@ -123,14 +123,14 @@ def database_of(settings: Settings, target: str, confirm: str, *, made_up: bool)
     if not made_up:
         return opening.resolve_target(settings, target)
     with opening.open_target(settings, target, "lambda.invoke", writes=True) as at:
-        protection.confirm(at, "add the sample's user", confirm)
+        production_guard.confirm(at, "add the sample's user", confirm)
         return at.target
 
 
 def confirm_write(at: Target, given: str) -> None:
     """Ask for the name of the function's database."""
     what = f"add the sample's user, who is made up, to {at.address}"
-    confirmed(
+    require_confirmation(
         at.dbname,
         given,
         this="the name of this database",

@@ -10,6 +10,7 @@ from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
+from ops.aws_errors import code, unless
 from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.cloud.own_group import OwnGroup
@@ -17,7 +18,6 @@ from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.lambdas.plan import Plan
 from ops.rds.security_group import location, rules
-from ops.refusals import code, unless
 
 FUNCTION = "inv:function"
 """The tag that says whose a group or a rule is."""

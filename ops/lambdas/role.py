@@ -9,10 +9,10 @@ from typing import Any
 from config.paths import SUITE
 from config.settings import Settings
 from ops.aws import Aws
+from ops.aws_errors import unless
 from ops.cloud import tags
 from ops.errors import Refused
 from ops.lambdas.plan import Plan
-from ops.refusals import unless
 
 SERVICE = "lambda.amazonaws.com"
 TRUST: dict[str, Any] = {

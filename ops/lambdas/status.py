@@ -12,6 +12,7 @@ from config.settings import Settings
 from config.sign_up import ROLE
 from config.targets import Target
 from ops.aws import Aws
+from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import Misconfigured, Problem, Refused
@@ -21,7 +22,6 @@ from ops.lambdas.package import function_code, runtimes
 from ops.lambdas.plan import Plan, nothing, slug
 from ops.lambdas.user_pool import attach, pool
 from ops.rds import instance
-from ops.refusals import speaking
 from ops.times import moment
 
 REDEPLOY = "inv lambda.deploy puts it right"

@@ -7,10 +7,10 @@ from typing import Any
 
 from config.lambdas import Lambda
 from ops.aws import Aws
+from ops.aws_errors import code
 from ops.cloud.clock import Clock
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
-from ops.refusals import code
 
 POLL = 1.0
 """Seconds between two looks at a function that is being made or changed."""

@@ -14,6 +14,7 @@ from config.section import refuse
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.aws_errors import code, errors
 from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
@@ -22,7 +23,6 @@ from ops.errors import Problem, Refused
 from ops.rds import ca, differences, env_file, instance, lookups, request
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
-from ops.refusals import code, errors
 
 GOAL = Goal("rds.create", is_usable, {**HOPELESS, **RESTING})
 GROUP_TO_BE = "(the group that rds.create makes)"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.aws_errors import code
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
-from ops.confirm import confirmed
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
 from ops.rds import env_file, instance
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import Goal, is_gone
-from ops.refusals import code
+from ops.typed_name import require_confirmation
 
 GOAL = Goal("rds.delete", is_gone, {})
 
@@ -24,7 +24,7 @@ def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str,
     row = instance.find_instance(aws, rds.identifier)
     if row is not None and not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
-    confirmed(
+    require_confirmation(
         rds.identifier,
         confirm,
         this="this instance",

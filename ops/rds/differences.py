@@ -8,10 +8,10 @@ from typing import Any
 
 from config.settings import Settings
 from ops.aws import Aws
+from ops.aws_errors import speaking
 from ops.errors import Problem
 from ops.rds import request
 from ops.rds.security_group import instance_group
-from ops.refusals import speaking
 
 # Setting -> (field of the request, path in DescribeDBInstances)
 COMPARED = {

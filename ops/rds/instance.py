@@ -11,6 +11,7 @@ from config.rds import Rds
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.aws_errors import code, other_service
 from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
@@ -19,7 +20,6 @@ from ops.errors import InProgress, Problem
 from ops.rds import differences
 from ops.rds.differences import Difference
 from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, is_stopped, is_usable, status, wait
-from ops.refusals import code, other_service
 
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from config.rds import Rds
 from ops.aws import Aws
+from ops.aws_errors import DENIED, code, transient
 from ops.console import say
-from ops.refusals import DENIED, code, transient
 
 
 @dataclass

@@ -6,11 +6,11 @@ from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, reached
 from ops.aws import Aws
+from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, secret
-from ops.refusals import speaking
 
 BY_RDS = "the RDS secret"
 

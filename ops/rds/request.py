@@ -15,8 +15,8 @@ from config.rds import Rds
 from config.settings import Settings
 from config.targets import MASK
 from config.urls import MAINTENANCE, is_port
+from ops.aws_errors import NO_REGION
 from ops.cloud import tags
-from ops.refusals import NO_REGION
 
 EXTENDED_SUPPORT = {
     True: "open-source-rds-extended-support",

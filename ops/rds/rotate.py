@@ -17,6 +17,7 @@ from config.settings import Settings
 from config.targets import reached
 from ops import calls, postgres
 from ops.aws import Aws
+from ops.aws_errors import errors, transient
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import hide, say
@@ -24,7 +25,6 @@ from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import env_file, instance, prod, secret
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, status
-from ops.refusals import errors, transient
 
 TASK = "rds.rotate-password"
 SETTLED = 60.0

@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass, field
 
 from ops.aws import Aws
+from ops.aws_errors import code
 from ops.cloud.facts import Row
 from ops.console import hide
 from ops.errors import InProgress, Problem
-from ops.refusals import code
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.aws_errors import code, explain, transient
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
-from ops.refusals import code, explain, transient
 
 INTERVAL = 10.0
 """Seconds between two looks."""

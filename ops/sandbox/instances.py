@@ -90,12 +90,12 @@ class Instances:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
             login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
-            made = server.start(known.root, login, OWNER)
+            made = server.start_server(known.root, login, OWNER)
         user, password = str(one.master_username or ""), str(getattr(one, "_master_user_password", "") or "")
         if managed := getattr(one, "master_user_secret", None):
             password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
         if user and password and known.master != (user, password):
-            made = server.start(known.root)  # it may have died
+            made = server.start_server(known.root)  # it may have died
             admit(made, user, password, str(one.db_name or "") if known.server is None else "")
             if managed:
                 keep(one.backend.secretsmanager, managed.secret_arn, user, password)
@@ -108,12 +108,12 @@ class Instances:
             raise Problem(
                 "no instance is named: connect to its endpoint's name, by a client that sends it (libpq since 14)"
             )
-        if (known := self.named(name)) and known.server and postmaster.running(known.server):
+        if (known := self.named(name)) and known.server and postmaster.running_pid(known.server):
             return "127.0.0.1", known.server.port
         with self.turns:  # it is being made, or removed
             if not (known := self.named(name)) or not known.server:
                 raise Problem(f"there is no instance {name}")
-            known.server = server.start(known.root)
+            known.server = server.start_server(known.root)
             self.note()  # its port may be another
             return "127.0.0.1", known.server.port
 
@@ -175,7 +175,7 @@ def wipe(root: Path) -> list[Path]:
 
 def wipe_server(root: Path) -> list[Path]:
     """Stop a server and remove it from a folder; return what else lies beside its data, and stays."""
-    left = server.wipe(root) if kept.folder(root).exists() else []
+    left = server.remove_data(root) if kept.folder(root).exists() else []
     local = root / ".local"
     if local.is_dir():
         ours = (".gitignore", "postgres")

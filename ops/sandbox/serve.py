@@ -75,10 +75,10 @@ def moto(port: int, app: Any) -> Any:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from ops.targets.embedded.postmaster import free
+    from ops.targets.embedded.postmaster import is_free
 
     return make_server(
-        "127.0.0.1", port if port and free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler
+        "127.0.0.1", port if port and is_free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler
     )
 
 

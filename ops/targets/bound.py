@@ -53,7 +53,7 @@ def found(place: OpenTarget) -> list[DictRow]:
     return place.conn.execute(FOUND, {"names": names}).fetchall()
 
 
-def check(place: OpenTarget, act: str, *, force: bool) -> None:
+def check_bound(place: OpenTarget, act: str, *, force: bool) -> None:
     """Name what would not go along, or be lost; raise `Refused` unless `force`.
 
     Raises `Problem` where not even that helps.
@@ -101,9 +101,9 @@ def named(place: OpenTarget, act: str) -> Iterator[str]:
         beside = place.database(suffix)
         if beside and place.name + suffix in goes and beside["datistemplate"] and not (live and live["datistemplate"]):
             yield f"{place.name}{suffix} is marked as a template, and is removed"
-    if act == SETUP and closed(live):
+    if act == SETUP and is_closed(live):
         yield f"{place.name} allows no connections: the new database will"
-    if act == UNDO and closed(prev):
+    if act == UNDO and is_closed(prev):
         yield f"{place.name}{PREV} allows no connections: under the name it will"
 
 
@@ -116,7 +116,7 @@ def of_removed(row: DictRow) -> str:
     return f"the subscription {row['name']} goes with {row['dbname']}, which is removed{there if slot else ''}"
 
 
-def closed(row: dict[str, Any] | None) -> bool:
+def is_closed(row: dict[str, Any] | None) -> bool:
     """Whether a database is there and allows no connections."""
     return row is not None and (not row["datallowconn"] or row["datconnlimit"] == INVALID)
 
@@ -130,7 +130,7 @@ def stake(place: OpenTarget) -> str:
 
 def publications(place: OpenTarget) -> list[str]:
     """Return the publications of the live database; they publish nothing, and are not asked for, where the WAL is not logical."""
-    if not place.facts["logical"] or not place.database() or closed(place.database()):
+    if not place.facts["logical"] or not place.database() or is_closed(place.database()):
         return []
     try:
         with place.connect() as conn:
@@ -157,7 +157,7 @@ def open_up(place: OpenTarget, suffix: str) -> None:
     """Let a database take connections again."""
     from psycopg import sql
 
-    if closed(place.database(suffix)):
+    if is_closed(place.database(suffix)):
         name = sql.Identifier(place.name + suffix)
         place.conn.execute(sql.SQL("alter database {} allow_connections true").format(name))
 

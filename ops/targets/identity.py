@@ -109,7 +109,7 @@ class Watch:
 
     def same(self, target: Target) -> str:
         """Return the variable of a protected target that names the same database, or nothing."""
-        return next((other.source for other in self.protected if same_address(other, target)), "")
+        return next((other.source for other in self.protected if is_same_address(other, target)), "")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: W
     return Reason()
 
 
-def same_address(one: Target, other: Target) -> bool:
+def is_same_address(one: Target, other: Target) -> bool:
     """Whether two targets name one database without asking any server."""
 
     def key(target: Target) -> tuple[str, int, str]:

@@ -71,7 +71,7 @@ def recalled(settings: Settings) -> dict[str, Look]:
             }
         )
         for name, entry in read(settings.root).get(str(settings.vars.env_file), {}).items()
-        if own_files.fits(entry, SHAPE) and entry.keys() <= {key.rstrip("?") for key in SHAPE}
+        if own_files.is_shaped(entry, SHAPE) and entry.keys() <= {key.rstrip("?") for key in SHAPE}
     }
 
 
@@ -83,7 +83,7 @@ def remember(
     entries = content.setdefault(str(settings.vars.env_file), {})
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     before: Any = entries.get(target.name)
-    same = own_files.fits(before, SHAPE) and before["there"] and before["address"] == target.address
+    same = own_files.is_shaped(before, SHAPE) and before["there"] and before["address"] == target.address
     entries[target.name] = {
         "at": now,
         "address": target.address,

@@ -23,7 +23,7 @@ from ops.errors import (
     NothingAnswers,
     Problem,
 )
-from ops.targets import outcome, protection
+from ops.targets import outcome, production_guard
 from ops.targets.embedded import postmaster, server, state
 from ops.targets.identity import Watch, facts, note, why_prod
 from ops.targets.open_target import OpenTarget
@@ -51,9 +51,9 @@ def open_target(
         target, conn = reach(settings, target, task)
         with conn:
             known = facts(conn, target.dbname)
-            if target.embedded and not at_home(settings, known):
+            if target.embedded and not is_at_home(settings, known):
                 conn.close()
-                target = server.start(settings.root).target(settings.database)
+                target = server.start_server(settings.root).target(settings.database)
                 conn = maintenance(settings, target, task)
                 known = facts(conn, target.dbname)
             if writes and known["pid"] != conn.info.backend_pid:
@@ -67,7 +67,7 @@ def open_target(
             if reason:
                 note(settings.root, known["system_id"], target)
             if writes and target.rds and place.prod:
-                protection.stamp_new(place)
+                production_guard.stamp_new(place)
             if announced:
                 more = f", PRODUCTION: {reason}" if reason else ""
                 say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
@@ -98,8 +98,8 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
         say(f"note: {variable} of the environment hides the one saved in {settings.vars.env_file.name}")
     if target is None:
         made = state.load(settings.root)
-        if made is None or not postmaster.as_remembered(made):
-            made = server.start(settings.root)
+        if made is None or not postmaster.is_as_remembered(made):
+            made = server.start_server(settings.root)
         target = made.target(settings.database)
     elif target.kind is Kind.COMPOSE:
         from ops.targets import compose
@@ -148,7 +148,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
         if not target.embedded:
             raise
     # away, or another program has taken its port in the meantime
-    target = server.start(settings.root).target(target.dbname)
+    target = server.start_server(settings.root).target(target.dbname)
     deadline = time.monotonic() + postmaster.TIMEOUT
     while True:
         try:
@@ -159,7 +159,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
             time.sleep(0.05)
 
 
-def at_home(settings: Settings, known: dict[str, Any]) -> bool:
+def is_at_home(settings: Settings, known: dict[str, Any]) -> bool:
     """Whether the server that answered is the one in our own folder."""
     made = state.load(settings.root)
     if not made or not known["data_directory"]:

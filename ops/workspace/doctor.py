@@ -161,7 +161,7 @@ def embedded(settings: Settings) -> Iterator[Fact]:
     made = state.load(settings.root)
     if made is None:
         yield Fact("embedded server", "ok", "not made yet: inv db.setup makes it")
-    elif postmaster.running(made):
+    elif postmaster.running_pid(made):
         yield Fact("embedded server", "ok", f"runs at 127.0.0.1:{made.port}, data in {made.home}")
     else:
         yield Fact(
@@ -172,7 +172,7 @@ def embedded(settings: Settings) -> Iterator[Fact]:
             else "stopped: the next db task starts it",
         )
     port = made.port if made else server.DEFAULT_PORT
-    if not (made and postmaster.running(made)) and not postmaster.free(port):
+    if not (made and postmaster.running_pid(made)) and not postmaster.is_free(port):
         yield Fact(f"port {port}", "note", "taken by another program: the embedded server will use another")
 
 
@@ -265,7 +265,7 @@ def reachable(settings: Settings, name: str) -> Fact:
         target = resolve(settings, name)
         if target is None:
             made = state.load(settings.root)
-            if made is None or not postmaster.running(made):
+            if made is None or not postmaster.running_pid(made):
                 return Fact(about, "ok", "the embedded server, started when needed")
             target = made.target(settings.database)
         console.hide(target.password)

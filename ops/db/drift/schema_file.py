@@ -108,7 +108,7 @@ def dump(at: OpenTarget) -> str:
         with scratch.open_scratch(at.settings, at.task) as again:
             script = checked(Script("the schema", first.encode()))
             with again.connect() as conn:
-                load.run(again, conn, load.plan(script, {}))
+                load.load_file(again, conn, load.plan(script, {}))
             return dumped(again)
     except Problem as error:
         say(

@@ -81,7 +81,7 @@ class Content:
         load.check_client(at, plans)
         with at.connect() as conn:
             for plan in plans:
-                load.run(at, conn, plan)
+                load.load_file(at, conn, plan)
             if self.behind:
                 self.behind(at, conn)
 
@@ -120,7 +120,7 @@ def build(settings: Settings, task: str, name: str, fill: Callable[[OpenTarget],
 
 def reached(settings: Settings, task: str, name: str) -> OpenTarget:
     """Return a database of this name on the embedded server, as a place, whether it is there or not."""
-    running = server.start(settings.root)
+    running = server.start_server(settings.root)
     target = running.target(name)
     conn = opening.maintenance(settings, target, task)
     return OpenTarget(settings, target, task, conn, facts(conn, name), Reason())

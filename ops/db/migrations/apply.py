@@ -15,7 +15,7 @@ from ops.db.migrations.files import File, Migration
 from ops.db.migrations.history import History
 from ops.db.migrations.standing import Standing, State, chosen, stand
 from ops.errors import Misconfigured, Problem, Refused, SessionLost
-from ops.targets import opening, protection
+from ops.targets import opening, production_guard
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def migrate(
             tell_before(at, pending, others, care, dry_run=dry_run)
         if dry_run:
             return [Change(each.version, each.shown, done=False, duration_seconds=None) for each in pending]
-        protection.confirm(at, "migrate", confirm)
+        production_guard.confirm(at, "migrate", confirm)
         with turn(at) as (conn, known):
             pending = planned(
                 conn, known, found, to, {each.version: each for each in pending}, out_of_order=out_of_order
@@ -152,14 +152,14 @@ def turn(at: OpenTarget) -> Iterator[tuple[Connection[DictRow], History]]:
     from ops.db import lock
     from ops.db.migrations import steps
 
-    with lock.held(at), at.connect() as conn:
+    with lock.hold_lock(at), at.connect() as conn:
         steps.take_turn(at, conn)
         yield conn, history.read(conn)
 
 
 def accept(at: OpenTarget, found: Sequence[File], confirm: str) -> None:
     """Take the files that were edited since they were applied for what was applied."""
-    protection.confirm(at, "migrate", confirm)
+    production_guard.confirm(at, "migrate", confirm)
     with turn(at) as (conn, known):
         for each in stand(found, known).of("edited"):
             file = next(file for file in found if file.version == each.version)
@@ -276,7 +276,7 @@ def rollback(
             say(f"to be taken back: {act.shown}")
         if dry_run:
             return [Change(act.version, act.file, done=False, duration_seconds=None) for act in acts]
-        protection.confirm(at, "rollback", confirm)
+        production_guard.confirm(at, "rollback", confirm)
         with turn(at) as (conn, known):
             changes = carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
         update_schema_file(at)
@@ -341,8 +341,8 @@ def carry_out(
     load.check_extensions(at, plans)
     load.check_client(at, plans)
     history.prepare(conn, known)
-    protection.stamp(at)
-    before = rights.of(at)  # a migration that makes a table anew takes them away
+    production_guard.stamp(at)
+    before = rights.read_rights(at)  # a migration that makes a table anew takes them away
     changes = []
     with patience.sharing(at, conn, limits) as shared:
         for number, act in enumerate(acts):
@@ -356,7 +356,7 @@ def carry_out(
             took = time.monotonic() - begun
             changes.append(Change(act.version, act.file, done=True, duration_seconds=round(took, 3)))
             say(f"{'applied' if act.way == 'up' else 'took back'} {act.shown} in {took:.2f} s")
-    rights.give(at, before)
+    rights.give_rights(at, before)
     at.look_again()
-    protection.stamp(at)
+    production_guard.stamp(at)
     return changes

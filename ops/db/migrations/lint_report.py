@@ -114,7 +114,7 @@ def is_stopped(settings: Settings) -> bool:
     except NotConfigured:
         return False
     made = state.load(settings.root)
-    return made is None or not postmaster.as_remembered(made)
+    return made is None or not postmaster.is_as_remembered(made)
 
 
 def last_seen(settings: Settings) -> int:

@@ -138,7 +138,7 @@ def whole(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, l
         if limits:
             fresh(at)
         options = patience.options(limits) if limits else ""
-        load.run(at, own, plan, after=record, lasting=limits is not None, options=options)
+        load.load_file(at, own, plan, after=record, lasting=limits is not None, options=options)
 
     in_transaction(at, conn, work, act, limits)
     if limits:

@@ -54,11 +54,11 @@ def opened(root: Path, major: int, settings: Mapping[str, str]) -> Iterator[Scra
     `major` is the version that is wished for, `settings` are those of the server. Another run in this folder is waited for.
     """
     with alone(root) as folder:
-        server.wipe(folder)
+        server.remove_data(folder)
         bin = binaries.of_major(major)
         try:
             login = server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18))
-            made = server.start(folder, login, programs=bin)
+            made = server.start_server(folder, login, programs=bin)
             with contextlib.closing(postgres.connect(made.target("postgres"), task="db.rehearse")) as conn:
                 for name, value in {**settings, **SETTINGS}.items():
                     conn.execute(f"alter system set {name} = '{value}'".encode())
@@ -67,7 +67,7 @@ def opened(root: Path, major: int, settings: Mapping[str, str]) -> Iterator[Scra
                 found = conn.info.server_version // 10000
             yield Scratch(made.target(NAME), found)
         finally:
-            server.wipe(folder)
+            server.remove_data(folder)
 
 
 @contextlib.contextmanager

@@ -15,13 +15,13 @@ from config.lambdas import Lambda
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
+from ops.aws_errors import unless
 from ops.console import say
 from ops.errors import Refused
 from ops.lambdas import function, role
 from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import pool
 from ops.lambdas.user_pool.pool_request import TRIGGER, Facts
-from ops.refusals import unless
 
 PRINCIPAL = "cognito-idp.amazonaws.com"
 ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"

@@ -14,11 +14,11 @@ from config.paths import local_dir, own_folder, write_private
 from config.settings import Settings
 from ops import own_files
 from ops.aws import Aws
+from ops.aws_errors import code
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.user_pool import pool_request
 from ops.lambdas.user_pool.pool_request import TRIGGER, Facts
-from ops.refusals import code
 
 TRIES, PAUSE = 5, 1.0
 UNPROVED = "-unproved"

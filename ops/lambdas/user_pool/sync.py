@@ -21,7 +21,7 @@ from ops.console import say
 from ops.errors import Misconfigured, NoDatabase, Problem
 from ops.lambdas import function
 from ops.lambdas.user_pool import bulk, link, pool
-from ops.targets import open_target, opening, protection
+from ops.targets import open_target, opening, production_guard
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -154,7 +154,7 @@ def sync_pages(
     for doubt in found:
         say(f"note: {doubt}")
     if confirm or (found and not dry_run):
-        protection.confirm(at, "sync-users", confirm)
+        production_guard.confirm(at, "sync-users", confirm)
 
 
 def doubts(name: str, about: Mapping[str, Any], configuration: Mapping[str, Any], here: Target) -> Iterator[str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from config.proxies import Proxy
 from ops import web
-from ops.addresses import UNICAST6, UNROUTED6, Address, public
+from ops.addresses import UNICAST6, UNROUTED6, Address, is_public
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 
@@ -56,7 +56,7 @@ def why_not_public(address: Address) -> str:
         return "local to a link"
     if address.version == 4 and address in SHARED:
         return "shared by a provider's customers (carrier-grade NAT)"
-    if not public(address):
+    if not is_public(address):
         given_out = address.version == 4 or address in UNICAST6 or any(address in own for own in UNROUTED6)
         return "private or for documentation" if given_out else "reserved"
     return ""

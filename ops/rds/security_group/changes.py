@@ -8,12 +8,12 @@ from typing import Any
 
 from config.declared import PROD, Names
 from ops.addresses import Network
+from ops.aws_errors import code, speaking
 from ops.cloud import tags
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds.security_group import rules
 from ops.rds.security_group.rules import Mark, Rule
-from ops.refusals import code, speaking
 
 GONE = ("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound")
 REFUSED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import time
 from collections.abc import Callable
 from typing import Any
 
 from config.rds import Rds
 from ops.aws import Aws
+from ops.aws_errors import code, speaking
 from ops.cloud import tags
 from ops.cloud.own_group import OwnGroup
 from ops.console import say
 from ops.errors import InProgress, Problem
-from ops.refusals import code, speaking
+from ops.rds.security_group.wide_open import is_wide_open
 
 RDS_INTERFACE = "RDSNetworkInterface"
 """What RDS calls the interfaces of its instances."""
@@ -47,7 +49,7 @@ def check_no_rules(group: dict[str, Any]) -> None:
         for permission in group.get("IpPermissions", [])
         for one in [*permission.get("IpRanges", []), *permission.get("Ipv6Ranges", [])]
     ]
-    if wide := [text for text in ranges if text.endswith("/0")]:
+    if wide := [text for text in ranges if is_wide_open(ipaddress.ip_network(text, strict=False))]:
         raise Problem(
             f"the security group {group['GroupId']} is there from before and lets everybody in ({wide[0]}): "
             "remove that rule, then run this again"

@@ -9,12 +9,12 @@ from typing import Any
 from config.settings import Settings
 from config.urls import is_port
 from ops.aws import Aws
+from ops.aws_errors import speaking
 from ops.cloud import tags
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance
 from ops.rds.security_group.instance_group import RDS_INTERFACE
-from ops.refusals import speaking
 
 
 @dataclass(frozen=True)

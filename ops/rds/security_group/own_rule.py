@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ops.addresses import Address, Network
+from ops.aws_errors import code, speaking
 from ops.cloud import tags
 from ops.console import say
 from ops.errors import Misconfigured, Problem
@@ -18,7 +19,6 @@ from ops.rds.security_group import rules
 from ops.rds.security_group.address import network
 from ops.rds.security_group.changes import REFUSED, Changed, Door, change, label, remove, send
 from ops.rds.security_group.rules import Mark, Rule
-from ops.refusals import code, speaking
 
 TRIES = 4
 """Looks at the group when its rules change under our hands."""

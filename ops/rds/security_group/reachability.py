@@ -13,8 +13,8 @@ from typing import Any
 
 from config.declared import PROD
 from ops.aws import Aws
+from ops.aws_errors import speaking
 from ops.errors import Problem
-from ops.refusals import speaking
 
 TIMEOUT = 4.0
 TRIES = 3

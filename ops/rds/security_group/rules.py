@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ops import addresses
 from ops.addresses import Network
 from ops.cloud import tags
 from ops.errors import Misconfigured
+from ops.rds.security_group.wide_open import is_wide_open
 
 LONGEST = timedelta(days=30)
 SHORTEST = timedelta(minutes=1)
@@ -71,7 +71,7 @@ class Rule:
     @property
     def wide_open(self) -> bool:
         """Whether it lets in strangers by the million."""
-        return self.network is not None and addresses.wide_open(self.network)
+        return self.network is not None and is_wide_open(self.network)
 
     def lets_in(self, network: Network, port: int) -> bool:
         """Whether this rule opens the port for the whole of a network."""

@@ -116,7 +116,7 @@ def launch(server: Server, wanted: int | None, programs_of: Path | None = None) 
     bin = programs(server, who, programs_of)
     for attempt in range(5):
         port = wanted or server.port
-        if attempt or not postmaster.free(port):
+        if attempt or not postmaster.is_free(port):
             if wanted:
                 raise Problem(
                     f"port {wanted}, which CONNECTION_URL names, is taken by another program: "
@@ -156,7 +156,7 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
             )
         try:
             with silence.waiting("the embedded server to start"):
-                if postmaster.ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
+                if postmaster.is_ready(server, process.pid, lambda: process.poll() is not None):  # noqa: B023 - called at once
                     return True
         finally:
             if process.returncode is None:

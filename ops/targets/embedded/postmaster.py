@@ -32,7 +32,7 @@ def status(server: Server) -> dict[str, Any]:
         return {}
 
 
-def running(server: Server) -> int | None:
+def running_pid(server: Server) -> int | None:
     """Return the pid of the server that runs on this data.
 
     A server works in its data folder: that tells it from another program which
@@ -52,14 +52,14 @@ def running(server: Server) -> int | None:
     return int(pid) if ours else None
 
 
-def as_remembered(server: Server, port: int | None = None) -> bool:
+def is_as_remembered(server: Server, port: int | None = None) -> bool:
     """Whether its pid file says that the server runs where we expect it.
 
     Not so when it was stopped, when the folder was renamed or copied while it
     ran, or when another port is wanted.
     """
     found = status(server)
-    if not found or not alive(found["pid"]):
+    if not found or not is_alive(found["pid"]):
         return False
     if not found["port"]:  # it has only just begun to start
         return True
@@ -85,7 +85,7 @@ def disown(server: Server) -> None:
             path.unlink()
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process has this number."""
     try:
         os.kill(pid, 0)
@@ -96,7 +96,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
+def is_ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
     """Wait until the server of this pid lets people in; False if it is gone instead."""
     deadline = time.monotonic() + TIMEOUT
     while not gone():
@@ -116,13 +116,13 @@ def end(server: Server, pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)  # "fast": ends sessions, then a clean shutdown
     deadline = time.monotonic() + TIMEOUT
-    while (server.data / "postmaster.pid").exists() and alive(pid):
+    while (server.data / "postmaster.pid").exists() and is_alive(pid):
         if time.monotonic() > deadline:
             raise InProgress(f"the embedded server (pid {pid}) is still stopping: run again")
         time.sleep(0.01)
 
 
-def free(port: int) -> bool:
+def is_free(port: int) -> bool:
     """Whether nothing listens on this port of the loopback address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

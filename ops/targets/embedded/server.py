@@ -38,7 +38,7 @@ class Login:
 
 
 @contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
+def hold_lock(root: Path) -> Iterator[None]:
     """Let one run at a time start, stop or make the server."""
     path = folder(root)
     fresh = [each for each in (path.parent, path) if not each.exists()]
@@ -62,7 +62,7 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def start(root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None) -> Server:
+def start_server(root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None) -> Server:
     """Make sure that the embedded server runs, and return it.
 
     With `login` it listens on that port and lets that user in with that
@@ -71,16 +71,16 @@ def start(root: Path, login: Login | None = None, owner: str = OWNER, *, program
     server's own last words when it does not start, `InProgress` when it is
     still recovering.
     """
-    with locked(root):
+    with hold_lock(root):
         server = state.load(root) or new(root, login, owner)
-        pid = postmaster.running(server)
-        if pid and not postmaster.as_remembered(server, login.port if login else None):
+        pid = postmaster.running_pid(server)
+        if pid and not postmaster.is_as_remembered(server, login.port if login else None):
             postmaster.end(server, pid)
             pid = None
         if not server.data.exists():
             server = launch.make(server, programs)
         # a run that was killed may have left it on its way up
-        if not pid or not postmaster.ready(server, pid, lambda: not postmaster.alive(pid)):
+        if not pid or not postmaster.is_ready(server, pid, lambda: not postmaster.is_alive(pid)):
             server = launch.launch(server, login.port if login else None, programs)
         if server.home != folder(root):
             mark(server.home, root)  # the clone may have been renamed
@@ -102,7 +102,7 @@ def new(root: Path, login: Login | None, owner: str) -> Server:
             f"{home / 'data'} has lost the server.json beside it, which holds its password: "
             "put that back, or inv db.down --wipe starts anew without the data"
         )
-    if os.geteuid() == 0 and not reachable(home):
+    if os.geteuid() == 0 and not is_reachable(home):
         for left in homes(root):  # a clone that was removed: its server may still hold the port
             retire(left)
             say(f"note: {left} holds the data of an earlier clone at this path: remove it if nobody wants it")
@@ -117,7 +117,7 @@ def new(root: Path, login: Login | None, owner: str) -> Server:
     return server
 
 
-def reachable(home: Path) -> bool:
+def is_reachable(home: Path) -> bool:
     """Whether the user that runs the server gets through to this repository."""
     return binaries.runner(home / "data").can_use(home)
 
@@ -156,11 +156,11 @@ def admit(server: Server, login: Login) -> Server:
     return server
 
 
-def stop(root: Path) -> bool:
+def stop_server(root: Path) -> bool:
     """Stop the embedded server; False if it was not running."""
-    with locked(root):
+    with hold_lock(root):
         server = state.load(root)
-        pid = postmaster.running(server) if server else None
+        pid = postmaster.running_pid(server) if server else None
         if server and pid:
             postmaster.end(server, pid)
         return bool(pid)
@@ -174,9 +174,9 @@ def mark(home: Path, root: Path) -> None:
         file.write(str(root))
 
 
-def wipe(root: Path) -> list[Path]:
+def remove_data(root: Path) -> list[Path]:
     """Stop the embedded server and remove its data, whatever state that is in; return what lies there and is not its."""
-    with locked(root):
+    with hold_lock(root):
         try:
             server = state.load(root)
             places = [server.home] if server else []
@@ -185,7 +185,7 @@ def wipe(root: Path) -> list[Path]:
         left = []
         for place in {folder(root), *places}:
             ours: tuple[str, ...] = OURS
-            if made_here(place / "data", server):
+            if is_made_here(place / "data", server):
                 retire(place)
                 ours = (*OURS, "data")
             left += [place / name for name in own_files.remove(place, ours) if name != "lock"]
@@ -194,7 +194,7 @@ def wipe(root: Path) -> list[Path]:
         return left
 
 
-def made_here(data: Path, server: Server | None) -> bool:
+def is_made_here(data: Path, server: Server | None) -> bool:
     """Whether a data folder is that of the server; of one that is not known, whether it is Postgres' at all."""
     if data.is_symlink() or not data.is_dir():
         return False
@@ -205,7 +205,7 @@ def made_here(data: Path, server: Server | None) -> bool:
 def retire(home: Path) -> None:
     """Stop the server whose data lies in a folder, if it runs."""
     server = Server(home, home, 0, "", ("",))
-    if pid := postmaster.running(server):
+    if pid := postmaster.running_pid(server):
         postmaster.end(server, pid)
 
 
@@ -220,7 +220,7 @@ def login_of(target: Target) -> Login:
     return Login(target.port, target.params["user"], target.password)
 
 
-def answers(root: Path, port: int) -> bool:
+def is_answering(root: Path, port: int) -> bool:
     """Whether what listens on a port is the embedded server of this repository."""
     server = state.load(root)
-    return bool(server and server.port == port and postmaster.running(server))
+    return bool(server and server.port == port and postmaster.running_pid(server))

@@ -12,7 +12,7 @@ from ops.db import lock
 from ops.db.migrations import files, history, patience
 from ops.db.migrations.importing import books, convert
 from ops.db.sql_file.script import display
-from ops.targets import open_target, opening, protection
+from ops.targets import open_target, opening, production_guard
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -64,7 +64,7 @@ def run(
             write(plan, dry_run=True)
             return
         if versions or aside:
-            protection.confirm(at, "migration-import", confirm)
+            production_guard.confirm(at, "migration-import", confirm)
         write(plan, dry_run=False)
         if versions or aside:
             record(at, plan, said, patience.limits(at, end_idle=end_idle))
@@ -154,7 +154,7 @@ def record(at: open_target.OpenTarget, plan: convert.Plan, said: Said, limits: p
             conn.execute(history.note_known(history.read(conn), made, postgres.whoami()))
         return len(made)
 
-    with lock.held(at):
-        protection.stamp(at)
+    with lock.hold_lock(at):
+        production_guard.stamp(at)
         number = patience.run_patiently(at, noted, what="the history of migrations", limits=limits)
     say(f"recorded {counted(number, 'migration')} in {at.name}: inv db.migrations shows what is left")

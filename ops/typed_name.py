@@ -6,7 +6,7 @@ from ops import console
 from ops.errors import Refused
 
 
-def confirmed(name: str, given: str, *, this: str, act: str, question: str, caseless: bool = False) -> None:
+def require_confirmation(name: str, given: str, *, this: str, act: str, question: str, caseless: bool = False) -> None:
     """Return where `given` is the name, or a person types it; no terminal and no option means no: `Refused`.
 
     `this` says whose name it is, `act` what is not done without it, `question` what a person is asked.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from config.targets import Target
 from ops import addresses, postgres
-from ops.confirm import confirmed
 from ops.console import say
 from ops.errors import Problem, Refused
 from ops.targets.identity import NOT_PROD, PREV, STAMP, Watch, base, forget, seen
+from ops.typed_name import require_confirmation
 
 if TYPE_CHECKING:
     from ops.targets.open_target import OpenTarget
@@ -22,13 +22,13 @@ def confirm(place: OpenTarget, act: str, given: str) -> None:
 
     A name given by --confirm must be right on any target.
     """
-    dangerous = place.prod or elsewhere(place.target)
+    dangerous = place.prod or is_elsewhere(place.target)
     if not (given or dangerous):
         return
     where = "production" if place.prod else "another machine"
     why = f": {place.prod}" if place.prod else ""
     what = "" if given else f"({place.target.address}{why}){stake(place, act)}"
-    confirmed(
+    require_confirmation(
         place.name,
         given,
         this="the name of this database",
@@ -37,14 +37,14 @@ def confirm(place: OpenTarget, act: str, given: str) -> None:
     )
 
 
-def elsewhere(target: Target) -> bool:
+def is_elsewhere(target: Target) -> bool:
     """Whether a server is out on the network: under a full name, or a public address.
 
     A single word is a name in a compose network, a private address a neighbour.
     """
     host = target.params.get("hostaddr") or target.host
     try:
-        return addresses.public(ipaddress.ip_address(host))
+        return addresses.is_public(ipaddress.ip_address(host))
     except ValueError:
         return not target.loopback and "." in host
 

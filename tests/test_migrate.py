@@ -748,3 +748,14 @@ def test_killed_at_every_statement_the_next_run_knows(
         assert single.shape() == wanted, f"after message {nth}"
         assert set(single.states().values()) == states
     assert nth > 8
+
+
+def test_only_the_last_of_a_run_waits_for_the_disk(single: Repo) -> None:
+    """It puts those before it there, too; each keeps what its file says of it."""
+    saved = "insert into seen select current_setting('synchronous_commit');"
+    single.write(
+        v20260101000000_a=f"-- migrate:up\ncreate table seen (how text);\n{saved}\n-- migrate:down\ndrop table seen;\n",
+        v20260102000000_b=f"-- migrate:up\n{saved}\n-- migrate:down\n{saved}\n",
+    )
+    single.migrate()
+    assert [row["how"] for row in single.database.query("select how from seen")] == ["off", "on"]

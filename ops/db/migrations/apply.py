@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from config.settings import Settings
@@ -348,7 +348,7 @@ def carry_out(
         for number, act in enumerate(acts):
             begun = time.monotonic()
             try:
-                steps.take(at, conn, known, act, shared)
+                steps.take(at, conn, known, act, replace(shared, followed=number + 1 < len(acts)))
             except Problem as error:
                 if number and not isinstance(error, SessionLost):
                     error.detail += (f"  {number} of {len(acts)} were done before it, and have stayed",)

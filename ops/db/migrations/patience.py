@@ -73,9 +73,20 @@ class Limits:
     waits: bool = False
     """Whether a lock is waited for as long as the patience lasts, since nobody has to wait behind."""
 
+    followed: bool = False
+    """Whether another change follows at once, whose commit puts this one on the disk, too: the server writes in order
+    (https://www.postgresql.org/docs/current/wal-async-commit.html)."""
+
     def waiting(self) -> Limits:
         """Return the same for a statement that stalls nobody while it waits (`stalls_nobody`)."""
         return replace(self, waits=True)
+
+    @property
+    def local(self) -> str:
+        """The settings of one transaction."""
+        return f"set local lock_timeout = {self.milliseconds}" + (
+            "; set local synchronous_commit = off" if self.followed else ""
+        )
 
     @property
     def milliseconds(self) -> int:
@@ -197,7 +208,7 @@ def attempts(
             number += 1
             try:
                 with looked.attempt(), silence.quiet(own, shown):
-                    done = once(own, work, looked, limits.milliseconds, transaction=transaction)
+                    done = once(own, work, looked, limits, transaction=transaction)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, Contended) as error:
                 why: Exception = error
             except (psycopg.errors.QueryCanceled, Problem) as error:
@@ -251,7 +262,7 @@ def once(
     conn: Connection[DictRow],
     work: Callable[[Connection[DictRow]], T],
     looked: watch.Watch,
-    timeout: int,
+    limits: Limits,
     *,
     transaction: bool,
 ) -> T:
@@ -259,9 +270,9 @@ def once(
     import psycopg
 
     if not transaction:
-        conn.execute(f"set lock_timeout = {timeout}".encode())
+        conn.execute(f"set lock_timeout = {limits.milliseconds}".encode())
         return work(conn)
-    conn.execute(f"begin; set local lock_timeout = {timeout}".encode())  # in one round trip
+    conn.execute(f"begin; {limits.local}".encode())  # in one round trip
     try:
         done = work(conn)
         if looked.stalled:  # between two of its statements

@@ -219,3 +219,26 @@ def test_the_sandbox_has_a_memory_of_its_own(root: Path) -> None:
     last_look.forget(root, root / "two.env", "local")
     assert last_look.recalled(at("two.env")) == {}
     assert last_look.recalled(load({}, {}, root)) == {}
+
+
+def test_pending_migrations_are_known_from_the_folder_and_the_last_look(inv: Cli) -> None:
+    def stands() -> tuple[str, str]:
+        return step(inv.ok())
+
+    inv.ok("db.setup")
+    for name in ("add_bio", "add_city"):
+        made = inv.root / inv.ok("db.migration-new", name).strip()
+        column = name.removeprefix("add_")
+        up, down = f"alter table users add column {column} text", f"alter table users drop column {column}"
+        made.write_text(f"-- migrate:up\n{up};\n-- migrate:down\n{down};\n")
+    assert "pending" not in stands()[0]  # nobody has looked yet which of them it has
+    inv.ok("db.migrations")
+    assert stands() == ("local: 2 migrations are pending, by the last look (just now)", "inv db.migrate")
+    inv.ok("db.migrate")
+    assert "pending" not in stands()[0]
+    inv.ok("db.rollback")
+    assert stands() == ("local: 1 migration is pending, by the last look (just now)", "inv db.migrate")
+    inv.ok("db.migrate", "--write-schema")
+    assert "was there just now" in stands()[0]
+    inv.ok("db.setup")
+    assert "was there just now" in stands()[0]

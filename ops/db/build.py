@@ -61,6 +61,8 @@ def setup(
         production_guard.confirm(at, "setup", confirm)
         between = swap.Between(1 if first else 0, partial(behind.bring_up, at)) if behind else None
         built = swap.rebuild(at, plans, force=force, after=after, between=between)
+        if behind or (settings.migrations.is_dir() and schema in ("", DEFAULT)):
+            at.remember(there=True, applied=[each.version for each in behind.migrations] if behind else [])
         names = [s.name for s in scripts]
         if behind:
             names.insert(1 if first else 0, f"{len(behind.migrations)} migrations")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +37,7 @@ SHAPE = {
     "kept": bool,
     "built": lambda value: value is None or time(value),
     "major?": int,
+    "applied?": [str],
 }
 """An entry of looked.json: by env file, since another one means other servers, then by target."""
 
@@ -58,6 +59,8 @@ class Look:
     """When db.setup has built it from here, in UTC."""
     major: int | None = None
     """The server's major version; None where an older suite looked."""
+    applied: list[str] | None = None
+    """The versions of the migrations that it had; None where nobody has looked at those."""
 
 
 def recalled(settings: Settings) -> dict[str, Look]:
@@ -76,9 +79,16 @@ def recalled(settings: Settings) -> dict[str, Look]:
 
 
 def remember(
-    settings: Settings, target: Target, *, there: bool, kept: bool, built: bool = False, major: int | None = None
+    settings: Settings,
+    target: Target,
+    *,
+    there: bool,
+    kept: bool,
+    built: bool = False,
+    major: int | None = None,
+    applied: Sequence[str] | None = None,
 ) -> None:
-    """Note how a target is now; `built` says that db.setup has just built it."""
+    """Note how a target is now; `built` says that it has just been built from the files, `applied` which migrations it has."""
     content = read(settings.root)
     entries = content.setdefault(str(settings.vars.env_file), {})
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -94,6 +104,9 @@ def remember(
     }
     if known := major or (before.get("major") if same else None):
         entries[target.name]["major"] = known
+    had = before.get("applied") if same and there and not built else None
+    if (versions := had if applied is None else list(applied)) is not None:
+        entries[target.name]["applied"] = versions
     write(settings.root, content)
 
 

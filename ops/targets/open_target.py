@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,18 @@ class OpenTarget:
                 return conn
             time.sleep(0.02)
 
-    def remember(self, *, there: bool, kept: bool | None = None, built: bool = False) -> None:
-        """Note for bare `inv` how the database is now; `kept`: whether one is beside it that db.undo brings back."""
+    def remember(
+        self, *, there: bool, kept: bool | None = None, built: bool = False, applied: Sequence[str] | None = None
+    ) -> None:
+        """Note for bare `inv` how the database is now.
+
+        `kept`: whether one is beside it that db.undo brings back; `applied`: the versions of the migrations that it has.
+        """
         kept = self.database(PREV) is not None if kept is None else kept
         major = self.facts["version_num"] // 10000
-        last_look.remember(self.settings, self.target, there=there, kept=kept, built=built, major=major)
+        last_look.remember(
+            self.settings, self.target, there=there, kept=kept, built=built, major=major, applied=applied
+        )
 
     def begin(self) -> None:
         """Note that the database is made now, or gets its name or loses it: who breaks off from here on asks the server."""

@@ -24,9 +24,9 @@ DAY = {
         ("db.connect", ""),
     ),
     "Change": (
-        ("db.setup", "Build it anew from the changed schema and seed."),
-        ("db.status", ""),
-        ("db.query NAME", ""),
+        ("db.migration-new", ""),
+        ("db.rehearse", ""),
+        ("db.migrate", ""),
         ("db.undo", ""),
     ),
     "Production": (
@@ -117,12 +117,21 @@ def missing(settings: Settings, home: Declared, look: Look, now: datetime) -> St
     """Return the step that the database of every day wants, None where it is as the files say."""
     if not look.there:
         return Step(f"{home.name}: {seen(look, now)}", "inv db.undo" if look.kept else "inv db.setup")
+    if look.applied is not None and (pending := sorted(versions(settings) - set(look.applied))):
+        many = f"{len(pending)} migrations are" if len(pending) > 1 else "1 migration is"
+        return Step(f"{home.name}: {many} pending, by the last look ({age(look.at, now)})", "inv db.migrate")
     built = look.built
     changed = [path for path in (settings.schema, settings.seed) if built and written(path) > built.timestamp() + 1]
     if not built or not changed:
         return None
     names = " and ".join(shown(path, settings.root) for path in changed)
     return Step(f"{home.name}: {names} changed after the database was built ({age(built, now)})", "inv db.setup")
+
+
+def versions(settings: Settings) -> set[str]:
+    """Return the versions of the migrations in the folder, by their names."""
+    names = (path.name for path in settings.migrations.glob("*.sql"))
+    return {digits for name in names if (digits := "".join(itertools.takewhile(str.isdigit, name)))}
 
 
 def beyond(settings: Settings, production: Declared, look: Look | None, now: datetime) -> Step:

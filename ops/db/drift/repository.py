@@ -10,7 +10,7 @@ from ops.console import say
 from ops.db import build
 from ops.db.drift import schema_file, scratch
 from ops.db.drift.compare import Difference
-from ops.db.migrations import baseline, files
+from ops.db.migrations import baseline, files, history
 from ops.db.migrations.baseline import Baseline
 from ops.db.sql_file.script import display
 from ops.errors import Problem
@@ -74,4 +74,6 @@ def update_schema_file(at: OpenTarget, *, force: bool) -> None:
     path = at.settings.schema
     ours = not at.prod and at.target.name == at.settings.target and schema_file.is_generated(path)
     if (force or ours) and schema_file.write(at, path, force=force):
+        with at.connect() as conn:  # it is as if built from the file as it is now
+            at.remember(there=True, built=True, applied=[each.version for each in history.read(conn).applied])
         say(f"{display(path)} is what the migrations make")

@@ -136,8 +136,14 @@ def migrate(
                 conn, known, found, to, {each.version: each for each in pending}, out_of_order=out_of_order
             )
             changes = run(at, conn, known, pending, limits_of(at, care)) if pending else []
+            note_applied(at, conn)
         update_schema_file(at, force=write_schema)
         return changes
+
+
+def note_applied(at: OpenTarget, conn: Connection[DictRow]) -> None:
+    """Note for bare `inv` which migrations the database has."""
+    at.remember(there=True, applied=[each.version for each in history.read(conn).applied])
 
 
 def update_schema_file(at: OpenTarget, *, force: bool = False) -> None:
@@ -279,6 +285,7 @@ def rollback(
         production_guard.confirm(at, "rollback", confirm)
         with turn(at) as (conn, known):
             changes = carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
+            note_applied(at, conn)
         update_schema_file(at)
         return changes
 

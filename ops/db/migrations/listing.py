@@ -19,7 +19,9 @@ def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
     with opening.open_target(settings, target, "db.migrations") as at:
         at.required()
         with at.connect() as conn:
-            standing = stand(found, history.read(conn))
+            known = history.read(conn)
+        standing = stand(found, known)
+        at.remember(there=True, applied=[each.version for each in known.applied])
     if json:
         console.as_json(standing.states)
     else:

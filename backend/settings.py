@@ -26,7 +26,7 @@ class Settings:
     pool_size: int
     """The most connections that one process holds (DB_POOL_SIZE)."""
     pool_timeout: float
-    """Seconds that a request waits for one of them (DB_POOL_TIMEOUT): longer than a login may be tried again, see PATIENCE in db.py."""
+    """Seconds that a request waits for one of them (DB_POOL_TIMEOUT); a longer wait also delays the first answer after an outage."""
     queries: Path
     """The folder of the SQL files (DB_QUERIES)."""
     hide_expired: bool
@@ -62,7 +62,7 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
     read = Settings(
         connection_url=environ.get("CONNECTION_URL", ""),
         pool_size=int(number("DB_POOL_SIZE", "8", 1000)),
-        pool_timeout=number("DB_POOL_TIMEOUT", "5", 60, float),
+        pool_timeout=number("DB_POOL_TIMEOUT", "2", 60, float),
         queries=Path(environ.get("DB_QUERIES") or QUERIES),
         hide_expired=hide == "yes",
         frontend=origin(environ.get("FRONTEND_URL", "")),

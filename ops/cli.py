@@ -220,6 +220,25 @@ def flush() -> None:
             os._exit(1)  # an exit code is past changing here
 
 
+def flush_at_once() -> None:
+    """Write what invoke prints of its own (--list, --help, completion) where it can still be said that it was not written.
+
+    Python flushes standard output between a program's end and its atexit functions, and drops without a word what does not
+    fit into the buffer (4 KB for a device).
+    """
+    from invoke.program import Program
+
+    usual = Program.parse_cleanup
+
+    def parse_cleanup(self: Program) -> None:
+        try:
+            usual(self)
+        finally:
+            flush()
+
+    Program.parse_cleanup = parse_cleanup  # type: ignore[method-assign] # plain `inv` takes no subclass of it
+
+
 def unwritten(error: OSError) -> bool:
     """Give up on standard output, and say why unless only the reader has gone; whether that is a fault."""
     from ops.console import say
@@ -341,6 +360,7 @@ def explain_the_rest() -> None:
     """
     usual = sys.excepthook
     atexit.register(flush)
+    flush_at_once()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # invoke would end with 1, and without a word
         signal.signal(signal.SIGINT, leave)
 

@@ -206,6 +206,7 @@ def failure(script: Script, stderr: str) -> Problem:
         context=fields.get("CONTEXT", "").strip(),
         table_name=fields.get("TABLE NAME", "").strip(),
         column_name=fields.get("COLUMN NAME", "").strip(),
+        source_function=fields.get("LOCATION", "").partition(",")[0].strip(),
     )
     if found["file"] is None:  # at the end of the load
         return diagnostics.pointed(script, -1, diag, "")

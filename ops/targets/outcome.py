@@ -11,7 +11,7 @@ import re
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres
 from ops.errors import LoginFailed, NothingAnswers, Problem, SessionLost, Unreachable
@@ -77,8 +77,8 @@ STATES = {
 }
 """By SQLSTATE, or the class that it begins with. What a file has wrong itself is in explain.py."""
 
-CONTENDED = ("55P03", "40P01")
-"""The states of a transaction that was in another one's way, or that one in its, and may be begun again."""
+CONTENDED = {"55P03": "ProcessInterrupts", "40P01": "DeadLockReport"}
+"""The states of a transaction that was in another one's way, or that one in its, and may be begun again; with the function of the server that says so."""
 
 CONDITIONS = {
     r"closed the connection unexpectedly|EOF detected": "the server, or something on the way, closed the connection",
@@ -135,6 +135,11 @@ def row(state: str | None) -> Row | None:
     """Return what a SQLSTATE means, or None where the server's own words say it best."""
     state = state or ""
     return STATES.get(state) or STATES.get(state[:2])
+
+
+def is_contended(diag: Any) -> bool:
+    """Whether the server itself says that another session was in the way: a file may raise the same by a state of its choice."""
+    return diag.sqlstate in CONTENDED and bool(CONTENDED[diag.sqlstate] == diag.source_function)
 
 
 def worded(state: str | None, said: str) -> tuple[str, str]:

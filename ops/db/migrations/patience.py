@@ -20,6 +20,7 @@ from ops import silence
 from ops.console import minutes, say
 from ops.db.migrations import watch
 from ops.errors import Contended, InProgress, Problem, SessionLost
+from ops.targets import outcome
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ def attempts(
                 with looked.attempt(), silence.quiet(own, shown):
                     done = once(own, work, looked, limits, transaction=transaction)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, Contended) as error:
+                if isinstance(error, psycopg.Error) and not outcome.is_contended(error.diag):
+                    raise
                 why: Exception = error
             except (psycopg.errors.QueryCanceled, Problem) as error:
                 if looked.stalled and not isinstance(error, SessionLost):

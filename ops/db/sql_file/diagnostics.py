@@ -78,7 +78,7 @@ def pointed(script: Script, offset: int, diag: Any, statement: str, *, loads: bo
         said = f"{what}: nothing of it was kept: {step}"
     shown = excerpt(script, offset) if offset >= 0 else []
     at = script.at(offset) if offset >= 0 else script.name
-    kind = Contended if diag.sqlstate in outcome.CONTENDED else Problem
+    kind = Contended if outcome.is_contended(diag) else Problem
     return kind(f"{at}: {said}", *shown, *notes(diag, statement))
 
 

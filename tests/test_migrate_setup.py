@@ -72,6 +72,15 @@ def test_schema_that_does_not_say_what_it_holds_leaves_them_pending(
     assert set(fresh.states().values()) == {"pending"}
 
 
+@pytest.mark.parametrize("version", ["2026", "20991231000000"])
+def test_schema_that_says_a_version_that_is_not_there_is_refused(fresh: Repo, version: str) -> None:
+    schema = f"-- the feed\n-- migrations up to {version}\n{HELD}"
+    said = refused(Misconfigured, lambda: setup(fresh, schema))
+    assert f"schema.sql:2:1: migrations up to {version}: " in said
+    assert f"has no such version: write the last one that the file holds (0: none of them), as {FOUR}" in said
+    assert fresh.database.names() == set()
+
+
 def test_migration_that_fails_leaves_the_database_as_it_was(fresh: Repo) -> None:
     setup(fresh, "")
     fresh.database.do("create table mine ()")

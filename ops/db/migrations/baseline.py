@@ -18,6 +18,7 @@ from ops.db.migrations import files, history, steps
 from ops.db.migrations.files import Migration
 from ops.db.migrations.steps import Act
 from ops.db.sql_file.script import Script, display
+from ops.errors import Misconfigured
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline 
     if schema is not None:
         says = _SAYS.search(schema.data[:TOP])
         upto = says[1].decode() if says else None
+        if says and upto != "0" and upto not in [each.version for each in found]:
+            raise Misconfigured(
+                f"{schema.at(says.start())}: migrations up to {upto}: {display(settings.migrations)} has no such version: "
+                f"write the last one that the file holds (0: none of them), as {found[-1].version}"
+            )
         if not says and not _RECORDS.search(schema.data[: len(schema.data)]):
             say(
                 f"note: {schema.name} does not say which of the {len(found)} migrations it holds, so all are pending: inv db.migrate; "

@@ -77,3 +77,17 @@ def test_drift_is_from_the_file_and_the_migrations(repo: Repo, capsys: pytest.Ca
     repo.write(**{f"v{FOUR}_d": "-- migrate:up\ncreate table d (n int);\n-- migrate:down\ndrop table d;\n"})
     refused(Differs, lambda: report.show(repo.settings, "local", {}, sql=False, json=False))
     assert "table public.d: only in" in capsys.readouterr().out
+
+
+def test_history_outside_of_public_is_in_the_file(repo: Repo) -> None:
+    repo.database.do("create schema app")
+    repo = repo.by(options="-csearch_path=app,public")
+    repo.write(**{f"v{ONE}_a": "-- migrate:up\ncreate table app.a (i int);\n-- migrate:down\ndrop table app.a;\n"})
+    for version in (TWO, THREE):
+        next(repo.folder.glob(f"{version}*")).unlink()
+    migrate(repo, write_schema=True)
+    text = repo.settings.schema.read_text(encoding="utf-8")
+    assert text.endswith(f"INSERT INTO app.schema_migrations (version) VALUES\n    ('{ONE}');\n")
+    setup(repo, text, rows="")
+    migrate(repo)
+    assert repo.database.query("select version from app.schema_migrations") == [{"version": ONE}]

@@ -26,13 +26,16 @@ SCHEMAS = {
 }
 
 
-def setup(repo: Repo, schema: str) -> None:
+ROWS = "insert into a values (1, 'x');\ninsert into c values (1);\n"
+
+
+def setup(repo: Repo, schema: str, rows: str = ROWS) -> None:
     path = repo.database.root / "sql" / "schema.sql"
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     if schema:
         path.write_text(schema, encoding="utf-8")
-    seed = repo.database.sql("insert into a values (1, 'x');\ninsert into c values (1);\n", "seed.sql")
+    seed = repo.database.sql(rows, "seed.sql")
     build.setup(repo.settings, "local", "", str(seed), {}, "", force=True)
 
 

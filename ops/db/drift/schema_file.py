@@ -21,6 +21,7 @@ from ops import postgres, process
 from ops.console import say
 from ops.db import load
 from ops.db.drift import catalog, compare, scratch, spelling
+from ops.db.migrations import history
 from ops.db.sql_file.script import Script, checked
 from ops.errors import Problem
 from ops.targets.embedded import binaries
@@ -53,7 +54,7 @@ NOT_NULL = re.compile(
 """PostgreSQL 18 knows the constraint of a NOT NULL by name: one that a partition has by its parent's name, older servers do not tell."""
 ALL_RIGHTS = re.compile(r"\b(GRANT|REVOKE) ([A-Z]+(?:,[A-Z]+){6}) ON (TABLES?) ")
 """All that there are on a table of a server before 17, which has no MAINTAIN: GRANT ALL there and here."""
-VERSIONS = "select version from public.schema_migrations order by version"
+HISTORY = "select name, to_regclass(name) is not null as there from format('%%I.schema_migrations', %s::text) as name"
 
 
 def is_generated(path: Path) -> bool:
@@ -103,13 +104,15 @@ def dump(at: OpenTarget) -> str:
     Raises `Problem` where there is no pg_dump for the server. Where the embedded server lacks what the schema needs, an
     extension mostly, the text is as this server's own pg_dump writes it, and that is said.
     """
-    first = dumped(at)
+    with at.connect() as conn:
+        schema = history.schema_of(conn)
+    first = dumped(at, schema)
     try:
         with scratch.open_scratch(at.settings, at.task) as again:
             script = checked(Script("the schema", first.encode()))
             with again.connect() as conn:
                 load.load_file(again, conn, load.plan(script, {}))
-            return dumped(again)
+            return dumped(again, schema)
     except Problem as error:
         say(
             f"note: the schema file is as the pg_dump for this server writes it, and may change with that: {error.args[0]}"
@@ -117,8 +120,8 @@ def dump(at: OpenTarget) -> str:
         return first
 
 
-def dumped(at: OpenTarget) -> str:
-    """Return what pg_dump writes of a database, without what changes from one to the next."""
+def dumped(at: OpenTarget, schema: str = "public") -> str:
+    """Return what pg_dump writes of a database, without what changes from one to the next; `schema` has the history."""
     program = pg_dump(at)
     env = postgres.environment(at.target, task=at.task, untimed=True)
     env.setdefault("PGHOST", at.conn.info.host)
@@ -130,11 +133,12 @@ def dumped(at: OpenTarget) -> str:
         made = ALL_RIGHTS.sub(r"\1 ALL ON \3 ", made)
     text = HEAD + "".join(f"\n{statement}\n" for statement in statements(made))
     with at.connect() as conn:
-        found = postgres.row(conn, "select to_regclass('public.schema_migrations') is not null as there")
-        versions = [row["version"] for row in postgres.fetch(conn, VERSIONS)] if found["there"] else []
+        found = postgres.row(conn, HISTORY, schema)
+        ordered = f'select version from {found["name"]} order by version collate "C"'.encode()
+        versions = [row["version"] for row in conn.execute(ordered)] if found["there"] else []
     if versions:
         rows = ",\n".join(f"    ('{version}')" for version in versions)
-        text += f"\nINSERT INTO public.schema_migrations (version) VALUES\n{rows};\n"
+        text += f"\nINSERT INTO {found['name']} (version) VALUES\n{rows};\n"
     return text
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 _SAYS = re.compile(rb"^-- *migrations up to (\d+)\s*$", re.MULTILINE | re.IGNORECASE)
-_RECORDS = re.compile(rb"^insert into (?:\S+\.)?\"?schema_migrations\b", re.MULTILINE | re.IGNORECASE)
+_RECORDS = re.compile(rb"^insert into (?:(\"(?:[^\"]|\"\")+\"|\S+)\.)?\"?schema_migrations\b", re.MULTILINE | re.IGNORECASE)
+ROWS = "select version from {}.schema_migrations"
 TOP = 4096
 """Bytes of a schema file in which its line is looked for."""
 
@@ -39,6 +40,8 @@ class Baseline:
     """All of the folder, read and checked."""
     upto: str | None
     """The last one that the schema file says that it holds; None where its rows tell."""
+    rows_in: str = ""
+    """The schema of these rows, as SQL has it, which may not be the first of the search path here; empty: no other."""
 
     def bring_up(self, at: OpenTarget, conn: Connection[DictRow]) -> None:
         """Record what the schema holds, and apply the rest; raises what the first that fails does."""
@@ -47,6 +50,8 @@ class Baseline:
         history.prepare(conn, known)
         by = postgres.whoami()
         have = {each.version for each in known.applied}
+        if self.rows_in:
+            have |= {row["version"] for row in conn.execute(ROWS.format(self.rows_in).encode())}
         if self.upto is not None:
             have |= {each.version for each in self.migrations if each.version <= self.upto}
         held = [each for each in self.migrations if each.version in have]
@@ -67,6 +72,7 @@ def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline 
     if not settings.migrations.is_dir() or not (found := files.find(settings.migrations)):
         return None
     upto: str | None = "" if schema is None else None
+    rows_in = ""
     if schema is not None:
         says = _SAYS.search(schema.data[:TOP])
         upto = says[1].decode() if says else None
@@ -75,7 +81,9 @@ def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline 
                 f"{schema.at(says.start())}: migrations up to {upto}: {display(settings.migrations)} has no such version: "
                 f"write the last one that the file holds (0: none of them), as {found[-1].version}"
             )
-        if not says and not _RECORDS.search(schema.data[: len(schema.data)]):
+        records = None if says else _RECORDS.search(schema.data[: len(schema.data)])
+        rows_in = (records[1] or b"").decode() if records else ""
+        if not says and not records:
             say(
                 f"note: {schema.name} does not say which of the {len(found)} migrations it holds, so all are pending: inv db.migrate; "
                 f"if it holds them, write at its top: -- migrations up to {found[-1].version}"
@@ -85,4 +93,4 @@ def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline 
     for each in read:
         if each.up.transaction:
             load.plan(files.script(each.up, each.shown), {}, rebuilds=rebuilds)
-    return Baseline(read, upto)
+    return Baseline(read, upto, rows_in)

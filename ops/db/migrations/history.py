@@ -153,6 +153,11 @@ def applied(conn: Connection[DictRow]) -> list[Applied]:
     return read(conn).applied
 
 
+def schema_of(conn: Connection[DictRow]) -> str:
+    """Return the schema in which the history of a session's database is, or would be."""
+    return str(postgres.row(conn, LOOK)["schema"])
+
+
 def read(conn: Connection[DictRow]) -> History:
     """Read the history of the database of a session; raises `Misconfigured` where `schema_migrations` is another tool's."""
     from psycopg import sql

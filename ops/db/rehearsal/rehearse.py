@@ -18,6 +18,7 @@ from ops import console, postgres
 from ops.console import say
 from ops.db import shown
 from ops.db.drift import schema_file
+from ops.db.migrations import history
 from ops.db.rehearsal import estimate, pending, queries, remembered, report, rows, scratch, shape
 from ops.db.rehearsal.estimate import Cost, Size
 from ops.db.rehearsal.report import Rehearsal
@@ -113,7 +114,7 @@ def known(at: OpenTarget, conn: Connection[DictRow], *, needed: bool) -> Source:
         name=at.target.name,
         version=at.facts["version"],
         major=version // 10000,
-        schema=schema_file.dumped(at) if needed else "",
+        schema=schema_file.dumped(at, history.schema_of(conn)) if needed else "",
         shapes=shape.read(conn) if needed else {},
         roles=[row["name"] for row in postgres.fetch(conn, ROLES)],
         settings={row["name"]: row["value"] for row in postgres.fetch(conn, SETTINGS, list(COPIED))},

@@ -91,3 +91,55 @@ def test_history_outside_of_public_is_in_the_file(repo: Repo) -> None:
     setup(repo, text, rows="")
     migrate(repo)
     assert repo.database.query("select version from app.schema_migrations") == [{"version": ONE}]
+    check(repo)
+
+
+BASE = "create table users (id int primary key, bio text);\ncomment on schema public is 'ours';\n"
+NOTES = "-- migrate:up\ncreate table notes (i int);\n-- migrate:down\ndrop table notes;\n"
+
+
+@pytest.fixture
+def based(repo: Repo) -> Repo:
+    """Migrations that begin with a file that somebody wrote, and add to it only."""
+    for path in repo.folder.iterdir():
+        path.unlink()
+    repo.database.do(BASE)
+    repo.settings.schema.parent.mkdir(exist_ok=True)
+    repo.settings.schema.write_text(f"{HAND}{BASE}", encoding="utf-8")
+    repo.write(**{f"v{ONE}_notes": NOTES})
+    return repo
+
+
+def test_base_that_no_migration_makes_is_no_difference(based: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    path, note = based.settings.schema, "schema.sql, as what the migrations begin with: "
+    migrate(based, write_schema=True)
+    written = path.read_text(encoding="utf-8")
+    check(based)
+    assert f"{note}schema public, table public.users" in capsys.readouterr().err
+    by_hand = f"{HAND}-- migrations up to {ONE}\n{BASE}create table notes (i int);\n"
+    path.write_text(by_hand, encoding="utf-8")
+    check(based)
+    path.write_text(by_hand.replace("(i int)", "(i int, j int)"), encoding="utf-8")
+    assert "table column public.notes.j: existence" in refused(Differs, lambda: check(based))
+    drops = "-- migrate:up\ndrop table if exists users;\n-- migrate:down\ncreate table users ();\n"
+    based.write(**{f"v{TWO}_drops": drops})
+    migrate(based)
+    path.write_text(by_hand.replace(ONE, TWO), encoding="utf-8")
+    assert "table public.users: existence" in refused(Differs, lambda: check(based))
+    (based.folder / f"{TWO}_drops.sql").unlink()
+    setup(based, written, rows="")
+    assert based.states() == {ONE: "applied"}
+
+
+def test_migrations_that_build_nothing_alone_are_not_compared(based: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    alters = "-- migrate:up\nalter table users add pinned boolean;\n-- migrate:down\nalter table users drop pinned;\n"
+    based.write(**{f"v{TWO}_pinned": alters})
+    migrate(based, write_schema=True)
+    capsys.readouterr()
+    check(based)
+    said = capsys.readouterr().err
+    assert said.count("note: ") == 1
+    assert "is not compared, since the migrations alone build no database: " in said
+    setup(based, based.settings.schema.read_text(encoding="utf-8"), rows="")
+    assert based.states() == {ONE: "applied", TWO: "applied"}
+    check(based)

@@ -106,9 +106,11 @@ def test_a_file_is_held_against_what_migrations_make(here: Path) -> None:
                 conn.execute("alter table t alter id set not null")
 
     wrong = False
-    assert schema_file.against_migrations(settings, scratch.Content(read(schema), {}), apply) == []
+    assert schema_file.against_migrations(settings, scratch.Content(read(schema), {}), apply) == schema_file.Held(
+        [], []
+    )
     wrong = True
-    assert schema_file.against_migrations(settings, scratch.Content(read(schema), {}), apply) == [
+    assert schema_file.against_migrations(settings, scratch.Content(read(schema), {}), apply).differing == [
         compare.Difference("table column", "public.t.id", "not null", None, "yes")
     ]
 

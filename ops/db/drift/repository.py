@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from config.settings import Settings
-from ops.console import say
+from ops.console import harmless, say
 from ops.db import build
 from ops.db.drift import schema_file, scratch
 from ops.db.drift.compare import Difference
-from ops.db.migrations import baseline, files, history
+from ops.db.migrations import baseline, files, history, objects
 from ops.db.migrations.baseline import Baseline
 from ops.db.sql_file.script import display
 from ops.errors import Problem
@@ -42,8 +43,9 @@ def all_of(settings: Settings) -> Baseline:
 def check_schema_file(settings: Settings) -> list[Difference]:
     """Return where the schema file (left) is not what the migrations make (right), by object; none where there is no such file.
 
-    One that does not say that it holds any is what they begin with. Of another that somebody wrote the migrations may be a sequel: where they do not build a database by themselves, that is
-    said, and there is nothing to compare. Raises `Problem` where one that we made does not load, or they do not.
+    One that does not say that it holds any is what they begin with. Of another, whoever made it, a part may be: that is
+    said, and is no difference. Where they do not build a database without it, nothing is compared, and that is said.
+    Raises `Problem` where a file that we made does not load.
     """
     if not settings.schema.exists():
         return []
@@ -57,12 +59,35 @@ def check_schema_file(settings: Settings) -> list[Difference]:
             every.bring_up(empty, conn)
 
     try:
-        return schema_file.against_migrations(settings, says, apply)
+        held = schema_file.against_migrations(settings, says, apply, gone(every))
     except Problem as error:
         if schema_file.is_generated(settings.schema):
             raise
-        say(f"note: {name} is not compared, since the migrations alone build no database: {error.args[0]}")
+        say(f"note: {name} is not compared with the migrations: {error.args[0]}")
         return []
+    if held.unbuilt:
+        say(f"note: {name} is not compared, since the migrations alone build no database: {held.unbuilt}")
+    if held.base:
+        first = ", ".join(f"{each.kind} {harmless(each.name)}" for each in held.base[:3])
+        more = f" and {len(held.base) - 3} more" if len(held.base) > 3 else ""
+        say(f"note: only in {name}, as what the migrations begin with: {first}{more}")
+    return held.differing
+
+
+TAKES_AWAY = re.compile(r"\b(drop|rename|set\s+schema)\b", re.IGNORECASE)
+STRINGS = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'", re.DOTALL)
+"""What is no name: the body of a function may tell of tables that are only there later."""
+
+
+def gone(every: Baseline) -> set[str]:
+    """Return the names in all that migrations drop and rename."""
+    found: set[str] = set()
+    for each in every.migrations:
+        for statement in files.statements(files.script(each.up, each.shown)):
+            text = STRINGS.sub("''", statement.data[: len(statement.data)].decode(errors="replace"))
+            if TAKES_AWAY.search(text):
+                found |= objects.words(text)
+    return found
 
 
 def update_schema_file(at: OpenTarget, *, force: bool) -> None:

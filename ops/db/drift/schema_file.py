@@ -14,6 +14,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import Settings
@@ -21,7 +23,8 @@ from ops import postgres, process
 from ops.console import say
 from ops.db import load
 from ops.db.drift import catalog, compare, scratch, spelling
-from ops.db.migrations import history
+from ops.db.drift.catalog import Catalog
+from ops.db.migrations import history, objects
 from ops.db.sql_file.script import Script, checked
 from ops.errors import Problem
 from ops.targets.embedded import binaries
@@ -183,19 +186,49 @@ def version(program: str) -> int:
     return int(found[1]) if found else 0
 
 
-def against_migrations(
-    settings: Settings, content: scratch.Content, apply: Callable[[OpenTarget], None]
-) -> list[compare.Difference]:
-    """Return where a schema file (left) is not what the migrations make (right), by object.
+@dataclass(frozen=True)
+class Held:
+    """A schema file (left) held against what the migrations make (right), by object."""
 
-    `apply` applies them all to an empty database of the embedded server. Raises `Problem` where either does not load.
+    differing: list[compare.Difference]
+    base: list[compare.Difference]
+    """What is only in the file, and no migration makes or takes away: they begin with it."""
+    unbuilt: str = ""
+    """Why the migrations build no database by themselves: then nothing is compared."""
+
+
+def against_migrations(
+    settings: Settings,
+    content: scratch.Content,
+    apply: Callable[[OpenTarget], None],
+    gone: AbstractSet[str] = frozenset(),
+) -> Held:
+    """Return where a schema file is not what the migrations make.
+
+    `apply` applies them all to an empty database of the embedded server; `gone` are the names in what they drop and
+    rename. Raises `Problem` where the file does not load.
     """
-    with (
-        scratch.open_built(settings, content) as (built, _),
-        scratch.open_scratch(settings) as empty,
-        built.connect() as one,
-    ):
-        apply(empty)
+    with scratch.open_scratch(settings) as empty:
         with empty.connect() as other:
+            bare = catalog.read(other)
+        try:
+            apply(empty)
+        except Problem as error:
+            return Held([], [], str(error.args[0]))
+        with scratch.open_built(settings, content) as (built, _), built.connect() as one, empty.connect() as other:
             left, right = catalog.read(one), catalog.read(other)
-        return compare.differences(left, right, spelling.Speller(one, left, right))
+            found = compare.differences(left, right, spelling.Speller(one, left, right))
+    base = [each for each in found if is_base(each, left, bare, gone)]
+    return Held([each for each in found if each not in base], base)
+
+
+SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.')
+
+
+def is_base(found: compare.Difference, left: Catalog, bare: Catalog, gone: AbstractSet[str]) -> bool:
+    """Whether a difference is of what the migrations begin with: only in the file, while they leave it as it is in an empty database."""
+    if found.what == compare.EXISTS:
+        thing = left.things.get(found.key)
+        own = SCHEMA.sub("", found.name.partition("(")[0], count=1)
+        return bool(thing and not thing.inside and not gone & objects.words(own))
+    return found.key in bare.things and bare.things[found.key].facets.get(found.what) == found.right

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 _SAYS = re.compile(rb"^-- *migrations up to (\d+)\s*$", re.MULTILINE | re.IGNORECASE)
-_RECORDS = re.compile(rb"^insert into (?:(\"(?:[^\"]|\"\")+\"|\S+)\.)?\"?schema_migrations\b", re.MULTILINE | re.IGNORECASE)
+_RECORDS = re.compile(
+    rb"^insert into (?:(\"(?:[^\"]|\"\")+\"|\S+)\.)?\"?schema_migrations\b", re.MULTILINE | re.IGNORECASE
+)
 ROWS = "select version from {}.schema_migrations"
 TOP = 4096
 """Bytes of a schema file in which its line is looked for."""

@@ -129,3 +129,20 @@ def test_what_the_embedded_server_lacks_is_written_as_it_comes(
         assert "note: the schema file is as the pg_dump for this server writes it" in capsys.readouterr().err
     finally:
         one.do(f"drop owned by r{one.name}; drop role r{one.name}")
+
+
+def test_no_password_comes_into_the_file(one: Database, here: Path) -> None:
+    one.do(f"create database {one.name}", "postgres")
+    one.do("create foreign data wrapper far; create server s foreign data wrapper far options (host 'h', \"api key\" 'it''s 1')")
+    one.do("create user mapping for public server s options (\"user\" 'u', password E'can\\\\a''ry', password_required 'false')")
+    one.do("create foreign table t (i int options (secret 'canary')) server s options (schema_name 'x', token 'canary')")
+    with opened(one.server, here, one.name) as at:
+        text = schema_file.dump(at)
+    assert "canary" not in text
+    assert "ry'" not in text
+    assert "it''s" not in text
+    assert text.count(f"{schema_file.NO_SECRETS}\nCREATE ") == 3
+    assert "host 'h'" in text
+    assert "schema_name 'x'" in text
+    assert "    password 'left out'" in text
+    assert "password_required 'false'" in text

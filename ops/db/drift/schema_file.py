@@ -60,6 +60,14 @@ ALL_RIGHTS = re.compile(r"\b(GRANT|REVOKE) ([A-Z]+(?:,[A-Z]+){6}) ON (TABLES?) "
 HISTORY = "select name, to_regclass(name) is not null as there from format('%%I.schema_migrations', %s::text) as name"
 
 
+LEFT_OUT = "left out"
+NO_SECRETS = "-- Values of options that may be passwords are left out: give them with ALTER … OPTIONS (SET …)."
+OF_OTHERS = re.compile(r"(CREATE (?P<mapping>USER MAPPING)|CREATE SERVER|(CREATE|ALTER) FOREIGN)\b")
+"""What has options for other servers. Their names stay, by which a mapping is compared; subscriptions are not dumped at all."""
+OPTION = re.compile(r"(?P<name>\"(?:[^\"]|\"\")+\"|\w+) (?!'(?:true|false|on|off)')E?'(?:[^']|'')*'", re.IGNORECASE)
+SECRET = re.compile(r"pass|pwd|secret|token|credential|private|key|conninfo|connstr|connection|dsn", re.IGNORECASE)
+
+
 def is_generated(path: Path) -> bool:
     """Whether a schema file was made by us: then it may be written anew."""
     try:
@@ -156,10 +164,25 @@ def statements(text: str) -> Iterator[str]:
         if statement.startswith("CREATE TABLE"):
             statement = NOT_NULL.sub(usual, statement)
         if not SESSION.match(statement) and not NOT_OURS.match(statement):
-            found.append(statement)
+            found.append(without_secrets(statement))
     if {each for each in found if SWITCHED.match(each)} <= USUAL:
         found = [each for each in found if each not in USUAL]
     yield from found
+
+
+def without_secrets(statement: str) -> str:
+    """Return a statement without what may be a password: the file is committed. All that a user mapping says is one."""
+    of_others = OF_OTHERS.match(statement)
+    if not of_others:
+        return statement
+
+    def left_out(option: re.Match[str]) -> str:
+        secret = of_others["mapping"] or SECRET.search(option["name"])
+        return f"{option['name']} '{LEFT_OUT}'" if secret else option[0]
+
+    head, options, values = statement.partition("OPTIONS (")
+    made = head + options + OPTION.sub(left_out, values)
+    return f"{NO_SECRETS}\n{made}" if f"'{LEFT_OUT}'" in made else statement
 
 
 def usual(found: re.Match[str]) -> str:

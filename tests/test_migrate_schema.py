@@ -6,7 +6,8 @@ import pytest
 
 from ops.db.drift import report, schema_file
 from ops.db.migrations import apply, listing
-from ops.errors import Differs
+from ops.errors import Differs, Refused
+from ops.targets import identity
 from tests.fix_suppliers import Database
 from tests.test_migrate import ONE, THREE, TWO, Repo, refused
 from tests.test_migrate_setup import setup
@@ -143,3 +144,24 @@ def test_migrations_that_build_nothing_alone_are_not_compared(based: Repo, capsy
     setup(based, based.settings.schema.read_text(encoding="utf-8"), rows="")
     assert based.states() == {ONE: "applied", TWO: "applied"}
     check(based)
+
+
+def test_what_was_written_over_is_kept(based: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    path = based.settings.schema
+    before, again = path.with_name(f"{path.name}.before"), path.with_name(f"{path.name}.before2")
+    migrate(based, write_schema=True)
+    assert before.read_text(encoding="utf-8") == f"{HAND}{BASE}"
+    assert f"written over: as it was, it is {before}" in capsys.readouterr().err
+    migrate(based, write_schema=True)
+    path.write_text("-- another\n", encoding="utf-8")
+    migrate(based, write_schema=True)
+    assert before.read_text(encoding="utf-8") == f"{HAND}{BASE}"
+    assert again.read_text(encoding="utf-8") == "-- another\n"
+
+
+def test_schema_is_not_written_over_from_production(based: Repo) -> None:
+    based.database.do(f"comment on database {based.database.name} is '{identity.STAMP}'")
+    said = refused(Refused, lambda: migrate(based, write_schema=True))
+    assert "schema.sql is not made by a task, and local is production: write it from another target" in said
+    assert based.settings.schema.read_text(encoding="utf-8") == f"{HAND}{BASE}"
+    assert based.applied() == []

@@ -133,9 +133,15 @@ def test_what_the_embedded_server_lacks_is_written_as_it_comes(
 
 def test_no_password_comes_into_the_file(one: Database, here: Path) -> None:
     one.do(f"create database {one.name}", "postgres")
-    one.do("create foreign data wrapper far; create server s foreign data wrapper far options (host 'h', \"api key\" 'it''s 1')")
-    one.do("create user mapping for public server s options (\"user\" 'u', password E'can\\\\a''ry', password_required 'false')")
-    one.do("create foreign table t (i int options (secret 'canary')) server s options (schema_name 'x', token 'canary')")
+    one.do(
+        "create foreign data wrapper far; create server s foreign data wrapper far options (host 'h', \"api key\" 'it''s 1')"
+    )
+    one.do(
+        "create user mapping for public server s options (\"user\" 'u', password E'can\\\\a''ry', password_required 'false')"
+    )
+    one.do(
+        "create foreign table t (i int options (secret 'canary')) server s options (schema_name 'x', token 'canary')"
+    )
     with opened(one.server, here, one.name) as at:
         text = schema_file.dump(at)
     assert "canary" not in text

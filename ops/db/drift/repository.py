@@ -13,8 +13,9 @@ from ops.db.drift import schema_file, scratch
 from ops.db.drift.compare import Difference
 from ops.db.migrations import baseline, files, history, objects
 from ops.db.migrations.baseline import Baseline
+from ops.db.migrations.files import Migration
 from ops.db.sql_file.script import display
-from ops.errors import Problem
+from ops.errors import Problem, Refused
 from ops.targets.open_target import OpenTarget
 
 
@@ -83,8 +84,7 @@ def gone(every: Baseline) -> set[str]:
     """Return the names in all that migrations drop and rename."""
     found: set[str] = set()
     for each in every.migrations:
-        for statement in files.statements(files.script(each.up, each.shown)):
-            text = STRINGS.sub("''", statement.data[: len(statement.data)].decode(errors="replace"))
+        for text in texts(each):
             if TAKES_AWAY.search(text):
                 found |= objects.words(text)
     return found
@@ -98,7 +98,35 @@ def update_schema_file(at: OpenTarget, *, force: bool) -> None:
     """
     path = at.settings.schema
     ours = not at.prod and at.target.name == at.settings.target and schema_file.is_generated(path)
-    if (force or ours) and schema_file.write(at, path, force=force):
+    if not force and not ours:
+        return
+    theirs = path.exists() and not schema_file.is_generated(path)
+    kept = schema_file.keep(path) if theirs else None
+    try:
+        written = schema_file.write(at, path, force=force)
+    except BaseException:
+        if kept:
+            kept.unlink()
+        raise
+    if kept:
+        say(f"{display(path)}, which no task had made, was written over: as it was, it is {display(kept)}")
+    if written:
         with at.connect() as conn:  # it is as if built from the file as it is now
             at.remember(there=True, built=True, applied=[each.version for each in history.read(conn).applied])
         say(f"{display(path)} is what the migrations make")
+
+
+def refuse_to_write(at: OpenTarget) -> None:
+    """Raise `Refused` where the schema file would become production's, and somebody wrote it."""
+    path = at.settings.schema
+    if at.prod and path.exists() and not schema_file.is_generated(path):
+        raise Refused(
+            f"--write-schema: {display(path)} is not made by a task, and {at.target.name} is production: "
+            f"write it from another target, or move the file away"
+        )
+
+
+def texts(migration: Migration) -> list[str]:
+    """Return the statements of an up part, without their strings."""
+    every = files.statements(files.script(migration.up, migration.shown))
+    return [STRINGS.sub("''", each.data[: len(each.data)].decode(errors="replace")).lstrip() for each in every]

@@ -102,6 +102,20 @@ def write(at: OpenTarget, path: Path, *, force: bool = False) -> bool:
     return True
 
 
+def keep(path: Path) -> Path:
+    """Copy a file to beside itself, under a name that no other has, and return that."""
+    real = path.resolve()
+    numbers = itertools.chain([""], itertools.count(2))
+    for kept in (real.with_name(f"{real.name}.before{number}") for number in numbers):
+        try:
+            with kept.open("xb") as copy:
+                copy.write(real.read_bytes())
+        except FileExistsError:
+            continue
+        return kept
+    raise AssertionError
+
+
 def umask() -> int:
     """Return the bits that new files lack."""
     found = os.umask(0)

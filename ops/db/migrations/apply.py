@@ -116,6 +116,8 @@ def migrate(
     found = files.find(settings.migrations)
     with opening.open_target(settings, target, "db.migrate", writes=True) as at:
         at.required()
+        if write_schema:
+            refuse_to_write(at)
         if accept_edited and not dry_run:
             accept(at, found, confirm)
         with at.connect() as conn:
@@ -144,6 +146,12 @@ def migrate(
 def note_applied(at: OpenTarget, conn: Connection[DictRow]) -> None:
     """Note for bare `inv` which migrations the database has."""
     at.remember(there=True, applied=[each.version for each in history.read(conn).applied])
+
+
+def refuse_to_write(at: OpenTarget) -> None:
+    from ops.db.drift import repository
+
+    repository.refuse_to_write(at)
 
 
 def update_schema_file(at: OpenTarget, *, force: bool = False) -> None:

@@ -165,3 +165,17 @@ def test_schema_is_not_written_over_from_production(based: Repo) -> None:
     assert "schema.sql is not made by a task, and local is production: write it from another target" in said
     assert based.settings.schema.read_text(encoding="utf-8") == f"{HAND}{BASE}"
     assert based.applied() == []
+
+
+def test_rows_that_migrations_write_are_told(based: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    down = "-- migrate:down\nselect 1;\n"
+    function = "create function f() returns void language sql as $$ insert into notes values (1) $$;\n"
+    based.write(
+        **{
+            f"v{TWO}_rows": f"-- migrate:up\n-- first\nselect 'insert';\n/* some */ insert into notes values (1);\n{down}",
+            f"v{THREE}_function": f"-- migrate:up\n{function}{down}",
+            f"v{FOUR}_moved": f"-- migrate:up\nwith a as (delete from notes returning i) insert into notes select i from a;\n{down}",
+        }
+    )
+    migrate(based, write_schema=True)
+    assert f"built of it: {TWO}_rows.sql, {FOUR}_moved.sql: write such rows into" in capsys.readouterr().err

@@ -114,6 +114,11 @@ def update_schema_file(at: OpenTarget, *, force: bool) -> None:
         with at.connect() as conn:  # it is as if built from the file as it is now
             at.remember(there=True, built=True, applied=[each.version for each in history.read(conn).applied])
         say(f"{display(path)} is what the migrations make")
+    if force and (names := with_rows(at)):
+        say(
+            f"note: {display(path)} holds no rows, so what these do to rows is not in a database that is built of it: "
+            f"{', '.join(names)}: write such rows into {display(at.settings.seed)}, too"
+        )
 
 
 def refuse_to_write(at: OpenTarget) -> None:
@@ -124,6 +129,19 @@ def refuse_to_write(at: OpenTarget) -> None:
             f"--write-schema: {display(path)} is not made by a task, and {at.target.name} is production: "
             f"write it from another target, or move the file away"
         )
+
+
+WRITES_ROWS = re.compile(
+    r"(INSERT|UPDATE|DELETE|MERGE|COPY)\b|WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE | re.DOTALL
+)
+
+
+def with_rows(at: OpenTarget) -> list[str]:
+    """Return the files of the migrations that a database has which write rows: by their statements, not by the functions that they make."""
+    with at.connect() as conn:
+        have = {each.version for each in history.applied(conn)}
+    found = [each for each in all_of(at.settings).migrations if each.version in have]
+    return [each.path.name for each in found if any(WRITES_ROWS.match(text) for text in texts(each))]
 
 
 def texts(migration: Migration) -> list[str]:

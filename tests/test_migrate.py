@@ -24,6 +24,7 @@ from ops.db.migrations import apply, files, history, listing, new, standing, ste
 from ops.errors import Differs, LoginFailed, Misconfigured, Problem, Refused
 from ops.targets import identity, opening
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
+from tests.fix_lambda import unsign
 from tests.fix_suppliers import Database
 from tests.test_migration_files import REFUSED, TAKEN
 
@@ -199,6 +200,29 @@ def test_failure_without_a_transaction_leaves_nothing_half_made(repo: Repo) -> N
     repo.database.do("delete from a where i = 2")
     repo.migrate()
     assert repo.shape()["indexes"][0] == "CREATE UNIQUE INDEX a_b ON public.a USING btree (b) true"
+
+
+ANEW = "-- migrate:up\ndrop table users;\ncreate table users (id serial primary key, handle text);\n-- migrate:down\n"
+MAY = """
+select coalesce(bool_and(has_table_privilege('lambda_signup', oid, 'insert')), false)
+   and has_sequence_privilege('lambda_signup', 'users_id_seq', 'usage') as may
+from pg_class where oid = to_regclass('public.users')
+"""
+
+
+@pytest.mark.parametrize("options", ["", " transaction:false allow:psql", " allow:psql"])
+def test_table_made_anew_keeps_the_rights_of_the_function_whatever_comes_after_it(repo: Repo, options: str) -> None:
+    repo.database.do(
+        "create role lambda_signup; create table users (id int); grant select, insert on users to lambda_signup"
+    )
+    more = "\\echo made\n" if options == " allow:psql" else ""
+    repo.write(**{f"v{ONE}_anew": ANEW.replace("up\n", f"up{options}\n{more}"), f"v{TWO}_fails": B})
+    try:
+        assert f"{TWO}_fails.sql:2:" in refused(Problem, repo.migrate)
+        assert repo.applied() == [ONE]
+        assert repo.database.scalar(MAY)
+    finally:
+        unsign(repo.database)
 
 
 def test_role_without_rights_is_told_what_it_needs(repo: Repo) -> None:

@@ -6,29 +6,32 @@ lambda.deploy, and without them no sign-up would be stored from here on.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
 
 from config.sign_up import COLUMNS, ROLE, TABLE
 from ops import postgres
 from ops.console import say
 from ops.targets.open_target import OpenTarget
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
 # Roles belong to the server and are the same in each database; what they may do in one of them is noted here
-HAS_RIGHTS = """
-select from pg_shdepend where dbid = %s and deptype = 'a'
-  and refobjid = (select oid from pg_roles where rolname = %s)
+HAS_RIGHTS = f"""
+select from pg_shdepend where deptype = 'a' and refobjid = (select oid from pg_roles where rolname = '{ROLE}')
+  and dbid = (select oid from pg_database where datname = """
+RIGHTS = f"""
+select kind, name, privilege from (
+  select 'schema' as kind, quote_ident(nspname) as name, privilege_type as privilege
+  from pg_namespace, aclexplode(nspacl) a join pg_roles r on r.oid = a.grantee where rolname = '{ROLE}'
+  union all
+  select case relkind when 'S' then 'sequence' else 'table' end, format('%I.%I', nspname, relname), privilege_type
+  from pg_class c join pg_namespace n on n.oid = relnamespace, aclexplode(relacl) a join pg_roles r on r.oid = a.grantee
+  where rolname = '{ROLE}'
+) held where exists ({HAS_RIGHTS} current_database()))
 """
-RIGHTS = """
-select 'schema' as kind, quote_ident(nspname) as name, privilege_type as privilege
-from pg_namespace, aclexplode(nspacl) a join pg_roles r on r.oid = a.grantee where rolname = %(role)s
-union all
-select case relkind when 'S' then 'sequence' else 'table' end, format('%%I.%%I', nspname, relname), privilege_type
-from pg_class c join pg_namespace n on n.oid = relnamespace, aclexplode(relacl) a join pg_roles r on r.oid = a.grantee
-where rolname = %(role)s
-"""
-THERE = (
-    "select case when %s = 'schema' then to_regnamespace(%s) is not null else to_regclass(%s) is not null end as there"
-)
 SEQUENCES = f"""
 select s.oid, quote_ident(sn.nspname) || '.' || quote_ident(s.relname) as name
 from pg_class t join pg_namespace tn on tn.oid = t.relnamespace
@@ -43,11 +46,66 @@ offset 0
 `offset 0` keeps a question about privileges from being asked of what is no sequence, which is an error."""
 NUMBERED = f"select name from ({SEQUENCES}) s where not has_sequence_privilege('{ROLE}', s.oid, 'usage, update')"
 
+THERE = "case when kind = 'schema' then to_regnamespace(name) is not null else to_regclass(name) is not null end"
+IS_THERE = f"select {THERE} as there from (values (%s, %s)) as held (kind, name)"
+GIVE = f"""
+declare given record;
+begin
+  if not exists (select from pg_roles where rolname = '{ROLE}') then
+    return;
+  end if;
+  for given in select * from (values {{held}}) as held (kind, name, privilege) where {THERE} except {RIGHTS} loop
+    execute format('grant %s on %s %s to {ROLE}', given.privilege, given.kind, given.name);
+  end loop;
+  if exists (select from ({RIGHTS}) now where (name, privilege) = ('{TABLE}', 'INSERT')) then
+    for given in {NUMBERED} loop
+      execute format('grant usage on sequence %s to {ROLE}', given.name);
+    end loop;
+  end if;
+end
+"""
 
-def read_rights(place: OpenTarget, suffix: str = "") -> list[dict[str, Any]]:
+
+class Right(NamedTuple):
+    """Something that the function may do."""
+
+    kind: str
+    """Of what: schema, table or sequence."""
+    name: str
+    """As SQL has it."""
+    privilege: str
+
+
+def read(conn: Connection[DictRow]) -> list[Right]:
+    """Return the rights in schemas, tables and sequences of the database of a session."""
+    return [Right(**row) for row in conn.execute(RIGHTS.encode()).fetchall()]
+
+
+def give_back(held: Collection[Right]) -> str:
+    """Return the SQL that gives those of the rights that are lacking, on what is there; empty where none are held.
+
+    A schema that numbers its rows now has sequences that it had not before.
+    """
+    from psycopg import sql
+
+    if not held:
+        return ""
+    rows = [sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, right))) for right in sorted(held)]
+    body = GIVE.replace("{held}", sql.SQL(", ").join(rows).as_string())
+    return sql.SQL("do {}").format(sql.Literal(body)).as_string()
+
+
+def tell_gone(conn: Connection[DictRow], held: Collection[Right]) -> None:
+    """Say on what that is not there any more the function had a right; sequences that count now follow by themselves."""
+    for kind, name, privilege in sorted(held):
+        if kind != "sequence" and not postgres.row(conn, IS_THERE, kind, name)["there"]:
+            say(f"note: the database has no {name} now, on which {ROLE} may {privilege}")
+
+
+def read_rights(place: OpenTarget, suffix: str = "") -> list[Right]:
     """Return the rights in schemas, tables and sequences of a database; none if that is not there."""
     found = place.database(suffix)
-    if not found or place.conn.execute(HAS_RIGHTS, [found["oid"], ROLE]).fetchone() is None:
+    if not found or place.conn.execute(f"{HAS_RIGHTS} %s)".encode(), [found["datname"]]).fetchone() is None:
         return []
     if not found["datallowconn"]:
         say(
@@ -55,24 +113,13 @@ def read_rights(place: OpenTarget, suffix: str = "") -> list[dict[str, Any]]:
         )
         return []
     with place.connect(suffix) as conn:
-        return conn.execute(RIGHTS, {"role": ROLE}).fetchall()
+        return read(conn)
 
 
-def give_rights(place: OpenTarget, rights: list[dict[str, Any]], suffix: str = "") -> None:
-    """Give in a database the rights of another one; a schema that numbers its rows now has sequences that the other had not."""
-    from psycopg import sql
-
-    if not rights:
+def give_rights(place: OpenTarget, held: list[Right], suffix: str = "") -> None:
+    """Give in a database the rights of another one."""
+    if not held:
         return
-    role, given = sql.Identifier(ROLE), []
     with place.connect(suffix) as conn:
-        for row in rights:
-            kind, name = row["kind"], row["name"]
-            if postgres.row(conn, THERE, kind, name, name)["there"]:
-                given.append((name, row["privilege"]))
-                conn.execute(sql.SQL("{}{}").format(sql.SQL(f"grant {row['privilege']} on {kind} {name} to "), role))
-            elif kind != "sequence":  # those that count now follow
-                say(f"note: the database has no {name} now, on which {ROLE} may {row['privilege']}")
-        if (TABLE, "INSERT") in given:
-            for row in conn.execute(NUMBERED).fetchall():
-                conn.execute(sql.SQL("{}{}").format(sql.SQL(f"grant usage on sequence {row['name']} to "), role))
+        conn.execute(give_back(held).encode())
+        tell_gone(conn, held)

@@ -357,21 +357,23 @@ def carry_out(
     load.check_client(at, plans)
     history.prepare(conn, known)
     production_guard.stamp(at)
-    before = rights.read_rights(at)  # a migration that makes a table anew takes them away
+    held: set[rights.Right] = set()
     changes = []
     with patience.sharing(at, conn, limits) as shared:
         for number, act in enumerate(acts):
             begun = time.monotonic()
             try:
-                steps.take(at, conn, known, act, replace(shared, followed=number + 1 < len(acts)))
+                steps.take(at, conn, known, act, replace(shared, followed=number + 1 < len(acts)), held)
             except Problem as error:
+                if not isinstance(error, SessionLost) and not conn.closed:
+                    rights.tell_gone(conn, held)
                 if number and not isinstance(error, SessionLost):
                     error.detail += (f"  {number} of {len(acts)} were done before it, and have stayed",)
                 raise
             took = time.monotonic() - begun
             changes.append(Change(act.version, act.file, done=True, duration_seconds=round(took, 3)))
             say(f"{'applied' if act.way == 'up' else 'took back'} {act.shown} in {took:.2f} s")
-    rights.give_rights(at, before)
+    rights.tell_gone(conn, held)
     at.look_again()
     production_guard.stamp(at)
     return changes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ops import postgres, silence
 from ops.console import say
-from ops.db import load
+from ops.db import load, rights
 from ops.db.migrations import alone, files, history, indexes, patience
 from ops.db.migrations.files import Migration, Section
 from ops.db.migrations.history import History
@@ -28,6 +28,8 @@ from ops.targets.open_target import OpenTarget
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+
+    from ops.db.rights import Right
 
 LOCK = 48372615
 """The advisory lock by which dbmate lets runs take turns where it is told to (--migration-lock): ours take turns with them."""
@@ -91,17 +93,30 @@ def take_turn(at: OpenTarget, conn: Connection[DictRow]) -> None:
         time.sleep(PAUSE)
 
 
-def take(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None) -> None:
-    """Do one act, and record it; without limits it happens to the successor of a database, where nobody is in the way."""
+def take(
+    at: OpenTarget,
+    conn: Connection[DictRow],
+    known: History,
+    act: Act,
+    limits: Limits | None,
+    held: set[Right] | None = None,
+) -> None:
+    """Do one act, and record it; without limits it happens to the successor of a database, where nobody is in the way.
+
+    `held` is what lambda.*'s function may do, as far as the run has seen: a table that is made anew has none of it, so it is
+    given back in the same transaction. It is added to; a successor is given its rights by who makes it.
+    """
     import psycopg
+
+    held = set() if held is None else held
 
     parts = [] if act.section.transaction else files.statements(act.script)
     alone_needed = len(parts) > 1 or any(alone.refuses_transaction(words_of(part)) for part in parts)
     try:
         if alone_needed:
-            one_by_one(at, conn, known, act, parts, limits)
+            one_by_one(at, conn, known, act, parts, limits, held)
         else:
-            whole(at, conn, known, act, limits)
+            whole(at, conn, known, act, limits, held)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.table_name != load.RECORD:
             raise
@@ -120,7 +135,9 @@ def words_of(part: Script) -> str:
     return alone.words(part.data[part.contents.statements[0] : part.contents.statements[0] + 4000])
 
 
-def whole(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None) -> None:
+def whole(
+    at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None, held: set[Right]
+) -> None:
     """Do an act in one transaction with its record."""
     plan, begun = load.plan(act.script, {}), time.monotonic()
 
@@ -132,11 +149,13 @@ def whole(at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, l
             assert act.migration is not None
             noted = history.note_up(known, act.migration, by, time.monotonic() - begun)
         # The next file begins as any session does
-        return f"{noted.as_string(conn)}{'; reset all' if _SETS.search(act.section.sql) else ''}"
+        again = "; reset all" if _SETS.search(act.section.sql) else ""
+        return f"{rights.give_back(held)}; {noted.as_string(conn)}{again}"
 
     def work(own: Connection[DictRow]) -> None:
         if limits:
             fresh(at)
+            held.update(rights.read(own))
         options = patience.options(limits) if limits else ""
         load.load_file(at, own, plan, after=record, lasting=limits is not None, options=options)
 
@@ -174,12 +193,19 @@ def fresh(at: OpenTarget, *, by_steps: bool = False) -> None:
 
 
 def one_by_one(
-    at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, parts: list[Script], limits: Limits | None
+    at: OpenTarget,
+    conn: Connection[DictRow],
+    known: History,
+    act: Act,
+    parts: list[Script],
+    limits: Limits | None,
+    held: set[Right],
 ) -> None:
     """Do an act statement by statement; the history says which are done, and where that is in doubt they are looked for."""
     begun = time.monotonic()
     if limits:
         fresh(at, by_steps=True)
+        held.update(rights.read(conn))
     done = resume(conn, known, act)
     for number, part in enumerate(parts):
         if number < (done or 0):
@@ -190,7 +216,7 @@ def one_by_one(
             seen = looked(at, conn, act, part, words)
         try:
             if not alone.refuses_transaction(words):
-                step(at, conn, act, part, number + 1, limits)
+                step(at, conn, act, part, number + 1, limits, held)
             elif seen.told != "done":
                 sent = Script(part.name, seen.instead.encode()) if seen.instead else part
                 text = text_of(sent)
@@ -277,11 +303,20 @@ def text_of(part: Script) -> str:
     return part.data[: len(part.data)].decode(errors="surrogateescape")
 
 
-def step(at: OpenTarget, conn: Connection[DictRow], act: Act, part: Script, done: int, limits: Limits | None) -> None:
+def step(
+    at: OpenTarget,
+    conn: Connection[DictRow],
+    act: Act,
+    part: Script,
+    done: int,
+    limits: Limits | None,
+    held: set[Right],
+) -> None:
     """Run one statement in a transaction with the note that it is done."""
 
     def work(own: Connection[DictRow]) -> None:
         send(own, part)
+        own.execute(rights.give_back(held).encode())
         own.execute(history.STEP, (done, act.version))
 
     in_transaction(at, conn, work, act, limits)

@@ -505,6 +505,39 @@ def test_statements_behind_each_other_go_on_where_they_stopped(single: Repo) -> 
     assert single.states()["20260104000000"] == "applied"
 
 
+def test_what_failed_is_in_no_doubt_when_it_is_taken_back(single: Repo) -> None:
+    single.usual()
+    single.write(v20260104000000_index=INDEX.replace("concurrently a_b;", "concurrently a_typo;"))
+    single.migrate()
+    for _ in range(2):
+        assert 'index "a_typo" does not exist' in refused(Problem, single.rollback)
+        assert single.states()["20260104000000"] == "applied"
+    single.write(v20260104000000_index=INDEX)
+    single.rollback()
+    assert not [each for each in single.shape()["indexes"] if "a_b" in each]
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_failed_behind_others_is_in_no_doubt(single: Repo, way: str) -> None:
+    single.usual()
+    single.migrate()
+    several = "insert into a values (1);\ndrop index concurrently a_typo;\n"
+    other = "up" if way == "down" else "down"
+    parts = {way: several, other: "delete from a;\n"}
+    text = "".join(f"-- migrate:{each} transaction:false allow:psql\n{parts[each]}" for each in ("up", "down"))
+    single.write(v20260104000000_alone=text)
+    if way == "down":
+        single.migrate()
+    for _ in range(2):
+        said = refused(Problem, single.migrate if way == "up" else single.rollback)
+        assert 'index "a_typo" does not exist' in said
+        assert single.states()["20260104000000"] == "interrupted"
+    single.database.do("create index a_typo on a (b)")
+    (single.migrate if way == "up" else single.rollback)()
+    assert single.database.query("select i from a") == [{"i": 1}]
+    assert single.states()["20260104000000"] == ("applied" if way == "up" else "pending")
+
+
 # --- dbmate -------------------------------------------------------------------------------
 
 

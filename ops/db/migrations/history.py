@@ -62,7 +62,7 @@ do $$ begin
     comment on table inv.migrations is
       'Migrations that were applied, by the SHA-256 of their file, with what takes them back; schema_migrations decides which are.';
     comment on column inv.migrations.state is
-      'applying or undoing while one without a transaction runs, applied, or undone';
+      'applying or undoing while one without a transaction runs, apply_failed or undo_failed where a statement of it has failed behind others that were done, applied, or undone';
     comment on column inv.migrations.done is 'Statements that one without a transaction has done.';
   end if;
 end $$;
@@ -83,7 +83,7 @@ from {} order by version collate "C"
 # Only where it is not applied: a run that was cut off before the end of what has no transaction
 BEGUN = """
 select distinct on (version) version, digest, state, done, begun_at, applied_by from inv.migrations m
-where state = 'applying' and not exists (select from {} s where s.version = m.version)
+where state in ('applying', 'apply_failed') and not exists (select from {} s where s.version = m.version)
   and not exists (select from inv.migrations later where later.version = m.version and later.id > m.id)
 """
 
@@ -117,11 +117,13 @@ class Applied:
     """Whether it is being taken back outside of a transaction, or was when a run was cut off."""
     done: int = 0
     """How many statements of that were done."""
+    doubtful: bool = False
+    """Whether nobody knows if the next one was, too: not where it has failed."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A migration without a transaction whose run was cut off: how far it came is found by looking."""
+    """A migration without a transaction that has not come to its end: where its run was cut off, how far it came is found by looking."""
 
     version: str
     digest: str
@@ -129,6 +131,8 @@ class Begun:
     """Statements that were done."""
     begun_at: datetime
     applied_by: str
+    doubtful: bool = True
+    """Whether nobody knows if the next one was, too: not where it has failed."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +186,14 @@ def read(conn: Connection[DictRow]) -> History:
 
 
 def begun_of(row: DictRow) -> Begun:
-    return Begun(row["version"], row["digest"], row["done"], row["begun_at"], row["applied_by"])
+    doubtful = row["state"] == "applying"
+    return Begun(row["version"], row["digest"], row["done"], row["begun_at"], row["applied_by"], doubtful)
 
 
 def of_row(row: DictRow) -> Applied:
     """Return a row of the history; one that was taken back since, and applied again by another tool, tells nothing."""
-    known = row["state"] in ("applied", "undoing", "applying")
+    known = row["state"] not in (None, "undone")
+    undoing = row["state"] in ("undoing", "undo_failed")
     down = None
     if known and row["down"] is not None:
         down = Section(row["down"], row["down_line"], row["down_transaction"], tuple(row["down_allow"] or ()))
@@ -200,8 +206,9 @@ def of_row(row: DictRow) -> Applied:
         row["applied_by"] if known else None,
         row["login"] if known else None,
         down,
-        undoing=row["state"] == "undoing",
-        done=row["done"] if row["state"] == "undoing" else 0,
+        undoing=undoing,
+        done=row["done"] if undoing else 0,
+        doubtful=row["state"] == "undoing",
     )
 
 
@@ -294,7 +301,7 @@ def begin_down(conn: Connection[DictRow], version: str, migration: Migration | N
     """Note that what takes a migration back begins, and is no transaction; `migration` is its file, where that is there."""
     noted = conn.execute(
         "update inv.migrations set state = 'undoing', done = 0 where id ="
-        " (select max(id) from inv.migrations where version = %s and state in ('applied', 'applying', 'undoing'))",
+        " (select max(id) from inv.migrations where version = %s and state <> 'undone')",
         (version,),
     ).rowcount
     if not noted and migration:
@@ -320,6 +327,19 @@ def accept(conn: Connection[DictRow], migration: Migration) -> None:
 
 STEP = "update inv.migrations set done = %s where version = %s and state in ('applying', 'undoing')"
 FORGET = "delete from inv.migrations where version = %s and state = 'applying' and done = 0"
+# What we have not applied has a row only for as long as it is taken back
+FAILED = """
+with nothing as (
+  delete from inv.migrations where version = %(version)s and done = 0
+    and (state = 'applying' or (state = 'undoing' and applied_at is null))
+)
+update inv.migrations set state = case when state = 'applying' then 'apply_failed' when done = 0 then 'applied' else 'undo_failed' end
+where version = %(version)s and (done > 0 and state in ('applying', 'undoing') or state = 'undoing' and applied_at is not null)
+"""
+GO_ON = """
+update inv.migrations set state = case state when 'apply_failed' then 'applying' else 'undoing' end
+where version = %s and state in ('apply_failed', 'undo_failed')
+"""
 
 
 def end_up(history: History, version: str, seconds: float) -> Composed:

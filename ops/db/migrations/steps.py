@@ -206,13 +206,13 @@ def one_by_one(
     if limits:
         fresh(at, by_steps=True)
         held.update(rights.read(conn))
-    done = resume(conn, known, act)
+    done, doubtful = resume(conn, known, act)
     for number, part in enumerate(parts):
-        if number < (done or 0):
+        if number < done:
             continue
         words = words_of(part)
         seen = alone.Look("again")
-        if done == number and alone.refuses_transaction(words):
+        if doubtful and done == number and alone.refuses_transaction(words):
             seen = looked(at, conn, act, part, words)
         try:
             if not alone.refuses_transaction(words):
@@ -245,19 +245,20 @@ def one_by_one(
         at.work.done = True
 
 
-def resume(conn: Connection[DictRow], known: History, act: Act) -> int | None:
-    """Note that an act begins; return how many of its statements a run has done that was cut off, None where there was none."""
+def resume(conn: Connection[DictRow], known: History, act: Act) -> tuple[int, bool]:
+    """Note that an act begins; return how many of its statements a run before has done, and whether the next is in doubt."""
     if act.way == "down":
         kept = known.find(act.version)
         if kept and kept.undoing:
-            return kept.done
+            conn.execute(history.GO_ON, (act.version,))
+            return kept.done, kept.doubtful
         history.begin_down(conn, act.version, act.migration, postgres.whoami())
-        return None
+        return 0, False
     assert act.migration is not None
     before = known.begun.get(act.version)
     if before is None:
         history.begin_up(conn, act.migration, postgres.whoami())
-        return None
+        return 0, False
     if before.done and before.digest != act.migration.digest:
         raise Problem(
             f"{act.shown}: {before.done} of its statements were done on {before.begun_at:%Y-%m-%d %H:%M} UTC, and it was edited since "
@@ -266,7 +267,8 @@ def resume(conn: Connection[DictRow], known: History, act: Act) -> int | None:
     if before.digest != act.migration.digest:
         conn.execute(history.FORGET, (act.version,))
         history.begin_up(conn, act.migration, postgres.whoami())
-    return before.done
+    conn.execute(history.GO_ON, (act.version,))
+    return before.done, before.doubtful
 
 
 def looked(at: OpenTarget, conn: Connection[DictRow], act: Act, part: Script, words: str) -> alone.Look:
@@ -296,7 +298,9 @@ def forget(conn: Connection[DictRow], act: Act, part: Script) -> None:
             for row in indexes.invalid(conn, made):
                 conn.execute(sql.SQL("drop index concurrently if exists {}").format(sql.SQL(row["name"])))
                 say(f"{row['name']} is dropped, which it has left invalid")
-        conn.execute(history.FORGET, (act.version,))
+        if alone.look(conn, words_of(part)).instead:  # half done: the next run sees that, and brings it to its end
+            return
+        conn.execute(history.FAILED, {"version": act.version})
 
 
 def text_of(part: Script) -> str:

@@ -532,6 +532,8 @@ def test_what_failed_behind_others_is_in_no_doubt(single: Repo, way: str) -> Non
         said = refused(Problem, single.migrate if way == "up" else single.rollback)
         assert 'index "a_typo" does not exist' in said
         assert single.states()["20260104000000"] == "interrupted"
+        step = "inv db.migrate applies" if way == "up" else "inv db.rollback goes on taking 20260104000000 back"
+        assert step in refused(Differs, lambda: listing.show(single.settings, "local", check=True, json=True))
     single.database.do("create index a_typo on a (b)")
     (single.migrate if way == "up" else single.rollback)()
     assert single.database.query("select i from a") == [{"i": 1}]

@@ -75,8 +75,21 @@ def step(standing: Standing) -> str:
     """Return what to do about the first thing that is odd."""
     if standing.of("edited"):
         return "put back what was edited, and write what is new into another one (inv db.migration-new)"
+    begun = {file.version for file in standing.pending}
+    if undone := next((each for each in standing.of("interrupted") if each.version not in begun), None):
+        return f"{rollback(standing, undone)} goes on taking {undone.version} back"
     if standing.of("pending", "interrupted"):
         return "inv db.migrate applies what is pending"
     if standing.of("out_of_order"):
         return "inv db.migrate --out-of-order applies what came late"
     return "inv db.rollback takes back what is not in the folder, or fetch the branch that has it"
+
+
+def rollback(standing: Standing, undone: State) -> str:
+    """Return the command that takes back one that is applied, and with it all behind it."""
+    pending = {file.version for file in standing.pending}
+    applied = [each.version for each in standing.states if each.version not in pending]
+    place = applied.index(undone.version)
+    if place == len(applied) - 1:
+        return "inv db.rollback"
+    return f"inv db.rollback --to {applied[place - 1] if place else 0}"

@@ -381,6 +381,17 @@ def test_options_that_name_no_migration_are_refused(single: Repo) -> None:
     assert single.applied() == [ONE, TWO]
 
 
+def test_version_from_before_the_folder_is_before_all_of_it(single: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    single.usual()
+    single.database.do("create table schema_migrations (version varchar primary key)")
+    single.database.do("insert into schema_migrations values ('00001')")
+    single.migrate("00001")
+    assert "none is pending up to 00001: nothing to do" in capsys.readouterr().err
+    single.migrate()
+    single.rollback("00001")
+    assert single.applied() == ["00001"]
+
+
 def test_dry_run_lists_and_changes_nothing(single: Repo, capsys: pytest.CaptureFixture[str]) -> None:
     single.usual()
     single.migrate(to=TWO, dry_run=True)

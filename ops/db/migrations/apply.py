@@ -199,11 +199,11 @@ def planned(
         say(f"note: {label_of(each)} is applied and not in the folder: another branch's? inv db.rollback takes it back")
     pending = standing.pending
     if last:
-        order = [each.version for each in standing.states]
-        pending = [each for each in pending if order.index(each.version) <= order.index(last)]
+        upto = standing.upto(last)
+        pending = [each for each in pending if each.version in upto]
     if not pending:
-        upto = f" up to {last}" if last else ""
-        say(f"{len(known.applied)} migrations are applied{upto and f', none is pending{upto}'}: nothing to do")
+        named = f", none is pending up to {last}" if last else ""
+        say(f"{len(known.applied)} migrations are applied{named}: nothing to do")
         return []
     fresh = files.read_all([each for each in pending if each.version not in read], pending[0].shown.rpartition("/")[0])
     known_files = {**read, **{each.version: each for each in fresh}}
@@ -306,7 +306,8 @@ def to_take_back(found: Sequence[File], known: History, to: str) -> list[Act]:
         last = chosen(to, found, known)
         if not known.find(last):
             raise Misconfigured(f"--to {to}: that migration is not applied: inv db.migrations lists those that are")
-        applied = applied[[each.version for each in applied].index(last) + 1 :]
+        upto = standing.upto(last)
+        applied = [each for each in applied if each.version not in upto]
     elif not to:
         applied = applied[-1:]
     return [act_back(each, standing.files.get(each.version), known) for each in reversed(applied)]

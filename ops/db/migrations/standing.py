@@ -59,6 +59,11 @@ class Standing:
     def of(self, *words: Word) -> list[State]:
         return [each for each in self.states if each.state in words]
 
+    def upto(self, last: str) -> set[str]:
+        """Return the versions up to one, with it; none for one that another tool has applied before the folder begins."""
+        order = [each.version for each in self.states]
+        return set(order[: order.index(last) + 1]) if last in order else set()
+
 
 def stand(files: Sequence[File], history: History) -> Standing:
     """Compare a folder with a database.

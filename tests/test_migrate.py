@@ -308,6 +308,11 @@ LATE = {
     "a view over it": ("create view v as select b from a;", True, "both touch a)"),
     "in a function's text": ("create function f() returns bigint language sql as 'select count(*) from a';", True, ""),
     "a table that is gone by now": ("alter table gone add column z int;", True, "both touch gone)"),
+    "behind a string that looks like a comment": (
+        "select '--'; select '/*', e'\\'--'; alter table a add z int;",
+        True,
+        "a)",
+    ),
     "another table": ("create table other (i int primary key, b text);\n-- a is only named here", False, ""),
 }
 

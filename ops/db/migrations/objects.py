@@ -10,12 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from ops import postgres
+from ops.db.sql_file import scan
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 
 # What exists counts, also under a word of SQL (a table may be called comments); what does not, when it is no such word, and
@@ -38,7 +38,8 @@ order by word
 
 def words(text: str) -> set[str]:
     """Return the names in an SQL text as Postgres folds them, those in strings too."""
-    found = _WORD.finditer(_COMMENT.sub(" ", text))
+    plain = scan.without_comments(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+    found = _WORD.finditer(plain)
     return {each[1].replace('""', '"') if each[1] else each[2].lower() for each in found}
 
 

@@ -276,6 +276,31 @@ def after_escaped(data: bytes, position: int) -> int:
             return position + 1
 
 
+def without_comments(data: bytes) -> bytes:
+    """Return an SQL text with a space in place of each comment; what looks like one in a string or a name stays."""
+    kept: list[bytes] = []
+    begin, position, end = 0, 0, len(data)
+    while position < end:
+        if quiet := _QUIET.match(data, position):
+            position = quiet.end()
+            continue
+        match data[position : position + 1]:
+            case b"$":
+                position = after_dollar(data, position)
+            case b"e" | b"E":
+                position = after_escaped(data, position + 2)
+            case b"-" | b"/":
+                kept += [data[begin:position], b" "]
+                newline = data.find(b"\n", position)
+                line = end if newline < 0 else newline
+                begin = position = line if data[position : position + 1] == b"-" else after_comment(data, position)
+            case b"'" | b'"':  # without its end
+                position = end
+            case _:
+                position += 1
+    return b"".join([*kept, data[begin:]])
+
+
 def opening(data: bytes, start: int) -> str:
     """Return the first words of a statement in capitals, quoted names as written.
 

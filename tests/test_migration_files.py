@@ -33,6 +33,11 @@ REFUSED = {
     "option_in_reason": (down("select 1;", " -- it is transaction:false"), ":1: transaction: stands behind the --"),
     "empty_up": (down("-- nothing\n"), ":1: the up part is empty"),
     "connects": (down("select 1;\n\\c other"), ":3:1: \\c would leave the target's database: remove it"),
+    "quits": (
+        down("select 1;\n\\q\nselect 2;", " allow:psql"),
+        ":3:1: \\q: what stands behind it would never run, and be recorded all the same: remove it",
+    ),
+    "quits_in_words": (down("\\quit\nselect 2;", " allow:psql"), ":2:1: \\quit: what stands behind it"),
     "commit": (down("select 1;\n  COMMIT;"), ":3:3: COMMIT: each migration is one transaction without it: remove it"),
     "begin": (down("begin;\nselect 1;\ncommit;"), ":2:1: BEGIN: each migration is one transaction"),
     "rollback": (down("select 1;\nrollback;"), ":3:1: ROLLBACK: each migration"),

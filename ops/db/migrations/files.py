@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config.section import refuse
 from ops.db.sql_file.contents import Found
-from ops.db.sql_file.metacommands import check_command
+from ops.db.sql_file.metacommands import check_command, name_of
 from ops.db.sql_file.script import Script, display, needs_psql
 from ops.db.sql_file.script import read as read_script
 from ops.errors import Misconfigured
@@ -235,6 +235,10 @@ def check(script: Script, section: Section, way: str) -> None:
         )
     for found in contents.commands:
         check_command(script, found)
+        if name_of(found.text) in ("q", "quit"):
+            raise Misconfigured(
+                f"{script.at(found.start)}: {found.text.split()[0]}: what stands behind it would never run, and be recorded all the same: remove it"
+            )
     for found in contents.remarkable:
         if ended := _TRANSACTION.match(found.text):
             raise Misconfigured(

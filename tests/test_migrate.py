@@ -386,6 +386,22 @@ def test_options_that_name_no_migration_are_refused(single: Repo) -> None:
     assert single.applied() == [ONE, TWO]
 
 
+@pytest.mark.parametrize("call", [apply.migrate, apply.rollback])
+def test_rule_that_there_is_not_is_refused_where_nothing_would_ask_for_it(
+    single: Repo, call: Callable[..., object]
+) -> None:
+    single.usual()
+    said = refused(Misconfigured, lambda: call(single.settings, "local", "", "", apply.Care(["nonsense"])))
+    assert said.startswith("--allow nonsense: there is no such rule: there are ")
+    assert {"stall,", "ban-drop-column,", "empties-table,"} <= set(said.split())
+    assert call(single.settings, "local", "", "", apply.Care(["stall", "ban-drop-column"]), dry_run=True) is not None
+
+
+def test_name_that_is_too_long_for_a_file_is_refused(single: Repo) -> None:
+    said = refused(Misconfigured, lambda: new.make(single.settings, "ab " * 150))
+    assert said == f"{('ab_' * 14)[:40]}…: too long for the name of a file: say in fewer words what it does"
+
+
 def test_version_from_before_the_folder_is_before_all_of_it(single: Repo, capsys: pytest.CaptureFixture[str]) -> None:
     single.usual()
     single.database.do("create table schema_migrations (version varchar primary key)")

@@ -67,6 +67,14 @@ class Care(NamedTuple):
 CAREFUL = Care()
 
 
+def check_care(care: Care) -> None:
+    """Raise `Misconfigured` for a rule that there is not, whether or not it would have been asked for."""
+    if care.allow:
+        from ops.db.migrations import lint
+
+        lint.check_allow(care.allow)
+
+
 def limits_of(at: OpenTarget, care: Care) -> Limits:
     """Return how long a change may wait, and be waited for."""
     from ops.db.migrations import patience
@@ -113,6 +121,7 @@ def migrate(
     Raises `Misconfigured` for files that are not to be read, `Refused` for what is out of order or not confirmed, `Problem`
     for a file that was edited since it was applied, and for what the server refuses: of that one nothing is kept.
     """
+    check_care(care)
     found = files.find(settings.migrations)
     with opening.open_target(settings, target, "db.migrate", writes=True) as at:
         at.required()
@@ -278,6 +287,7 @@ def rollback(
 
     By the down part of the file; where that is not in the folder, by the one that the history has kept.
     """
+    check_care(care)
     found = files.find(settings.migrations)
     with opening.open_target(settings, target, "db.rollback", writes=True) as at:
         at.required()

@@ -192,7 +192,7 @@ def lint(
             findings = [*found(works, by_squawk, known, conn)]
     order = {work.migration.shown: number for number, work in enumerate(works)}
     findings = [allowed(each, works[order[each.file]].migration, allow) for each in findings]
-    check_allow(allow, findings)
+    check_allow(allow)
     tables = {each.oid: each for each in known.values()}
     return Lint(
         target=target,
@@ -540,9 +540,10 @@ def allowed(finding: Finding, migration: Migration, allow: Iterable[str]) -> Fin
     return replace(finding, allowed="--allow") if finding.rule in allow else finding
 
 
-def check_allow(allow: Sequence[str], findings: Sequence[Finding]) -> None:
+def check_allow(allow: Sequence[str]) -> None:
     """Raise `Misconfigured` for an --allow that is no rule."""
-    strange = set(allow) - OTHERS - {each.rule for each in findings} - lint_rules.OURS.keys() - lint_rules.SQUAWK.keys()
-    program = squawk.program()
-    if program and (wrong := squawk.unknown(program, sorted(strange))):
-        raise Misconfigured(f"--allow {wrong[0]}: there is no such rule: take one that a finding names")
+    rules = OTHERS | lint_rules.OURS.keys() | lint_rules.SQUAWK.keys()
+    strange = sorted(set(allow) - rules)
+    program = squawk.program() if strange else None
+    if wrong := squawk.unknown(program, strange) if program else strange:
+        raise Misconfigured(f"--allow {wrong[0]}: there is no such rule: there are {', '.join(sorted(rules))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ def make(settings: Settings, name: str) -> Made:
     while (stamp := f"{moment:%Y%m%d%H%M%S}") in taken:
         moment += timedelta(seconds=1)
     path = folder / f"{stamp}_{words}.sql"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+    try:
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise Misconfigured(
+            f"{words[:40]}…: too long for the name of a file: say in fewer words what it does"
+        ) from None
+    with open(made, "w", encoding="utf-8") as file:
         file.write(TEMPLATE)
     return Made(stamp, display(path))

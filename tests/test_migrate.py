@@ -202,7 +202,13 @@ def test_failure_without_a_transaction_leaves_nothing_half_made(repo: Repo) -> N
     assert repo.shape()["indexes"][0] == "CREATE UNIQUE INDEX a_b ON public.a USING btree (b) true"
 
 
-ANEW = "-- migrate:up\ndrop table users;\ncreate table users (id serial primary key, handle text);\n-- migrate:down\n"
+MADE = "drop table users;\ncreate table users (id serial primary key, handle text);\n"
+ANEW = {
+    "in a transaction": f"\n{MADE}",
+    "statement by statement": f" transaction:false allow:psql\n{MADE}",
+    "by psql": f" allow:psql\n\\echo made\n{MADE}",
+    "in a block that may commit": f" transaction:false\ndo $$ begin\n{MADE}end $$;\n",
+}
 MAY = """
 select coalesce(bool_and(has_table_privilege('lambda_signup', oid, 'insert')), false)
    and has_sequence_privilege('lambda_signup', 'users_id_seq', 'usage') as may
@@ -210,13 +216,12 @@ from pg_class where oid = to_regclass('public.users')
 """
 
 
-@pytest.mark.parametrize("options", ["", " transaction:false allow:psql", " allow:psql"])
-def test_table_made_anew_keeps_the_rights_of_the_function_whatever_comes_after_it(repo: Repo, options: str) -> None:
+@pytest.mark.parametrize("up", ANEW.values(), ids=ANEW)
+def test_table_made_anew_keeps_the_rights_of_the_function_whatever_comes_after_it(repo: Repo, up: str) -> None:
     repo.database.do(
         "create role lambda_signup; create table users (id int); grant select, insert on users to lambda_signup"
     )
-    more = "\\echo made\n" if options == " allow:psql" else ""
-    repo.write(**{f"v{ONE}_anew": ANEW.replace("up\n", f"up{options}\n{more}"), f"v{TWO}_fails": B})
+    repo.write(**{f"v{ONE}_anew": f"-- migrate:up{up}-- migrate:down\n", f"v{TWO}_fails": B})
     try:
         assert f"{TWO}_fails.sql:2:" in refused(Problem, repo.migrate)
         assert repo.applied() == [ONE]

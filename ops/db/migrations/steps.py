@@ -233,6 +233,7 @@ def one_by_one(
                 forget(conn, act, part)
             raise
         if alone.refuses_transaction(words):
+            conn.execute(rights.give_back(held).encode())  # a procedure may make a table anew
             conn.execute(history.STEP, (number + 1, act.version))
     if act.way == "up":
         end = history.end_up(known, act.version, time.monotonic() - begun)

@@ -244,6 +244,12 @@ def test_a_share_that_is_none(text: str) -> None:
         rehearse.share_of(text)
 
 
+def test_a_query_that_is_not_utf_8_is_named_at_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_bytes("select 1;\n-- für\n".encode("latin-1"))
+    with pytest.raises(Misconfigured, match=r"a\.sql:2: is not UTF-8 here"):
+        queries.of_files(tmp_path, tmp_path)
+
+
 def test_a_target_of_another_version(database: Database) -> None:
     """On each supplier's version: by programs of the same one where they are here, else it is said."""
     database.do(f"create database {database.name}", "postgres")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from functions.post_confirmation import people
 from ops import postgres
 from ops.db import shown
+from ops.db.migrations.importing.originals import decoded
 from ops.db.rehearsal.verdict import Query
 from ops.db.sql_file.scan import scan
 
@@ -42,10 +43,7 @@ class Found:
 def of_files(folder: Path, root: Path) -> list[Query]:
     """Return the queries of the folder paths.queries; one that holds several statements is what the server will say of it."""
     return [
-        Query(
-            str(path.relative_to(root)) if path.is_relative_to(root) else str(path),
-            numbered(path.read_text(encoding="utf-8")),
-        )
+        Query(str(path.relative_to(root)) if path.is_relative_to(root) else str(path), numbered(decoded(path)))
         for path in sorted(folder.rglob("*.sql"))
     ]
 

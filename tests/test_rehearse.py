@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import load
-from ops.db import shown
+from ops.db import nowhere, shown
 from ops.db.rehearsal import queries, rehearse, remembered, report
 from ops.db.rehearsal.report import Rehearsal, Rehearsed
 from ops.db.rehearsal.trial import Trial
@@ -242,6 +242,36 @@ def test_after_one_that_was_killed(inv: Cli) -> None:
 def test_a_share_that_is_none(text: str) -> None:
     with pytest.raises(Misconfigured, match="--rows"):
         rehearse.share_of(text)
+
+
+def test_nothing_of_a_target_leads_to_another_server(postgres: Server, tmp_path: Path) -> None:
+    """A pending UPDATE of a foreign table changes no row there; addresses and passwords are not even read."""
+    far, near = Database(postgres, "far", tmp_path), Database(postgres, "near", tmp_path)
+    for each in (far, near):
+        each.do(f"create database {each.name}", "postgres")
+    far.do("create table t (id int); insert into t values (1)")
+    params = far.target().params
+    try:
+        near.do(
+            f"create extension postgres_fdw; create server away foreign data wrapper postgres_fdw options (host '{params['host']}', port '{params['port']}', dbname 'far', fetch_size '50');"
+            f" create user mapping for public server away options (user '{params['user']}', password '{params['password']}');"
+            " create foreign table t (id int) server away"
+        )
+        settings = near.settings()
+        with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
+            source = rehearse.known(at, conn, needed=True)
+        assert params["password"] not in source.schema
+        assert params["host"] not in source.schema
+        assert "fetch_size '50'" in source.schema
+        trial = Trial("1", "far", part("alter server away options (set host 'x')", "update t set id = 2"), None)
+        found = rehearse.rehearsed(settings, source, [trial], 1.0, 1e9)
+        assert "statements on foreign tables are not rehearsed: those lead nowhere here" in found.notes
+        [failure] = one(found, "far").failures
+        assert (failure.line, failure.message) == (3, nowhere.NOT_RUN)
+        assert far.query("select id from t") == [{"id": 1}]
+    finally:
+        for each in (far, near):
+            each.do(f"drop database {each.name}", "postgres")
 
 
 def test_a_query_that_is_not_utf_8_is_named_at_its_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from config.settings import Settings
 from ops import console, postgres
 from ops.console import say
-from ops.db import shown
+from ops.db import nowhere, shown
 from ops.db.drift import schema_file
 from ops.db.migrations import history
 from ops.db.rehearsal import estimate, pending, queries, remembered, report, rows, scratch, shape
@@ -55,7 +55,7 @@ class Source:
     version: str
     major: int
     schema: str
-    """As SQL."""
+    """As SQL, without addresses and passwords of other servers."""
     shapes: Mapping[str, Table]
     roles: Sequence[str]
     settings: Mapping[str, str]
@@ -114,7 +114,7 @@ def known(at: OpenTarget, conn: Connection[DictRow], *, needed: bool) -> Source:
         name=at.target.name,
         version=at.facts["version"],
         major=version // 10000,
-        schema=schema_file.dumped(at, history.schema_of(conn)) if needed else "",
+        schema=nowhere.masked(schema_file.dumped(at, history.schema_of(conn))) if needed else "",
         shapes=shape.read(conn) if needed else {},
         roles=[row["name"] for row in postgres.fetch(conn, ROLES)],
         settings={row["name"]: row["value"] for row in postgres.fetch(conn, SETTINGS, list(COPIED))},
@@ -142,6 +142,8 @@ def rehearsed(settings: Settings, source: Source, trials: Sequence[Trial], wante
                 f"there is no PostgreSQL {source.major} here, which the target has: it was tried on {made.major}"
             )
         load(made, source)
+        if "\nCREATE FOREIGN TABLE " in source.schema:
+            notes.append("statements on foreign tables are not rehearsed: those lead nowhere here")
         with contextlib.closing(made.connect()) as conn:
             total = sum(each.bytes for each in source.shapes.values())
             say(
@@ -191,6 +193,7 @@ def load(made: Scratch, source: Source) -> None:
                 conn.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
         if source.search_path:
             conn.execute(f"alter database {scratch.NAME} set search_path = {source.search_path}".encode())
+        nowhere.seal(conn)
         try:
             conn.execute("drop schema public" if "CREATE SCHEMA public;" in source.schema else "select 1")
             conn.execute(source.schema.encode())

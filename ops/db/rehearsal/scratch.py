@@ -7,25 +7,20 @@ nothing that a developer works with waits for it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from config.paths import local_dir
 from config.targets import Target
-from ops import own_files, postgres, silence
-from ops.console import say
-from ops.targets.embedded import binaries, postmaster, server
+from ops import postgres, silence
+from ops.db import scratch_server
+from ops.targets.embedded import server
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-FOLDER = "rehearsal"
 NAME = "rehearsal"
 """Of the database."""
 SETTINGS = {
@@ -53,12 +48,9 @@ def opened(root: Path, major: int, settings: Mapping[str, str]) -> Iterator[Scra
 
     `major` is the version that is wished for, `settings` are those of the server. Another run in this folder is waited for.
     """
-    with alone(root) as folder:
-        server.remove_data(folder)
-        bin = binaries.of_major(major)
+    with scratch_server.alone(root, scratch_server.REHEARSAL) as folder:
         try:
-            login = server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18))
-            made = server.start_server(folder, login, programs=bin)
+            made = scratch_server.start_anew(folder, major)
             with contextlib.closing(postgres.connect(made.target("postgres"), task="db.rehearse")) as conn:
                 for name, value in {**settings, **SETTINGS}.items():
                     conn.execute(f"alter system set {name} = '{value}'".encode())
@@ -68,17 +60,3 @@ def opened(root: Path, major: int, settings: Mapping[str, str]) -> Iterator[Scra
             yield Scratch(made.target(NAME), found)
         finally:
             server.remove_data(folder)
-
-
-@contextlib.contextmanager
-def alone(root: Path) -> Iterator[Path]:
-    """Hold the folder of rehearsals, and yield it."""
-    folder = local_dir(root) / FOLDER
-    folder.mkdir(exist_ok=True)
-    with open(own_files.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another rehearsal in this folder")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield folder

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
+from ops.db import nowhere
 from ops.db.rehearsal import locks
 from ops.db.rehearsal.locks import Lock
 
@@ -98,7 +99,8 @@ class Failed(Exception):
         super().__init__(str(error))
         self.statement = statement
         self.sqlstate: str = error.sqlstate or ""
-        self.message: str = error.diag.message_primary or str(error)
+        said: str = error.diag.message_primary or str(error)
+        self.message = nowhere.NOT_RUN if said.endswith(nowhere.NO_HANDLER) else said
         self.table = ".".join(filter(None, (error.diag.schema_name, error.diag.table_name)))
         self.column: str = error.diag.column_name or ""
         # Key (maker_id)=(7) is not present in table "makers"

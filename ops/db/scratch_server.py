@@ -1,0 +1,66 @@
+"""Servers of our own beside the one of db.up: for what must not reach that, or anything else that somebody works with.
+
+A migration may drop other databases and make roles, which are of the whole server: here nobody else has any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from config.paths import local_dir
+from ops import own_files
+from ops.console import say
+from ops.targets.embedded import binaries, postmaster, server
+from ops.targets.embedded.state import Server
+
+REHEARSAL, DRIFT = "rehearsal", "drift"
+"""Folders in .local, for db.rehearse and db.drift."""
+
+
+@contextlib.contextmanager
+def alone(root: Path, name: str) -> Iterator[Path]:
+    """Hold a folder in .local that servers lie in, and yield it; another run that has it is waited for."""
+    folder = local_dir(root) / name
+    folder.mkdir(exist_ok=True)
+    with open(own_files.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run of db.{'rehearse' if name == REHEARSAL else 'drift'} in this folder")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
+
+
+def start_anew(folder: Path, major: int | None = None) -> Server:
+    """Make a server in a folder and start it; one that is there is removed first.
+
+    `major` is the version that is wished for: another is made where there are no programs of it.
+    """
+    folder.mkdir(exist_ok=True)
+    server.remove_data(folder)
+    login = server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18))
+    return server.start_server(folder, login, programs=binaries.of_major(major) if major else None)
+
+
+def remove(folder: Path) -> None:
+    """Stop the server of a folder and remove both."""
+    if folder.is_dir():
+        server.remove_data(folder)
+    own_files.remove(folder.parent, [folder.name])
+
+
+def remove_all(root: Path) -> None:
+    """Stop and remove all servers of a repository that were made here."""
+    for name in (REHEARSAL, DRIFT):
+        if not (root / ".local" / name).is_dir():
+            continue
+        with alone(root, name) as folder:
+            for place in (folder, *folder.iterdir()):
+                if (place / ".local").is_dir():
+                    server.remove_data(place)
+            own_files.remove(folder, ["[!l]*"])  # all but the lock

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.db import scratch_server
 from ops.targets.embedded import server
 
 SUITE = Path(__file__).parent.parent
@@ -95,6 +96,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     root = copy_suite(tmp_path / "clone")
     yield root
     server.remove_data(root)
+    scratch_server.remove_all(root)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import yaml
 
 import tasks
 from config.targets import Target
+from ops.db import scratch_server
 from ops.targets.embedded import server
 from tests import fix_migrations, servers
 from tests.fix_app import get, wait
@@ -96,6 +97,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = copy_suite(tmp_path_factory.mktemp("docs") / "clone")
     yield root
     server.remove_data(root)
+    scratch_server.remove_all(root)
 
 
 @pytest.mark.xdist_group("docs")
@@ -307,6 +309,7 @@ def test_the_suite_put_into_an_existing_repository(inv: Cli, path: Path) -> None
         assert installed.returncode == 0, installed.stderr
     finally:
         server.remove_data(root)
+        scratch_server.remove_all(root)
 
 
 def test_the_hook_before_a_commit_runs_our_own_lint() -> None:

@@ -16,10 +16,14 @@ import psycopg
 import pytest
 
 from config.settings import load
+from ops import postgres
+from ops.db import scratch_server
 from ops.db.drift import catalog, compare, scratch, spelling
 from ops.db.drift.catalog import Key
 from ops.db.sql_file.script import read
-from ops.targets.embedded import server, state
+from ops.errors import Problem
+from ops.targets.embedded import postmaster, server, state
+from ops.targets.embedded.state import Server
 from ops.targets.open_target import OpenTarget
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -32,7 +36,7 @@ def found(stdout: str) -> list[tuple[str, str, str]]:
 
 
 def databases(root: Path) -> set[str]:
-    """Return the databases of ours on the embedded server of a clone."""
+    """Return the databases of the embedded server of a clone that are ours for a look."""
     made = state.load(root)
     assert made
     params: dict[str, Any] = dict(made.target("postgres").params)
@@ -40,15 +44,26 @@ def databases(root: Path) -> set[str]:
         return {name for (name,) in conn.execute("select datname from pg_database") if scratch.OURS.match(name)}
 
 
+def built(root: Path) -> set[str]:
+    """Return the digests of what is kept, of which no server runs."""
+    found = {path for path in (root / ".local" / "drift").iterdir() if path.is_dir()}
+    for path in found:
+        made = state.load(path)
+        assert made
+        assert not postmaster.running_pid(made)
+        assert (path / scratch.WHOLE).exists()
+    return {path.name for path in found}
+
+
 def test_a_database_is_compared_with_what_the_repository_says(one: Database, inv: Cli) -> None:
-    """Another server than the embedded one: that is started for it, and keeps what it has built."""
+    """What is built is kept, on a server of its own that does not run after."""
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)
     first = inv("db.drift", env=env)
     assert (first.returncode, first.stdout) == (0, ""), first.stderr
     assert "built what sql/schema.sql says in" in first.stderr
     assert f"{one.name} is what sql/schema.sql says: " in first.stderr
-    [kept] = databases(inv.root)
+    [kept] = built(inv.root)
     one.do(BY_HAND)
     before = (one.query("select oid, xmin::text from pg_class order by 1"), one.query("select * from pg_shdescription"))
     done = inv("db.drift", env=env)
@@ -77,48 +92,37 @@ def test_a_database_is_compared_with_what_the_repository_says(one: Database, inv
     assert "\n-- alter table public.users add column bio text;\n" in proposed
     one.do(proposed.replace("-- alter table public.users drop", "alter table public.users drop"))
     assert inv("db.drift", env=env).returncode == 0
-    assert databases(inv.root) == {kept}
+    assert built(inv.root) == {kept}
 
 
-def test_another_file_is_another_database_and_what_a_killed_run_left_goes(one: Database, inv: Cli) -> None:
+def test_another_file_is_another_server_and_the_last_are_kept(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)
     inv.ok("db.drift", env=env)
-    made = state.load(inv.root)
-    assert made
-    params: dict[str, Any] = dict(made.target("postgres").params)
-    left, theirs = f"{scratch.PASSING}{'0' * 16}", f"{scratch.PASSING}mine"
-    with psycopg.connect(**params, autocommit=True) as conn:
-        conn.execute(f"create database {left}".encode())
-        conn.execute(f"create database {theirs}".encode())
     schema = inv.root / "sql" / "schema.sql"
     schema.write_text(schema.read_text() + "create table more (id integer);\n")
     done = inv("db.drift", env=env)
     assert (done.returncode, done.stdout) == (4, "table public.more: only in sql/schema.sql\n")
-    assert len(databases(inv.root)) == 2
-    with psycopg.connect(**params) as conn:
-        rows = conn.execute("select datname from pg_database where datname like 'inv_scratch%'").fetchall()
-    assert rows == [(theirs,)]
-    for number in range(4):
+    assert len(built(inv.root)) == 2
+    for number in range(2):
         schema.write_text(f"create table t{number} (id integer);\n")
         assert inv("db.drift", env=env).returncode == 4
-    assert len(databases(inv.root)) == scratch.LAST
+    assert len(built(inv.root)) == scratch.LAST
 
 
 def test_two_runs_at_once_build_one(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)
-    inv.ok("db.up", env={"CONNECTION_URL": ""})
     with ThreadPoolExecutor() as runs:
         done = list(runs.map(lambda _: inv("db.drift", env=env), range(2)))
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
-    assert len(databases(inv.root)) == 1
+    assert sum("built what" in each.stderr for each in done) == 1
+    assert len(built(inv.root)) == 1
 
 
 def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_away(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)
-    inv.ok("db.up", env={"CONNECTION_URL": ""})
     schema = inv.root / "sql" / "schema.sql"
     whole = schema.read_text()
     schema.write_text(f"{whole}\nselect pg_sleep(60);\n")
@@ -129,14 +133,89 @@ def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_away(on
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 30
-    while not databases(inv.root) and time.monotonic() < deadline:
+    running: list[Server] = []
+    while not running and time.monotonic() < deadline:
         time.sleep(0.1)
+        found = [state.load(path) for path in inv.root.glob(".local/drift/*") if path.is_dir()]
+        running = [each for each in found if each and postmaster.running_pid(each)]
     child.kill()
     child.wait()
-    assert [name for name in databases(inv.root) if name.startswith(scratch.PASSING)]
+    [left] = running
     schema.write_text(whole)
     assert inv("db.drift", env=env).returncode == 0
-    assert all(name.startswith(scratch.KEPT) for name in databases(inv.root))
+    assert not postmaster.running_pid(left)
+    assert not left.data.exists()
+    assert len(built(inv.root)) == 1
+
+
+PENDING = {
+    "20990101000000_database.sql": "-- migrate:up transaction:false\ndrop database if exists otherdb;\n\n-- migrate:down\n",
+    "20990101000001_roles.sql": "-- migrate:up\ndrop role if exists old_app;\ncreate role fresh_app;\ngrant select on users to by_hand, fresh_app;\n\n-- migrate:down\n",
+}
+
+
+def test_what_migrations_do_to_a_whole_server_does_not_reach_that_of_db_up(inv: Cli) -> None:
+    """Databases and roles of a developer's stay; one that a migration makes may be there, and one that it wants is given to it."""
+    inv.ok("db.setup")
+    made = state.load(inv.root)
+    assert made
+    params: dict[str, Any] = dict(made.target("postgres").params)
+    with psycopg.connect(**params, autocommit=True) as conn:
+        for statement in (
+            "create database otherdb",
+            "create role old_app",
+            "create role fresh_app",
+            "create role by_hand",
+        ):
+            conn.execute(statement.encode())
+        folder = inv.root / "sql" / "migrations"
+        folder.mkdir(exist_ok=True)
+        for name, text in PENDING.items():
+            (folder / name).write_text(text)
+        schema = inv.root / "sql" / "schema.sql"
+        schema.write_text(f"-- migrations up to 0\n{schema.read_text()}")
+        done = inv("db.drift")
+        assert done.returncode == 4, done.stderr
+        assert "table public.users: granted to by_hand: SELECT in sql/schema.sql" in done.stdout
+        done = inv("db.drift")
+        assert "built" not in done.stderr
+        roles = conn.execute("select rolname from pg_roles where rolname ~ '_(app|hand)$' order by 1").fetchall()
+        assert [name for (name,) in roles] == ["by_hand", "fresh_app", "old_app"]
+        assert conn.execute("select from pg_database where datname = 'otherdb'").fetchone() is not None
+    inv.ok("db.down", "--wipe", "--confirm", "cruddur")
+    assert [path.name for path in (inv.root / ".local" / "drift").iterdir()] == ["lock"]
+
+
+def test_what_is_built_reaches_no_other_server(root: Path) -> None:
+    """Neither by a foreign table nor by a subscription; what was made is as the file says."""
+    here = load({}, {}, root)
+    schema = root / "sql" / "foreign.sql"
+    made = (
+        "create extension postgres_fdw;\n"
+        "create foreign data wrapper own handler postgres_fdw_handler;\n"
+        "create server away foreign data wrapper own options (host '127.0.0.1', port '1');\n"
+        "create user mapping for public server away;\n"
+        "create foreign table far (id int) server away;\n"
+    )
+    schema.write_text(made)
+    with scratch.open_built(here, scratch.Content(read(schema), {})) as (at, _), at.connect() as conn:
+        things = catalog.read(conn).things
+        assert "postgres_fdw_handler" in str(things[Key("foreign-data wrapper", "own")].facets)
+        assert not [key for key in things if "inv_sealed" in key.name]
+    schema.write_text(f"{made}update far set id = 1;\n")
+    with (
+        pytest.raises(Problem, match="statements on foreign tables are not run here"),
+        scratch.open_built(here, scratch.Content(read(schema), {})),
+    ):
+        pass
+
+    def subscribe(at: OpenTarget) -> None:
+        with at.connect() as conn:
+            conn.execute("create subscription s connection 'host=127.0.0.1 port=1' publication p")
+
+    with pytest.raises(psycopg.Error, match="none is made here"), scratch.open_passing(here, subscribe):
+        pass
+    scratch_server.remove_all(root)
 
 
 def test_a_schema_that_does_not_load_is_named_at_its_line(one: Database, inv: Cli) -> None:
@@ -146,7 +225,7 @@ def test_a_schema_that_does_not_load_is_named_at_its_line(one: Database, inv: Cl
     done = inv("db.drift", env=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert 'sql/schema.sql:2:20: type "intt" does not exist' in done.stderr
-    assert databases(inv.root) == set()
+    assert built(inv.root) == set()
 
 
 def test_who_may_only_connect_sees_all_the_same(one: Database, inv: Cli) -> None:
@@ -219,11 +298,17 @@ def test_a_scratch_database_is_dropped_after(root: Path) -> None:
             with at.connect() as conn:
                 conn.execute("create table t (id integer)")
             assert databases(root) == {at.name}
+            left, theirs = f"{scratch.PASSING}{'0' * 16}", f"{scratch.PASSING}mine"
+            at.conn.execute(f"create database {left}".encode())
+            at.conn.execute(f"create database {theirs}".encode())
+        with scratch.open_scratch(here) as at:
+            assert databases(root) == {at.name}
+            assert postgres.fetch(at.conn, "select from pg_database where datname = %s", theirs)
         assert databases(root) == set()
         content = scratch.Content(read(root / "sql" / "schema.sql"), {})
-        with scratch.open_built(here, content) as (built, seconds):
+        with scratch.open_built(here, content) as (at, seconds):
             assert seconds > 0
-            with built.connect() as conn:
+            with at.connect() as conn:
                 assert any(key.name == "public.users" for key in catalog.read(conn).things)
         with scratch.open_built(here, content) as (_, seconds):
             assert seconds == 0
@@ -231,9 +316,10 @@ def test_a_scratch_database_is_dropped_after(root: Path) -> None:
         def more(_: OpenTarget, conn: psycopg.Connection[dict[str, Any]]) -> None:
             conn.execute("create table behind (id integer)")
 
-        with scratch.open_built(here, replace(content, behind=more, of_behind="1")) as (built, seconds):
+        with scratch.open_built(here, replace(content, behind=more, of_behind="1")) as (at, seconds):
             assert seconds > 0
-            with built.connect() as conn:
+            with at.connect() as conn:
                 assert Key("table", "public.behind") in catalog.read(conn).things
     finally:
         server.remove_data(root)
+        scratch_server.remove_all(root)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from ops.db import scratch_server
 from ops.db.drift import report, schema_file
 from ops.db.migrations import apply, listing
 from ops.errors import Differs, Refused
@@ -17,12 +20,13 @@ HAND = "-- What somebody wrote: comments, and an order of their own.\n"
 
 
 @pytest.fixture
-def repo(one: Database) -> Repo:
+def repo(one: Database) -> Iterator[Repo]:
     one.do(f'create database "{one.name}"', "postgres")
     repo = Repo(one)
     repo.usual()
     repo.settings.schema.unlink(missing_ok=True)
-    return repo
+    yield repo
+    scratch_server.remove_all(repo.settings.root)
 
 
 def migrate(repo: Repo, *, write_schema: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import load
+from ops.db import scratch_server
 from ops.db.drift import compare, schema_file, scratch
 from ops.db.sql_file.script import read
 from ops.targets import opening
@@ -30,6 +31,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = suite_sql(tmp_path_factory.mktemp("here") / "repo")
     yield root
     server.remove_data(root)
+    scratch_server.remove_all(root)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from config.settings import Settings
 from config.targets import Target, kind_of, resolve
 from ops import console, own_files, postgres
 from ops.console import say
-from ops.db import status
+from ops.db import scratch_server, status
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
 from ops.targets import compose, last_look, opening
 from ops.targets.embedded import postmaster, server, state
@@ -94,6 +94,7 @@ def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) ->
     if wipe:
         ask_to_wipe(settings, name, confirm)
         left = server.remove_data(settings.root)
+        scratch_server.remove_all(settings.root)
         last_look.forget(settings.root, settings.vars.env_file, name)
         say("removed the embedded server and its data")
         own_files.name_foreign(left)

@@ -242,20 +242,25 @@ def against_migrations(
 ) -> Held:
     """Return where a schema file is not what the migrations make.
 
-    `apply` applies them all to an empty database of the embedded server; `gone` are the names in what they drop and
-    rename. Raises `Problem` where the file does not load.
+    `apply` applies them all to an empty database; `gone` are the names in what they drop and rename. Raises `Problem`
+    where the file does not load.
     """
-    with scratch.open_scratch(settings) as empty:
-        with empty.connect() as other:
-            bare = catalog.read(other)
-        try:
-            apply(empty)
-        except Problem as error:
-            return Held([], [], str(error.args[0]))
-        with scratch.open_built(settings, content) as (built, _), built.connect() as one, empty.connect() as other:
-            left, right = catalog.read(one), catalog.read(other)
-            found = compare.differences(left, right, spelling.Speller(one, left, right))
-    base = [each for each in found if is_base(each, left, bare, gone)]
+    bare: list[Catalog] = []
+
+    def fill(empty: OpenTarget) -> None:
+        with empty.connect() as conn:
+            bare.append(catalog.read(conn))
+        apply(empty)
+
+    try:
+        with scratch.open_passing(settings, fill) as filled, filled.connect() as other:
+            right = catalog.read(other)
+    except Problem as error:
+        return Held([], [], str(error.args[0]))
+    with scratch.open_built(settings, content) as (built, _), built.connect() as one:
+        left = catalog.read(one)
+        found = compare.differences(left, right, spelling.Speller(one, left, right))
+    base = [each for each in found if is_base(each, left, bare[-1], gone)]
     return Held([each for each in found if each not in base], base)
 
 

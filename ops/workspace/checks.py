@@ -19,8 +19,8 @@ def test(settings: Settings, only: str, *, quick: bool, changed: bool, coverage:
     """Run pytest, which names each skipped test and why; raise Problem where a test fails."""
     if coverage and (quick or changed):
         raise Misconfigured("--coverage holds the whole suite to its floor: leave out --quick and --changed")
-    # most of the whole is waiting, for servers and for what is silent: two processes for each processor have something to do meanwhile
-    workers = min(8, (os.cpu_count() or 1) * (1 if quick else 2))
+    # a third of the whole is waiting: one process more than processors has something to do meanwhile
+    workers = min(4, (os.cpu_count() or 1) + (not quick))
     arguments = ["-m", "pytest", "-n", str(workers), "--dist", "loadgroup"]
     if changed:
         from ops.workspace import changed as looked

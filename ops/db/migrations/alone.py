@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ops import postgres
 from ops.db.load import ALONE
-from ops.db.sql_file.scan import opening
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -57,11 +56,6 @@ class Look(NamedTuple):
 def refuses_transaction(words: str) -> bool:
     """Whether a statement, by its first words in capitals, must or may have to run outside of a transaction."""
     return bool(ALONE.match(words) or _MAY_COMMIT.match(words) or _MAKES.match(words))
-
-
-def words(sql: bytes) -> str:
-    """Return a statement's first words, in capitals."""
-    return opening(sql, 0)
 
 
 def look(conn: Connection[DictRow], words: str) -> Look:

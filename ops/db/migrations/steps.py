@@ -19,6 +19,7 @@ from ops.db.migrations.files import Migration, Section
 from ops.db.migrations.history import History
 from ops.db.migrations.patience import Limits
 from ops.db.sql_file import diagnostics
+from ops.db.sql_file.scan import opening
 from ops.db.sql_file.script import Script
 from ops.errors import Problem, SessionLost
 from ops.meter import measured
@@ -132,7 +133,7 @@ def take(
 
 
 def words_of(part: Script) -> str:
-    return alone.words(part.data[part.contents.statements[0] : part.contents.statements[0] + 4000])
+    return opening(part.data[part.contents.statements[0] : part.contents.statements[0] + 4000], 0)
 
 
 def whole(

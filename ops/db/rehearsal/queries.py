@@ -12,7 +12,7 @@ from ops import postgres
 from ops.db import shown
 from ops.db.migrations.importing.originals import decoded
 from ops.db.rehearsal.verdict import Query
-from ops.db.sql_file.scan import scan
+from ops.db.sql_file.scan import scan, skip_blank
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -24,7 +24,6 @@ LONGEST = 300
 """Letters of a statement that are shown."""
 _PARAMETER = re.compile(r"%\((\w+)\)s|%(%)")
 _ASKS = re.compile(r"(select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
-_COMMENT = re.compile(r"\s*(--[^\n]*(\n|$)|/\*.*?\*/)", re.DOTALL)
 STATISTICS = """
 select n.nspname as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
 where e.extname = 'pg_stat_statements'
@@ -80,16 +79,15 @@ def of_statistics(conn: Connection[DictRow]) -> Found:
     except psycopg.Error:  # it has to be preloaded, and is not
         return Found([], 0)
     rows = sorted(rows, key=lambda row: -row["calls"])
-    asking = [row for row in rows if row["query"] and _ASKS.match(without_comments(row["query"]))]
+    asking = [row for row in rows if row["query"] and _ASKS.match(from_first_word(row["query"]))]
     named = [Query(f"pg_stat_statements {row['queryid']}", row["query"]) for row in asking[:MOST]]
     return Found(named, len(rows) - len(asking))
 
 
-def without_comments(text: str) -> str:
+def from_first_word(text: str) -> str:
     """Return a statement from its first word on."""
-    while found := _COMMENT.match(text):
-        text = text[found.end() :]
-    return text.lstrip(" \t\r\n(")
+    data = text.encode()
+    return data[skip_blank(data, 0) :].decode().lstrip(" \t\r\n(")
 
 
 def numbered(text: str) -> str:

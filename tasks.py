@@ -23,6 +23,7 @@ from invoke.collection import Collection  # noqa: E402
 from config.defaults import DEFAULTS  # noqa: E402
 from ops.app import commands as app  # noqa: E402
 from ops.db import commands as db  # noqa: E402
+from ops.db.migrations import commands as migrations  # noqa: E402
 from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
@@ -32,7 +33,10 @@ from ops.workspace import commands as workspace  # noqa: E402
 ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(app, name="app"))
-ns.add_collection(Collection.from_module(db, name="db"))
+databases = Collection.from_module(db, name="db")
+for changing in Collection.from_module(migrations).tasks.values():
+    databases.add_task(changing)
+ns.add_collection(databases)
 ns.add_collection(Collection.from_module(env, name="env"))
 ns.add_collection(Collection.from_module(lambdas, name="lambda"))
 ns.add_collection(Collection.from_module(rds, name="rds"))

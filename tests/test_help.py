@@ -21,6 +21,7 @@ import json, os, sys, tempfile
 from invoke.main import program
 sys.path.insert(0, os.getcwd())
 from ops.app import commands; from ops.db import commands; from ops.env import commands
+from ops.db.migrations import commands
 from ops.lambdas import commands; from ops.rds import commands
 from ops.sandbox import commands; from ops.workspace import commands
 told = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 
 from config.settings import load
 from ops.db import nowhere, shown
-from ops.db.rehearsal import queries, rehearse, remembered, report
+from ops.db.rehearsal import queries, rehearse, remembered, report, trial, work
 from ops.db.rehearsal.report import Rehearsal, Rehearsed
+from ops.db.rehearsal.traffic import Traffic
 from ops.db.rehearsal.trial import Trial
 from ops.db.rehearsal.verdict import Release
-from ops.db.rehearsal.work import Part, Statement
+from ops.db.rehearsal.work import Failed, Part, Statement
 from ops.errors import Misconfigured, Problem
 from ops.targets import opening
 from ops.targets.embedded import postmaster, server, state
@@ -263,8 +265,8 @@ def test_nothing_of_a_target_leads_to_another_server(postgres: Server, tmp_path:
         assert params["password"] not in source.schema
         assert params["host"] not in source.schema
         assert "fetch_size '50'" in source.schema
-        trial = Trial("1", "far", part("alter server away options (set host 'x')", "update t set id = 2"), None)
-        found = rehearse.rehearsed(settings, source, [trial], 1.0, 1e9)
+        rows = Trial("1", "far", part("alter server away options (set host 'x')", "update t set id = 2"), None)
+        found = rehearse.rehearsed(settings, source, [rows], 1.0, 1e9)
         assert "statements on foreign tables are not rehearsed: those lead nowhere here" in found.notes
         [failure] = one(found, "far").failures
         assert (failure.line, failure.message) == (3, nowhere.NOT_RUN)
@@ -296,6 +298,24 @@ def test_a_target_of_another_version(database: Database) -> None:
     said = f"there is no PostgreSQL {source.major} here" in " ".join(found.notes)
     assert said is (found.rehearsed_version != str(source.major))
     assert found.migrations[0].failures == []
+
+
+def test_rows_that_writers_work_on_are_given_others_to_point_to_as_well(database: Database) -> None:
+    """A row that a writer holds meanwhile is not passed over."""
+    database.do(f"create database {database.name}", "postgres")
+    database.do(
+        "create table parents (id int primary key); insert into parents select generate_series(1, 50); "
+        "create table children (id int primary key, parent_id int); "
+        "insert into children select n, n + 1000 from generate_series(1, 100000) n; analyze"
+    )
+    key = part("alter table children add foreign key (parent_id) references parents (id)")
+    traffic = Traffic(database.connect)
+    with contextlib.closing(Release(database.connect, shown.without_values)) as release, traffic.running():
+        stage = trial.Stage(database.connect, {}, dict, traffic, release, str)
+        with pytest.raises(Failed) as caught:
+            work.look_at(database.connect, key)
+        assert trial.mended(stage, caught.value) == "those of public.children were given others to point to"
+    assert work.look_at(database.connect, key)
 
 
 def test_statements_of_others_are_judged_where_the_target_has_them(tmp_path: Path) -> None:

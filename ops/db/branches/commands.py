@@ -1,0 +1,3 @@
+"""A database for each git branch."""
+
+from __future__ import annotations

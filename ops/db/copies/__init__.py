@@ -1,0 +1,1 @@
+"""Copies: dump, restore, pull, and what is kept of before."""

@@ -6,6 +6,7 @@ over. What that means is told by which provider it was, for which profile, and i
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import logging
@@ -225,21 +226,22 @@ class Login:
                 events.put(("failed", error))
 
         threading.Thread(target=work, name=LOGIN, daemon=True).start()
-        end, said = time.monotonic() + self.limit, False
+        end, said = time.monotonic() + self.limit, ""
         try:
             while True:
                 left = end - time.monotonic()
                 try:
-                    kind, value = events.get(timeout=max(left if said else min(left, PATIENCE), 0.001))
+                    kind, value = events.get(timeout=max(min(left, PATIENCE), 0.001))
                 except queue.Empty:
                     if left <= 0.001:
                         raise Problem(
                             f"the AWS login did not come within {self.limit:g} s ({SETTING}): waited for {self.asked()}"
                             ": see what it waits for, then run this again"
                         ) from None
-                    if not said:
-                        console.say(f"waiting for the AWS login: {self.asked()}")
-                        said = True
+                    asked = self.asked()
+                    if asked != said:  # on a busy machine what comes before the wait may take a second, too
+                        console.say(f"waiting for the AWS login: {asked}")
+                        said = asked
                     continue
                 if kind == "done":
                     return value  # type: ignore[no-any-return]
@@ -264,10 +266,9 @@ class Login:
         import psutil
 
         for child in self.children:
-            if child.poll() is None:
-                found = psutil.Process(child.pid)
-                for one in [*found.children(recursive=True), found]:
-                    one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.poll() is None:
+                    kill_with_children(psutil.Process(child.pid))
 
     def code_of_mfa(self) -> str:
         place = self.place("mfa_serial")
@@ -415,6 +416,17 @@ class Login:
             return Misconfigured(f"{start}: {provider.step.format(profile=self.profile)}")
         meant = explain(error)
         return type(meant)(f"the AWS login: {self.asked()}: {meant}")
+
+
+def kill_with_children(process: Any) -> None:
+    """Kill a `psutil.Process` with all that it has started: each stands still before its children are looked for, else it could start one more."""
+    import psutil
+
+    process.suspend()
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            kill_with_children(child)
+    process.kill()
 
 
 def short(path: Path) -> str:

@@ -6,10 +6,12 @@ with it but with botocore's Stubber, or by an answer that the front gives itself
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from config.settings import Settings, load
 from ops.aws import Aws
 from ops.cli import translate
 from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
 from ops.console import say
 
 READS = ("Describe", "Get", "List", "Filter", "GET ")
@@ -186,12 +189,30 @@ class Quiet(WSGIRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def front() -> Iterator[Front]:
+def read_once() -> Iterator[None]:
+    """Have what botocore brings about AWS read once for all sessions, and no images made of which no test asks for any."""
+    import botocore.session
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+        yield
+
+
+@pytest.fixture(scope="session")
+def front(read_once: None) -> Iterator[Front]:
     """moto on a free port of this machine, for all tests of this process."""
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    made = Front(DomainDispatcherApplication(create_backend_app))
+    class Application(DomainDispatcherApplication):
+        """moto's, which looks through its folders on each call for what a host is."""
+
+        @functools.cache  # noqa: B019 - there is one for all tests
+        def get_backend_for_host(self, host: str | None) -> Any:
+            return super().get_backend_for_host(host)
+
+    made = Front(Application(create_backend_app))
     server = make_server("127.0.0.1", 0, made, threaded=True, request_handler=Quiet)
     made.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -209,6 +230,13 @@ def cloud(front: Front, monkeypatch: pytest.MonkeyPatch) -> Front:
     for name, value in {**LOGIN, "AWS_ENDPOINT_URL": front.url, "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     return front
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this thread's pauses between tries pass at once; what looks at its waits beside it keeps its own, else it would spin."""
+    sleep, here = time.sleep, threading.current_thread()
+    monkeypatch.setattr("time.sleep", lambda seconds: None if threading.current_thread() is here else sleep(seconds))
 
 
 @dataclass
@@ -259,8 +287,8 @@ def configure(root: Path) -> Configure:
 HOST = "x.abc.ca-central-1.rds.amazonaws.com"
 
 
-def row(status: str, *, address: str = "", secret: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {"DBInstanceIdentifier": "cruddur-db-instance", "DBInstanceStatus": status}
+def row(status: str, *, address: str = "", secret: str = "") -> Row:
+    found: Row = {"DBInstanceIdentifier": "cruddur-db-instance", "DBInstanceStatus": status}
     if address:
         found["Endpoint"] = {"Address": address, "Port": 5432}
     if secret:
@@ -280,7 +308,7 @@ def stubbed(configure: Configure) -> Iterator[tuple[Aws, Stubber]]:
 
 
 def ready(stub: Stubber, status: str, **extra: Any) -> None:
-    found = {**row(status, address=HOST), **extra}
+    found: Any = {**row(status, address=HOST), **extra}
     stub.add_response("describe_db_instances", {"DBInstances": [found]})
 
 

@@ -60,7 +60,7 @@ class Cli:
         env: dict[str, str] | None = None,
         stdin: str = "",
         cwd: Path | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         inv = Path(sys.executable).parent / "inv"
         return subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +114,15 @@ def built(tmp_path: Path) -> archive.Artifact:
     return archive.write({"python/psycopg/__init__.py": b""}, tmp_path / "layer.zip", compiled)
 
 
+@functools.cache
+def managed_policies() -> str:
+    """Return those of AWS's own policies that are attached here, as moto has them: else it reads all thousand for each test."""
+    from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+    every = json.loads(aws_managed_policies_data)
+    return json.dumps({name: every[name] for name in ("AWSLambdaBasicExecutionRole", "AmazonS3ReadOnlyAccess")})
+
+
 def stand(staged: Stage) -> None:
     """Make the instance, and its security group without any rule."""
     ec2 = staged.client("ec2")
@@ -144,6 +155,7 @@ def stage(
 ) -> Iterator[Stage]:
     """An instance with its database set up, and nothing deployed."""
     monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    monkeypatch.setattr("moto.iam.models.aws_managed_policies_data", managed_policies())
     from moto.core.config import default_user_config
 
     monkeypatch.setitem(default_user_config, "lambda", {"use_docker": False})

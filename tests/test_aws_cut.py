@@ -91,7 +91,7 @@ class Cut:
 
 
 @pytest.fixture
-def cut(cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Cut:
+def cut(cloud: Front, configure: Configure, hands: Hands, pauses: None, monkeypatch: pytest.MonkeyPatch) -> Cut:
     made = Cut(cloud, configure, hands, None)
     begin = calls.Watch.begin
 
@@ -104,7 +104,6 @@ def cut(cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.Mo
     monkeypatch.setattr(calls.Watch, "begin", recorded)
     monkeypatch.setattr(cloud, "clients", {})
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
-    monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)
     return made
 
@@ -451,7 +450,6 @@ def test_a_rotation_by_rds_whose_answer_is_lost_is_not_asked_for_twice(
 ) -> None:
     """moto knows no managed passwords."""
     aws, stub = stubbed
-    monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(rotate, "version", lambda *_: "")
     ours = {
         "TagList": [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}],

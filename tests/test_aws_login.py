@@ -503,10 +503,14 @@ def test_a_process_that_hangs_is_waited_for_with_a_word_and_ended_at_the_limit(
     begun = time.monotonic()
     done = run(cloud, home, inv, Shape("", config), INVOKE_AWS_LOGIN_TIMEOUT="3")
     where = f"the credential_process (profile {of}, ~/.aws/config:{2 if of == 'work' else 5})"
-    assert done.stderr.splitlines() == [
-        f"waiting for the AWS login: {where}",
-        f"the AWS login did not come within 3 s (aws.login_timeout): waited for {where}: see what it waits for, then run this again",
-    ]
+    *waits, ended = done.stderr.splitlines()
+    assert waits[-1] == f"waiting for the AWS login: {where}"
+    # on a busy machine what comes before it takes a second, too
+    assert all(line.startswith("waiting for the AWS login: ") for line in waits)
+    assert (
+        ended
+        == f"the AWS login did not come within 3 s (aws.login_timeout): waited for {where}: see what it waits for, then run this again"
+    )
     assert done.returncode == 1
     assert time.monotonic() - begun < 30
     assert not alive(marker)

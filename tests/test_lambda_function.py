@@ -61,7 +61,7 @@ def configuration(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def ensure(stage: Bare, found: dict[str, Any] | None, built: archive.Artifact, **want: Any) -> list[str]:
+def ensure(stage: Bare, found: Any, built: archive.Artifact, **want: Any) -> list[str]:
     plan, settings = Plan(), stage.settings()
     wanted = function.wanted_configuration(
         settings.lambdas, "h", ROLE, LAYER, {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}

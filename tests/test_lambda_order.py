@@ -47,7 +47,7 @@ class Releases:
         self.monkeypatch.setattr(function_code, "build", lambda *_: self.functions[number])
         return self.stage.deploy()
 
-    def versions(self) -> list[dict[str, Any]]:
+    def versions(self) -> list[Any]:
         return publish.versions(self.stage.aws, self.stage.settings().lambdas)
 
     def forget(self, number: int) -> None:

@@ -140,7 +140,7 @@ def test_two_thousand_events_through_eight_sandboxes_and_two_crashes_are_one_row
     assert len(set(before)) == len(before)
     assert {line["sub"] for line in lines if line["outcome"] != "failed"} <= set(before) <= confirmed
 
-    users = [as_listed(number) for number in range(PEOPLE)]
+    users: list[Any] = [as_listed(number) for number in range(PEOPLE)]
     for expected in (PEOPLE - len(before), 0):
         report = Report()
         with mortal.database.connect() as conn:

@@ -122,7 +122,8 @@ def test_a_hundred_thousand_users_fit_in_bounded_memory(stage: Stage) -> None:
         "'u' || n || '@example.com', format('00000000-0000-4000-8000-%s', lpad(n::text, 12, '0')) "
         f"from generate_series(0, {total - 101}) n where n % 10 <> 9"
     )
-    pages, report = Pages(total), sync.Report()
+    pages: Any = Pages(total)
+    report = sync.Report()
     peaks = []
     tracemalloc.start()
     try:

@@ -14,7 +14,7 @@ from tests.fix_door import Instance
 def found(at: Instance, configure: Configure, rds: dict[str, str] | None = None, **changed: Any) -> list[str]:
     """Return the differences of moto's instance, some of its values changed to what AWS may tell."""
     settings = configure(rds)
-    row = {**instance.require_instance(at.aws, settings.rds), **changed}
+    row: Any = {**instance.require_instance(at.aws, settings.rds), **changed}
     return [
         line for line in map(str, differences.find_differences(settings, at.aws, row)) if not line.startswith(IGNORED)
     ]

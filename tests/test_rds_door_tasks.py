@@ -351,7 +351,8 @@ def test_wide_open_rules_are_red_on_a_terminal(
 )
 def test_what_counts_as_wide_open(cidr: str, wide: bool) -> None:
     field = "CidrIpv6" if ":" in cidr else "CidrIpv4"
-    assert rules.read({"SecurityGroupRuleId": "sgr-1", field: cidr}).wide_open is wide
+    raw: Any = {"SecurityGroupRuleId": "sgr-1", field: cidr}
+    assert rules.read(raw).wide_open is wide
 
 
 @pytest.mark.quick
@@ -471,7 +472,7 @@ def test_what_rds_knows_to_be_in_the_way_is_said_and_the_port_not_tried(
 ) -> None:
     """moto's instances are available at once, always with an endpoint: these rows are made by hand."""
     monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: pytest.fail("tried"))
-    row = {"DBInstanceStatus": "available", "Endpoint": {"Address": "db.example", "Port": 5432}, **changes}
+    row: Any = {"DBInstanceStatus": "available", "Endpoint": {"Address": "db.example", "Port": 5432}, **changes}
     assert words in reachability.outcome(at.aws, row, "", "", 5432)
 
 
@@ -479,7 +480,7 @@ def test_a_subnet_without_a_way_to_the_internet_is_found(at: Instance, monkeypat
     monkeypatch.setattr(reachability, "is_reachable", lambda *_, **__: "no answer")
     vpc = at.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = at.ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
-    row = {
+    row: Any = {
         "DBInstanceStatus": "available",
         "Endpoint": {"Address": "db.example", "Port": 5432},
         "DBSubnetGroup": {"VpcId": vpc, "Subnets": [{"SubnetIdentifier": subnet}]},

@@ -31,6 +31,7 @@ from tests.fix_people import event
 from tests.fix_suppliers import Database, made, supply
 
 SWAPS = int(os.environ.get("TEST_SWAPS", "24"))
+pytestmark = pytest.mark.xdist_group("swaps")  # beside others of them a login takes longer than it is tried
 SETUPS = 11 if SWAPS >= 200 else 4
 CLIENTS = 10
 RAW = ("FATAL", "connection to server", "consuming input", "DETAIL", "port ")
@@ -133,7 +134,8 @@ def test_clients_that_reconnect_beside_setups(versions: Database, user: str) -> 
 def test_clients_of_the_pool_see_no_error(versions: Database, caplog: pytest.LogCaptureFixture) -> None:
     filled(versions)
     filled(versions)
-    mine = Pool(versions.url, size=4)
+    # on a busy machine ten logins at once may take longer than the two seconds that one waits by default
+    mine = Pool(versions.url, size=4, timeout=10)
     text = query("home")
     parameters = {"limit": 20, "before": None, "before_uuid": None, "hide_expired": False}
 
@@ -267,10 +269,10 @@ def test_a_query_whose_session_is_ended_is_sent_again(one: Database) -> None:
     filled(one)
     mine = Pool(one.url, size=1)
     end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{one.name}' and query ~ 'pg_sleep'"
-    ended = threading.Timer(0.3, lambda: one.do(end, "postgres"))
+    ended = threading.Timer(2.3, lambda: one.do(end, "postgres"))  # later than a login is tried again
     ended.start()
     try:
-        assert query_array_json("select 1 as n from pg_sleep(0.6)", source=mine) == [{"n": 1}]
+        assert query_array_json("select 1 as n from pg_sleep(2.6)", source=mine) == [{"n": 1}]
     finally:
         mine.close()
     with pytest.raises(psycopg.errors.UndefinedTable):

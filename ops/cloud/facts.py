@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Row = Mapping[str, Any]
-"""A thing as AWS describes it, under AWS's own names."""
+if TYPE_CHECKING:
+    from mypy_boto3_rds.type_defs import DBInstanceTypeDef
+
+Row: TypeAlias = "DBInstanceTypeDef"
+"""An instance as RDS describes it, under RDS's own names (DescribeDBInstances); the types are mypy-boto3-rds's."""
 
 
 def table_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ def of_project(project: str) -> dict[str, str]:
     return {"Project": project, "ManagedBy": MANAGED_BY}
 
 
-def to_aws(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags as AWS takes them."""
+def to_aws(tags: Mapping[str, str]) -> list[Any]:
+    """Return tags as AWS takes them: Key and Value, for which each service has a type of its own."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 

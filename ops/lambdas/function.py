@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.lambdas import Lambda
 from config.settings import Settings
@@ -18,18 +18,21 @@ from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 from ops.lambdas.waiting import Configuration, is_busy, patiently, wait_until_settled
 
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_lambda.type_defs import GetFunctionResponseTypeDef
+
 URL = "CONNECTION_URL"
 """The variable by which the function knows its database."""
 
 
-def find_function(aws: Aws, lam: Lambda) -> dict[str, Any] | None:
+def find_function(aws: Aws, lam: Lambda) -> GetFunctionResponseTypeDef | None:
     """Return Configuration and Tags of the function as Lambda describes it, or None."""
-    client = aws.client("lambda")
+    client: LambdaClient = aws.client("lambda")
     try:
-        found: dict[str, Any] = client.get_function(FunctionName=lam.function)
+        return client.get_function(FunctionName=lam.function)
     except client.exceptions.ResourceNotFoundException:
         return None
-    return found
 
 
 def has_our_tags(found: Mapping[str, Any]) -> bool:
@@ -47,8 +50,7 @@ def require_function(aws: Aws, lam: Lambda) -> Configuration:
     found = find_function(aws, lam)
     if found is None:
         raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
-    configuration: Configuration = found["Configuration"]
-    return configuration
+    return found["Configuration"]
 
 
 def environment(found: Mapping[str, Any] | None) -> dict[str, str]:
@@ -110,7 +112,7 @@ def is_ours(arn: str, lam: Lambda) -> bool:
 def ensure_function(
     aws: Aws,
     settings: Settings,
-    found: dict[str, Any] | None,
+    found: GetFunctionResponseTypeDef | None,
     package: Artifact,
     want: dict[str, Any],
     url: str,
@@ -123,11 +125,12 @@ def ensure_function(
     one, which serves it, where new code would lack what it needs.
     """
     lam = settings.lambdas
-    client, digest = aws.client("lambda"), package.code_sha256
+    client: LambdaClient = aws.client("lambda")
+    digest = package.code_sha256
     if found is None:
         plan.create("function", lam.function, lambda: create_function(aws, settings, package, want, url, clock), None)
         return
-    configuration = found["Configuration"]
+    configuration: Configuration = found["Configuration"]
     if not has_our_tags(found):
         plan.update(
             "function",
@@ -182,7 +185,8 @@ def create_function(
     aws: Aws, settings: Settings, package: Artifact, want: dict[str, Any], url: str, clock: Clock
 ) -> None:
     """Make the function, waiting until its role has spread."""
-    lam, client = settings.lambdas, aws.client("lambda")
+    lam = settings.lambdas
+    client: LambdaClient = aws.client("lambda")
     request = {
         **want,
         "FunctionName": lam.function,

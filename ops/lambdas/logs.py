@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from ops.aws import Aws
@@ -16,6 +16,10 @@ from ops.cloud import tags
 from ops.console import as_json, redact, result, say
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs.client import CloudWatchLogsClient
+    from mypy_boto3_logs.type_defs import LogGroupTypeDef
 
 POLL = 2.0
 """Seconds between two looks of --follow."""
@@ -33,15 +37,17 @@ class Event:
     """Lambda's own, or what the function has printed: an object of JSON in itself."""
 
 
-def find_log_group(aws: Aws, name: str) -> dict[str, Any] | None:
+def find_log_group(aws: Aws, name: str) -> LogGroupTypeDef | None:
     """Return a log group as CloudWatch describes it, or None; names that only begin so are others."""
-    pages = aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
+    logs: CloudWatchLogsClient = aws.client("logs")
+    pages = logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
     return next((group for page in pages for group in page["logGroups"] if group["logGroupName"] == name), None)
 
 
 def ensure_log_group(aws: Aws, settings: Settings, plan: Plan) -> None:
     """Make the log group before the function would, and limit how long it keeps what it holds."""
-    logs, name, days = aws.client("logs"), settings.lambdas.log_group, settings.lambdas.log_days
+    logs: CloudWatchLogsClient = aws.client("logs")
+    name, days = settings.lambdas.log_group, settings.lambdas.log_days
     group = find_log_group(aws, name)
     if group is None:
 
@@ -66,7 +72,7 @@ def ensure_log_group(aws: Aws, settings: Settings, plan: Plan) -> None:
 
 def lines(aws: Aws, name: str, since: int, seen: set[str]) -> Iterator[tuple[int, str]]:
     """Yield time (ms since 1970) and text of each event since then that is not in `seen` yet."""
-    logs = aws.client("logs")
+    logs: CloudWatchLogsClient = aws.client("logs")
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name, startTime=since)
     try:
         for page in pages:

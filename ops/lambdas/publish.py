@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config.lambdas import Lambda
 from ops import calls
@@ -13,10 +13,15 @@ from ops.lambdas.package import bytecode
 from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_lambda.type_defs import LayerVersionsListItemTypeDef
 
-def versions(aws: Aws, lam: Lambda) -> list[dict[str, Any]]:
+
+def versions(aws: Aws, lam: Lambda) -> list[LayerVersionsListItemTypeDef]:
     """Return the versions of our layer, newest first; none where there is no such layer."""
-    pages = aws.client("lambda").get_paginator("list_layer_versions").paginate(LayerName=lam.layer)
+    client: LambdaClient = aws.client("lambda")
+    pages = client.get_paginator("list_layer_versions").paginate(LayerName=lam.layer)
     return [version for page in pages for version in page["LayerVersions"]]
 
 
@@ -30,7 +35,7 @@ def description(artifact: Artifact, lam: Lambda, *, compiled: bool) -> str:
     return f"{begins(lam)}sha256:{artifact.sources}{', compiled' if compiled else ''}"
 
 
-def find_version(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | None:
+def find_version(aws: Aws, lam: Lambda, artifact: Artifact) -> LayerVersionsListItemTypeDef | None:
     """Return the version that holds this content, or None.
 
     A compiled one serves whoever builds the same sources, on a machine that has the Python for that or not; so
@@ -41,7 +46,7 @@ def find_version(aws: Aws, lam: Lambda, artifact: Artifact) -> dict[str, Any] | 
     return found if found or artifact.compiled else there.get(description(artifact, lam, compiled=False))
 
 
-def arn(version: dict[str, Any] | None) -> str | None:
+def arn(version: LayerVersionsListItemTypeDef | None) -> str | None:
     return str(version["LayerVersionArn"]) if version else None
 
 

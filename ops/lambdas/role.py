@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from config.paths import SUITE
 from config.settings import Settings
@@ -13,6 +13,10 @@ from ops.aws_errors import unless
 from ops.cloud import tags
 from ops.errors import Refused
 from ops.lambdas.plan import Plan
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam.client import IAMClient
+    from mypy_boto3_iam.type_defs import AttachedPolicyTypeDef, RoleTypeDef
 
 SERVICE = "lambda.amazonaws.com"
 TRUST: dict[str, Any] = {
@@ -35,19 +39,19 @@ def basic(aws: Aws) -> str:
     return f"arn:{partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
 
-def find_role(aws: Aws, name: str) -> dict[str, Any] | None:
+def find_role(aws: Aws, name: str) -> RoleTypeDef | None:
     """Return a role as IAM describes it, or None."""
-    iam = aws.client("iam")
+    iam: IAMClient = aws.client("iam")
     try:
-        found: dict[str, Any] = iam.get_role(RoleName=name)["Role"]
+        return iam.get_role(RoleName=name)["Role"]
     except iam.exceptions.NoSuchEntityException:
         return None
-    return found
 
 
 def ensure_role(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str:
     """Return the ARN of the role, with its trust and its policies as they should be."""
-    iam, name = aws.client("iam"), settings.lambdas.role
+    iam: IAMClient = aws.client("iam")
+    name = settings.lambdas.role
     role = find_role(aws, name)
     mark = tags.to_aws(tags.of_project(settings.rds.project))
     if role is None:
@@ -66,7 +70,7 @@ def ensure_role(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str
                     "if it is yours, inv lambda.deploy --adopt takes it over"
                 )
             plan.update("role", f"{name} tagged", lambda: iam.tag_role(RoleName=name, Tags=mark), None)
-        ensure_trust(iam, name, role["AssumeRolePolicyDocument"], plan)
+        ensure_trust(iam, name, trust(role), plan)
     attached = {policy["PolicyArn"] for policy in policies(iam, name)} if role else set()
     logs = basic(aws)
     if logs in attached:
@@ -82,12 +86,13 @@ def ensure_role(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str
     return arn
 
 
-def create_role(aws: Aws, settings: Settings) -> dict[str, Any]:
+def create_role(aws: Aws, settings: Settings) -> RoleTypeDef:
     """Make the role; one that is suddenly there was made by another run, or by a request of ours whose answer was lost."""
-    iam, name = aws.client("iam"), settings.lambdas.role
+    iam: IAMClient = aws.client("iam")
+    name = settings.lambdas.role
     mark = tags.to_aws(tags.of_project(settings.rds.project))
     try:
-        role: dict[str, Any] = iam.create_role(
+        role = iam.create_role(
             RoleName=name,
             AssumeRolePolicyDocument=json.dumps(TRUST),
             Description=f"Role of the function {settings.lambdas.function} (inv lambda.deploy)",
@@ -101,7 +106,7 @@ def create_role(aws: Aws, settings: Settings) -> dict[str, Any]:
     return role
 
 
-def ensure_trust(iam: Any, name: str, have: dict[str, Any], plan: Plan) -> None:
+def ensure_trust(iam: IAMClient, name: str, have: dict[str, Any], plan: Plan) -> None:
     """Let Lambda take the role; whoever else may take it goes on doing so.
 
     Checked by itself, because AWS has the same message for a role that is just
@@ -117,6 +122,11 @@ def ensure_trust(iam: Any, name: str, have: dict[str, Any], plan: Plan) -> None:
         lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(whole)),
         None,
     )
+
+
+def trust(role: RoleTypeDef) -> dict[str, Any]:
+    """Return who may take a role; botocore has read it from its JSON (botocore.handlers.json_decode_policies)."""
+    return cast("dict[str, Any]", role["AssumeRolePolicyDocument"])
 
 
 def trusts(statement: dict[str, Any]) -> bool:
@@ -138,12 +148,12 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def policies(iam: Any, name: str) -> list[dict[str, Any]]:
+def policies(iam: IAMClient, name: str) -> list[AttachedPolicyTypeDef]:
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
     return [policy for page in pages for policy in page["AttachedPolicies"]]
 
 
-def ensure_policy(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
+def ensure_policy(iam: IAMClient, name: str, plan: Plan, *, there: bool) -> None:
     """Give the role the right to interfaces in the VPC."""
     part, what = "role's policy for the VPC", "config/policies/lambda-vpc-access.json"
     wanted = (SUITE / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
@@ -165,10 +175,10 @@ def ensure_policy(iam: Any, name: str, plan: Plan, *, there: bool) -> None:
         plan.update(part, what, put, None)
 
 
-def others(trust: dict[str, Any]) -> list[str]:
+def others(given: dict[str, Any]) -> list[str]:
     """Return who may take a role besides Lambda."""
     found: list[str] = []
-    for statement in listed(trust.get("Statement")):
+    for statement in listed(given.get("Statement")):
         principal = statement.get("Principal", "NotPrincipal")
         kinds = principal if isinstance(principal, dict) else {"": principal}
         found += [
@@ -179,7 +189,8 @@ def others(trust: dict[str, Any]) -> list[str]:
 
 def remove_role(aws: Aws, settings: Settings, plan: Plan) -> None:
     """Remove our policies from the role, if it is ours, and the role unless it serves somebody else as well."""
-    iam, name = aws.client("iam"), settings.lambdas.role
+    iam: IAMClient = aws.client("iam")
+    name = settings.lambdas.role
     role = find_role(aws, name)
     if role is None:
         plan.same("role", "not there")
@@ -203,7 +214,7 @@ def remove_role(aws: Aws, settings: Settings, plan: Plan) -> None:
         plan.remove(
             "role's policy for the VPC", VPC_POLICY, lambda: drop(iam.delete_role_policy, PolicyName=VPC_POLICY)
         )
-    left = [*sorted(attached - {logs}), *sorted(inner - {VPC_POLICY}), *others(role["AssumeRolePolicyDocument"])]
+    left = [*sorted(attached - {logs}), *sorted(inner - {VPC_POLICY}), *others(trust(role))]
     if left:
         plan.same("role", f"{name} stays, because it serves others too ({', '.join(left)})")
     else:

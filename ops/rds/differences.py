@@ -9,6 +9,7 @@ from typing import Any
 from config.settings import Settings
 from ops.aws import Aws
 from ops.aws_errors import speaking
+from ops.cloud.facts import Row
 from ops.errors import Problem
 from ops.rds import request
 from ops.rds.security_group import instance_group
@@ -61,7 +62,7 @@ class Difference:
         return f"{about} is {self.value}, the settings say {self.wanted}"
 
 
-def find_differences(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
+def find_differences(settings: Settings, aws: Aws, row: Row) -> list[Difference]:
     """Return the differences; what AWS does not tell is passed over."""
     wanted, found = request.build(settings, aws.region, []), []
     for setting, (asked, path) in COMPARED.items():
@@ -72,7 +73,7 @@ def find_differences(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> li
     return found + groups(settings, aws, row)
 
 
-def told(row: Mapping[str, Any], path: str) -> Any:
+def told(row: Row, path: str) -> Any:
     """Return what stands at a path of the answer, or None."""
     value: Any = row
     for name in path.split("."):
@@ -91,7 +92,7 @@ def is_same(setting: str, want: Any, have: Any, wanted: Mapping[str, Any]) -> bo
     return bool(want == have)
 
 
-def groups(settings: Settings, aws: Aws, row: Mapping[str, Any]) -> list[Difference]:
+def groups(settings: Settings, aws: Aws, row: Row) -> list[Difference]:
     """Return whether its own security group is missing; nothing where EC2 may not be asked."""
     have = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     try:

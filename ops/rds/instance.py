@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.rds import Rds
 from config.settings import Settings
@@ -21,13 +20,17 @@ from ops.rds import differences
 from ops.rds.differences import Difference
 from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, is_stopped, is_usable, status, wait
 
+if TYPE_CHECKING:
+    from mypy_boto3_rds.client import RDSClient
+    from mypy_boto3_rds.type_defs import DBSnapshotTypeDef
+
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""
 
 
-def find_instance(aws: Aws, identifier: str) -> dict[str, Any] | None:
+def find_instance(aws: Aws, identifier: str) -> Row | None:
     """Return DescribeDBInstances' row of an instance, or None."""
-    client = aws.client("rds")
+    client: RDSClient = aws.client("rds")
     try:
         rows = client.describe_db_instances(DBInstanceIdentifier=identifier).get("DBInstances")
     except client.exceptions.ClientError as error:
@@ -38,11 +41,10 @@ def find_instance(aws: Aws, identifier: str) -> dict[str, Any] | None:
         rows = None
     if not rows:  # RDS has either one or an error
         raise other_service("RDS")
-    row: dict[str, Any] = rows[0]
-    return row
+    return rows[0]
 
 
-def require_instance(aws: Aws, rds: Rds) -> dict[str, Any]:
+def require_instance(aws: Aws, rds: Rds) -> Row:
     """Return the row of an instance that must be there, ours or not."""
     row = find_instance(aws, rds.identifier)
     if row is None:
@@ -118,7 +120,7 @@ def start_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
 
 def send_and_look(aws: Aws, rds: Rds, state: str, operation: str) -> None:
     """Make a call that leads out of a state, or say what keeps the instance in it."""
-    client = aws.client("rds")
+    client: RDSClient = aws.client("rds")
 
     def left() -> bool | None:
         return status(find_instance(aws, rds.identifier)) != state or None
@@ -163,7 +165,7 @@ def snapshot_name(rds: Rds, kind: str) -> str:
 
 def take_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
     """Make a snapshot and wait for it; one that is just being made is waited for instead."""
-    client = aws.client("rds")
+    client: RDSClient = aws.client("rds")
     row = require_instance(aws, rds)
     known = client.describe_db_snapshots(DBInstanceIdentifier=rds.identifier, SnapshotType="manual")["DBSnapshots"]
     name = name.lower()
@@ -200,16 +202,16 @@ class Snapshot:
     """Its name."""
 
 
-def find_snapshot(client: Any, name: str) -> dict[str, Any] | None:
+def find_snapshot(client: RDSClient, name: str) -> DBSnapshotTypeDef | None:
     """Return DescribeDBSnapshots' row of a snapshot, or None."""
     try:
-        rows: list[dict[str, Any]] = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+        rows = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
     except client.exceptions.DBSnapshotNotFoundFault:
         return None
     return rows[0] if rows else None
 
 
-def wait_for_snapshot(client: Any, name: str, minutes: float, clock: Clock) -> None:
+def wait_for_snapshot(client: RDSClient, name: str, minutes: float, clock: Clock) -> None:
     """Wait until a snapshot can be used."""
     begun, shown = clock.monotonic(), ""
     while True:
@@ -291,7 +293,7 @@ class Instance:
 
 def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     """Return what rds.status shows."""
-    secret: Mapping[str, Any] = row.get("MasterUserSecret") or {}
+    secret = row.get("MasterUserSecret")
     pending = {name: value for name, value in row.get("PendingModifiedValues", {}).items() if value}
     return Instance(
         identifier=row["DBInstanceIdentifier"],
@@ -310,7 +312,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         security_groups=[group["VpcSecurityGroupId"] for group in row.get("VpcSecurityGroups", [])],
         master_user=row.get("MasterUsername"),
         password_managed=bool(secret),
-        secret_status=secret.get("SecretStatus"),
+        secret_status=secret.get("SecretStatus") if secret else None,
         backup_days=row.get("BackupRetentionPeriod"),
         deletion_protection=row.get("DeletionProtection"),
         created_at=row.get("InstanceCreateTime"),

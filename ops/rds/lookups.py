@@ -9,12 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from config.rds import Rds
 from ops.aws import Aws
 from ops.aws_errors import DENIED, code, transient
 from ops.console import say
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_rds.client import RDSClient
+
+Flag: TypeAlias = Literal[
+    "SupportsStorageEncryption", "SupportsIAMDatabaseAuthentication", "SupportsPerformanceInsights", "MultiAZCapable"
+]
+"""What a class may have, in RDS's word."""
 
 
 @dataclass
@@ -66,9 +75,10 @@ def version(aws: Aws, rds: Rds, found: Found) -> None:
     """Find the minor version behind a major one, or see that an exact one is still offered."""
     if found.knows("engine_version"):
         return
-    client, wanted = aws.client("rds"), rds.engine_version
+    client: RDSClient = aws.client("rds")
+    wanted = rds.engine_version
     exact = "." in wanted
-    asked = {"Engine": "postgres", "EngineVersion": wanted, **({} if exact else {"DefaultOnly": True})}
+    asked: dict[str, Any] = {"Engine": "postgres", "EngineVersion": wanted, **({} if exact else {"DefaultOnly": True})}
     rows = client.describe_db_engine_versions(**asked)["DBEngineVersions"]
     if rows:
         found.version = str(rows[0]["EngineVersion"])
@@ -95,12 +105,11 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
     """
     if not found.version or found.knows("instance_class", "storage_type", "zone"):
         return
-    pages = (
-        aws.client("rds")
-        .get_paginator("describe_orderable_db_instance_options")
-        .paginate(Engine="postgres", EngineVersion=found.version, DBInstanceClass=rds.instance_class, Vpc=True)
+    client: RDSClient = aws.client("rds")
+    pages = client.get_paginator("describe_orderable_db_instance_options").paginate(
+        Engine="postgres", EngineVersion=found.version, DBInstanceClass=rds.instance_class, Vpc=True
     )
-    options: list[dict[str, Any]] = [option for page in pages for option in page["OrderableDBInstanceOptions"]]
+    options = [option for page in pages for option in page["OrderableDBInstanceOptions"]]
     if not options:
         found.faults.append(
             f"rds.instance_class {rds.instance_class}: {aws.region} does not offer it for PostgreSQL {found.version}: "
@@ -116,12 +125,13 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
         found.faults.append(
             f"rds.zone {rds.zone}: {rds.instance_class} is offered in {', '.join(zones)}: use one of these, or unset"
         )
-    for wanted, flag, setting in (
+    flags: tuple[tuple[bool | None, Flag, str], ...] = (
         (rds.encrypted, "SupportsStorageEncryption", "encrypted"),
         (rds.iam_auth, "SupportsIAMDatabaseAuthentication", "iam_auth"),
         (rds.insights_days is not None, "SupportsPerformanceInsights", "insights_days"),
         (rds.multi_az, "MultiAZCapable", "multi_az"),
-    ):
+    )
+    for wanted, flag, setting in flags:
         if wanted and not any(option.get(flag, True) for option in options):
             found.faults.append(
                 f"rds.{setting}: {rds.instance_class} does not have it: use another class, or turn it off"
@@ -132,7 +142,8 @@ def zone(aws: Aws, rds: Rds, found: Found) -> None:
     """See that the zone is there at all."""
     if not rds.zone or found.knows("zone"):
         return
-    rows = aws.client("ec2").describe_availability_zones()["AvailabilityZones"]
+    ec2: EC2Client = aws.client("ec2")
+    rows = ec2.describe_availability_zones()["AvailabilityZones"]
     names = sorted(str(row["ZoneName"]) for row in rows)
     if f"{aws.region}{rds.zone}" not in names:
         found.faults.append(
@@ -143,7 +154,7 @@ def zone(aws: Aws, rds: Rds, found: Found) -> None:
 def network(aws: Aws, rds: Rds, found: Found) -> None:
     """Find the VPC: the subnet group's, else the default one."""
     if rds.subnet_group:
-        client = aws.client("rds")
+        client: RDSClient = aws.client("rds")
         try:
             groups = client.describe_db_subnet_groups(DBSubnetGroupName=rds.subnet_group)["DBSubnetGroups"]
         except client.exceptions.ClientError as error:
@@ -156,7 +167,8 @@ def network(aws: Aws, rds: Rds, found: Found) -> None:
         found.vpc = str(groups[0]["VpcId"])
         found.zones = {subnet["SubnetAvailabilityZone"]["Name"] for subnet in groups[0]["Subnets"]}
         return
-    vpcs = aws.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    ec2: EC2Client = aws.client("ec2")
+    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not vpcs:
         found.faults.append(
             f"{aws.region} has no default VPC: aws ec2 create-default-vpc makes one, or set rds.subnet_group"
@@ -170,7 +182,8 @@ def subnets(aws: Aws, _: Rds, found: Found) -> None:
     if not found.vpc:
         return
     if found.zones is None:
-        rows = aws.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [found.vpc]}])["Subnets"]
+        ec2: EC2Client = aws.client("ec2")
+        rows = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [found.vpc]}])["Subnets"]
         found.zones = {row["AvailabilityZone"] for row in rows}
     if len(found.zones) < 2:
         found.faults.append(

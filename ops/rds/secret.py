@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ops.aws import Aws
 from ops.aws_errors import code
 from ops.cloud.facts import Row
 from ops.console import hide
 from ops.errors import InProgress, Problem
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Login:
 def read(aws: Aws, row: Row) -> Login:
     """Return the login in an instance's managed secret; its password is masked from here on."""
     arn = row["MasterUserSecret"]["SecretArn"]
-    client = aws.client("secretsmanager")
+    client: SecretsManagerClient = aws.client("secretsmanager")
     try:
         answer = client.get_secret_value(SecretId=arn)
         held = json.loads(answer["SecretString"])

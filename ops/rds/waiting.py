@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.aws_errors import code, explain, transient
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import progress, say
 from ops.errors import InProgress, Problem
+
+if TYPE_CHECKING:
+    from mypy_boto3_rds.client import RDSClient
 
 INTERVAL = 10.0
 """Seconds between two looks."""
@@ -127,7 +130,7 @@ def status(row: Row | None) -> str:
 class Events:
     """What RDS itself tells about an instance, each line once."""
 
-    def __init__(self, rds: Any, identifier: str, clock: Clock) -> None:
+    def __init__(self, rds: RDSClient, identifier: str, clock: Clock) -> None:
         self.rds, self.identifier, self.clock = rds, identifier, clock
         self.begun = clock.monotonic()
         self.seen: set[tuple[Any, str]] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.declared import PROD, Names
 from ops.addresses import Network
@@ -14,6 +14,10 @@ from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds.security_group import rules
 from ops.rds.security_group.rules import Mark, Rule
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import IpPermissionTypeDef, SecurityGroupRuleRequestTypeDef
 
 GONE = ("InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound")
 REFUSED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
@@ -27,7 +31,7 @@ class Changed(Exception):
 class Door:
     """A group and a port, and who stands before it."""
 
-    ec2: Any
+    ec2: EC2Client
     group: str
     port: int
     owner: str
@@ -82,8 +86,13 @@ def change(door: Door, rule: Rule, wanted: Network) -> None:
 
 def replace(door: Door, rule: Rule, wanted: Network, description: str) -> None:
     """Write a rule anew under its id: AWS takes all of it, the description too."""
-    body = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port, "Description": description}
-    body[f"CidrIpv{wanted.version}"] = str(wanted)
+    body: SecurityGroupRuleRequestTypeDef = {
+        "IpProtocol": "tcp",
+        "FromPort": door.port,
+        "ToPort": door.port,
+        "Description": description,
+    }
+    body["CidrIpv4" if wanted.version == 4 else "CidrIpv6"] = str(wanted)
     try:
         door.ec2.modify_security_group_rules(
             GroupId=door.group, SecurityGroupRules=[{"SecurityGroupRuleId": rule.id, "SecurityGroupRule": body}]
@@ -96,9 +105,11 @@ def replace(door: Door, rule: Rule, wanted: Network, description: str) -> None:
 
 def send(door: Door, wanted: Network, description: str, **more: Any) -> str:
     """Authorize one rule and return its id."""
-    field, key = ("IpRanges", "CidrIp") if wanted.version == 4 else ("Ipv6Ranges", "CidrIpv6")
-    permission = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port}
-    permission[field] = [{key: str(wanted), "Description": description}]
+    permission: IpPermissionTypeDef = {"IpProtocol": "tcp", "FromPort": door.port, "ToPort": door.port}
+    if wanted.version == 4:
+        permission["IpRanges"] = [{"CidrIp": str(wanted), "Description": description}]
+    else:
+        permission["Ipv6Ranges"] = [{"CidrIpv6": str(wanted), "Description": description}]
     made = door.ec2.authorize_security_group_ingress(GroupId=door.group, IpPermissions=[permission], **more)
     return str(made["SecurityGroupRules"][0]["SecurityGroupRuleId"])
 

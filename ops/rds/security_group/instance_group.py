@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config.rds import Rds
 from ops.aws import Aws
@@ -16,6 +16,11 @@ from ops.cloud.own_group import OwnGroup
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds.security_group.wide_open import is_wide_open
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, SecurityGroupTypeDef
+    from mypy_boto3_rds.client import RDSClient
 
 RDS_INTERFACE = "RDSNetworkInterface"
 """What RDS calls the interfaces of its instances."""
@@ -42,7 +47,7 @@ def ensure_group(aws: Aws, rds: Rds, vpc_id: str) -> str:
     return group_id
 
 
-def check_no_rules(group: dict[str, Any]) -> None:
+def check_no_rules(group: SecurityGroupTypeDef) -> None:
     """Refuse a group left over from before that lets everybody in; say what else it lets in."""
     ranges = [
         str(one.get("CidrIp") or one.get("CidrIpv6"))
@@ -88,7 +93,7 @@ def delete_group(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> Non
 
     Raises `Problem` if something else does, which waiting does not change.
     """
-    ec2 = aws.client("ec2")
+    ec2: EC2Client = aws.client("ec2")
     for left in reversed(range(TRIES)):
         try:
             ec2.delete_security_group(GroupId=group_id)
@@ -128,7 +133,8 @@ def holders(aws: Aws, group_id: str) -> list[str]:
 
 
 def by_instances(aws: Aws, group_id: str) -> list[str]:
-    pages = aws.client("rds").get_paginator("describe_db_instances").paginate()
+    client: RDSClient = aws.client("rds")
+    pages = client.get_paginator("describe_db_instances").paginate()
     return [
         f"by the instance {row['DBInstanceIdentifier']}"
         for page in pages
@@ -140,8 +146,9 @@ def by_instances(aws: Aws, group_id: str) -> list[str]:
 
 def by_interfaces(aws: Aws, group_id: str) -> list[str]:
     """RDS's own are left out: they are an instance's that is listed, or one's that is gone, and go by themselves."""
-    filters = [{"Name": "group-id", "Values": [group_id]}]
-    rows = aws.client("ec2").describe_network_interfaces(Filters=filters, MaxResults=100)["NetworkInterfaces"]
+    filters: list[FilterTypeDef] = [{"Name": "group-id", "Values": [group_id]}]
+    ec2: EC2Client = aws.client("ec2")
+    rows = ec2.describe_network_interfaces(Filters=filters, MaxResults=100)["NetworkInterfaces"]
     return [
         f"by the network interface {row['NetworkInterfaceId']} {row.get('Description', '')}".strip()
         for row in rows
@@ -150,6 +157,7 @@ def by_interfaces(aws: Aws, group_id: str) -> list[str]:
 
 
 def by_rules(aws: Aws, group_id: str) -> list[str]:
-    filters = [{"Name": "ip-permission.group-id", "Values": [group_id]}]
-    rows = aws.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+    filters: list[FilterTypeDef] = [{"Name": "ip-permission.group-id", "Values": [group_id]}]
+    ec2: EC2Client = aws.client("ec2")
+    rows = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
     return [f"in a rule of {row['GroupId']} ({row['GroupName']})" for row in rows if row["GroupId"] != group_id]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from config.urls import is_port
 from ops.aws import Aws
 from ops.aws_errors import speaking
 from ops.cloud import tags
+from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance
 from ops.rds.security_group.instance_group import RDS_INTERFACE
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Location:
 
     group: str
     port: int
-    instance: dict[str, Any] | None = field(repr=False)
+    instance: Row | None = field(repr=False)
     """The instance as RDS describes it; None where only DB_SG_ID led here."""
     named_rule: str = ""
     """DB_SG_RULE_ID: the user's own rule."""
@@ -63,7 +68,7 @@ def find_location(aws: Aws, settings: Settings) -> Location:
     return Location(group, port, row, rule)
 
 
-def described(aws: Aws, settings: Settings, *, needed: bool) -> dict[str, Any] | None:
+def described(aws: Aws, settings: Settings, *, needed: bool) -> Row | None:
     """Return the instance, or None where it cannot be had and is not needed either."""
     try:
         with speaking():
@@ -85,7 +90,7 @@ def choose_group(aws: Aws, identifier: str, groups: list[str], variable: str) ->
     """Return the one of the instance's groups to open: the one made for it, else its only one."""
     if not groups:
         raise Problem(f"{identifier} has no security group yet: run this again when it is further (inv rds.status)")
-    ec2 = aws.client("ec2")
+    ec2: EC2Client = aws.client("ec2")
     with speaking():
         known = {
             g["GroupId"]: tags.from_aws(g.get("Tags"))
@@ -102,9 +107,9 @@ def choose_group(aws: Aws, identifier: str, groups: list[str], variable: str) ->
     return groups[0]
 
 
-def warn_of_others(ec2: Any, group: str) -> None:
+def warn_of_others(ec2: EC2Client, group: str) -> None:
     """Say what else a group that we did not make stands before: the rule opens that too."""
-    filters = [{"Name": "group-id", "Values": [group]}]
+    filters: list[FilterTypeDef] = [{"Name": "group-id", "Values": [group]}]
     try:
         with speaking():
             found = ec2.describe_network_interfaces(Filters=filters, MaxResults=100)["NetworkInterfaces"]

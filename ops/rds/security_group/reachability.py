@@ -9,12 +9,17 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config.declared import PROD
 from ops.aws import Aws
 from ops.aws_errors import speaking
+from ops.cloud.facts import Row
 from ops.errors import Problem
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import RouteTableTypeDef
 
 TIMEOUT = 4.0
 TRIES = 3
@@ -40,7 +45,7 @@ def is_reachable(address: str, port: int, *, tries: int = TRIES, sleep: Callable
     return why
 
 
-def why_blocked(instance: dict[str, Any]) -> str:
+def why_blocked(instance: Row) -> str:
     """Return what RDS itself knows to be in the way, or nothing."""
     status = str(instance.get("DBInstanceStatus", ""))
     if status in ("stopped", "stopping"):
@@ -52,15 +57,15 @@ def why_blocked(instance: dict[str, Any]) -> str:
     return ""
 
 
-def why_no_route(aws: Aws, instance: dict[str, Any]) -> str:
+def why_no_route(aws: Aws, instance: Row) -> str:
     """Return why no packet from the internet finds the instance's subnets, or nothing."""
     group = instance.get("DBSubnetGroup") or {}
     subnets = [s["SubnetIdentifier"] for s in group.get("Subnets", [])]
     if not subnets:
         return ""
-    ec2 = aws.client("ec2")
+    ec2: EC2Client = aws.client("ec2")
 
-    def tables(name: str, values: list[str]) -> list[dict[str, Any]]:
+    def tables(name: str, values: list[str]) -> list[RouteTableTypeDef]:
         found = ec2.describe_route_tables(Filters=[{"Name": name, "Values": values}])
         return list(found["RouteTables"])
 
@@ -81,7 +86,7 @@ def why_no_route(aws: Aws, instance: dict[str, Any]) -> str:
 
 def outcome(
     aws: Aws,
-    instance: dict[str, Any] | None,
+    instance: Row | None,
     host: str,
     hostaddr: str,
     port: int,

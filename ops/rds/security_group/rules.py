@@ -8,12 +8,16 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ops.addresses import Network
 from ops.cloud import tags
 from ops.errors import Misconfigured
 from ops.rds.security_group.wide_open import is_wide_open
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import SecurityGroupRuleTypeDef
 
 LONGEST = timedelta(days=30)
 SHORTEST = timedelta(minutes=1)
@@ -88,7 +92,7 @@ class Rule:
         return (self.network, self.protocol, self.ports) == (network, "tcp", (port, port))
 
 
-def listed(ec2: Any, group: str) -> list[Rule]:
+def listed(ec2: EC2Client, group: str) -> list[Rule]:
     """Return the rules of a group that let something in."""
     pages = ec2.get_paginator("describe_security_group_rules").paginate(
         Filters=[{"Name": "group-id", "Values": [group]}]
@@ -96,7 +100,7 @@ def listed(ec2: Any, group: str) -> list[Rule]:
     return [read(raw) for page in pages for raw in page["SecurityGroupRules"] if not raw.get("IsEgress")]
 
 
-def read(raw: dict[str, Any]) -> Rule:
+def read(raw: SecurityGroupRuleTypeDef) -> Rule:
     """Return one rule of AWS's answer."""
     cidr = raw.get("CidrIpv4") or raw.get("CidrIpv6") or ""
     other = raw.get("PrefixListId") or (raw.get("ReferencedGroupInfo") or {}).get("GroupId") or ""

@@ -43,6 +43,8 @@ class Server:
     params: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     home: Path | None = None
+    bin: Path | None = None
+    """Where its programs are."""
 
     @property
     def port(self) -> int:
@@ -83,9 +85,7 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD,
         env=env,
         **options,
     )
-    port = free_port()
-    settings = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"]
-    settings += ["max_prepared_transactions=2", *more]
+    settings = list(more)
     if tls:
         key, cert = home / "server.key", home / "server.crt"
         subprocess.run(
@@ -98,8 +98,39 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD,
         settings += ["ssl=on", f"ssl_cert_file={cert}", f"ssl_key_file={key}"]
         hba = data / "pg_hba.conf"
         hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n", encoding="ascii")
+    params = {"host": "127.0.0.1", "user": "postgres", "password": password}
+    if tls:
+        params["sslmode"] = "require"
+    return launch(Server(label, params, None, home, bin), settings)
+
+
+def standby(primary: Server) -> Server:
+    """Make a streaming replica of a server of ours, and start it."""
+    assert primary.bin
+    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
+    home.chmod(0o755)
+    who = binaries.runner(home / "none")
+    who.own(home)
+    argv = [str(primary.bin / "pg_basebackup"), "-D", str(home / "data"), "-R", "-X", "stream", "-c", "fast"]
+    argv += ["-h", "127.0.0.1", "-p", primary.params["port"], "-U", "postgres"]
+    env = {**os.environ, "PGPASSWORD": primary.params["password"]}
+    options: dict[str, Any] = who.options()
+    subprocess.run(argv, cwd=home, check=True, capture_output=True, env=env, **options)
+    made = Server("standby", {k: v for k, v in primary.params.items() if k != "port"}, None, home, primary.bin)
+    return launch(made, ["hot_standby=on"])
+
+
+def launch(server: Server, settings: Sequence[str]) -> Server:
+    """Start the program of a server, whose data are made, and wait until it lets in."""
+    home, bin = server.home, server.bin
+    assert home
+    assert bin
+    data, port = home / "data", free_port()
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("PG")}, "LC_ALL": "C.UTF-8"}
+    options: dict[str, Any] = binaries.runner(home / "none").options()
     argv = [str(bin / "postgres"), "-D", str(data)]
-    for setting in settings:
+    usual = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"]
+    for setting in [*usual, "max_prepared_transactions=2", *settings]:
         argv += ["-c", setting]
     log = (home / "log").open("wb")
     process = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, **options)
@@ -109,7 +140,5 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD,
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError((home / "log").read_text())
         time.sleep(0.01)
-    params = {"host": "127.0.0.1", "port": str(port), "user": "postgres", "password": password}
-    if tls:
-        params["sslmode"] = "require"
-    return Server(label, params, process, home)
+    server.params["port"], server.process = str(port), process
+    return server

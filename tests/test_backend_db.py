@@ -30,6 +30,7 @@ from backend.db import (
     query_object_json,
     query_wrap_array,
     query_wrap_object,
+    told,
 )
 from config.targets import Target
 from tests import servers
@@ -257,6 +258,20 @@ def test_a_query_that_takes_too_long_is_ended(mine: Pool) -> None:
         conn.execute("set statement_timeout = '50ms'")
         with pytest.raises(psycopg.OperationalError):
             conn.execute("select pg_sleep(5)")
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("select 'CANARY'::int", "InvalidTextRepresentation (22P02)"),
+        ("do $$ begin raise 'CANARY'; end $$", "RaiseException (P0001)"),
+        ("select * from no_such", 'relation "no_such" does not exist (42P01)'),
+    ],
+)
+def test_nobodys_data_is_in_the_log(mine: Pool, statement: str, shown: str) -> None:
+    with mine.connection() as conn, pytest.raises(psycopg.Error) as caught:
+        conn.execute(statement.encode())
+    assert told(caught.value) == shown
 
 
 def test_a_child_that_was_forked_has_connections_of_its_own(one: Database, mine: Pool) -> None:

@@ -31,6 +31,9 @@ BREAKS = (
 )
 
 
+ALLOWED = BREAKS.replace("migrate:up", "migrate:up allow:ban-drop-column -- in the test", 1)
+
+
 @dataclass
 class Runner:
     """Runs the steps of the workflow in a checkout."""
@@ -96,7 +99,7 @@ class Runner:
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_the_example_workflow_lints_comments_and_judges(clone: Path, tmp_path: Path, one: Database) -> None:
+def test_the_example_workflow_lints_rehearses_comments_and_judges(clone: Path, tmp_path: Path, one: Database) -> None:
     temporary = tmp_path / "runner"
     temporary.mkdir()
     (temporary / "gh").write_text(GH)
@@ -119,6 +122,20 @@ def test_the_example_workflow_lints_comments_and_judges(clone: Path, tmp_path: P
     assert (code, summary.splitlines()[:3]) == (0, ["<!-- inv db.migration-lint -->", "### Migrations", ""])
     assert "1 migration for PostgreSQL 18: 0 errors, 0 warnings" in summary
     assert (temporary / "asked").read_text().splitlines()[1] == "pr comment 7 --body-file report.md"
+    one.do(f'create database "{one.name}"', "postgres")
+    one.do("create table users (handle text); insert into users values ('CANARY')")
+    one.do("create table schema_migrations (version varchar primary key)")
+    one.do("insert into schema_migrations values ('20260101000000')")
+    runner.context = {**context, "secrets.LINT_CONNECTION_URL": one.url}
+    code, summary = runner()
+    assert code == 0
+    assert summary.index("### Migrations") < summary.index("## Rehearsal on local")
+    assert "### 20260101000001_fine é" in summary
+    assert "1 pending, tried on PostgreSQL 18" in summary
+    assert "CANARY" not in summary
+    assert (temporary / "body").read_text(encoding="utf-8") == summary
+    assert one.scalar("select count(*) from schema_migrations") == 1, "nothing is written there"
+    runner.context = context
     (temporary / "comments").write_text("41\n")
     runner.commit("20260101000002_breaks.sql", BREAKS)
     code, summary = runner()
@@ -126,11 +143,14 @@ def test_the_example_workflow_lints_comments_and_judges(clone: Path, tmp_path: P
     assert "| **error** | `sql/migrations/20260101000002_breaks.sql:2` | ban-drop-column |" in summary
     assert "repos/we/ours/issues/comments/41 -F body=@report.md" in (temporary / "asked").read_text().splitlines()[-1]
     assert (temporary / "body").read_text(encoding="utf-8") == summary
-    one.do(f'create database "{one.name}"', "postgres")
-    one.do("create table users (handle text)")
+    # what the text alone does not tell: a query of the release that runs would break
+    (clone / "sql" / "queries" / "handles.sql").write_text("select handle from users")
+    runner.commit("20260101000002_breaks.sql", ALLOWED)
     runner.context = {**context, "secrets.LINT_CONNECTION_URL": one.url}
     code, summary = runner()
-    assert code == 4
+    assert code == 4, "the lint lets it, the rehearsal does not"
+    assert "0 errors" in summary
     assert "| `public.users` |" in summary
+    assert "| sql/queries/handles.sql | breaks |" in summary
     runner.commit("20260101000003_wrong.sql", "drop table users;\n")
     assert runner() == (2, "")

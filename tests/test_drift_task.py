@@ -18,7 +18,7 @@ import pytest
 from config.settings import load
 from ops import postgres
 from ops.db import scratch_server
-from ops.db.drift import catalog, compare, scratch, spelling
+from ops.db.drift import catalog, compare, schema_file, scratch, spelling
 from ops.db.drift.catalog import Key
 from ops.db.sql_file.script import read
 from ops.errors import Problem
@@ -255,16 +255,44 @@ def test_who_changes_a_table_just_now_is_not_waited_for(one: Database, inv: Cli)
     assert "Traceback" not in done.stderr
 
 
+FOREIGN = """
+CREATE FOREIGN DATA WRAPPER w;
+CREATE SERVER s foreign data wrapper w OPTIONS (host 'there', passcode 'canary1', uri 'postgres://me:canary2@there/db');
+CREATE USER MAPPING for current_user server s OPTIONS (password 'canary3');
+CREATE FOREIGN TABLE far (id int OPTIONS (token 'canary4', column_name 'x')) server s
+  OPTIONS (path 'x', secret_id 'canary5', how 'host=there password = canary6');
+"""
+
+
 def test_a_password_of_what_is_foreign_is_not_told(one: Database, inv: Cli) -> None:
     inv.ok("db.setup", env={"CONNECTION_URL": one.url})
-    one.do(
-        "create foreign data wrapper w; create server s foreign data wrapper w options (password 'canary1');"
-        " create user mapping for current_user server s options (password 'canary2')"
-    )
+    one.do(FOREIGN)
     for options in ((), ("--sql",), ("--json",)):
         done = inv("db.drift", *options, env={"CONNECTION_URL": one.url})
         assert done.returncode == 4
         assert "canary" not in done.stdout + done.stderr
+        assert "postgres://me" not in done.stdout
+    assert "path" in done.stdout, "what is no password is told"
+
+
+def test_what_may_be_a_password_is_the_same_whatever_it_is(one: Database, inv: Cli) -> None:
+    """The schema file has other words for it; whether there is one is compared."""
+    schema = inv.root / "sql" / "schema.sql"
+    with schema.open("a") as file:
+        file.write(";".join(schema_file.without_secrets(each.strip()) for each in FOREIGN.split(";")))
+    inv.ok("db.setup", env={"CONNECTION_URL": one.url})
+    one.do(
+        "alter server s options (set passcode 'canary', set uri 'postgres://me:canary@there/db');"
+        "alter foreign table far options (set secret_id 'canary', set how 'password=canary');"
+        "alter foreign table far alter column id options (set token 'canary')"
+    )
+    inv.ok("db.drift", env={"CONNECTION_URL": one.url})
+    one.do("alter server s options (drop passcode); alter foreign table far options (set path 'y')")
+    done = inv("db.drift", "--sql", env={"CONNECTION_URL": one.url})
+    assert done.returncode == 4
+    assert "add passcode 'left out'" in done.stdout
+    assert "set path" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from config.settings import Settings
 from ops.db import lock
 from ops.db.migrations import apply, files, history, listing, new, standing, steps
 from ops.errors import Differs, LoginFailed, Misconfigured, Problem, Refused
-from ops.targets import identity, opening
+from ops.targets import opening
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
 from tests.fix_lambda import unsign
 from tests.fix_suppliers import Database
@@ -450,14 +450,6 @@ def test_production_is_shown_what_is_pending_and_asks_for_its_name(
     assert single.applied() == [ONE, TWO, THREE]
     single.rollback(confirm=single.database.name)
     assert single.applied() == [ONE, TWO]
-
-
-def test_pooler_in_between_is_refused(single: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session of its own is what the lock needs; a pooler's pids are not the sessions' own."""
-    single.usual()
-    monkeypatch.setattr("ops.targets.opening.facts", lambda conn, name: {**identity.facts(conn, name), "pid": 1})
-    assert "a pooler stands before this server" in refused(Misconfigured, single.migrate)
-    assert not single.database.scalar("select to_regclass('schema_migrations') is not null")
 
 
 # --- found by looking ---------------------------------------------------------------------

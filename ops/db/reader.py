@@ -7,6 +7,8 @@ What it would not see is what row security shows to the owner only.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ops import postgres
@@ -51,8 +53,15 @@ def options(place: OpenTarget) -> str:
     return READ_ONLY if why else AS_READER
 
 
-def become(conn: Connection[DictRow]) -> None:
-    """Make a session of ours a reader's, where the server lets us, and its transactions read-only in any case."""
-    if not lacking(conn):
-        conn.execute(f"set role {ROLE}".encode())
+@contextlib.contextmanager
+def reading(conn: Connection[DictRow]) -> Iterator[None]:
+    """Have the block in a read-only transaction, with the rights of a reader where the server lets us.
+
+    Both end with it: a pooler may give the session to somebody else then.
+    """
+    may = not lacking(conn)
     conn.read_only = True
+    with conn.transaction():
+        if may:
+            conn.execute(f"set local role {ROLE}".encode())
+        yield

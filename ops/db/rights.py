@@ -46,6 +46,9 @@ offset 0
 `offset 0` keeps a question about privileges from being asked of what is no sequence, which is an error."""
 NUMBERED = f"select name from ({SEQUENCES}) s where not has_sequence_privilege('{ROLE}', s.oid, 'usage, update')"
 
+ROLE_IS_THERE = f"pg_catalog.to_regrole('{ROLE}') is not null"
+"""An expression that tells whether there is anything to read at all."""
+
 THERE = "case when kind = 'schema' then to_regnamespace(name) is not null else to_regclass(name) is not null end"
 IS_THERE = f"select {THERE} as there from (values (%s, %s)) as held (kind, name)"
 GIVE = f"""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.sign_up import COLUMNS, ROLE, TABLE
 from config.targets import Target, parse
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import hide
 from ops.db.rights import SEQUENCES
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem, Refused
@@ -76,7 +76,7 @@ def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> str:
         except psycopg.errors.InsufficientPrivilege as error:
             user = at.target.params.get("user", "this user")
             raise Problem(
-                f"{user} may not make the role {ROLE} or give it rights ({error.diag.message_primary}): "
+                f"{user} may not make the role {ROLE} or give it rights ({row_values.message(error.diag)}): "
                 f"deploy as the owner of {TABLE} who has CREATEROLE"
             ) from error
     return url

@@ -9,6 +9,16 @@ read here, or stands below with the reason why not.
 
 from __future__ import annotations
 
+HIDDEN_NAMES = "pass|pwd|secret|token|credential|private|key|conninfo|connstr|connection|dsn"
+"""Names of options of what is foreign whose value is left out of all that is told or written: a regular expression, whatever the case."""
+HIDDEN_VALUES = r"(pass(word|wd|phrase)?|pwd)\s*=|://[^/@\s]*:[^@\s]*@"
+"""Values that have a password in them, whatever the name of the option: a part of a connection string or a URL."""
+LEFT_OUT = "left out"
+"""Stands for what may be a password where something has to."""
+SHOWN_OPTION = f"""case when split_part(o, '=', 1) ~* '{HIDDEN_NAMES}' or substr(o, strpos(o, '=') + 1) ~* '{HIDDEN_VALUES}|^{LEFT_OUT}$'
+  then split_part(o, '=', 1) else o end"""
+"""An option as `name=value`, or only its name."""
+
 OWN = r"""
 own as materialized (
   select oid, nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'inv')
@@ -52,7 +62,7 @@ select 'pg_class'::regclass, c.oid, 0, relowner, relacl, case relkind when 'S' t
     'column order', case when relkind in ('r', 'p', 'f') then (select string_agg(quote_ident(attname), ', ' order by attnum)
        from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) end,
     'server', (select srvname from pg_foreign_table t join pg_foreign_server s on s.oid = ftserver where ftrelid = c.oid),
-    'options of the server', (select string_agg(o, ', ' order by o) from pg_foreign_table, unnest(ftoptions) o where ftrelid = c.oid)
+    'options of the server', (select string_agg(shown_option, ', ' order by o) from pg_foreign_table, unnest(ftoptions) o where ftrelid = c.oid)
   ) || coalesce((select jsonb_build_object('type', format_type(seqtypid, null), 'start', seqstart, 'increment', seqincrement,
       'maximum', seqmax, 'minimum', seqmin, 'cache', seqcache, 'cycle', seqcycle,
       'owned by', case u.deptype when 'a' then (pg_identify_object(u.refclassid, u.refobjid, u.refobjsubid)).identity end)
@@ -81,7 +91,7 @@ select 'pg_class'::regclass, a.attrelid, a.attnum::int, c.relowner, attacl, 'c',
     'compression', case attcompression when 'p' then 'pglz' when 'l' then 'lz4' end,
     'statistics', nullif(attstattarget, -1),
     'options', (select string_agg(o, ', ' order by o) from unnest(attoptions) o),
-    'options of the server', (select string_agg(o, ', ' order by o) from unnest(attfdwoptions) o),
+    'options of the server', (select string_agg(shown_option, ', ' order by o) from unnest(attfdwoptions) o),
     'inherited', case when not attislocal and not relispartition then true end)
 from rel c join pg_attribute a on attrelid = c.oid and attnum > 0 and not attisdropped
 join pg_type t on t.oid = atttypid
@@ -293,7 +303,7 @@ from pg_foreign_data_wrapper w where oid >= 16384 and fdwname is not null
 SERVERS = """
 select 'pg_foreign_server'::regclass, s.oid, 0, srvowner, srvacl, 'S', 'pg_foreign_data_wrapper'::regclass, srvfdw, 0, jsonb_build_object(
   'wrapper', (select fdwname from pg_foreign_data_wrapper w where w.oid = srvfdw), 'type', srvtype, 'version', srvversion,
-  'options', (select string_agg(case when o ~* '^[^=]*(password|secret|key|token)' then split_part(o, '=', 1) else o end, ', ' order by o) from unnest(srvoptions) o))
+  'options', (select string_agg(shown_option, ', ' order by o) from unnest(srvoptions) o))
 from pg_foreign_server s where srvname is not null
 """
 
@@ -388,5 +398,5 @@ left join needed n on n.classid = o.classid and n.objid = o.objid
 left join pg_description d on d.objoid = o.objid and d.classoid = o.classid and d.objsubid = o.objsubid
 where not exists (select from foreigners f where f.classid = o.classid and f.objid = o.objid)
   and not exists (select from foreigners f where f.classid = o.in_class and f.objid = o.in_id)
-"""
+""".replace("shown_option", SHOWN_OPTION)
 """All objects of a database but those of extensions and the server's own, in one statement."""

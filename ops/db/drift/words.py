@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ops.db.drift import kinds
 from ops.db.drift.catalog import Catalog, Key, Thing
 
 BARE = Thing({}, None, 0)
@@ -157,8 +158,9 @@ def part(facets: dict[str, str], what: str, text: str) -> str:
 
 
 def pairs(options: str | None) -> dict[str, str]:
-    """Return options by name."""
-    return {each.partition("=")[0]: each.partition("=")[2] for each in (options or "").split(", ") if each}
+    """Return options by name; one whose value is not shown has words for that instead."""
+    found = (each.partition("=") for each in (options or "").split(", ") if each)
+    return {name: value if given else kinds.LEFT_OUT for name, given, value in found}
 
 
 def reloptions(alter: str, want: str | None, have: str | None) -> list[str]:

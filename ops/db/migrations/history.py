@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.db.migrations.files import Migration, Section
 from ops.errors import Misconfigured, Problem
 
@@ -227,7 +227,7 @@ def prepare(conn: Connection[DictRow], history: History) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         login, database = conn.info.user, conn.info.dbname
         raise Problem(
-            f"{login} may not keep the history of migrations in {database} ({error.diag.message_primary}): nothing was changed: "
+            f"{login} may not keep the history of migrations in {database} ({row_values.message(error.diag)}): nothing was changed: "
             f'grant create on database "{database}" to "{login}"; grant create on schema "{history.schema}" to "{login}"; '
             "or let one who may run this once"
         ) from None

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ops import silence
@@ -83,9 +84,9 @@ class Limits:
         return replace(self, waits=True)
 
     @property
-    def local(self) -> str:
-        """The settings of one transaction."""
-        return f"set local lock_timeout = {self.milliseconds}" + (
+    def begin(self) -> str:
+        """What begins a transaction with its settings, in one round trip."""
+        return f"begin; set local lock_timeout = {self.milliseconds}" + (
             "; set local synchronous_commit = off" if self.followed else ""
         )
 
@@ -139,7 +140,22 @@ def run_patiently(
     Raises `InProgress` (exit code 3) where the patience ends, and `Problem` where a table was closed for longer than `limits.stall`
     and that is not allowed; nothing of it is kept in both cases.
     """
-    return attempts(place, work, what=what, limits=limits, conn=conn, transaction=True)
+    return attempts(place, partial(in_transaction, work), what=what, limits=limits, conn=conn)
+
+
+def run_joined(
+    place: OpenTarget,
+    work: Callable[[Connection[DictRow], Callable[[], None]], T],
+    *,
+    what: str,
+    limits: Limits,
+    conn: Connection[DictRow] | None = None,
+) -> T:
+    """As `run_patiently`, for work that begins its transaction itself, by `limits.begin`, and ends it: each in one round trip with more.
+
+    It is given a function, too, which it calls right before it sends the COMMIT: that raises `Problem` where it is to be broken off.
+    """
+    return attempts(place, partial(by_itself, work), what=what, limits=limits, conn=conn)
 
 
 def run_alone(
@@ -175,7 +191,7 @@ def run_alone(
             indexes.check(own, made, what=what)
         return done
 
-    return attempts(place, whole, what=what, limits=limits, conn=conn, transaction=False)
+    return attempts(place, partial(outside, whole), what=what, limits=limits, conn=conn)
 
 
 @contextmanager
@@ -189,14 +205,13 @@ def session(
 
 def attempts(
     place: OpenTarget,
-    work: Callable[[Connection[DictRow]], T],
+    once: Callable[[Connection[DictRow], watch.Watch, Limits], T],
     *,
     what: str,
     limits: Limits,
     conn: Connection[DictRow] | None,
-    transaction: bool,
 ) -> T:
-    """Do the work, again and again where somebody is in the way."""
+    """Do the work, again and again where somebody is in the way; `once` does it one time."""
     import psycopg
 
     begun, pause, told, told_at, number = time.monotonic(), PAUSE, [-1], 0.0, 0
@@ -209,7 +224,7 @@ def attempts(
             number += 1
             try:
                 with looked.attempt(), silence.quiet(own, shown):
-                    done = once(own, work, looked, limits, transaction=transaction)
+                    done = once(own, looked, limits)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, Contended) as error:
                 if isinstance(error, psycopg.Error) and not outcome.is_contended(error.diag):
                     raise
@@ -261,31 +276,52 @@ def sharing(place: OpenTarget, conn: Connection[DictRow], limits: Limits) -> Ite
         yield replace(limits, shared=looked)
 
 
-def once(
-    conn: Connection[DictRow],
-    work: Callable[[Connection[DictRow]], T],
-    looked: watch.Watch,
-    limits: Limits,
-    *,
-    transaction: bool,
-) -> T:
-    """Do the work one time; raises what it raises, and `Problem` where it was to be broken off."""
-    import psycopg
+def outside(work: Callable[[Connection[DictRow]], T], conn: Connection[DictRow], _: watch.Watch, limits: Limits) -> T:
+    """Do the work one time, outside of any transaction."""
+    conn.execute(f"set lock_timeout = {limits.milliseconds}".encode())
+    return work(conn)
 
-    if not transaction:
-        conn.execute(f"set lock_timeout = {limits.milliseconds}".encode())
-        return work(conn)
-    conn.execute(f"begin; {limits.local}".encode())  # in one round trip
-    try:
+
+def in_transaction(
+    work: Callable[[Connection[DictRow]], T], conn: Connection[DictRow], looked: watch.Watch, limits: Limits
+) -> T:
+    """Do the work one time in a transaction; raises what it raises, and `Problem` where it was to be broken off."""
+    with undone_else(conn):
+        conn.execute(limits.begin.encode())
         done = work(conn)
-        if looked.stalled:  # between two of its statements
-            raise Problem("broken off")
-    except BaseException:
-        with suppress(psycopg.Error):  # it is the first error that counts
-            conn.rollback()
-        raise
+        check_going_on(looked)
     conn.commit()
     return done
+
+
+def by_itself(
+    work: Callable[[Connection[DictRow], Callable[[], None]], T],
+    conn: Connection[DictRow],
+    looked: watch.Watch,
+    _: Limits,
+) -> T:
+    """Do the work one time that begins and ends a transaction of its own."""
+    with undone_else(conn):
+        return work(conn, partial(check_going_on, looked))
+
+
+@contextmanager
+def undone_else(conn: Connection[DictRow]) -> Iterator[None]:
+    """Undo the transaction of a session where the block raises; it is the first error that counts."""
+    import psycopg
+
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):
+            conn.rollback()
+        raise
+
+
+def check_going_on(looked: watch.Watch) -> None:
+    """Raise `Problem` where the work was to be broken off between two of its statements."""
+    if looked.stalled:
+        raise Problem("broken off")
 
 
 def stalled(what: str, looked: watch.Watch, limits: Limits) -> Problem:

@@ -62,6 +62,8 @@ class Act(NamedTuple):
     """The section, its lines numbered as in the file."""
     migration: Migration | None
     """The file; None where only the history knows it."""
+    plan: load.Plan | None = None
+    """The section as it is sent, where that is known already."""
 
     @property
     def file(self) -> str | None:
@@ -140,7 +142,7 @@ def whole(
     at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None, held: set[Right]
 ) -> None:
     """Do an act in one transaction with its record."""
-    plan, begun = load.plan(act.script, {}), time.monotonic()
+    plan, begun = act.plan or load.plan(act.script, {}), time.monotonic()
 
     def record() -> str:
         by = postgres.whoami()
@@ -153,16 +155,35 @@ def whole(
         again = "; reset all" if _SETS.search(act.section.sql) else ""
         return f"{rights.give_back(held)}; {noted.as_string(conn)}{again}"
 
-    def work(own: Connection[DictRow]) -> None:
-        if limits:
-            fresh(at)
-            held.update(rights.read(own))
-        options = patience.options(limits) if limits else ""
-        load.load_file(at, own, plan, after=record, lasting=limits is not None, options=options)
+    if limits is None:
+        with conn.transaction():
+            load.load_file(at, conn, plan, after=record)
+        return
+    fitting = patience.fitting(allowed(act, limits), act.script.contents)
 
-    in_transaction(at, conn, work, act, limits)
-    if limits:
-        at.work.done = True
+    def begun_before(own: Connection[DictRow]) -> None:
+        fresh(at)
+        held.update(rights.read(own))
+        load.load_file(at, own, plan, after=record, lasting=True, options=patience.options(limits))
+
+    def joined(own: Connection[DictRow], going_on: Callable[[], None]) -> None:
+        def last() -> str:
+            going_on()
+            return record()
+
+        def begun(there: bool) -> None:
+            if there:
+                held.update(rights.read(own))
+
+        fresh(at)
+        ours = load.Own(fitting.begin, rights.ROLE_IS_THERE, begun)
+        load.load_file(at, own, plan, after=last, lasting=True, own=ours)
+
+    if plan.by_psql:  # by a session of its own
+        patience.run_patiently(at, begun_before, what=act.name, limits=fitting, conn=conn)
+    else:
+        patience.run_joined(at, joined, what=act.name, limits=fitting, conn=conn)
+    at.work.done = True
 
 
 def in_transaction(
@@ -330,10 +351,6 @@ def step(
 
 def send(conn: Connection[DictRow], script: Script) -> None:
     """Send a script as it is, in whatever transaction the session is in, and say where it fails."""
-    conn.add_notice_handler(load.tell)
-    try:
-        shown = measured(Path(script.name).name, len(script.data), partial(load.running, script))
-        with silence.quiet(conn, silence.PROGRESS), shown as meter:
-            load.execute(conn, script, [], meter)
-    finally:
-        conn.remove_notice_handler(load.tell)
+    shown = measured(Path(script.name).name, len(script.data), partial(load.running, script))
+    with load.telling(conn, script), silence.quiet(conn, silence.PROGRESS), shown as meter:
+        load.execute(conn, script, [], meter)

@@ -70,7 +70,7 @@ def show(settings: Settings, target: str, rows: str, max_gb: str, *, json: bool,
     if json and markdown:
         raise Misconfigured("give one of --json, --markdown")
     share, most = share_of(rows), gigabytes(max_gb)
-    with opening.open_target(settings, target, "db.rehearse") as at:
+    with opening.open_target(settings, target, "db.rehearse", direct=True) as at:
         at.required()
         with at.connect() as conn:
             conn.execute("set default_transaction_read_only = on")

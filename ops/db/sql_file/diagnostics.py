@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from ops import row_values
 from ops.db.sql_file import hints
 from ops.db.sql_file.contents import CopyIn
 from ops.db.sql_file.script import Script
@@ -69,22 +70,40 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
 def pointed(script: Script, offset: int, diag: Any, statement: str, *, loads: bool = True) -> Problem:
     """Return the error of a script with its line and a caret under the place.
 
-    What is not the script's fault comes with what became of a load, and the next step.
+    What is not the script's fault comes with what became of a load, and the next step. On production no values are shown.
     """
+    raw, diag = diag, row_values.shown(diag, statement)
     message = " ".join((diag.message_primary or "failed").split())  # it quotes the SQL, line breaks and all
     said = f"{message} ({diag.sqlstate})" if diag.sqlstate else message
     if loads and outcome.row(diag.sqlstate):
         what, step = outcome.worded(diag.sqlstate, message)
         said = f"{what}: nothing of it was kept: {step}"
-    shown = excerpt(script, offset) if offset >= 0 else []
+    shown = excerpt(script, offset) if offset >= 0 and not (row_values.hides() and is_in_rows(script, offset)) else []
     at = script.at(offset) if offset >= 0 else script.name
-    kind = Contended if outcome.is_contended(diag) else Problem
-    return kind(f"{at}: {said}", *shown, *notes(diag, statement))
+    kind = Contended if outcome.is_contended(raw) else Problem
+    return kind(f"{at}: {said}", *shown, *notes(raw, statement))
+
+
+def is_in_rows(script: Script, offset: int) -> bool:
+    """Whether a place is in the rows behind a COPY, which are data and no program."""
+    return any(isinstance(copy, CopyIn) and copy.rows <= offset < copy.over for copy in script.contents.copies)
+
+
+def structure(diag: Any) -> str:
+    """Return which constraint, column and table an error is about, where the server says so."""
+    table = ".".join(filter(None, (diag.schema_name, diag.table_name)))
+    parts = (("constraint", diag.constraint_name), ("column", diag.column_name), ("table", table))
+    return ", ".join(f"{kind} {name}" for kind, name in parts if name)
 
 
 def notes(diag: Any, statement: str) -> list[str]:
-    """Return what else the server says of an error, and what to do."""
+    """Return what else the server says of an error, and what to do; on production without values."""
     lines = []
+    diag = row_values.shown(diag, statement)
+    if row_values.hides():
+        statement = ""  # its own values are no advice there
+        if about := structure(diag):
+            lines.append(f"  about: {about}")
     for label, text in (("detail", diag.message_detail), ("hint", diag.message_hint), ("where", diag.context)):
         for number, line in enumerate((text or "").splitlines()[:5]):
             lines.append(f"  {' ' * len(label)}  {line}" if number else f"  {label}: {line}")

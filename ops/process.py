@@ -81,24 +81,32 @@ def run(
     cwd: Path | None = None,
     timeout: float | None = None,
     watch: Callable[[subprocess.Popen[str]], contextlib.AbstractContextManager[None]] | None = None,
+    stdout: int = subprocess.PIPE,
+    umask: int = -1,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end and return what it printed.
 
     `feed` is its standard input; an error in making it kills the program before it sees the end.
-    `watch` looks after it while it runs, and may end it with an error of its own.
+    `watch` looks after it while it runs, and may end it with an error of its own. `stdout` is a descriptor for its standard
+    output, which is closed here once it runs; `umask` holds for what it writes, `pass_fds` it holds open.
     """
     feeder = Feeder(feed) if feed is not None else None
     with subprocess.Popen(
         list(argv),
         env=clean_environ(env),
         stdin=feeder.out if feeder else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         cwd=cwd,
         text=True,
         encoding="utf-8",
         errors="replace",
+        umask=umask,
+        pass_fds=pass_fds,
     ) as child:
+        if stdout >= 0:
+            os.close(stdout)
         try:
             if feeder:
                 feeder.start_for(child)
@@ -115,6 +123,58 @@ def run(
     if feeder:
         feeder.finish()
     return subprocess.CompletedProcess(list(argv), child.returncode, out, err)
+
+
+class Family(subprocess.Popen[str]):
+    """A program and all that it has started, in a group of their own: a signal reaches each of them."""
+
+    def send_signal(self, sig: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, sig)
+
+
+def follow(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    line: Callable[[str], None],
+    *,
+    feed: Iterable[bytes] | None = None,
+    watch: Callable[[subprocess.Popen[str]], contextlib.AbstractContextManager[None]] | None = None,
+) -> int:
+    """Run another program to its end, tell each line of its standard error as it comes, and return its exit code.
+
+    `feed` and `watch` are as for `run`, and a signal to the child reaches what it has started. Its standard output goes nowhere.
+    """
+    feeder = Feeder(feed) if feed is not None else None
+    with Family(
+        list(argv),
+        env=clean_environ(env),
+        stdin=feeder.out if feeder else subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as child:
+        assert child.stderr is not None
+        try:
+            if feeder:
+                feeder.start_for(child)
+            with watch(child) if watch else contextlib.nullcontext():
+                for each in child.stderr:
+                    line(each)
+                child.wait()
+        except BaseException as stopped:
+            if isinstance(stopped, KeyboardInterrupt):  # it ends its queries on the server by this one
+                child.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(PATIENCE)
+            child.kill()
+            raise
+    if feeder:
+        feeder.finish()
+    return child.returncode
 
 
 def run_drawing(

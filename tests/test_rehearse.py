@@ -19,7 +19,7 @@ from ops.db.rehearsal.traffic import Traffic
 from ops.db.rehearsal.trial import Trial
 from ops.db.rehearsal.verdict import Release
 from ops.db.rehearsal.work import Failed, Part, Statement
-from ops.errors import Misconfigured, Problem
+from ops.errors import Misconfigured
 from ops.targets import opening
 from ops.targets.embedded import postmaster, server, state
 from tests.fix_cli import Cli
@@ -283,17 +283,12 @@ def test_a_query_that_is_not_utf_8_is_named_at_its_line(tmp_path: Path) -> None:
 
 
 def test_a_target_of_another_version(database: Database) -> None:
-    """On each supplier's version: by programs of the same one where they are here, else it is said."""
+    """On each supplier's version, also by TLS: by programs of the same one where they are here, else it is said."""
     database.do(f"create database {database.name}", "postgres")
     database.do("create table t (id int primary key, a text); insert into t values (1, 'x'); analyze")
     settings = database.settings()
-    try:
-        with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
-            source = rehearse.known(at, conn, needed=True)
-    except Problem as error:  # the embedded one's has no TLS
-        if "install the package postgresql-client" not in str(error):
-            raise
-        pytest.skip(f"no pg_dump for this server: {error}")
+    with opening.open_target(settings, "local", "db.rehearse") as at, at.connect() as conn:
+        source = rehearse.known(at, conn, needed=True)
     found = rehearse.rehearsed(settings, source, TRIALS[-1:], 1.0, 1e9)
     said = f"there is no PostgreSQL {source.major} here" in " ".join(found.notes)
     assert said is (found.rehearsed_version != str(source.major))

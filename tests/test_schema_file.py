@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,14 +40,10 @@ def opened(of: servers.Server, root: Path, dbname: str) -> Iterator[OpenTarget]:
         yield at
 
 
-def test_one_schema_is_one_text(
-    supplier: servers.Server, postgres: servers.Server, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of any server, with its own settings; and once more of what is made from that text."""
+def test_one_schema_is_one_text(supplier: servers.Server, postgres: servers.Server, here: Path) -> None:
+    """Of any server, with its own settings, also by TLS; and once more of what is made from that text."""
     if supplier.label not in PROGRAMS:
         pytest.skip("has no programs of its own here")
-    if supplier.label == "celerp":  # has TLS, which the embedded pg_dump does not speak
-        monkeypatch.setenv("PATH", f"{PROGRAMS['celerp']()}{os.pathsep}{os.environ['PATH']}")
     with loaded(postgres, ALL) as expected, opened(postgres, here, expected.info.dbname) as at:
         wanted = schema_file.dump(at)
     with loaded(supplier, ALL) as conn:

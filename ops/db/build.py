@@ -164,7 +164,7 @@ def send(at: open_target.OpenTarget, plan: load.Plan, care: Care, *, after: Call
     limits = patience.limits(at, allow_stall=care.allow_stall, end_idle=care.end_idle)
     limits = replace(patience.fitting(limits, plan.script.contents), allowed_by="--allow-stall")
     load.check_extensions(at, [plan])
-    load.check_client(at, [plan])
+    load.check_client([plan])
     production_guard.stamp(at)
     before = rights.read_rights(at)  # a schema that makes its tables anew takes them away
     if before:

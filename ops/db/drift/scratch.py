@@ -90,7 +90,7 @@ class Content:
         """Load it into an empty database."""
         plans = [load.plan(self.schema, self.variables, rebuilds=at.settings.database)] if self.schema else []
         load.check_extensions(at, plans)
-        load.check_client(at, plans)
+        load.check_client(plans)
         with at.connect() as conn:
             for plan in plans:
                 load.load_file(at, conn, plan)

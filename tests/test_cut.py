@@ -71,6 +71,7 @@ class Act:
 LOAD = {"x.sql": "create table got (n int);\ninsert into got values (1);\n"}
 SEED = {"x.sql": "insert into marker values ('1');\n"}
 WHOLE = {"s.sql": "create table marker (n text);\n", "x.sql": "insert into marker values ('new');\n"}
+KEPT_AS = {"r.sql": "create table marker (n text);\ninsert into marker values ('new');\n"}
 COMMIT = b"COMMIT\0"
 
 
@@ -89,6 +90,9 @@ ACTS = (
         (*LOGIN, b"create database", NEW, b"create table", b"inv.seeds", COMMIT, b" rename to ", b"drop database"), b" rename to ", ("", "__prev"), files=WHOLE),
     Act("setup, the first", "db.setup", {"schema": "s.sql", "seed": "x.sql"}, (b"create database", b" rename to "), b" rename to ", (), files=WHOLE),
     Act("setup by psql", "db.setup", {"schema": "s.sql", "seed": "x.sql"}, (b"create table", b"insert into marker", COMMIT), b"", files=for_psql(WHOLE)),
+    Act("restore", "db.restore", {"file": "r.sql"},
+        (b"create database", NEW, b"create table", b" rename to ", b"drop database"), b" rename to ", ("", "__prev"), files=KEPT_AS),
+    Act("purge", "db.purge", {}, (b"drop database", LAST), b"", ("", "__prev")),
     Act("schema-load", "db.schema-load", {"file": "x.sql"}, (*LOGIN, OURS, b"savepoint", b"create table", COMMIT, LAST), COMMIT, files=LOAD),
     Act("schema-load by psql", "db.schema-load", {"file": "x.sql"}, (b"savepoint", b"create table", b"release savepoint", COMMIT), COMMIT, files=for_psql(LOAD)),
     Act("schema-load by psql's own", "db.schema-load", {"file": "x.sql"}, (OURS,), b"", nth=2, files=for_psql(LOAD)),
@@ -139,6 +143,8 @@ class Stand:
         here = self.database.name
         if self.act.name in ("db.create", "db.drop"):
             return (here in names) == (self.act.name == "db.create")
+        if self.act.name == "db.purge":
+            return f"{here}__prev" not in names
         if here not in names:
             assert "" not in self.act.made
             return False

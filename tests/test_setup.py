@@ -287,16 +287,16 @@ def test_what_is_kept_is_marked_and_what_comes_back_is_not(database: Database) -
             f" where datname like '{database.name}%'",
             "postgres",
         )
-        return {row["datname"].removeprefix(database.name): row["c"] for row in rows}
+        return {row["datname"].removeprefix(database.name): identity.SINCE.sub("[since]", row["c"]) for row in rows}
 
     setup(database)
     database.do(f"comment on database {database.name} is 'ours'")
     setup(database)
-    assert comments() == {"": "ours", "__prev": "ours [inv: kept]"}
+    assert comments() == {"": "ours", "__prev": "ours [inv: kept] [since]"}
     undo(database)
-    assert comments() == {"": "ours", "__prev": "ours [inv: kept]"}
+    assert comments() == {"": "ours", "__prev": "ours [inv: kept] [since]"}
     drop(database)
-    assert comments() == {"__prev": "ours [inv: kept]"}
+    assert comments() == {"__prev": "ours [inv: kept] [since]"}
     undo(database)
     assert comments() == {"": "ours"}
 

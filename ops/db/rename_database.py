@@ -13,13 +13,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
 from ops.console import say
 from ops.db import sessions
 from ops.errors import Problem, Refused
-from ops.targets.identity import KEPT, NEXT
+from ops.targets.identity import KEPT, NEXT, SINCE
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -171,9 +172,11 @@ def marks(place: OpenTarget, renames: Sequence[tuple[str, str]]) -> Iterator[Com
         ends.update({name: new for name, now in ends.items() if now == old})
     for name, end in ends.items():
         comment = place.facts["databases"][name]["comment"] or ""
-        wanted = comment.replace(KEPT, "").strip()
+        since = SINCE.search(comment)
+        wanted = SINCE.sub("", comment.replace(KEPT, "")).strip()
         if end != place.name:
-            wanted = f"{wanted} {KEPT}".strip()
+            now = f"[inv: since {datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}]"
+            wanted = f"{wanted} {KEPT} {since[0] if since else now}".strip()
         if end != name and wanted != comment:
             yield sql.SQL("comment on database {} is {}").format(sql.Identifier(end), sql.Literal(wanted or None))
 

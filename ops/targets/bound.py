@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-SETUP, DROP, UNDO = "setup", "drop", "undo"
+SETUP, RESTORE, PULL, DROP, UNDO, PURGE = "setup", "restore", "pull", "drop", "undo", "purge"
+REPLACES = SETUP, RESTORE, PULL
+"""What puts a new database in the place of the live one."""
 
 # A temporary slot goes with its session, which is in the way by itself
 FOUND = """
@@ -87,11 +89,11 @@ def named(place: OpenTarget, act: str) -> Iterator[str]:
     for row in found(place):
         name, dbname, more = row["name"], row["dbname"], row["more"]
         if row["kind"] == "label":
-            if dbname == place.name and act == SETUP:
+            if dbname == place.name and act in REPLACES:
                 yield f"the security label by {name} is not given to the new database; after that, {more} does"
         elif dbname in goes:
             yield of_removed(row)
-        elif dbname == place.name:
+        elif dbname == place.name and act != PURGE:
             stays = f"stays with it when it becomes {place.name}{PREV}"
             if row["kind"] == "slot":
                 yield f"the replication slot {name} ({more}) reads {dbname} and {stays}: whoever reads it gets nothing of what comes in its place"
@@ -101,7 +103,7 @@ def named(place: OpenTarget, act: str) -> Iterator[str]:
         beside = place.database(suffix)
         if beside and place.name + suffix in goes and beside["datistemplate"] and not (live and live["datistemplate"]):
             yield f"{place.name}{suffix} is marked as a template, and is removed"
-    if act == SETUP and is_closed(live):
+    if act in REPLACES and is_closed(live):
         yield f"{place.name} allows no connections: the new database will"
     if act == UNDO and is_closed(prev):
         yield f"{place.name}{PREV} allows no connections: under the name it will"
@@ -140,7 +142,9 @@ def publications(place: OpenTarget) -> list[str]:
         return []
 
 
-def check_publications(place: OpenTarget, before: Sequence[str], conn: Connection[DictRow], *, force: bool) -> None:
+def check_publications(
+    place: OpenTarget, before: Sequence[str], conn: Connection[DictRow], *, force: bool, act: str = SETUP
+) -> None:
     """Name the publications that the new database lacks; raise `Refused` unless `force`."""
     if not before:
         return
@@ -150,7 +154,7 @@ def check_publications(place: OpenTarget, before: Sequence[str], conn: Connectio
         for name in before
         if name not in now
     ]:
-        heed(place, SETUP, lines, force=force)
+        heed(place, act, lines, force=force)
 
 
 def open_up(place: OpenTarget, suffix: str) -> None:

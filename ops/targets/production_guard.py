@@ -59,7 +59,7 @@ def stake(place: OpenTarget, act: str) -> str:
         return ""
     more = ""
     with contextlib.suppress(psycopg.Error):
-        more = bound.stake(place) if act in (bound.SETUP, bound.DROP, bound.UNDO) else ""
+        more = bound.stake(place) if act in (*bound.REPLACES, bound.DROP, bound.UNDO) else ""
     try:
         with place.connect() as conn:
             found = postgres.row(
@@ -71,7 +71,7 @@ def stake(place: OpenTarget, act: str) -> str:
     except (psycopg.Error, Problem):
         return more
     kept = ""
-    if place.database(PREV) and act in ("setup", "drop"):
+    if place.database(PREV) and act in (*bound.REPLACES, bound.DROP):
         kept = f"; {place.name}{PREV}, kept from the run before, goes for good"
     return f", which holds {found['tables']} tables, about {found['rows']} rows, {found['size']}{kept}{more}"
 

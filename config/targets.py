@@ -42,6 +42,10 @@ class Target:
     """Whether the server is the one that the suite keeps in .local/postgres."""
     kind: Kind = Kind.SERVER
     declared: Declared = BUILT_IN["local"]
+    branch: str = ""
+    """The git branch whose database it is; empty: it is the one that the variables name."""
+    trunk: str = ""
+    """With a branch: the database that the variables name, which the main branch has."""
 
     @property
     def host(self) -> str:

@@ -14,7 +14,7 @@ from ops import postgres
 from ops.errors import (
     NoDatabase,
 )
-from ops.targets import last_look, outcome
+from ops.targets import git_branch, last_look, outcome
 from ops.targets.identity import PREV, Reason, facts
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class OpenTarget:
         return row
 
     def required(self) -> None:
-        """See that our database exists; raises `NoDatabase`."""
+        """See that our database exists, that of a git branch by making it now; raises `NoDatabase`."""
+        if not self.database() and self.target.branch and not self.database(PREV) and git_branch.first_use:
+            git_branch.first_use(self)
+            self.look_again()
         if not self.database():
             raise NoDatabase(f"{self.target.address}: {self.missing}")
 
@@ -58,6 +61,8 @@ class OpenTarget:
         """What to do about a database that is not there, in words."""
         if self.database(PREV):
             return f"the database was dropped: inv db.undo -t {self.target.name} brings it back"
+        if self.target.branch:
+            return f"there is no database for {self.target.branch} yet: inv db.branch makes it, inv db.setup builds it from the files"
         return f"the database is not there yet: inv db.setup -t {self.target.name}"
 
     def look_again(self) -> None:

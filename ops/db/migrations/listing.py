@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from config.settings import Settings
 from ops import console
+from ops.db.branches import names
 from ops.db.migrations import files, history
 from ops.db.migrations.standing import Standing, State, stand
 from ops.db.sql_file.script import display
 from ops.errors import Differs
-from ops.targets import opening
+from ops.targets import git_branch, opening
 
 COLUMNS = ("migration", "state", "applied", "by", "took")
+BRANCH = "branch"
+"""One more column, on another git branch than the main one."""
 
 
 def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
@@ -20,14 +25,28 @@ def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
         at.required()
         with at.connect() as conn:
             known = history.read(conn)
-        standing = stand(found, known)
+        standing = beside_main(settings, stand(found, known))
         at.remember(there=True, applied=[each.version for each in known.applied])
     if json:
         console.as_json(standing.states)
     else:
-        console.table(COLUMNS, [as_row(each) for each in standing.states], lambda row: row["state"] not in CALM)
+        columns = COLUMNS if all(each.on_main is None for each in standing.states) else (*COLUMNS, BRANCH)
+        console.table(columns, [as_row(each) for each in standing.states], lambda row: row["state"] not in CALM)
     if check:
         check_all(settings, at.target.name, standing)
+
+
+def beside_main(settings: Settings, standing: Standing) -> Standing:
+    """Return the same, with what the main git branch has of the folder."""
+    repository = git_branch.find(settings.root)
+    there = names.on_main(repository, settings.migrations) if repository else None
+    if there is None:
+        return standing
+    states = [
+        replace(each, on_main=standing.files[each.version].path.name in there) if each.file else each
+        for each in standing.states
+    ]
+    return replace(standing, states=states)
 
 
 def check_all(settings: Settings, target: str, standing: Standing) -> None:
@@ -56,6 +75,7 @@ def as_row(state: State) -> dict[str, str | None]:
         "state": state.state.replace("_", " "),
         "applied": f"{state.applied_at:%Y-%m-%d %H:%M} UTC" if state.applied_at else None,
         "by": state.applied_by or ("another tool" if state.state in ("applied", "missing") else None),
+        BRANCH: "only here" if state.on_main is False else None,
         "took": None if state.duration_seconds is None else f"{state.duration_seconds:.2f} s",
     }
 

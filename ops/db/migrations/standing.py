@@ -41,6 +41,8 @@ class State:
     """Of its file as it is; null for one that is not applied, and a missing one."""
     kept_down: bool
     """Whether the database holds what takes it back."""
+    on_main: bool | None = None
+    """Whether the main git branch has the file, too; null while that is checked out, for a missing one, and where git does not tell."""
 
 
 @dataclass(frozen=True)

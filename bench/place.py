@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.measure import Command, Unavailable, nothing, unwatched
 from config.settings import Settings
+from ops.db import scratch_server
 from ops.errors import Problem
 from ops.process import clean_environ
 from ops.sandbox import lifecycle
@@ -110,6 +111,7 @@ def opened(settings: Settings, *, tiny: bool) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         stack.callback(server.remove_data, folder)
+        stack.callback(scratch_server.remove_all, folder)
         copy(settings, folder)
         yield Bench(settings, folder, tiny, stack)
 

@@ -18,8 +18,9 @@ from ops.console import say
 from ops.targets.embedded import binaries, postmaster, server
 from ops.targets.embedded.state import Server
 
-REHEARSAL, DRIFT = "rehearsal", "drift"
-"""Folders in .local, for db.rehearse and db.drift."""
+REHEARSAL, DRIFT, TESTING = "rehearsal", "drift", "testing"
+"""Folders in .local, for db.rehearse, db.drift and the tests of an application (ops/testing/)."""
+USERS = {REHEARSAL: "another run of db.rehearse", DRIFT: "another run of db.drift", TESTING: "the tests that run"}
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def alone(root: Path, name: str) -> Iterator[Path]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run of db.{'rehearse' if name == REHEARSAL else 'drift'} in this folder")
+            say(f"waiting for {USERS[name]} in this folder")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield folder
 
@@ -56,7 +57,7 @@ def remove(folder: Path) -> None:
 
 def remove_all(root: Path) -> None:
     """Stop and remove all servers of a repository that were made here."""
-    for name in (REHEARSAL, DRIFT):
+    for name in USERS:
         if not (root / ".local" / name).is_dir():
             continue
         with alone(root, name) as folder:

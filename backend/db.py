@@ -36,7 +36,7 @@ AWAY_TIMEOUT = 0.25
 RECONNECT = 0.5
 """Seconds that an attempt goes on; after that the next request begins one, so that none waits out a long pause."""
 PATIENCE, PAUSE = 2.0, 0.03
-"""Seconds that a login, or a query that only reads, is tried again where the server says what passes; and between two attempts."""
+"""Seconds that a login, or a query that only reads, is tried again from the first time that the server says what passes; and between two attempts."""
 PASSES = ("3D000", "55000", "55006", "57P01", "57P02", "57P03", "57P04", "57P05", "53300", "08")
 """SQLSTATEs, or their beginning, of a server that ends sessions or takes none just now (PostgreSQL's documentation, appendix A)."""
 # libpq gives no SQLSTATE of a login that failed, only the server's words; another language's are met by the pool's own attempts
@@ -66,12 +66,13 @@ class _Connection(Connection[TupleRow]):
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> _Connection:
-        deadline = time.monotonic() + PATIENCE
+        deadline = 0.0
         while True:
             try:
                 made = super().connect(conninfo, **kwargs)
                 made.execute(CONFIGURE)
             except OperationalError as error:
+                deadline = deadline or time.monotonic() + PATIENCE
                 if not passes(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
@@ -89,13 +90,16 @@ def passes(error: Error) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """Return an error in words for a log: no address, no login, no line of libpq's."""
+    """Return an error in words for a log: no address, no login, no line of libpq's, nobody's data."""
     if isinstance(error, PoolTimeout):
         return "no connection to be had in time"
     if not isinstance(error, Error):
         return type(error).__name__
     if error.sqlstate:
-        return f"{' '.join((error.diag.message_primary or type(error).__name__).split())} ({error.sqlstate})"
+        # class 22 quotes the value that it refuses, and a function, which has a context, anything
+        quotes = error.sqlstate.startswith("22") or error.diag.context
+        said = "" if quotes else error.diag.message_primary
+        return f"{' '.join((said or type(error).__name__).split())} ({error.sqlstate})"
     text = str(error)
     for sign, words in _WORDS.items():
         if sign in text:
@@ -274,12 +278,13 @@ def query_array_json(
 
 
 def _value(sql: str, params: Mapping[str, Any] | None, source: Pool) -> Any:
-    deadline = time.monotonic() + PATIENCE
+    deadline = 0.0
     while True:
         try:
             with source.connection() as conn:
                 row = conn.execute(sql.encode(), params).fetchone()
         except OperationalError as error:
+            deadline = deadline or time.monotonic() + PATIENCE  # however long the query had gone on before
             if not passes(error) or time.monotonic() > deadline:
                 raise
         else:

@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import db, feed, files, function, migrations, people, place, rds, report, signup, stall, startup, suite
+from bench import (
+    branches,
+    copies,
+    db,
+    feed,
+    files,
+    fresh,
+    function,
+    migrations,
+    people,
+    place,
+    pull,
+    rds,
+    report,
+    signup,
+    stall,
+    startup,
+    suite,
+)
 from bench.measure import Comparison, Figures, Unavailable, machine, run
 from config.settings import Settings
 from ops import console
@@ -20,9 +38,19 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "schema": files.schema,
     "seed": files.seed,
     "copy": files.data,
+    "dump": copies.dump,
+    "dump-tls": copies.dump_tls,
+    "dump-tls-sql": copies.dump_tls_sql,
+    "restore": copies.restore,
     "stall": stall.stall,
     "migrate": migrations.many,
     "migrate-nothing": migrations.none,
+    "fresh": fresh.working,
+    "fresh-empty": fresh.empty,
+    "branch": branches.made,
+    "branch-follow": branches.followed,
+    "pull": pull.two,
+    "pull-keyed": pull.half,
     "rds-unchanged": rds.unchanged,
     "rds-changed": rds.changed,
     "layer": function.layer,

@@ -13,12 +13,15 @@ DEFAULTS: dict[str, Any] = {
         "seed": "sql/seed.sql",
         "queries": "sql/queries",
         "migrations": "sql/migrations",
+        "masks": "sql/masks.yaml",
     },
     "db": {
         "name": "cruddur",
         "lock_timeout": "60",
         "connect_timeout": "10",
         "silence_timeout": "30",
+        "per_branch": "no",
+        "pull_timeout": "1h",
     },
     "migrate": {
         "lock_timeout": "200ms",

@@ -73,11 +73,14 @@ class Settings:
     seed: Path
     queries: Path
     migrations: Path
+    masks: Path
     database: str
     lock_timeout: float
     """Seconds to wait for another run on the same database."""
     connect_timeout: int
     """Seconds to wait for a server that is not on this machine."""
+    pull_timeout: float
+    """Seconds that one table of a source may take to be copied."""
     silence_timeout: float
     """Seconds after which a server that answers nothing, nor another connection, is given up."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -87,6 +90,10 @@ class Settings:
     """The target whose variables and sections are meant: prod's, until a task is for another one."""
     whole: Mapping[str, Any] | None = field(default=None, repr=False)
     """The configuration before any target's own sections were laid over it; None: `config` is that."""
+    per_branch: bool = False
+    """Whether the local target is the database of the git branch that is checked out."""
+    branch: str = ""
+    """The git branch to take for that; empty: what is checked out."""
 
     def on(self, name: str, source: str = "--target") -> Settings:
         """Return the settings as a target has them; without a name, that of the setting `target`.
@@ -182,12 +189,15 @@ def load(
         seed=root / paths.text("seed"),
         queries=root / paths.text("queries"),
         migrations=root / paths.text("migrations"),
+        masks=root / paths.text("masks"),
         database=db.text("name"),
         lock_timeout=db.seconds("lock_timeout"),
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),
+        pull_timeout=db.duration("pull_timeout"),
         silence_timeout=db.seconds("silence_timeout"),
         config=config,
         targets=targets,
+        per_branch=db.flag("per_branch"),
     )
     refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults, *unusable])
     read.on("", "target (invoke.yaml, INVOKE_TARGET)")

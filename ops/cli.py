@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from ops.aws import Aws
+    from ops.targets.open_target import OpenTarget
 
 HERE = Path(__file__).resolve().parent.parent
 P = ParamSpec("P")
@@ -39,23 +40,30 @@ TARGET = "local, docker, prod or one of targets: in invoke.yaml (default: the se
 OF_AWS = "prod, or one of targets: in invoke.yaml (default: prod)"
 CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
 VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
+_left_out: set[str] = set()
+"""Parameters that are words of their own and may be left out."""
 JSON = "print JSON, as docs/json.md describes it (default: no)"
 
 
 def task(
-    *, help: Mapping[str, str] | None = None, iterable: Iterable[str] = (), answer: str = ""
+    *, help: Mapping[str, str] | None = None, iterable: Iterable[str] = (), answer: str = "", may_be_left_out: str = ""
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a task of a function, keeping its signature for type checkers.
 
     `answer` names the type of what `--json` prints, as `module.Type`, `list[module.Type]`, or `lines[module.Type]`
     for an object on each line: docs/json.md and its tests are made from it, and listing the tasks imports nothing.
+    `may_be_left_out` is a parameter, None by default, that is given as a word of its own, without an option before it.
     """
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
         told = guarded(body)
         vars(told)["answer"] = answer
         about = {**(help or {}), **({"json": JSON} if answer else {})}
-        made = invoke_task(told, help=about, iterable=list(iterable))
+        more: dict[str, Any] = {}
+        if may_be_left_out:
+            _left_out.add(may_be_left_out)
+            more["positional"] = [may_be_left_out]
+        made = invoke_task(told, help=about, iterable=list(iterable), **more)
         return cast(Callable[P, R], made)
 
     return decorate
@@ -183,6 +191,30 @@ def answer_help() -> None:
     Program.parse_tasks = parse_tasks  # type: ignore[method-assign] # plain `inv` takes no subclass of it
 
 
+def leave_out() -> None:
+    """Let the word that a task takes without an option before it be left out where the task says so: invoke wants each."""
+    from invoke.parser.parser import ParseMachine
+
+    handle, complete = ParseMachine.handle, ParseMachine.complete_context
+
+    def left_out(self: ParseMachine) -> None:
+        for arg in self.context.missing_positional_args if self.context else ():
+            if arg.name in _left_out:
+                arg.set_value("", cast=False)
+
+    def handle_word(self: ParseMachine, token: str) -> None:
+        if token in self.contexts and not self.waiting_for_flag_value:  # the next task
+            left_out(self)
+        handle(self, token)
+
+    def complete_context(self: ParseMachine) -> None:
+        left_out(self)
+        complete(self)
+
+    ParseMachine.handle = handle_word  # type: ignore[method-assign] # plain `inv` takes no subclass of it
+    ParseMachine.complete_context = complete_context  # type: ignore[method-assign] # as above
+
+
 def answer_nothing() -> None:
     """Let `inv` alone print the tasks of a day and the next step, where invoke prints its own options (`inv --help`).
 
@@ -300,11 +332,36 @@ def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = Fals
     process.spare_this_machine()
     loaded = load(config, may_make_env_file=may_make_env_file)
     silence.limit = loaded.silence_timeout
+    if loaded.per_branch:
+        from ops.targets import git_branch
+
+        git_branch.first_use = make_branch
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # passwords are hidden where they are read
         hide(loaded.vars.get(name))
     for password in proxies.passwords(loaded.vars.environ):
         hide(password)
     return focused(loaded, target)
+
+
+def settings_alone() -> Settings:
+    """Load the settings where no task runs, as one would have them: the process beside an application's tests has no `inv`."""
+    from invoke.config import Config
+
+    from config.defaults import DEFAULTS
+    from config.paths import ROOT
+
+    config = Config(project_location=ROOT)
+    config.load_project(merge=False)
+    config.load_collection(DEFAULTS, merge=False)
+    config.load_shell_env()
+    return settings(Context(config), "")
+
+
+def make_branch(place: OpenTarget) -> None:
+    """Make the database of the git branch that is checked out."""
+    from ops.db.branches import branches
+
+    branches.make_at_first_use(place)
 
 
 def focused(settings: Settings, target: str) -> Settings:

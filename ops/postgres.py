@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 # Timeouts are set for people and applications. A long load must outlive them, and so must the
 # session that holds the lock beside it. Which there are, the server knows: each version has more.
 # The two that are left out end no work, they tell a peer that is gone from one that is silent.
+# The session of a pooler is another one's in a moment, so nothing of it is changed: its pid is not the one that we were given
 TIMEOUTS_OFF = r"""
-select name, pg_catalog.set_config(name, '0', false), pg_catalog.pg_backend_pid() as pid
+select name, pg_catalog.pg_backend_pid() as pid,
+  case when pg_catalog.pg_backend_pid() = {pid} then pg_catalog.set_config(name, '0', false) end as off
 from pg_catalog.pg_settings
 where context = 'user' and unit = 'ms' and name like '%\_timeout' and min_val::numeric <= 0
   and name not in ('tcp_user_timeout', 'wal_sender_timeout')
@@ -86,14 +88,17 @@ def application(task: str) -> str:
     return f"inv {task} {whoami()}".encode()[:63].decode(errors="ignore")
 
 
-def environment(target: Target, *, task: str, options: str = "", untimed: bool = False) -> dict[str, str]:
+def environment(
+    target: Target, *, task: str, options: str = "", untimed: bool = False, of: Target | None = None
+) -> dict[str, str]:
     """Return the libpq variables by which a child program reaches `target`.
 
     The password travels here and never on a command line. `untimed` lifts the timeouts of role and database, as for a
-    session of ours on the same server; `options` come after that, and the target's own first.
+    session of ours on the same server; `options` come after that, and the target's own first. `of` is the target itself,
+    where `target` is another way to it.
     """
     params = {**target.params, "application_name": application(task)}
-    off = _timeouts.get(server_of(target), "") if untimed else ""
+    off = _timeouts.get(server_of(of or target), "") if untimed else ""
     if more := " ".join(filter(None, (params.get("options", ""), off, options))):
         params["options"] = more
     unknown = [name for name in params if name not in _VARIABLES]
@@ -187,9 +192,12 @@ def sign_of_life(params: dict[str, Any], pid: int, child: tuple[str, str, list[i
 
 
 def lift_timeouts(conn: Connection[DictRow], target: Target) -> None:
-    """Switch the timeouts of role and database off in a session, and remember their names for the next one."""
-    rows = conn.execute(TIMEOUTS_OFF).fetchall()
-    if rows and rows[0]["pid"] == conn.info.backend_pid:  # a pooler takes no options
+    """Switch the timeouts of role and database off in a session of our own, and remember their names for the next one."""
+    pid = conn.info.backend_pid
+    rows = conn.execute(TIMEOUTS_OFF.replace("{pid}", str(pid)).encode()).fetchall()
+    if any(row["pid"] != pid for row in rows):
+        conn.prepare_threshold = None  # what a pooler's session keeps is in the way of the next one
+    else:  # a pooler takes no options
         _timeouts[server_of(target)] = " ".join(f"-c {row['name']}=0" for row in rows)
 
 

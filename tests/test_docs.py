@@ -80,11 +80,13 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         "sh prod",
         "sh sandbox",
         "sh adopt",
+        "sh branch",
         "sh adopted",
         "sh import",
         "sh alembic",
         "sh django",
         "yaml",
+        "toml",
         "python",
     }
     assert len(QUICK_START) == 2

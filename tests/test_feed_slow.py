@@ -102,7 +102,7 @@ def test_two_hundred_of_them_cost_others_nothing(feed: Database, kind: str) -> N
     filler(feed, 3000)
     kinds = SLOW if kind == "each kind" else {kind: SLOW[kind]}
     with serve(feed.url) as url, crowd(url, kinds=kinds):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20  # for a busy machine: what is promised is measured below
         while took(f"{url}{HOME}?limit=5") > 0.2:  # what those ask for who read nothing is work, too, until it is done
             assert time.monotonic() < deadline
         seen = [(took(f"{url}{HOME}?limit=5"), took(f"{url}/api/health"), took(url)) for _ in range(20)]

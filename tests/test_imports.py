@@ -35,11 +35,13 @@ HEAVY = {
 HEAVY |= {"uv", "elftools", "postgast"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
-FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/sql_file/script.py"}
+FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/copies/dump.py", "ops/db/copies/restore.py", "ops/db/sql_file/script.py"}
 """A file named on the command line is looked for where the user stands."""
 ENTRY = "ops/adopt/inv_suite.py"
 """What another repository's tasks.py calls: it ends where ops/cli.py cannot be imported, since another module has a name of ours."""
-SEES_INVOKE = {"tasks.py", "ops/cli.py", ENTRY, *(name for name in FILES if name.endswith("/commands.py"))}
+BESIDE = "ops/testing/__main__.py"
+"""The process beside an application's tests: no task, with the settings of one."""
+SEES_INVOKE = {"tasks.py", "ops/cli.py", ENTRY, BESIDE, *(name for name in FILES if name.endswith("/commands.py"))}
 
 
 @functools.cache
@@ -104,10 +106,10 @@ def test_heavy_libraries_are_imported_where_they_are_used(name: str) -> None:
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("tasks.py",),
     ("ops/adopt/inv_suite.py",),
-    ("ops/*/commands.py",),
+    ("ops/*/commands.py", "ops/testing/__main__.py"),
     ("ops/cli.py",),
     ("ops/adopt/", "ops/workspace/"),
-    ("ops/lambdas/",),
+    ("ops/lambdas/", "ops/testing/"),
     ("ops/db/", "ops/app/", "ops/sandbox/"),
     ("ops/targets/",),
     ("ops/rds/",),
@@ -116,6 +118,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops/aws.py", "ops/calls.py", "ops/credentials.py", "ops/postgres.py"),
     (
         "ops/postgres_errors.py",
+        "ops/row_values.py",
         "ops/aws_errors.py",
         "ops/aws_proxies.py",
         "ops/web.py",

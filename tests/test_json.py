@@ -24,10 +24,12 @@ from invoke.program import Program
 
 import tasks
 from config import settings as settings_module
-from tests import contract, test_docker
+from ops.targets import git_branch
+from tests import contract, fix_git, test_docker
 from tests.contract import ANSWERS
 from tests.fix_cli import SUITE, Cli
 from tests.fix_echo import Echo
+from tests.fix_git import git
 from tests.fix_lambda import NAME, Stage
 from tests.fix_suppliers import Database
 from tests.test_lambda_sync import sign_up
@@ -204,6 +206,7 @@ HERE: dict[str, tuple[str, ...]] = {
     "db.sessions": (),
     "db.url": (),
     "db.query": ("users", "--limit", "2"),
+    "db.dump": ("--file", "a.dump"),
     "env.show": (),
     "lambda.invoke": ("--local", "-t", "local"),
 }
@@ -240,6 +243,30 @@ def test_golden_of_migrations(one: Database, inv: Cli) -> None:
     check("db.rollback", inv.ok("db.rollback", "--dry-run", "--json", env=env), **names)
 
 
+def test_golden_of_branches(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    one.do(f'create database "{one.name}"', "postgres")
+    git(fix_git.repository(inv.root), "switch", "-q", "-c", "add-bio")
+    inv.ok("db.branch", env=env)
+    branch = git_branch.database_of(one.name, "add-bio")
+    check("db.branches", inv.ok("db.branches", "--json", env=env), database=one.name, branch=branch)
+
+
+def test_golden_of_what_is_kept(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    for _ in range(2):
+        inv.ok("db.setup", env=env)
+    kept = f"{one.name}__prev"
+    check("db.previous", inv.ok("db.previous", "--json", env=env), database=one.name, kept=kept)
+    inv.ok("db.dump", "--file", "before.dump", env=env)
+    told = inv.ok("db.restore", "before.dump", "--json", env=env)
+    check("db.restore", told, database=one.name, kept=kept)
+    told = inv.ok("db.restore", "before.dump", "--table", "users", "--json", env=env)
+    found = json.loads(told)
+    assert (found["restored_table"], found["rows"]) == ("public.users__restored", 5)
+    assert "-- rows that are gone:" in found["merge_sql"]
+
+
 def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)
@@ -259,6 +286,14 @@ def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:
     done = inv("db.rehearse", "--json", env=env, timeout=240)
     assert done.returncode == 0, done.stderr
     check("db.rehearse", done.stdout)
+
+
+def test_golden_of_a_copy(one: Database, inv: Cli) -> None:
+    inv.ok("db.setup", env={"CONNECTION_URL": one.url})
+    env = {"PROD_CONNECTION_URL": one.url, "CONNECTION_URL": one.target(dbname=f"{one.name}x").url(show_password=True)}
+    done = inv("db.pull", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    check("db.pull", done.stdout, database=f"{one.name}x")
 
 
 def test_golden_of_this_machine(inv: Cli) -> None:

@@ -53,7 +53,7 @@ def test_the_reference_has_the_task_with_its_options(name: str) -> None:
     assert (TASKS[name].__doc__ or "").splitlines()[0] in entry
     for option, text in HELP[name].items():
         [line] = [each for each in entry.splitlines() if each.endswith(f"| {text.replace('|', '&#124;')} |")]
-        assert f"`--{option.replace('_', '-')}" in line or f"`{option.upper()}`" in line
+        assert f"`--{option.strip('_').replace('_', '-')}" in line or f"`{option.upper()}`" in line
     assert f"`inv {name}" in entry
 
 

@@ -71,7 +71,7 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 
 @task(help={"target": TARGET, "force": FORCE, "confirm": CONFIRM})
 def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
-    """Bring the previous database back, after a setup or drop."""
+    """Bring back what was before a setup, pull or drop."""
     from ops.console import say
     from ops.db import status, swap
     from ops.targets import opening, production_guard
@@ -200,17 +200,24 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
         "name": "a file of paths.queries, without .sql: home, users",
         "limit": "the most rows, where the query takes %(limit)s (default: 20)",
         "var": "another parameter of the query, NAME=VALUE (repeatable; default: null)",
+        "explain": "print its plan and do not run it; as on production after db.pull --plans (default: no)",
     },
     iterable=["var"],
     answer="list[ops.db.query.Row]",
 )
 def query(
-    c: Context, name: str, target: str = "", limit: str = "20", var: list[str] | None = None, json: bool = False
+    c: Context,
+    name: str,
+    target: str = "",
+    limit: str = "20",
+    var: list[str] | None = None,
+    explain: bool = False,
+    json: bool = False,
 ) -> None:
-    """Print the rows of a query of yours."""
+    """Print the rows of a query of yours, or its plan."""
     from ops.db import query
 
-    query.show(settings(c, target), name, target, limit, variables(var), json=json)
+    query.show(settings(c, target), name, target, limit, variables(var), json=json, explain=explain)
 
 
 @task(

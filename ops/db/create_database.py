@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.db import sessions
 from ops.errors import Problem
 from ops.targets import bound
@@ -31,10 +31,12 @@ from pg_database, aclexplode(datacl) where oid = %s
 """
 
 
-def create_database(place: OpenTarget, name: str, like: dict[str, Any] | None = None, *, force: bool = False) -> None:
+def create_database(
+    place: OpenTarget, name: str, like: dict[str, Any] | None = None, *, force: bool = False, act: str = bound.SETUP
+) -> None:
     """Create a database, with owner, encoding, settings and grants of another one.
 
-    What this user may not give it is left out with `force`, else `Refused`.
+    What this user may not give it is left out with `force`, else `Refused`, in the name of the task `act`.
     """
     import psycopg
     from psycopg import sql
@@ -48,7 +50,7 @@ def create_database(place: OpenTarget, name: str, like: dict[str, Any] | None = 
         if like and "create database" not in str(error):
             raise Problem(
                 f"{place.name} belongs to {like['owner']}, and this user may not make a database in that name "
-                f"({error.diag.message_primary}): make it a member: grant {like['owner']} to this user"
+                f"({row_values.message(error.diag)}): make it a member: grant {like['owner']} to this user"
             ) from None
         raise Problem(
             f"{place.target.params.get('user', 'this user')} may not create databases on {place.target.host}: "
@@ -63,7 +65,7 @@ def create_database(place: OpenTarget, name: str, like: dict[str, Any] | None = 
             f"changed; end it (select pg_terminate_backend({busy[0]['pid'] if busy else 'pid'})), then run this again"
         ) from None
     if like:
-        carry_over(place, like, name, force=force)
+        carry_over(place, like, name, force=force, act=act)
 
 
 def options(like: dict[str, Any], template: dict[str, Any] | None) -> list[Any]:
@@ -106,7 +108,7 @@ def limits(like: dict[str, Any], name: str) -> list[Composed]:
     return found
 
 
-def carry_over(place: OpenTarget, like: dict[str, Any], name: str, *, force: bool) -> None:
+def carry_over(place: OpenTarget, like: dict[str, Any], name: str, *, force: bool, act: str) -> None:
     """Give a new database the settings, grants and comment of another one."""
     import psycopg
     from psycopg import sql
@@ -138,6 +140,6 @@ def carry_over(place: OpenTarget, like: dict[str, Any], name: str, *, force: boo
             try:
                 place.conn.execute(statement)
             except psycopg.Error as error:
-                why = error.diag.message_primary or type(error).__name__
+                why = row_values.message(error.diag) or type(error).__name__
                 lines.append(f"{statement.as_string(place.conn).replace(name, place.name)} cannot be done: {why}")
-        bound.heed(place, bound.SETUP, lines, force=force)
+        bound.heed(place, act, lines, force=force)

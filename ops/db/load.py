@@ -7,13 +7,13 @@ import secrets
 import select
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres, silence
+from ops import postgres, row_values, silence
 from ops.console import say
 from ops.db import psql
 from ops.db.sql_file import diagnostics, hints
@@ -48,11 +48,11 @@ _NAMES_DATABASE = re.compile(
     rf"(?:(?:ALTER|COMMENT ON|DROP) DATABASE (?:IF EXISTS )?|ALTER (?:ROLE|USER) .*? IN DATABASE )({_NAME})"
     r"|(?:GRANT|REVOKE) .*? ON DATABASE (.+)"
 )
-_EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
+EXTENSION = re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?({_NAME})")
 # pg_dump 17 and newer write it; its 0 is what an older server does anyway
-_NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
+NEWER = re.compile(r"SET TRANSACTION_TIMEOUT (=|TO) 0$")
 # pg_dump writes that, too; how long a load waits for a lock is not the file's to say
-_ENDLESS = re.compile(r"SET (LOCAL |SESSION )?LOCK_TIMEOUT (=|TO) (0|'0')$")
+ENDLESS = re.compile(r"SET (LOCAL |SESSION )?LOCK_TIMEOUT (=|TO) (0|'0')$")
 _QUICK = re.compile(rb"\s*insert\s+into\s+[^;'(]+(\([^;')]*\))?\s*values\b", re.IGNORECASE)
 _BLOCK = 1 << 20
 
@@ -84,6 +84,18 @@ class Plan:
         """Return what is replaced by spaces, so that positions stay."""
         newer = self.newer if server_version < 170000 else []
         return sorted([*self.own_transaction, *self.pointless, *newer, *self.endless], key=lambda found: found.start)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A transaction that begins and ends with a load, in as few round trips as may be."""
+
+    begin: str
+    """BEGIN, and its settings."""
+    asks: str
+    """An expression of SQL that is asked in it first."""
+    begun: Callable[[Any], None]
+    """Is given the answer, before the script is sent."""
 
 
 def pieces(script: Script, blanks: Sequence[Found], start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -132,7 +144,7 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
                         f"{member.at(found.start)}: a file that includes others cannot have its own transaction here: "
                         "remove it, the whole load is one transaction"
                     )
-            if extension := _EXTENSION.match(found.text):
+            if extension := EXTENSION.match(found.text):
                 name = extension[1].strip('"') if extension[1].startswith('"') else extension[1].lower()
                 extensions.append((member, Found(found.start, found.end, name)))
         for found in member.contents.commands:
@@ -152,8 +164,8 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
     Follower(variables, judge).follow(script, script.members)
     by_psql = needs_psql(script, variables)
     pointless = [] if by_psql else script.contents.commands
-    newer = [found for found in script.contents.remarkable if _NEWER.match(found.text)]
-    endless = [] if by_psql else [found for found in script.contents.remarkable if _ENDLESS.match(found.text)]
+    newer = [found for found in script.contents.remarkable if NEWER.match(found.text)]
+    endless = [] if by_psql else [found for found in script.contents.remarkable if ENDLESS.match(found.text)]
     return Plan(script, variables, by_psql, own, pointless, newer, extensions, endless)
 
 
@@ -213,21 +225,14 @@ def check_extensions(place: OpenTarget, plans: Sequence[Plan]) -> None:
             )
 
 
-def check_client(place: OpenTarget, plans: Sequence[Plan]) -> None:
-    """See that a psql can do what a script needs, before anything is changed."""
+def check_client(plans: Sequence[Plan]) -> None:
+    """See that there is a psql for what a script needs, before anything is changed."""
     for p in plans:
         if not p.by_psql:
             continue
         line, what = p.script.at(p.by_psql.start), describe(p.by_psql)
-        tls = bool(place.conn.pgconn.ssl_in_use)
-        if psql.program(tls=tls):
-            continue
-        if tls and psql.program(tls=False):
-            raise Problem(
-                f"{line}: {what} needs psql, and the one of the embedded server has no TLS, "
-                f"which {place.target.host} uses: install the package postgresql-client"
-            )
-        raise Problem(f"{line}: {what} needs psql: install the package postgresql-client")
+        if not psql.program():
+            raise Problem(f"{line}: {what} needs psql: install the package postgresql-client")
 
 
 def describe(found: Found) -> str:
@@ -245,12 +250,14 @@ def load_file(
     after: Callable[[], str] = str,
     lasting: bool = False,
     options: str = "",
+    own: Own | None = None,
 ) -> None:
     """Load a script into the database of `conn`; all of it or nothing.
 
     `after` gives SQL that belongs to the same transaction; `lasting` says that
     this is kept once that is committed, and the database not another one's
     successor; `options` are the settings that `conn` has begun with, beside ours. A script that needs psql goes there, with its own connection to the same database.
+    `own` is the transaction where that is to be begun and committed here; it is not for what needs psql.
     """
     blanks = plan.blanks(conn.info.server_version)
     try:
@@ -263,7 +270,7 @@ def load_file(
                     place, conn, plan, feed(plan.script, blanks, meter), mark, last, lasting=lasting, options=options
                 )
         else:
-            by_query(place, conn, plan.script, blanks, after, lasting=lasting)
+            by_query(place, conn, plan.script, blanks, after, lasting=lasting, own=own)
     except Problem:
         plan.script.check()  # an error in a text that was being written to is none of the user's
         raise
@@ -277,50 +284,59 @@ def by_query(
     after: Callable[[], str],
     *,
     lasting: bool,
+    own: Own | None = None,
 ) -> None:
     """Load a script over the connection, in a transaction of its own.
 
     A savepoint tells at the end whether that is still the same one: what ends the
-    transaction, and was not seen in the file, takes the savepoint with it.
+    transaction, and was not seen in the file, takes the savepoint with it. One that is `own` begins and ends in
+    the same round trips as those; whoever gives it undoes it where this raises.
     """
     from psycopg.pq import TransactionStatus
 
-    conn.add_notice_handler(tell)
     mark, dbname = fence(), conn.info.dbname
-    inside = conn.info.transaction_status is not TransactionStatus.IDLE
-    try:
-        with nullcontext() if inside else conn.transaction():  # whoever has begun one ends it with what is raised here
-            # in one round trip; the number tells what became of it where the answer to the COMMIT is lost
-            begun = conn.execute(f"select * from {outcome.BEGUN}; savepoint {mark}".encode()).fetchone()
-            assert begun is not None
-            place.work.built = begun["database"]
-            if lasting:
-                place.work.load(begun["pid"], begun["xid"])
-            try:
-                shown = measured(Path(script.name).name, len(script.data), partial(running, script))
-                with silence.quiet(conn, silence.PROGRESS), shown as meter:
-                    execute(conn, script, blanks, meter)
-                ended = conn.info.transaction_status is TransactionStatus.IDLE
-                if not ended:
-                    script.check()
-                    last = f"release savepoint {mark}; {RESET}; {after()}"
-                    if lasting:  # nothing comes behind it that would find its constraints deferred again
-                        ended = checked(conn, script, last)
-                    else:
-                        with conn.transaction(force_rollback=True):
-                            checked(conn, script)
-                        ended = is_crossed(conn, last)
-            except Problem as error:
-                if not is_crossed(conn, f"rollback to savepoint {mark}", failed=True):
-                    raise
-                conn.close()  # nothing of it is to be rolled back
-                raise diagnostics.ended_inside(script, dbname, str(error), lasting=lasting) from None
-            if ended:
-                conn.close()
-                raise diagnostics.ended_inside(script, dbname, lasting=lasting)
-            place.work.closing = lasting
-    finally:
-        conn.remove_notice_handler(tell)
+    inside = own is not None or conn.info.transaction_status is not TransactionStatus.IDLE
+    begin, asked = (f"{own.begin}; ", own.asks) if own else ("", "null")
+    # whoever has begun a transaction ends it with what is raised here
+    with telling(conn, script), nullcontext() if inside else conn.transaction():
+        # in one round trip; the number tells what became of it where the answer to the COMMIT is lost
+        first = f"{begin}select *, {asked} as asked from {outcome.BEGUN}; savepoint {mark}"
+        answers = conn.execute(first.encode())
+        while answers.description is None and answers.nextset():
+            pass
+        begun = answers.fetchone()
+        assert begun is not None
+        if own:
+            own.begun(begun["asked"])
+        place.work.built = begun["database"]
+        if lasting:
+            place.work.load(begun["pid"], begun["xid"])
+        try:
+            shown = measured(Path(script.name).name, len(script.data), partial(running, script))
+            with silence.quiet(conn, silence.PROGRESS), shown as meter:
+                execute(conn, script, blanks, meter)
+            ended = conn.info.transaction_status is TransactionStatus.IDLE
+            if not ended:
+                script.check()
+                last = f"release savepoint {mark}; {RESET}; {after()}"
+                if own:
+                    last = f"{last}; commit"
+                    place.work.closing = lasting
+                if lasting:  # nothing comes behind it that would find its constraints deferred again
+                    ended = checked(conn, script, last)
+                else:
+                    with conn.transaction(force_rollback=True):
+                        checked(conn, script)
+                    ended = is_crossed(conn, last)
+        except Problem as error:
+            if not is_crossed(conn, f"rollback to savepoint {mark}", failed=True):
+                raise
+            conn.close()  # nothing of it is to be rolled back
+            raise diagnostics.ended_inside(script, dbname, str(error), lasting=lasting) from None
+        if ended:
+            conn.close()
+            raise diagnostics.ended_inside(script, dbname, lasting=lasting)
+        place.work.closing = lasting
 
 
 def fence() -> str:
@@ -492,8 +508,21 @@ def results(conn: Connection[DictRow]) -> Iterator[Any]:
         yield failed.diag
 
 
-def tell(diag: Any) -> None:
-    """Pass the server's notices on, save those about nothing having been there."""
+@contextmanager
+def telling(conn: Connection[DictRow], script: Script) -> Iterator[None]:
+    """Pass on what the server has to say while it works on a script."""
+    handler = partial(tell, script)
+    conn.add_notice_handler(handler)
+    try:
+        yield
+    finally:
+        conn.remove_notice_handler(handler)
+
+
+def tell(script: Script, diag: Any) -> None:
+    """Pass a notice of the server's on, save that nothing was there; on production without the values in it."""
     text = diag.message_primary or ""
+    if row_values.hides():
+        text = row_values.message(diag, script.data[: min(_BLOCK, len(script.data))].decode(errors="replace"))
     if not text.endswith("skipping"):
         say(f"{diag.severity or 'NOTICE'}: {text}")

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres, postgres_errors, process, silence
+from ops import postgres, postgres_errors, process, row_values, silence
 from ops.console import harmless, say
+from ops.db.copies import relay
+from ops.db.copies.programs import Programs
 from ops.db.sql_file import diagnostics
 from ops.db.sql_file.script import Script
 from ops.db.sql_file.text import line_end
@@ -40,22 +42,26 @@ _STATEMENT = re.compile(r"^(?:psql:[^\n]*?:\d+: )?STATEMENT:  ", re.MULTILINE)
 # What psql says of our own last statement has no file; these states mean that our savepoint is gone
 _CROSSED = re.compile(r"^(?:psql: )?[^\n:]+: +(?:3B001|25P01): ", re.MULTILINE)
 _PLAINLY = re.compile(r"^psql:(?P<file>[^\n]*?):(?P<line>\d+): (?:error: )?(?P<message>.*)$", re.MULTILINE)
+_LOCATION = re.compile(r"^LOCATION: +(\w+),", re.MULTILINE)
 _LABEL = re.compile(rf"^({_LABELS}): ", re.MULTILINE)
 # What psql says where it was not let in
 _REFUSED = re.compile(r"^psql: error: connection to server (?:at|on) .*", re.MULTILINE | re.DOTALL)
+TEXT = 1 << 20
+"""How much of a script is looked at for what a notice comes from, in bytes."""
 _LOST = 2  # psql's exit code for a connection that broke, or never was
 
 
-def program(*, tls: bool) -> str | None:
-    """Return the psql to use.
+def program() -> Programs | None:
+    """Return where the psql to use is.
 
-    The embedded server's comes first, because an old one fails on newer dumps
-    and servers (\\restrict, COPY in CSV); but it has no TLS.
+    The embedded server's comes first, because an old one fails on newer dumps and servers (\\restrict, COPY in CSV); TLS,
+    which it has not, is made for it.
     """
     folder = binaries.wheel_bin()
-    if folder and not tls and (folder / "psql").exists():
-        return str(folder / "psql")
-    return shutil.which("psql")
+    if folder and (folder / "psql").exists():
+        return Programs(folder, 0, tls=False)
+    found = shutil.which("psql")
+    return Programs(Path(found).parent, 0, tls=True) if found else None
 
 
 def load_by_psql(
@@ -74,9 +80,9 @@ def load_by_psql(
     `feed` is the text to send; None: psql opens the file. `mark` names our savepoint at the start; `after` is SQL for
     the end, `lasting` and `options` as for `load.run`.
     """
-    client = program(tls=bool(place.conn.pgconn.ssl_in_use))
+    client = program()
     assert client is not None  # check_client has seen it
-    argv = [client, "-X", "-q", "-b", "--single-transaction"]
+    argv = [client.psql, "-X", "-q", "-b", "--single-transaction"]
     for name, value in plan.variables.items():
         argv += ["-v", f"{name}={value}"]
     argv += ["-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
@@ -87,18 +93,11 @@ def load_by_psql(
     argv += ["-f", str(plan.script.path) if feed is None else "-"]
     # The SQL also tells a transaction that failed while the file had ON_ERROR_STOP off; what follows it is the COMMIT
     argv += ["-c", after, "-c", f"\\echo {mark}"]
-    env = postgres.environment(place.target.on(dbname=conn.info.dbname), task=place.task, options=options, untimed=True)
-    env.setdefault("PGHOST", place.conn.info.host)  # each libpq has a socket folder of its own
-    env |= {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
     silent: list[Silent] = []
-    done = process.run(
-        argv,
-        env,
-        feed=feed,
-        watch=partial(
-            watched, place.conn, silent, (postgres.application(place.task), conn.info.dbname, place.work.pids)
-        ),
-    )
+    session = (postgres.application(place.task), conn.info.dbname, place.work.pids)
+    with relay.open_way(place, client, options=options) as env:
+        env |= {"PGDATABASE": conn.info.dbname, "PGCLIENTENCODING": "UTF8"}
+        done = process.run(argv, env, feed=feed, watch=partial(watched, place.conn, silent, session))
     begun, printed, closing = told_apart(done.stdout, mark)
     if printed.strip():
         say(printed.rstrip())
@@ -120,9 +119,13 @@ def load_by_psql(
             raise diagnostics.ended_inside(plan.script, conn.info.dbname, why, lasting=lasting)
         raise error
     for account in _ACCOUNT.finditer(done.stderr):
-        message = done.stderr[account.end() :].partition("\n")[0]
+        message, _, rest = done.stderr[account.end() :].partition("\n")
         if account["file"] and not message.endswith("skipping"):
-            say(f"{account['severity']}: {message}")
+            by = _LOCATION.search(_ACCOUNT.split(rest, maxsplit=1)[0])
+            diag = SimpleNamespace(
+                message_primary=message, sqlstate=account["state"], source_function=by[1] if by else ""
+            )
+            say(f"{account['severity']}: {row_values.message(diag, plan.script.data[:TEXT].decode(errors='replace'))}")
 
 
 @contextlib.contextmanager
@@ -204,6 +207,9 @@ def failure(script: Script, stderr: str) -> Problem:
         message_detail=fields.get("DETAIL", "").strip(),
         message_hint=fields.get("HINT", "").strip(),
         context=fields.get("CONTEXT", "").strip(),
+        schema_name=fields.get("SCHEMA NAME", "").strip(),
+        constraint_name=fields.get("CONSTRAINT NAME", "").strip(),
+        internal_query=fields.get("QUERY", "").strip(),
         table_name=fields.get("TABLE NAME", "").strip(),
         column_name=fields.get("COLUMN NAME", "").strip(),
         source_function=fields.get("LOCATION", "").partition(",")[0].strip(),
@@ -213,7 +219,7 @@ def failure(script: Script, stderr: str) -> Problem:
     inside = named(script, found["file"])
     if inside is None:
         lines = diagnostics.notes(diag, sent)
-        return Problem(f"{found['file']}:{found['line']}: {diag.message_primary} ({diag.sqlstate})", *lines)
+        return Problem(f"{found['file']}:{found['line']}: {row_values.message(diag, sent)} ({diag.sqlstate})", *lines)
     begins = beginning(inside, int(found["line"]), sent)
     offset = pointer(inside, begins, sent, fields)
     offset = diagnostics.in_copy(inside, begins, diag.context) or offset

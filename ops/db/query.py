@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,17 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _SENT = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
-def show(settings: Settings, name: str, target: str, limit: str, variables: dict[str, str], *, json: bool) -> None:
-    """Print the rows of a query: a table, or JSON."""
+def show(
+    settings: Settings,
+    name: str,
+    target: str,
+    limit: str,
+    variables: dict[str, str],
+    *,
+    json: bool,
+    explain: bool = False,
+) -> None:
+    """Print the rows of a query, or its plan: a table, or JSON."""
     if not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 0 < int(limit) < 2**31):
         raise Misconfigured(f"--limit {limit}: give a whole number above 0")
     query = template(settings.queries, name)
@@ -39,9 +48,16 @@ def show(settings: Settings, name: str, target: str, limit: str, variables: dict
     if unknown := sorted(set(variables) - wanted):
         raise Misconfigured(f"--var {unknown[0]}: {name} takes {', '.join(sorted(wanted)) or 'no parameters'}")
     values: dict[str, int | str | None] = {**dict.fromkeys(wanted), "limit": int(limit), **variables}
-    columns, rows = fetched(settings, target, query, {key: values[key] for key in wanted})
+    given = {key: values[key] for key in wanted}
+    if explain:
+        columns, rows = explained(settings, target, query, given, as_json=json)
+    else:
+        columns, rows = fetched(settings, target, query, given)
     if json:
         console.as_json(rows)
+    elif explain:
+        for row in rows:
+            console.result(str(row[columns[0]]))
     else:
         console.table(columns, rows)
 
@@ -66,26 +82,90 @@ def fetched(
     settings: Settings, target: str, query: Script, values: dict[str, int | str | None]
 ) -> tuple[list[str], list[DictRow]]:
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
-    import psycopg
-
     with opening.open_target(settings, target, "db.query") as at:
         at.required()
         with at.connect() as conn:
-            reader.become(conn)
             keep_as_written(conn)
-            with conn.transaction():
-                try:
-                    # prepared, so that the server refuses a second statement, which could end the transaction
-                    found = conn.execute(query.data[:], values or None, prepare=True)
-                except psycopg.Error as error:
-                    if not error.sqlstate or outcome.is_lost(error):
-                        raise
-                    raise diagnostics.pointed(
-                        query, stands(query, error.diag, values), error.diag, "", loads=False
-                    ) from error
+            with reader.reading(conn), pointing(query, values):
+                # by the extended protocol, so that the server refuses a second statement, which could end the transaction;
+                # not prepared, since a pooler keeps that for whoever is next
+                with conn.pipeline():
+                    found = conn.execute(query.data[:], values or None, prepare=False)
                 return [
                     column.name for column in found.description or ()
                 ], found.fetchall() if found.description else []
+
+
+def explained(
+    settings: Settings, target: str, query: Script, values: dict[str, int | str | None], *, as_json: bool
+) -> tuple[list[str], list[DictRow]]:
+    """Return the plan of a query, which is not run: with the values that are given, else whatever they are.
+
+    It is that of the database that db.pull --plans has made beside the target's, where there is one. Raises `Misconfigured`
+    where a value is lacking and the server is older than 16 (https://www.postgresql.org/docs/16/sql-explain.html).
+    """
+    from ops.db.plans import marker
+
+    with opening.open_target(settings, target, "db.query") as at:
+        pulled = marker.is_plans_only(at.conn, at.name + marker.SUFFIX)
+        if not pulled:
+            at.required()
+        with at.connect(marker.SUFFIX if pulled else "") as conn:
+            if pulled:
+                made = marker.record(conn)
+                console.say(f"plan as on {made['source']}, by its statistics of {made['made_at']:%Y-%m-%d %H:%M}")
+            lacking = [name for name, value in values.items() if value is None]
+            if lacking and conn.info.server_version < 160000:
+                raise Misconfigured(
+                    f"PostgreSQL {at.facts['version']} makes no plan without values: add --var {lacking[0]}=…"
+                )
+            options = ["format json"] * as_json + ["generic_plan"] * bool(lacking)
+            head = f"explain ({', '.join(options)}) " if options else "explain "
+            with reader.reading(conn):
+                with pointing(query, values):
+                    require_one(conn, numbered(query, values))
+                with pointing(query):
+                    found = conn.execute((head + numbered(query, values, conn)).encode())
+                return [column.name for column in found.description or ()], found.fetchall()
+
+
+def numbered(query: Script, values: Mapping[str, int | str | None], conn: Connection[DictRow] | None = None) -> str:
+    """Return a query with $1, $2 … for its parameters; with a connection only for those that have no value."""
+    from psycopg import sql
+
+    numbers = dict[str, int]()
+
+    def sent(found: re.Match[str]) -> str:
+        if not found[1]:
+            return "%"
+        if conn and (value := values[found[1]]) is not None:
+            return sql.Literal(value).as_string(conn)
+        return f"${numbers.setdefault(found[1], len(numbers) + 1)}"
+
+    return _SENT.sub(sent, text(query)) if values else text(query)
+
+
+def require_one(conn: Connection[DictRow], sent: str) -> None:
+    """Have the server read a query; it refuses a second statement, which could end the transaction. Raises its errors."""
+    from psycopg import errors, pq
+
+    result = conn.pgconn.prepare(b"", sent.encode())
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise errors.error_from_result(result)
+
+
+@contextlib.contextmanager
+def pointing(query: Script, values: Mapping[str, object] | None = None) -> Iterator[None]:
+    """Have what the server says of a query point to its file; without `values` it has seen another text, and no place is told."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        if not error.sqlstate or outcome.is_lost(error):
+            raise
+        at = stands(query, error.diag, values) if values is not None else -1
+        raise diagnostics.pointed(query, at, error.diag, "", loads=False) from error
 
 
 def stands(query: Script, diag: Any, values: Mapping[str, object]) -> int:

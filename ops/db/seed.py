@@ -42,7 +42,8 @@ from inv.seeds order by applied_at desc
 
 NOTE = """
 insert into inv.seeds (name, digest, tables, names, applied_by)
-select {}, {}, coalesce(array_agg(relid), '{{}}'), coalesce(array_agg(format('%I.%I', schemaname, relname)), '{{}}'), {}
+select {}, {}, coalesce(array_agg(relid order by relid), '{{}}'),
+  coalesce(array_agg(format('%I.%I', schemaname, relname) order by schemaname, relname), '{{}}'), {}
 from pg_stat_xact_user_tables where n_tup_ins > 0 and schemaname <> 'inv' and schemaname !~ '^pg_temp'
 """
 

@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import say
 from ops.db import create_database, load, lock, rename_database, rights, sessions, status
 from ops.errors import Misconfigured, Problem, Refused
-from ops.targets import bound, outcome
+from ops.targets import bound, git_branch, outcome
 from ops.targets.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
 from ops.targets.open_target import OpenTarget
 from ops.targets.production_guard import stamp
@@ -56,6 +56,7 @@ def create(place: OpenTarget) -> bool:
         place.begin()
         create_database.create_database(place, place.name)
         place.work.done = True
+        git_branch.stamp(place)
         place.remember(there=True)
         return True
 
@@ -89,25 +90,47 @@ def rebuild(
     `after` gives SQL for each script that belongs to the same transaction.
     Raises `Refused` at once when sessions are in the way.
     """
+
+    def check() -> None:
+        load.check_extensions(place, plans)
+        load.check_client(plans)
+
+    return exchange(
+        place, lambda conn: fill(place, conn, plans, after, between), act=bound.SETUP, force=force, check=check
+    )
+
+
+def exchange(
+    place: OpenTarget,
+    content: Callable[[Connection[DictRow]], list[status.Table]],
+    *,
+    act: str,
+    force: bool,
+    check: Callable[[], None] = lambda: None,
+) -> Rebuilt:
+    """Build a database beside the live one, have `content` fill it, and swap it in.
+
+    `check` may refuse before anything is changed. Raises `Refused` at once when sessions are in the way.
+    """
     check_name(place)
     with lock.hold_lock(place):
         live = place.database()
         check_kept(place, PREV, OLD)
-        bound.check_bound(place, bound.SETUP, force=force)
-        load.check_extensions(place, plans)
-        load.check_client(place, plans)
+        bound.check_bound(place, act, force=force)
+        check()
         involved = [place.name, place.name + PREV]
         sessions.check_sessions(place, involved, force=force)
         sweep(place)
         published = bound.publications(place)
         try:
-            create_database.create_database(place, place.name + NEXT, like=live, force=force)
+            create_database.create_database(place, place.name + NEXT, like=live, force=force, act=act)
             with place.connect(NEXT) as conn:
-                tables = fill(place, conn, plans, after, between)
-                bound.check_publications(place, published, conn, force=force)
+                tables = content(conn)
+                bound.check_publications(place, published, conn, force=force, act=act)
             source = "" if live else PREV  # what was dropped had them, too
             rights.give_rights(place, rights.read_rights(place, source), NEXT)
             stamp(place, NEXT)
+            git_branch.stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
             if live:
                 renames.insert(0, (place.name, place.name + PREV))
@@ -211,7 +234,7 @@ def sweep(place: OpenTarget) -> None:
             except psycopg.errors.DatabaseError as error:
                 if outcome.is_lost(error):
                     raise
-                why = error.diag.message_primary or str(error)
+                why = row_values.message(error.diag) or str(error)
                 raise Problem(
                     f"{name}, left from a run before, cannot be removed ({why}): see to that, then run this again"
                 ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ NOT_PROD = "[inv: not production]"
 """Says of a database on RDS that it is none, in the same place."""
 KEPT = "[inv: kept]"
 """Marks a database beside ours as put there by the suite, so that nobody else's is ever removed."""
+PLANS = "[inv: plans]"
+"""Marks a database without rows that shows another one's plans: its files are holes, and a copy would fill them."""
+SINCE = re.compile(r"\[inv: since ([^\]]*)\]")
+"""Says when that was, beside the mark: ISO 8601."""
 SUFFIXES = NEXT, PREV, OLD = ("__next", "__prev", "__old")
 UNSEEN, SEEN = 2.0, 0.5
 """Seconds that a dangerous act elsewhere waits for prod to say who it is: never seen from here, or seen before."""
@@ -51,17 +56,25 @@ select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' 
 """
 
 
-def facts(conn: Connection[DictRow], name: str) -> dict[str, Any]:
-    """Ask the server for everything a command needs to know, in one round trip."""
+def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, Any]:
+    """Ask the server for everything a command needs to know, in one round trip.
+
+    With `trunk`, the main database beside that of a git branch, its rows are under that key.
+    """
     import psycopg
 
-    names = [name, *(name + suffix for suffix in SUFFIXES), "template1"]
+    names, beside = ([each, *(each + suffix for suffix in SUFFIXES)] for each in (name, trunk))
+    wanted = [*names, "template1", *(beside if trunk else ())]
     try:
-        return dict(postgres.row(conn, FACTS, names))
+        found = dict(postgres.row(conn, FACTS, wanted))
     except psycopg.errors.InsufficientPrivilege:
         # a service that keeps pg_control_system() to itself has no identity to compare
         query = FACTS.replace("(select system_identifier::text from pg_control_system())", "null::text")
-        return dict(conn.execute(query, [names]).fetchone() or {})
+        found = dict(conn.execute(query, [wanted]).fetchone() or {})
+    if trunk:
+        rows = found["databases"]
+        found["trunk"] = {each: rows.pop(each) for each in beside if each in rows}
+    return found
 
 
 class Watch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, resolve
 from config.urls import unusable
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import hide, say
 from ops.errors import (
     LoginFailed,
@@ -23,7 +24,7 @@ from ops.errors import (
     NothingAnswers,
     Problem,
 )
-from ops.targets import outcome, production_guard
+from ops.targets import git_branch, outcome, production_guard
 from ops.targets.embedded import postmaster, server, state
 from ops.targets.identity import Watch, facts, note, why_prod
 from ops.targets.open_target import OpenTarget
@@ -35,33 +36,41 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_target(
-    settings: Settings, name: str, task: str, *, writes: bool = False, announced: bool = True
+    settings: Settings, name: str, task: str, *, writes: bool = False, direct: bool = False, announced: bool = True
 ) -> Iterator[OpenTarget]:
     """Resolve a target, reach its server, say what it is, and yield it.
 
     `writes` says that the command may change the database: then more is done
-    to find out whether this is production under another name. `announced=False`
+    to find out whether this is production under another name, and no pooler may stand before it. That may not either
+    where what reads wants the session to itself (`direct`), as pg_dump does. `announced=False`
     is for a command whose result says it all.
     """
     place: OpenTarget | None = None
     settings = settings.on(name)
     target = resolve_target(settings, settings.focus.name)
     watch = Watch(settings, target) if writes else None
+    hidden = row_values.hides()
     try:
         target, conn = reach(settings, target, task)
         with conn:
-            known = facts(conn, target.dbname)
+            known = facts(conn, target.dbname, target.trunk)
             if target.embedded and not is_at_home(settings, known):
                 conn.close()
-                target = server.start_server(settings.root).target(settings.database)
+                made = server.start_server(settings.root).target(settings.database)
+                target = git_branch.followed(settings, made)
                 conn = maintenance(settings, target, task)
-                known = facts(conn, target.dbname)
-            if writes and known["pid"] != conn.info.backend_pid:
+                known = facts(conn, target.dbname, target.trunk)
+            if (writes or direct) and known["pid"] != conn.info.backend_pid:
                 raise Misconfigured(
                     f"{target.source}: a pooler stands before this server, and its sessions are not ours to lock: give the server's own address"
                 )
             reason = why_prod(settings, target, known, watch)
+            if target.branch:  # beside production there is only production
+                main = git_branch.main_of(target)
+                if why := why_prod(settings, main, {**known, "databases": known["trunk"]}, watch):
+                    target, known, reason = main, facts(conn, main.dbname), why
             place = OpenTarget(settings, target, task, conn, known, reason)
+            row_values.hide(hidden or bool(reason))
             place.work.pids.append(known["pid"])
             place.remember(there=place.database() is not None)
             if reason:
@@ -69,7 +78,7 @@ def open_target(
             if writes and target.rds and place.prod:
                 production_guard.stamp_new(place)
             if announced:
-                more = f", PRODUCTION: {reason}" if reason else ""
+                more = f", PRODUCTION: {reason}" if reason else git_branch.said(target)
                 say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
             try:
                 yield place
@@ -79,6 +88,8 @@ def open_target(
         if problem := outcome.told(error, place, target.address, writes=writes):
             raise problem from error
         raise
+    finally:
+        row_values.hide(hidden)
 
 
 def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Target:
@@ -117,7 +128,7 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
             if not shown:
                 raise
             say(f"note: the URL names the file for them, but {error}")
-    return target
+    return git_branch.followed(settings, target)
 
 
 def maintenance(settings: Settings, target: Target, task: str) -> Connection[DictRow]:
@@ -148,7 +159,7 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
         if not target.embedded:
             raise
     # away, or another program has taken its port in the meantime
-    target = server.start_server(settings.root).target(target.dbname)
+    target = replace(target, params=server.start_server(settings.root).target(target.dbname).params)
     deadline = time.monotonic() + postmaster.TIMEOUT
     while True:
         try:

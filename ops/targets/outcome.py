@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.errors import LoginFailed, NothingAnswers, Problem, SessionLost, Unreachable
 from ops.targets.identity import PREV
 
@@ -172,7 +172,7 @@ def is_lost(error: Error) -> bool:
 
 def meaning(error: Error) -> tuple[str, str]:
     """Return what an error of psycopg means, and the next step; that is empty where only its words tell."""
-    said = error.diag.message_primary or str(error)
+    said = row_values.message(error.diag) or str(error)
     if error.sqlstate or is_lost(error):
         return worded(error.sqlstate, said)
     return " ".join(said.split()), ""
@@ -227,8 +227,12 @@ def words(data: Data, place: OpenTarget | None) -> tuple[str, str | None]:
     on = f" -t {place.target.name}"
     results = {
         "db.create": (f"{name} was made", ""),
+        "db.branch": (f"{name} was made", ""),
         "db.drop": (f"{name} was dropped", f"inv db.undo{on} brings it back"),
+        "db.pull": (f"the copy has the name {name}", f"inv db.undo{on} swaps back" if work.before else ""),
         "db.setup": (f"the new one has the name {name}", f"inv db.undo{on} swaps back" if work.before else ""),
+        "db.restore": (f"the new one has the name {name}", f"inv db.undo{on} swaps back" if work.before else ""),
+        "db.purge": (f"{name}{PREV} was dropped", ""),
         "db.undo": (f"the previous one has the name {name}", f"inv db.undo{on} swaps back" if work.before else ""),
     }
     made, kept = results.get(place.task, ("all of it was kept", "there is nothing to do again"))
@@ -259,7 +263,7 @@ def finding_out(place: OpenTarget) -> str:
     work, on = place.work, f"-t {place.target.name}"
     if work.xid:
         query, means = f"select pg_xact_status({work.xid}::text::xid8)", "committed: all of it, aborted: nothing"
-    elif work.before and place.task in ("db.setup", "db.undo"):
+    elif work.before and place.task in ("db.setup", "db.restore", "db.pull", "db.undo"):
         query = "select oid from pg_database where datname = current_database()"
         means = f"{work.before}: it is as it was"
     else:
@@ -326,11 +330,13 @@ def ended(conn: Connection[DictRow], xid: str) -> str:
 def named(conn: Connection[DictRow], place: OpenTarget) -> Data:
     """Return what the name says of a database that was to be made, or to get or lose it."""
     work = place.work
-    rows = postgres.fetch(conn, "select oid from pg_database where datname = %s", place.name)
+    name = place.name + PREV if place.task == "db.purge" else place.name
+    rows = postgres.fetch(conn, "select oid from pg_database where datname = %s", name)
     now = int(rows[0]["oid"]) if rows else None
     if now == work.before:
         return Data.NOTHING
     kept = place.database(PREV)
     back = int(kept["oid"]) if kept else None
-    wanted = {"db.setup": work.built, "db.undo": back, "db.drop": None}.get(place.task, now)
+    built = dict.fromkeys(("db.setup", "db.restore", "db.pull"), work.built)
+    wanted = {**built, "db.undo": back, "db.drop": None, "db.purge": None}.get(place.task, now)
     return Data.ALL if now == wanted else Data.OTHERS

@@ -18,25 +18,27 @@ from ops.targets.last_look import Look, recalled
 
 DAY = {
     "First day": (
-        ("doctor", ""),
-        ("db.setup", ""),
-        ("app.run", ""),
-        ("db.connect", ""),
+        "doctor",
+        "db.setup",
+        "app.run",
     ),
     "Change": (
-        ("db.migration-new", ""),
-        ("db.rehearse", ""),
-        ("db.migrate", ""),
-        ("db.undo", ""),
+        "db.migration-new",
+        "db.rehearse",
+        "db.migrate",
+    ),
+    "Copy": (
+        "db.dump",
+        "db.pull",
+        "db.undo",
     ),
     "Production": (
-        ("rds.create", ""),
-        ("rds.allow-my-ip", ""),
-        ("db.setup -t prod", "Build the database there; it wants its name first."),
-        ("lambda.deploy", ""),
+        "rds.create",
+        "rds.allow-my-ip",
+        "lambda.deploy",
     ),
 }
-"""The dozen, in the order in which a team meets them: a stage, command lines, and what each does where the task's own line does not say it."""
+"""The dozen, in the order in which a team meets them: a stage, and its tasks."""
 
 
 class Step(NamedTuple):
@@ -49,12 +51,11 @@ class Step(NamedTuple):
 
 
 def rows(line: Callable[[str], str | None]) -> Iterator[tuple[str, str, str]]:
-    """Yield stage, command line and description of each of the dozen; `line` gives a task's own, None where it is not here."""
+    """Yield stage, command and description of each of the dozen; `line` gives a task's own, None where it is not here."""
     for stage, commands in DAY.items():
-        for command, text in commands:
-            own = line(command.split()[0])
-            if own is not None:
-                yield stage, f"inv {command}", text or own
+        for command in commands:
+            if (own := line(command)) is not None:
+                yield stage, f"inv {command}", own
 
 
 def page(line: Callable[[str], str | None], count: int) -> str:

@@ -185,10 +185,10 @@ def clients(settings: Settings) -> Iterator[Fact]:
         yield Fact("psql", "ok", found[0])
     elif found:
         yield Fact(
-            "psql", "note", f"{found[0]}, which has no TLS: install postgresql-client to load COPY files into RDS"
+            "psql", "note", f"{found[0]}, which has no TLS: db.connect takes pgcli into RDS, or postgresql-client"
         )
     else:
-        yield Fact("psql", "note", "not here: install postgresql-client for files with COPY data or backslash commands")
+        yield Fact("psql", "note", "not here: install postgresql-client for files with backslash commands")
     pgcli = client.pgcli()
     yield Fact("pgcli", "ok" if pgcli else "note", pgcli or "not here: pip install -r requirements.txt")
 
@@ -257,7 +257,7 @@ def targets(settings: Settings) -> Iterator[Fact]:
 
 
 def reachable(settings: Settings, name: str) -> Fact:
-    from ops.targets import compose
+    from ops.targets import compose, git_branch
     from ops.targets.embedded import postmaster, state
 
     about = f"target {name}"
@@ -267,7 +267,7 @@ def reachable(settings: Settings, name: str) -> Fact:
             made = state.load(settings.root)
             if made is None or not postmaster.running_pid(made):
                 return Fact(about, "ok", "the embedded server, started when needed")
-            target = made.target(settings.database)
+            target = git_branch.followed(settings, made.target(settings.database))
         console.hide(target.password)
         if target.kind is Kind.COMPOSE:
             if shutil.which("docker") and not docker_answers():

@@ -7,11 +7,9 @@ A file is written only where our line at its top says that we made it: one that 
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -22,12 +20,12 @@ from config.settings import Settings
 from ops import postgres, process
 from ops.console import say
 from ops.db import load
-from ops.db.drift import catalog, compare, scratch, spelling
+from ops.db.copies import programs, relay
+from ops.db.drift import catalog, compare, kinds, scratch, spelling
 from ops.db.drift.catalog import Catalog
 from ops.db.migrations import history, objects
 from ops.db.sql_file.script import Script, checked
 from ops.errors import Problem
-from ops.targets.embedded import binaries
 from ops.targets.open_target import OpenTarget
 
 MADE = "-- Made by inv"
@@ -60,12 +58,14 @@ ALL_RIGHTS = re.compile(r"\b(GRANT|REVOKE) ([A-Z]+(?:,[A-Z]+){6}) ON (TABLES?) "
 HISTORY = "select name, to_regclass(name) is not null as there from format('%%I.schema_migrations', %s::text) as name"
 
 
-LEFT_OUT = "left out"
 NO_SECRETS = "-- Values of options that may be passwords are left out: give them with ALTER … OPTIONS (SET …)."
 OF_OTHERS = re.compile(r"(CREATE (?P<mapping>USER MAPPING)|CREATE SERVER|(CREATE|ALTER) FOREIGN)\b")
 """What has options for other servers. Their names stay, by which a mapping is compared; subscriptions are not dumped at all."""
-OPTION = re.compile(r"(?P<name>\"(?:[^\"]|\"\")+\"|\w+) (?!'(?:true|false|on|off)')E?'(?:[^']|'')*'", re.IGNORECASE)
-SECRET = re.compile(r"pass|pwd|secret|token|credential|private|key|conninfo|connstr|connection|dsn", re.IGNORECASE)
+OPTION = re.compile(
+    r"(?P<name>\"(?:[^\"]|\"\")+\"|\w+) (?!'(?:true|false|on|off)')E?'(?P<value>(?:[^']|'')*)'", re.IGNORECASE
+)
+SECRET = re.compile(kinds.HIDDEN_NAMES, re.IGNORECASE)
+HOLDS = re.compile(kinds.HIDDEN_VALUES, re.IGNORECASE)
 
 
 def is_generated(path: Path) -> bool:
@@ -147,10 +147,9 @@ def dump(at: OpenTarget) -> str:
 
 def dumped(at: OpenTarget, schema: str = "public") -> str:
     """Return what pg_dump writes of a database, without what changes from one to the next; `schema` has the history."""
-    program = pg_dump(at)
-    env = postgres.environment(at.target, task=at.task, untimed=True)
-    env.setdefault("PGHOST", at.conn.info.host)
-    done = process.run([program, *OPTIONS], {**env, "LC_ALL": "C"})
+    client = programs.find_programs(at.conn.info.server_version // 10000)
+    with relay.open_way(at, client) as env:
+        done = process.run([client.pg_dump, *OPTIONS], env)
     if done.returncode:
         raise Problem(f"the schema of {at.name} could not be dumped: {' '.join(done.stderr.split())}")
     made = done.stdout
@@ -191,36 +190,17 @@ def without_secrets(statement: str) -> str:
         return statement
 
     def left_out(option: re.Match[str]) -> str:
-        secret = of_others["mapping"] or SECRET.search(option["name"])
-        return f"{option['name']} '{LEFT_OUT}'" if secret else option[0]
+        secret = of_others["mapping"] or SECRET.search(option["name"]) or HOLDS.search(option["value"])
+        return f"{option['name']} '{kinds.LEFT_OUT}'" if secret else option[0]
 
     head, options, values = statement.partition("OPTIONS (")
     made = head + options + OPTION.sub(left_out, values)
-    return f"{NO_SECRETS}\n{made}" if f"'{LEFT_OUT}'" in made else statement
+    return f"{NO_SECRETS}\n{made}" if f"'{kinds.LEFT_OUT}'" in made else statement
 
 
 def usual(found: re.Match[str]) -> str:
     """Return a column's NOT NULL without the name of its constraint, if that is one that Postgres gives."""
     return f"{found[1]} NOT NULL" if found["name"].endswith(f"{found['column'].strip(chr(34))}_not_null") else found[0]
-
-
-def pg_dump(at: OpenTarget) -> str:
-    """Return the newest pg_dump here, which must not be older than the server; that of the embedded server has no TLS."""
-    major = at.conn.info.server_version // 10000
-    folders = [binaries.system_bin(), None if at.conn.pgconn.ssl_in_use else binaries.wheel_bin()]
-    found = [str(folder / "pg_dump") for folder in folders if folder and (folder / "pg_dump").exists()]
-    found += [program for program in [shutil.which("pg_dump")] if program]
-    newest = max(found, key=version, default=None)
-    if newest is None or version(newest) < major:
-        raise Problem(f"there is no pg_dump here for PostgreSQL {major}: install the package postgresql-client-{major}")
-    return newest
-
-
-@functools.cache
-def version(program: str) -> int:
-    """Return the major version of a program of Postgres, 0 where it does not say."""
-    found = re.search(r"\) (\d+)", process.run([program, "--version"], {}).stdout)
-    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True)

@@ -363,9 +363,10 @@ def carry_out(
     from ops.db import load, rights
     from ops.db.migrations import patience, steps
 
-    plans = [load.plan(act.script, {}) for act in acts if act.section.transaction]
+    acts = [act._replace(plan=load.plan(act.script, {})) if act.section.transaction else act for act in acts]
+    plans = [act.plan for act in acts if act.plan]
     load.check_extensions(at, plans)
-    load.check_client(at, plans)
+    load.check_client(plans)
     history.prepare(conn, known)
     production_guard.stamp(at)
     held: set[rights.Right] = set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from config.settings import Settings
 from config.sign_up import COLUMNS, TABLE
 from config.targets import Target
-from ops import console
+from ops import console, row_values
 from ops.aws import Aws
 from ops.console import say
 from ops.errors import Misconfigured, NoDatabase, Problem
@@ -24,6 +24,8 @@ from ops.lambdas.user_pool import bulk, link, pool
 from ops.targets import open_target, opening, production_guard
 
 if TYPE_CHECKING:
+    from mypy_boto3_cognito_idp.client import CognitoIdentityProviderClient
+    from mypy_boto3_cognito_idp.type_defs import UserTypeTypeDef
     from psycopg import Connection
 
     from functions.post_confirmation.people import Person
@@ -185,12 +187,12 @@ def expected(target: Target) -> Iterator[None]:
         yield
     except (errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise Problem(
-            f"{TABLE} of {target.address} is not as the function needs it ({error.diag.message_primary}): "
+            f"{TABLE} of {target.address} is not as the function needs it ({row_values.message(error.diag)}): "
             f"mend sql/schema.sql, then inv db.setup -t {target.name}"
         ) from error
 
 
-def pages(client: Any, pool_id: str) -> Iterator[list[dict[str, Any]]]:
+def pages(client: CognitoIdentityProviderClient, pool_id: str) -> Iterator[list[UserTypeTypeDef]]:
     """Yield the users of a pool, page by page."""
     for page in client.get_paginator("list_users").paginate(UserPoolId=pool_id, PaginationConfig={"PageSize": PAGE}):
         yield page["Users"]
@@ -198,7 +200,7 @@ def pages(client: Any, pool_id: str) -> Iterator[list[dict[str, Any]]]:
 
 def sync(
     conn: Connection[Any],
-    page: list[dict[str, Any]],
+    page: list[UserTypeTypeDef],
     report: Report,
     links: link.Links | None = None,
     *,
@@ -230,7 +232,7 @@ def sync(
             report.skip(word)
 
 
-def confirmed(page: list[dict[str, Any]], report: Report) -> Iterator[tuple[Person, Mapping[str, str]]]:
+def confirmed(page: list[UserTypeTypeDef], report: Report) -> Iterator[tuple[Person, Mapping[str, str]]]:
     """Yield the confirmed users of a page with their attributes, and report the others."""
     from functions.post_confirmation.people import Person, Unusable
 

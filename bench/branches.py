@@ -65,8 +65,9 @@ def made(at: Bench) -> Comparison:
 def followed(at: Bench) -> Comparison:
     """A task on a branch whose database is there."""
     folder = repository(at, "follow")
-    env = {"CONNECTION_URL": at.url("cruddur")}
+    env = {"CONNECTION_URL": at.url("followed")}
     follow = {**env, "INVOKE_DB_PER_BRANCH": "yes"}
+    at.inv("db.setup", cwd=folder, env=env)()
     at.inv("db.branch", cwd=folder, env=follow)()
     return Comparison(
         "inv db.query users, on a branch with a database of its own",

@@ -145,14 +145,19 @@ def dump(at: OpenTarget) -> str:
         return first
 
 
-def dumped(at: OpenTarget, schema: str = "public") -> str:
-    """Return what pg_dump writes of a database, without what changes from one to the next; `schema` has the history."""
+def pg_dump(at: OpenTarget, *options: str) -> str:
+    """Return what pg_dump writes of a target's schema; raises `Problem` with its words, and where no program fits the server."""
     client = programs.find_programs(at.conn.info.server_version // 10000)
     with relay.open_way(at, client) as env:
-        done = process.run([client.pg_dump, *OPTIONS], env)
+        done = process.run([client.pg_dump, *options], env)
     if done.returncode:
         raise Problem(f"the schema of {at.name} could not be dumped: {' '.join(done.stderr.split())}")
-    made = done.stdout
+    return done.stdout
+
+
+def dumped(at: OpenTarget, schema: str = "public") -> str:
+    """Return what pg_dump writes of a database, without what changes from one to the next; `schema` has the history."""
+    made = pg_dump(at, *OPTIONS)
     if at.conn.info.server_version < 170000:
         made = ALL_RIGHTS.sub(r"\1 ALL ON \3 ", made)
     text = HEAD + "".join(f"\n{statement}\n" for statement in statements(made))

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from config.paths import own_folder
 from config.settings import Settings
-from ops import postgres, process, silence
+from ops import postgres, silence
 from ops.console import say
 from ops.db import load, lock, nowhere, reader, swap
-from ops.db.copies import programs, relay
 from ops.db.drift import schema_file
 from ops.db.plans import btree, marker, sparse
 from ops.db.pull import columns, masks_file, statistics
@@ -217,12 +216,8 @@ def discard(here: OpenTarget) -> None:
 
 def schema_of(there: OpenTarget) -> Script:
     """Return the schema of the source as SQL, without what a planner does not see."""
-    client = programs.find_programs(there.conn.info.server_version // 10000)
-    with relay.open_way(there, client) as env:
-        done = process.run([client.pg_dump, *OPTIONS], env)
-    if done.returncode:
-        raise Problem(f"the schema of {there.name} could not be read: {' '.join(done.stderr.split())}")
-    seen = [each for each in schema_file.statements(done.stdout) if not is_left_out(each)]
+    made = schema_file.pg_dump(there, *OPTIONS)
+    seen = [each for each in schema_file.statements(made) if not is_left_out(each)]
     text = HEAD + nowhere.masked("".join(f"\n{each}\n" for each in seen))
     return checked(Script(f"the schema of {there.target.name}", text.encode()))
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from ops import postgres, process, silence
+from ops import postgres, silence
 from ops.console import say
 from ops.db import nowhere, shown
-from ops.db.copies import programs, relay
 from ops.db.drift import schema_file
 from ops.errors import Problem
 from ops.targets import outcome
@@ -34,12 +33,9 @@ EXTENSION = re.compile(r'CREATE EXTENSION (?:IF NOT EXISTS )?("(?:[^"]|"")+"|[^\
 
 def dumped(source: OpenTarget, snapshot: str, section: Literal["pre-data", "post-data"]) -> list[str]:
     """Return the statements that make what comes before the rows of a source, or after them."""
-    client = programs.find_programs(source.conn.info.server_version // 10000)
-    with relay.open_way(source, client) as env, silence.waiting(f"pg_dump of {source.name}"):
-        done = process.run([client.pg_dump, f"--section={section}", f"--snapshot={snapshot}", *OPTIONS], env)
-    if done.returncode:
-        raise Problem(f"the schema of {source.name} could not be dumped: {' '.join(done.stderr.split())}")
-    return [nowhere.without_values(each) for each in schema_file.statements(done.stdout) if each]
+    with silence.waiting(f"pg_dump of {source.name}"):
+        made = schema_file.pg_dump(source, f"--section={section}", f"--snapshot={snapshot}", *OPTIONS)
+    return [nowhere.without_values(each) for each in schema_file.statements(made) if each]
 
 
 def check_extensions(at: OpenTarget, statements: list[str]) -> None:

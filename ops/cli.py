@@ -163,9 +163,24 @@ def leave(*_: object) -> None:
 
 
 def wired() -> None:
-    """Let a Ctrl-C be an exception again, now that the tasks are read."""
+    """Let a Ctrl-C be an exception again, now that the tasks are read and will not change."""
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    name_once()
+
+
+def name_once() -> None:
+    """Have a collection name its tasks once: for a TAB invoke asks all of them for the names of all."""
+    from invoke.collection import Collection
+
+    made = Collection.task_names.fget  # type: ignore[attr-defined] # a property of the class
+
+    def task_names(self: Collection) -> dict[str, list[str]]:
+        if "named" not in vars(self):
+            vars(self)["named"] = made(self)
+        return cast(dict[str, list[str]], vars(self)["named"])
+
+    Collection.task_names = property(task_names)  # type: ignore[assignment] # as above
 
 
 def answer_help() -> None:

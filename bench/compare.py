@@ -83,10 +83,11 @@ def main(settings: Settings, only: Sequence[str], runs: int, *, tiny: bool, writ
                 comparison = replace(comparison, reach={}, memory=0)
             console.say(f"measuring {name}")
             results.append(run(name, comparison, runs, warm=not tiny))
+            if write:  # each at once: what was measured stays where a later one is broken off
+                report.write(settings.root / TABLE, results[-1:], machine(), list(COMPARISONS))
     if json:
         console.as_json(Figures(machine(), results))
     else:
         report.show(results, machine())
     if write:
-        report.write(settings.root / TABLE, results, machine(), list(COMPARISONS))
         console.say(f"written into {TABLE}")

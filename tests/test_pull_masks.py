@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import load
 from ops.db.copies.commands import compose
-from ops.db.pull import columns, keys, masking, masks_file, pull
+from ops.db.pull import columns, first_file, keys, masking, masks_file, pull
 from ops.db.pull.masking import FITS, HASHES, Rule
 from ops.db.pull.pull import How
 from ops.errors import Misconfigured, Problem
@@ -127,7 +127,7 @@ def test_the_first_file_is_proposed_without_a_value_and_works(
         source.do(f'create database "{source.name}"', "postgres")
         source.do(ODD)
         settings = load({}, {"CONNECTION_URL": one.url, "PROD_CONNECTION_URL": source.url}, one.root)
-        pull.propose_file(settings, "prod")
+        first_file.write(settings, "prod")
         text = settings.masks.read_text(encoding="utf-8")
         told = capfd.readouterr()
         assert "people.test" not in text + told.out + told.err
@@ -153,7 +153,7 @@ def test_the_first_file_is_proposed_without_a_value_and_works(
                 pull.pull(settings, compose, "prod", "local", How())
         settings.masks.write_text(text, encoding="utf-8")
         with pytest.raises(Misconfigured, match="is there already, and stays as it is"):
-            pull.propose_file(settings, "prod")
+            first_file.write(settings, "prod")
         assert settings.masks.read_text(encoding="utf-8") == text
         assert not [
             path

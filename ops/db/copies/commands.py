@@ -134,10 +134,10 @@ def pull(
     json: bool = False,
 ) -> None:
     """Copy production's rows, masked before they leave it."""
-    from ops.db.pull import pull
+    from ops.db.pull import first_file, pull
 
     if propose:
-        pull.propose_file(settings(c, target), from_)
+        first_file.write(settings(c, target), from_)
         return
     if plans:
         from ops.db.plans import plans as all_plans

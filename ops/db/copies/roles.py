@@ -32,6 +32,10 @@ RIGHT = re.compile(
     rf"(?P<head>(?:ALTER DEFAULT PRIVILEGES FOR ROLE (?P<whose>{_NAME}) .*?)?(?:GRANT .* TO|REVOKE .* FROM) ){_ROLES}(?P<rest>(?: WITH GRANT OPTION)?)\Z",
     re.DOTALL,
 )
+MAINTAIN = re.compile(
+    r"(?P<head>(?:ALTER DEFAULT PRIVILEGES .*? )?(?:GRANT|REVOKE)(?: GRANT OPTION FOR)? )(?P<words>(?:[A-Z]+,)*MAINTAIN(?:,[A-Z]+)*)(?P<rest> ON .*)\Z",
+    re.DOTALL,
+)
 SESSION = re.compile(rf"(?P<head>SET SESSION AUTHORIZATION ){_ROLES}(?P<rest>)\Z")
 OF_POLICY = re.compile("COMMENT ON POLICY ")
 EVERYBODY = ("PUBLIC", "CURRENT_USER", "SESSION_USER")
@@ -65,17 +69,23 @@ class Roles:
     """Not there."""
     foreign: set[str] = field(default_factory=set)
     """There, and this user may give them nothing."""
+    knows_maintain: bool = True
+    """Whether the server has the privilege MAINTAIN (https://www.postgresql.org/docs/17/release-17.html)."""
 
     def is_fit(self, statement: Statement) -> bool:
         """Whether a statement can run as it is."""
         if statement.kind == "session":
             return self.superuser and not self.missing & set(statement.roles)
+        if not self.knows_maintain and MAINTAIN.match(statement.text):
+            return False
         return not self.missing & set(statement.roles) and not (
             statement.kind == "owner" and self.foreign & set(statement.roles)
         )
 
     def instead(self, statement: Statement) -> str:
         """Return what is run instead of a statement that is not fit; empty where nothing is."""
+        if statement.kind == "right" and not self.missing & set(statement.roles):
+            return without_maintain(statement.text)
         if statement.kind in ("right", "session"):
             return ""
         pattern = {"owner": OWNER, "policy": POLICY, "mapping": MAPPING}[statement.kind]
@@ -93,6 +103,14 @@ class Roles:
         if self.foreign:
             names = ", ".join(sorted(self.foreign))
             yield f"this user may give nothing to the role {names}: what it owned is given to {self.owner}"
+
+
+def without_maintain(text: str) -> str:
+    """Return a right without the privilege MAINTAIN; empty where it is of nothing else."""
+    found = MAINTAIN.match(text)
+    assert found is not None
+    kept = [each for each in found["words"].split(",") if each != "MAINTAIN"]
+    return found["head"] + ",".join(kept) + found["rest"] if kept else ""
 
 
 def statement(text: str) -> Statement | None:
@@ -124,7 +142,7 @@ def look(at: OpenTarget, statements: Iterable[Statement]) -> Roles:
     if names:
         how = "SET" if at.conn.info.server_version >= 160000 else "MEMBER"
         there = {row["name"]: row["ours"] for row in postgres.fetch(at.conn, THERE, how, sorted(names))}
-        roles.missing = names - there.keys()
+        roles.missing, roles.knows_maintain = names - there.keys(), at.conn.info.server_version >= 170000
         roles.foreign = {name for name in owners if there.get(name) is False}
     return roles
 

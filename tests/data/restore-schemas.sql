@@ -171,6 +171,7 @@ comment on column public.over_window.place is 'where';
 comment on rule also on public.plain is 'too';
 -- schema functions
 create function public.f(int) returns int language sql immutable strict parallel safe leakproof cost 7 as 'select $1';
+create function public.of_json(json, jsonb[]) returns json language sql as 'select $1';
 create function public.f(text) returns text language sql stable set search_path = public, pg_temp set work_mem = '8MB' as 'select $1';
 create function public.f(variadic a anyarray default '{}'::int[], out n int, out t anyelement) language sql as 'select 1, a[1]';
 create function public.rows(inout a int, b int default 3) returns setof int language sql rows 12 as 'select a union all select b';

@@ -365,6 +365,7 @@ PARTS = (
     WRAPPERS, SERVERS, USER_MAPPINGS, EVENT_TRIGGERS, PUBLICATIONS, TEXT_SEARCH,
 )  # fmt: skip
 
+# json is a keyword since 16, and named without its schema since: f(json), where 15 says f(pg_catalog.json)
 EVERYTHING = f"""
 with {OWN}, found (classid, objid, objsubid, owner, acl, acltype, in_class, in_id, in_sub, facets) as (
 {"union all".join(PARTS)}
@@ -373,8 +374,8 @@ with {OWN}, found (classid, objid, objsubid, owner, acl, acltype, in_class, in_i
   union select datdba from pg_database where datname = current_database()
 )
 select i.type, case when o.classid in ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) and owner = (select datdba from pg_database where datname = current_database())
-    then replace(i.identity, pg_get_userbyid(owner), 'the login') else i.identity end,
-  p.type, p.identity, o.objid,
+    then replace(i.identity, pg_get_userbyid(owner), 'the login') else replace(i.identity, 'pg_catalog.json', 'json') end,
+  p.type, replace(p.identity, 'pg_catalog.json', 'json'), o.objid,
   jsonb_strip_nulls(o.facets || jsonb_build_object(
     'owner', case when o.objsubid = 0 and owner <> 0 and owner not in (select oid from loaders) then pg_get_userbyid(owner) end,
     'depends on the extension', n.extensions,

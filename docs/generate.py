@@ -9,7 +9,7 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +71,19 @@ def pages() -> dict[Path, str]:
     }
 
 
-def stale() -> list[Path]:
-    """Return the pages that are not as they should be."""
-    return [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+def stale() -> dict[Path, str]:
+    """Return the pages that are not as they should be, with the text that they should have."""
+    return {
+        path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
 
 
 def main(*, write: bool) -> int:
     """Write what is stale, or name it; return the exit code."""
     found = stale()
-    for path in found:
+    for path, text in found.items():
         if write:
-            path.write_text(pages()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         result(f"{path.relative_to(ROOT)} {'is written anew' if write else 'is stale'}")
     return int(bool(found) and not write)
 
@@ -223,22 +225,31 @@ def imported(nodes: Iterable[ast.AST]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def followed(module: str, named: str) -> Iterator[tuple[str, str]]:
-    """Yield what a definition names: module and name."""
+@functools.cache
+def followed(module: str, named: str) -> frozenset[tuple[str, str]]:
+    """Return what a definition names: module and name."""
     here = defined(module)
     if named not in here:
-        return
+        return frozenset()
     node = here[named]
-    outside = imported(getattr(source(module), "body", [])) | imported(ast.walk(node))
+    outside = brought_in(module) | imported(ast.walk(node))
+    found = set()
     for each in ast.walk(node):
         if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id in outside:
-            found, inner = outside[each.value.id]
+            other, inner = outside[each.value.id]
             if not inner:
-                yield found, each.attr
+                found.add((other, each.attr))
         elif isinstance(each, ast.Name) and each.id in outside and outside[each.id][1]:
-            yield outside[each.id]
+            found.add(outside[each.id])
         elif isinstance(each, ast.Name) and each.id in here and each.id != named:
-            yield module, each.id
+            found.add((module, each.id))
+    return frozenset(found)
+
+
+@functools.cache
+def brought_in(module: str) -> dict[str, tuple[str, str]]:
+    """Return what the import statements of a module bring in of ours."""
+    return imported(getattr(source(module), "body", []))
 
 
 if __name__ == "__main__":

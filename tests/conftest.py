@@ -1,6 +1,7 @@
 """Fixtures by topic; warnings are errors (pyproject.toml)."""
 
 pytest_plugins = [
+    "tests.fix_groups",
     "tests.fix_quick",
     "tests.fix_isolation",
     "tests.fix_suppliers",

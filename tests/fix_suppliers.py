@@ -8,12 +8,13 @@ whose absence is a failure.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,31 @@ def container() -> Iterator[servers.Server]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def suppliers() -> Iterator[Callable[[str], servers.Server]]:
+    """Start each supplier's server once: a fixture's is stopped where the next test wants another one, and they come in turns."""
+    found: dict[str, servers.Server | LookupError] = {}
+    with contextlib.ExitStack() as stack:
+
+        def supplied(name: str) -> servers.Server:
+            if name not in found:
+                try:
+                    found[name] = stack.enter_context(contextlib.contextmanager(supply)(name))
+                except LookupError as reason:
+                    found[name] = reason
+            server = found[name]
+            if isinstance(server, LookupError):
+                raise server
+            return server
+
+        yield supplied
+
+
 @pytest.fixture(scope="session", params=SUPPLIERS)
-def supplier(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+def supplier(request: pytest.FixtureRequest, suppliers: Callable[[str], servers.Server]) -> servers.Server:
     """A running server of each supplier."""
     try:
-        yield from supply(request.param)
+        return suppliers(request.param)
     except LookupError as reason:
         if request.param in os.environ.get("REQUIRE_SUPPLIERS", "").split(","):
             pytest.fail(f"the supplier {request.param} is required here: {reason}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
 import os
 import re
 import shutil
@@ -33,14 +35,31 @@ PARTS = (
 
 
 def copy_suite(to: Path) -> Path:
-    """Copy what a user drops into a repository."""
+    """Copy what a user drops into a repository, and what Python has made of it: compiling all costs more than most tasks do."""
+    compile_suite()
     to.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         if (SUITE / part).is_dir():
-            shutil.copytree(SUITE / part, to / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(SUITE / part, to / part, ignore=foreign_bytecode)
         else:
             shutil.copy(SUITE / part, to / part)
     return to
+
+
+@functools.cache
+def compile_suite() -> None:
+    """Compile what is copied where that is not done; a checkout that may not be written is copied as it is."""
+    for part in PARTS:
+        if (SUITE / part).is_dir():
+            compileall.compile_dir(SUITE / part, quiet=2)
+
+
+def foreign_bytecode(folder: str, names: list[str]) -> set[str]:
+    """Return what another Python has compiled, or this one in another way, as shutil.copytree asks what to leave out."""
+    if Path(folder).name != "__pycache__":
+        return set()
+    usual = re.compile(rf"[^.]+\.{re.escape(str(sys.implementation.cache_tag))}\.pyc")
+    return {name for name in names if not usual.fullmatch(name)}
 
 
 def without_coverage() -> dict[str, str]:

@@ -17,6 +17,7 @@ import pytest
 
 from ops.db import scratch_server
 from ops.targets.embedded import server
+from tests import forked
 
 SUITE = Path(__file__).parent.parent
 PARTS = (
@@ -81,17 +82,7 @@ class Cli:
         cwd: Path | None = None,
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
-        inv = Path(sys.executable).parent / "inv"
-        return subprocess.run(
-            [inv, *args],
-            cwd=cwd or self.root,
-            env={**os.environ, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
-        )
+        return forked.run(args, cwd=cwd or self.root, env={**os.environ, **(env or {})}, input=stdin, timeout=timeout)
 
     def ok(self, *args: str, env: dict[str, str] | None = None, stdin: str = "") -> str:
         """Run a task that must succeed, and return its stdout."""

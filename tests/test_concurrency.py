@@ -6,11 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,19 +17,19 @@ import pytest
 from ops.db import build, rename_database, sessions, swap
 from ops.errors import Problem, Refused
 from ops.targets import opening
+from tests import forked
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
 
 def started(inv: Cli, database: Database, *args: str, **env: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [Path(sys.executable).parent / "inv", *args],
+    return forked.start(
+        args,
         cwd=inv.root,
         env={**os.environ, "CONNECTION_URL": database.url, **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     )
 

@@ -30,7 +30,7 @@ from config.targets import parse
 from ops import postgres as connections
 from ops.errors import Problem
 from ops.targets.embedded import binaries, server, state
-from tests import servers
+from tests import forked, servers
 from tests.fix_cli import copy_suite
 
 ROOT = os.geteuid() == 0
@@ -63,21 +63,20 @@ class Clone:
     cwd: Path | None = None
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        how: dict[str, Any] = {
+            "cwd": self.cwd or self.root,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "umask": self.umask,
+        }
+        if not self.user and not self.env:
+            return forked.start(args, env={**os.environ, **env}, **how)
         inv, who = [sys.executable, "-m", "invoke"], {}
         if self.user:
             inv[0], who = self.user.python, self.user.options
             env = {"PYTHONPATH": PACKAGES, "HOME": str(self.root), **env}
-        return subprocess.Popen(
-            [*inv, *args],
-            cwd=self.cwd or self.root,
-            env={**(self.env or os.environ), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            umask=self.umask,
-            **who,
-        )
+        return subprocess.Popen([*inv, *args], env={**(self.env or os.environ), **env}, text=True, **how, **who)
 
     def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return finished(self.start(*args, **env))

@@ -31,13 +31,14 @@ from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
 from ops.sandbox import commands as sandbox  # noqa: E402
+from ops.targets.tunnel import commands as tunnel  # noqa: E402
 from ops.workspace import commands as workspace  # noqa: E402
 
 ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(app, name="app"))
 databases = Collection.from_module(db, name="db")
-for room in (migrations, copies, branches):
+for room in (migrations, copies, branches, tunnel):
     for each in Collection.from_module(room).tasks.values():
         databases.add_task(each)
 ns.add_collection(databases)

@@ -23,6 +23,7 @@ from bench import (
     stall,
     startup,
     suite,
+    tunnel,
 )
 from bench.measure import Comparison, Figures, Unavailable, machine, run
 from config.settings import Settings
@@ -49,6 +50,7 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "fresh-empty": fresh.empty,
     "branch": branches.made,
     "branch-follow": branches.followed,
+    "tunnel": tunnel.kept,
     "pull": pull.two,
     "pull-keyed": pull.half,
     "rds-unchanged": rds.unchanged,

@@ -12,7 +12,7 @@ from config.defaults import DEFAULTS
 
 OWN_SECTIONS = ("rds", "lambda", "door")
 """What a target may set for itself; the top level is the default."""
-KEYS = ("url", "protected", *OWN_SECTIONS)
+KEYS = ("url", "via", "protected", *OWN_SECTIONS)
 
 
 Word = Literal["embedded", "compose", "rds", "server"]
@@ -61,6 +61,8 @@ class Names:
     hostaddr: str = ""
     sslmode: str = ""
     sslrootcert: str = ""
+    via: str = ""
+    """The bastion through which it is reached."""
     group: str = ""
     """The security group that rds.allow-my-ip opens."""
     rule: str = ""
@@ -82,6 +84,7 @@ PROD = Names(
     hostaddr="PROD_DB_HOSTADDR",
     sslmode="PROD_DB_SSLMODE",
     sslrootcert="PROD_DB_SSLROOTCERT",
+    via="PROD_DB_VIA",
     group="DB_SG_ID",
     rule="DB_SG_RULE_ID",
     pools=("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID"),
@@ -101,6 +104,7 @@ def names_of(name: str, url: str = "") -> Names:
         hostaddr=f"{prefix}_DB_HOSTADDR",
         sslmode=f"{prefix}_DB_SSLMODE",
         sslrootcert=f"{prefix}_DB_SSLROOTCERT",
+        via=f"{prefix}_DB_VIA",
         group=f"{prefix}_DB_SG_ID",
         rule=f"{prefix}_DB_SG_RULE_ID",
         pools=(f"{prefix}_COGNITO_USER_POOL_ID",),
@@ -119,6 +123,8 @@ class Declared:
     """Production by declaration; what is not may be production all the same."""
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Its own settings, over those of the top level."""
+    via: str = ""
+    """The way to it, where its variable names none."""
 
 
 BUILT_IN = {
@@ -147,7 +153,8 @@ def declared(config: Mapping[str, Any]) -> tuple[dict[str, Declared], list[str]]
             sections = {part: about[part] for part in OWN_SECTIONS if isinstance(about.get(part), Mapping)}
             kinds = (Kind.RDS, Kind.SERVER)
             names = names_of(name, str(about.get("url") or ""))
-            found[name] = Declared(name, names, kinds, about.get("protected") == "yes", sections)
+            via = str(about.get("via") or "")
+            found[name] = Declared(name, names, kinds, about.get("protected") == "yes", sections, via)
     return found, [*faults, *shared(found.values())]
 
 
@@ -158,12 +165,21 @@ def wrong(about: Mapping[str, Any]) -> Iterable[str]:
             yield f"there is no setting {key}, use one of {', '.join(KEYS)}"
         elif key == "url" and not re.fullmatch(r"[A-Za-z_]\w*", str(value)):
             yield "url: give the name of the variable that holds the URL, and never the URL itself"
+        elif key == "via" and (why := wrong_way(str(value))):
+            yield f"via: {why}"
         elif key == "protected" and value not in ("yes", "no"):
             yield f'protected: {value!r} is none of "yes", "no"'
         elif key in OWN_SECTIONS and not isinstance(value, Mapping):
             yield f"{key}: write it as a section with {', '.join(DEFAULTS[key])}"
         elif key in OWN_SECTIONS:
             yield from (f"{key}.{one}: no such setting" for one in value if one not in DEFAULTS[key])
+
+
+def wrong_way(text: str) -> str:
+    """Return what of a way to a target cannot be meant, or nothing."""
+    from config import via
+
+    return via.wrong(text)
 
 
 def shared(targets: Iterable[Declared]) -> Iterable[str]:

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from config import urls
 from config.declared import BUILT_IN, Declared, Kind, assert_never
 from config.settings import Settings
-from ops.errors import Misconfigured, NotConfigured
+from config.via import Via, read
+from ops.errors import Misconfigured, NotConfigured, Problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MASK = "****"
@@ -26,6 +28,19 @@ DOCKER_URL = "postgresql://postgres:password@db:5432/cruddur"
 SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # Parameters that make up the address part of a URL; all others follow the `?`.
 ADDRESS = ("user", "password", "host", "port", "dbname")
+
+
+class Way(Protocol):
+    """A tunnel to a server (ops/targets/tunnel)."""
+
+    def open(self) -> int:
+        """Return the loopback port of its near end, opened by now; raises `Problem` where it does not come up."""
+
+    def fault(self, said: str) -> Problem | None:
+        """Return why a connection through it failed, by what libpq said, where the tunnel knows more than that."""
+
+    def ended(self) -> str:
+        """Return that the tunnel has ended, in words; nothing where it is up."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,10 @@ class Target:
     """The git branch whose database it is; empty: it is the one that the variables name."""
     trunk: str = ""
     """With a branch: the database that the variables name, which the main branch has."""
+    via: Via | None = None
+    """The bastion through which it is reached; host and port are as that one sees them."""
+    way: Way | None = field(default=None, repr=False, compare=False)
+    """The tunnel by that."""
 
     @property
     def host(self) -> str:
@@ -65,6 +84,8 @@ class Target:
 
     @property
     def loopback(self) -> bool:
+        if self.via:  # another machine's
+            return False
         host = self.params.get("hostaddr") or self.host
         return host in LOOPBACK or host.startswith(("127.", "/")) or not host
 
@@ -85,14 +106,26 @@ class Target:
 
     @property
     def address(self) -> str:
-        """user@host:port/database, for people."""
+        """user@host:port/database, for people, and the way there where it is not the straight one."""
         user = f"{self.params['user']}@" if self.params.get("user") else ""
         host = f"[{self.host}]" if ":" in self.host else self.host or "socket"
-        return f"{user}{host}:{self.port}/{self.dbname}"
+        via = f" via {self.via}" if self.via else ""
+        return f"{user}{host}:{self.port}/{self.dbname}{via}"
 
     def on(self, **params: str) -> Target:
         """Return the same target with some parameters changed."""
         return replace(self, params={**self.params, **params})
+
+    def direct(self) -> Target:
+        """Return the target as this machine reaches it: by the near end of its tunnel, which is opened, where it has one.
+
+        The host name stays, since TLS is checked against it.
+        """
+        if not self.via:
+            return self
+        assert self.way is not None  # else it would be looked for past its tunnel
+        near = {"hostaddr": "127.0.0.1", "port": str(self.way.open())}
+        return replace(self, params={**self.params, **near}, via=None, way=None)
 
     def url(self, *, show_password: bool = False) -> str:
         """Return the URL, percent-encoded so that psql takes it as it is."""
@@ -216,7 +249,21 @@ def reached(settings: Settings, target: Target) -> Target:
         raise Misconfigured(f"{names.hostaddr}: the address behind the host name must be numeric, like 127.0.0.1")
     if extra["sslmode"] and extra["sslmode"] not in urls.SSLMODES:
         raise Misconfigured(f"{names.sslmode}: use one of {', '.join(urls.SSLMODES)}")
-    return verified(target.on(**{k: v for k, v in extra.items() if v}), settings.root)
+    target = verified(target.on(**{k: v for k, v in extra.items() if v}), settings.root)
+    return replace(target, via=way_to(settings, target))
+
+
+def way_to(settings: Settings, target: Target) -> Via | None:
+    """Return the bastion that a target is reached by, if it is; raises `Misconfigured`."""
+    names, declared = settings.focus.names, settings.focus
+    text, source = settings.vars.get(names.via) if names.via else "", names.via
+    if not text:
+        text, source = declared.via, f"targets.{declared.name}.via in invoke.yaml"
+    if not text:
+        return None
+    if not target.host or target.host.startswith("/"):
+        raise Misconfigured(f"{source}: {target.source} names no host: name the server's, as the bastion sees it")
+    return read(text, source)
 
 
 def of_variable(url: str, declared: Declared, kind: Kind) -> Target:

@@ -57,6 +57,7 @@ VARIABLES = (
     Variable(
         "PROD_DB_SSLROOTCERT", "certificates that prod's TLS is checked against (default on RDS: its own, fetched)"
     ),
+    Variable("PROD_DB_VIA", "the way to prod: ssh://user@bastion, or ssm://i-… by Session Manager (default: straight)"),
     Variable("AWS_DEFAULT_REGION", "region of the instance", "ca-central-1"),
     Variable("AWS_PROFILE", "login to AWS: a profile of aws configure or aws sso login"),
     Variable("AWS_ACCESS_KEY_ID", "login to AWS: a key, where there is no profile"),
@@ -94,6 +95,7 @@ def variables(targets: Iterable[Declared]) -> tuple[Variable, ...]:
                 Variable(names.hostaddr, "address behind the host name, for a tunnel"),
                 Variable(names.sslmode, "TLS there (default on RDS: verify-full)"),
                 Variable(names.sslrootcert, "certificates that its TLS is checked against (default on RDS: its own)"),
+                Variable(names.via, "the way there: ssh://user@bastion, or ssm://i-… (default: via: of the target)"),
                 Variable(names.group, "its security group (default: found from the instance)"),
                 Variable(names.rule, "rule of it that rds.allow-my-ip changes (default: one that it makes)"),
                 *(Variable(pool, f"the user pool of the {target.name} target") for pool in names.pools),

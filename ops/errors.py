@@ -64,6 +64,10 @@ class Unreachable(Problem):
     """The server was not reached in time, or its name is not known yet."""
 
 
+class NoTunnel(Problem):
+    """The tunnel to the server does not come up, or has ended; nothing is known of the server."""
+
+
 class Silent(Problem):
     """What was asked has given no sign of life within the limit."""
 

@@ -97,7 +97,7 @@ def environment(
     session of ours on the same server; `options` come after that, and the target's own first. `of` is the target itself,
     where `target` is another way to it.
     """
-    params = {**target.params, "application_name": application(task)}
+    params = {**target.direct().params, "application_name": application(task)}
     off = _timeouts.get(server_of(of or target), "") if untimed else ""
     if more := " ".join(filter(None, (params.get("options", ""), off, options))):
         params["options"] = more
@@ -132,7 +132,7 @@ def connect(
         "hostaddr": "",  # keeps PGHOSTADDR from leading elsewhere than the URL says
         "keepalives_idle": 30,  # a gateway on the way forgets a silent connection within minutes
         "tcp_user_timeout": round(silence.limit * 1000),  # what we send and nobody takes: libpq's own, in milliseconds
-        **target.params,
+        **target.direct().params,
         "dbname": dbname or target.dbname,
         "application_name": application(task),
         "client_encoding": "UTF8",
@@ -144,7 +144,8 @@ def connect(
         with silence.waiting(f"{target.address} ({target.name}) to let us in"):
             conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **params)
     except psycopg.Error as error:
-        raise refusal(target, str(error)) from None
+        through = target.way.fault(str(error)) if target.way else None
+        raise through or refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     conn.what = f"{target.address} ({target.name})"
@@ -164,7 +165,7 @@ def connect(
 def look_up(target: Target, seconds: float) -> None:
     """See that the name of a target's host is answered for in time; raises `Unreachable`."""
     host = target.params.get("host", "")
-    if host and not target.params.get("hostaddr") and not target.loopback and "/" not in host:
+    if host and not target.params.get("hostaddr") and not target.via and not target.loopback and "/" not in host:
         silence.resolves(host, seconds)
 
 

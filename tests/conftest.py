@@ -11,6 +11,8 @@ pytest_plugins = [
     "tests.fix_aws",
     "tests.fix_door",
     "tests.fix_app",
+    "tests.fix_bastion",
     "tests.fix_lambda",
     "tests.fix_people",
+    "tests.fix_ssm",
 ]

@@ -24,6 +24,7 @@ from ops.db import scratch_server
 from ops.targets.embedded import server
 from tests import fix_migrations, servers
 from tests.fix_app import get, wait
+from tests.fix_bastion import Bastion
 from tests.fix_cli import SUITE, Cli, copy_suite
 from tests.fix_layouts import LAYOUTS
 from tests.fix_suppliers import Database
@@ -79,6 +80,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         "sh docker app",
         "sh prod",
         "sh sandbox",
+        "sh tunnel",
         "sh adopt",
         "sh branch",
         "sh adopted",
@@ -180,6 +182,17 @@ def test_the_lines_for_an_application(feed: Database) -> None:
     assert len(found["people"]) == 5
     assert found["person"] == {"handle": "zoe"}
     assert len(found["row"][0]) == 5
+
+
+def test_the_tunnel_of_a_shell(inv: Cli, one: Database, bastion: Bastion) -> None:
+    [text] = blocks("sh tunnel")
+    one.do(f'create database "{one.name}"', "postgres")
+    path = inv.root / "invoke.yaml"
+    path.write_text(path.read_text().replace("targets: {}", f'targets: {{staging: {{via: "{bastion.via}"}}}}'))
+    done = shell(inv.root, text, STAGING_CONNECTION_URL=one.url)
+    assert done.returncode == 0, done.stderr
+    assert (bastion.home / "log").read_text().count("Accepted publickey") == 1
+    assert "ended the tunnel to staging" in done.stderr
 
 
 IN_THE_SANDBOX = [path for path in DOCS if "```sh sandbox\n" in path.read_text(encoding="utf-8")]

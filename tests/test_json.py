@@ -33,6 +33,7 @@ from tests.fix_git import git
 from tests.fix_lambda import NAME, Stage
 from tests.fix_suppliers import Database
 from tests.test_lambda_sync import sign_up
+from tests.test_rds_bastion import out
 
 GOLDEN = Path(__file__).parent / "data" / "json"
 TYPES: set[Any] = {kind for answer in ANSWERS.values() for kind in contract.every(answer.type)}
@@ -397,6 +398,8 @@ def test_golden_in_aws(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     golden("rds.snapshot", "--name", "before")
     run("rds.allow-my-ip", "--ip", "8.8.4.4")
     golden("rds.rules")
+    out(stage.client("ec2"))
+    golden("rds.bastion", "--dry-run")
     golden("lambda.layer", "--publish")
     golden("lambda.deploy")
     pool_id = stage.make_pool()

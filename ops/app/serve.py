@@ -44,7 +44,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
         if not tables["there"]:
             raise NoDatabase(f"{target.address} has no table public.activities yet: inv db.setup -t {target.name}")
     env = {
-        "CONNECTION_URL": target.url(show_password=True),
+        "CONNECTION_URL": target.direct().url(show_password=True),
         "DB_POOL_SIZE": str(app.pool_size),
         "DB_QUERIES": str(settings.queries),
         "HIDE_EXPIRED": "yes" if app.hide_expired else "no",

@@ -54,4 +54,4 @@ def command(
 
 def target_url(target: Target) -> str:
     """Return the URL for pgcli's command line: no password, and no options, which would hide PGOPTIONS."""
-    return target.on(password="", options="").url()
+    return target.direct().on(password="", options="").url()

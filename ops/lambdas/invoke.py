@@ -17,6 +17,7 @@ from ops.errors import Misconfigured, Problem
 from ops.lambdas import function, local
 from ops.lambdas.package import function_code
 from ops.targets import opening, production_guard
+from ops.targets.tunnel import way
 from ops.typed_name import require_confirmation
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def invoke_here(
     """
     lam = settings.lambdas
     if target:
-        environment = {function.URL: database_of(settings, target, confirm, made_up=made_up).url(show_password=True)}
+        environment = {
+            function.URL: database_of(settings, target, confirm, made_up=made_up).direct().url(show_password=True)
+        }
     else:
         found = function.find_function(aws, lam)
         environment = function.environment(found)
@@ -108,9 +111,9 @@ def invoke_here(
         at = function.login(found)
         if made_up:
             confirm_write(at, confirm)
-        at = reached(settings, replace(at, declared=settings.focus))
+        at = way.led(settings, reached(settings, replace(at, declared=settings.focus)))
         hide(at.password)
-        environment[function.URL] = at.url(show_password=True)
+        environment[function.URL] = at.direct().url(show_password=True)
     answer = local.invoke(settings, lam.python, lam.architecture, event, environment)
     for line in answer.logs:
         say(line)

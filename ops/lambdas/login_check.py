@@ -15,6 +15,7 @@ from ops.db.rights import SEQUENCES
 from ops.errors import NoDatabase, NotAllowed, Problem, WrongLogin
 from ops.lambdas.plan import Name
 from ops.rds import prod
+from ops.targets.tunnel import way
 
 SECONDS = 2
 """How long a closed door, and a server that is busy, are waited for."""
@@ -76,6 +77,7 @@ def check_login(settings: Settings, login: Target, redeploy: str) -> Outcome:
         login = reached(settings, replace(login, name=settings.focus.name)).on(
             connect_timeout=str(SECONDS), tcp_user_timeout=str(SECONDS * 1000)
         )
+        login = way.led(settings, login)
         prod.require_certificates(settings, login)
         with postgres.connect(login, task="lambda.status") as conn:
             conn.read_only = True

@@ -192,3 +192,28 @@ def prune_rules(c: Context, target: str = "") -> None:
 
     found = settings_of_aws(c, target)
     allow.prune(aws(found), found)
+
+
+@task(
+    help={
+        "target": OF_AWS,
+        "delete": "take it away, with its group and role (default: no)",
+        "dry-run": "say what would be done, and write nothing (default: no)",
+    },
+    answer="ops.rds.bastion.bastion.Bastion",
+)
+def bastion(c: Context, target: str = "", delete: bool = False, dry_run: bool = False, json: bool = False) -> None:
+    """Make the way into the instance's network, by AWS."""
+    from ops import console
+    from ops.cloud.clock import Clock
+    from ops.rds.bastion import bastion
+
+    found = settings_of_aws(c, target, may_make_env_file=True)
+    act = bastion.remove if delete else bastion.make
+    made = act(found, aws(found), Clock(), dry_run=dry_run)
+    if json:
+        console.as_json(made)
+    elif made.via:
+        console.result(made.via)
+    elif not made.done:
+        console.say("there is no bastion: nothing to do")

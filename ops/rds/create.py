@@ -21,6 +21,7 @@ from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import Problem, Refused
 from ops.rds import ca, differences, env_file, instance, lookups, request
+from ops.rds.bastion import bastion
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
 
@@ -89,6 +90,8 @@ def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool)
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
+    if not settings.rds.public:
+        say(way_in(settings, aws))
     return Created(settings.rds.identifier, True, instance.host(row), instance.port(row), None)
 
 
@@ -147,6 +150,17 @@ def take_over(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
         say(
             f"differs: RDS keeps the password of this instance, {settings.focus.names.password} is another one: unset it"
         )
+
+
+def way_in(settings: Settings, aws: Aws) -> str:
+    """Let our bastion in at an instance without a public address, and return how that is reached."""
+    try:
+        via = bastion.let_in(settings, aws)
+    except Problem as error:  # the instance is there; whoever may do so opens the way
+        return f"note: it has no public address, and whether there is a bastion was not looked up: {error}"
+    if via:
+        return f"it has no public address: the bastion is let in, by {via}"
+    return "it has no public address: inv rds.bastion makes a way in, or name yours by via (docs/private.md)"
 
 
 def finish(settings: Settings, row: Row) -> None:

@@ -6,6 +6,7 @@ servers of the sandbox, too, as RDS does: instances.py.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from ops.errors import Problem
+from ops.sandbox import shell
 from ops.sandbox.instances import Instances
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -35,6 +37,8 @@ class Recorder:
             environ["wsgi.input"] = io.BytesIO(body)
             form = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
         begun: list[Any] = []
+        if form.get("Action") == "DescribeRouteTables":
+            lead_out()
         try:
             answer = self.app(environ, lambda *args: begun.extend(args))
         finally:  # what moto stumbles over was asked for all the same
@@ -51,6 +55,20 @@ class Recorder:
                 return failed(problem, start_response)
         start_response(*begun)
         return answer
+
+
+@functools.cache
+def lead_out() -> None:
+    """Give the default network its route to the internet, which it has in AWS and lacks in moto."""
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.ec2.models import ec2_backends
+
+    ec2: Any = ec2_backends[DEFAULT_ACCOUNT_ID][shell.REGION]
+    vpc = ec2.get_default_vpc()
+    gateway = ec2.create_internet_gateway()
+    ec2.attach_internet_gateway(gateway.id, vpc.id)
+    for table in ec2.describe_route_tables(filters={"vpc-id": [vpc.id], "association.main": ["true"]}):
+        ec2.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
 
 
 def failed(problem: Problem, start_response: Callable[..., Any]) -> list[bytes]:

@@ -16,6 +16,7 @@ from config.declared import Kind
 from config.paths import local_dir, write_private
 from config.settings import Settings
 from config.targets import Target, resolve
+from config.via import Via
 from ops import own_files, postgres
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
@@ -95,12 +96,18 @@ class Watch:
                 found = resolve(settings, name)
                 assert found is not None
                 hide(found.password)
+                if found.via:
+                    from ops.targets.tunnel import way
+
+                    found = way.led(settings, found)
                 self.protected.append(found)
         for found in self.protected:
             self.threads.append(threading.Thread(target=self.identify, args=[found], daemon=True))
             self.threads[-1].start()
 
     def identify(self, target: Target) -> None:
+        if target.via and target.via.kind == "ssm":  # work elsewhere calls no AWS
+            return
         with contextlib.suppress(Exception):
             conn = postgres.connect(target, task="identify", dbname="postgres", timeout=round(UNSEEN))
             with conn:
@@ -173,9 +180,9 @@ def why_prod(settings: Settings, target: Target, known: dict[str, Any], watch: W
 def is_same_address(one: Target, other: Target) -> bool:
     """Whether two targets name one database without asking any server."""
 
-    def key(target: Target) -> tuple[str, int, str]:
+    def key(target: Target) -> tuple[Via | None, str, int, str]:
         host = target.params.get("hostaddr") or target.host.lower().rstrip(".")
-        return ("loopback" if target.loopback else host, target.port, base(target.dbname))
+        return (target.via, "loopback" if target.loopback else host, target.port, base(target.dbname))
 
     return key(one) == key(other)
 

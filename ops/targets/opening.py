@@ -128,7 +128,12 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
             if not shown:
                 raise
             say(f"note: the URL names the file for them, but {error}")
-    return git_branch.followed(settings, target)
+    target = git_branch.followed(settings, target)
+    if not target.via:
+        return target
+    from ops.targets.tunnel import way
+
+    return way.standing(settings, target) if shown else way.led(settings, target)
 
 
 def maintenance(settings: Settings, target: Target, task: str) -> Connection[DictRow]:

@@ -189,8 +189,12 @@ def told(error: Exception, place: OpenTarget | None, at: str, *, writes: bool) -
     if isinstance(error, psycopg.Error):
         what, step = meaning(error)
         what, lost = what if what.startswith(at) else f"{at}: {what}", is_lost(error)
+        if lost and place and place.target.way and (why := place.target.way.ended()):
+            what = f"{at}: {why}"
     elif isinstance(error, SessionLost):
         what, step = str(error), error.step
+        if place and place.target.way and (why := place.target.way.ended()):
+            what = f"{what.partition(':')[0]}: {why}"
     elif writes and isinstance(error, NothingAnswers | Unreachable | LoginFailed):
         what = str(error)
     else:

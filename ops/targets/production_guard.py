@@ -42,6 +42,8 @@ def is_elsewhere(target: Target) -> bool:
 
     A single word is a name in a compose network, a private address a neighbour.
     """
+    if target.via:
+        return True
     host = target.params.get("hostaddr") or target.host
     try:
         return addresses.is_public(ipaddress.ip_address(host))

@@ -273,6 +273,10 @@ def reachable(settings: Settings, name: str) -> Fact:
             if shutil.which("docker") and not docker_answers():
                 return Fact(about, "note", "Docker does not answer")
             target = compose.outside(settings.root, target)
+        if target.via:
+            from ops.targets.tunnel import way
+
+            target = way.led(settings.on(name), target)
         with postgres.connect(target, task="doctor", timeout=SECONDS) as conn:
             version = postgres.row(conn, "select split_part(current_setting('server_version'), ' ', 1) as v")["v"]
         return Fact(about, "ok", f"{target.address} answers (PostgreSQL {version})")

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def open_relay(target: Target, *, timeout: float = 10) -> Iterator[Target]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # for its owner only
     try:
         relay.listen(folder / f".s.PGSQL.{target.port}")
-        yield target.on(**dict.fromkeys(OWN, ""), host=str(folder), port=str(target.port))
+        yield replace(target.on(**dict.fromkeys(OWN, ""), host=str(folder), port=str(target.port)), via=None, way=None)
     finally:
         relay.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -194,9 +195,9 @@ class Relay:
 
     def reach(self) -> Inside:
         """Return a connection to the server, TLS made and checked; raises OSError and ssl's own errors."""
-        params = self.target.params
+        params = self.target.direct().params
         outer = socket.create_connection(
-            (params.get("hostaddr") or self.target.host, self.target.port), timeout=self.timeout
+            (params.get("hostaddr") or self.target.host, int(params.get("port") or 5432)), timeout=self.timeout
         )
         try:
             outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

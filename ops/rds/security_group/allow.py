@@ -13,7 +13,9 @@ from config.paths import local_dir, write_private
 from config.settings import Settings
 from ops import console
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.errors import Problem
+from ops.rds.bastion import bastion
 from ops.rds.security_group import address, location, own_rule, reachability, rules
 from ops.rds.security_group.changes import Door
 from ops.rds.security_group.rules import Rule
@@ -91,6 +93,9 @@ def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> 
     for service in settings.door.echo:
         address.check_service(service)
     at = location.find_location(aws, settings)
+    if at.instance and is_private(settings, at.instance) and (via := bastion.let_in(settings, aws)):
+        console.say(f"{settings.rds.identifier} is not public, so no address is let in: the bastion is, by {via}")
+        return
     found = known or address.find(None, "", settings.door.echo)
     console.say(own_rule.allow(door_of(aws, settings, at, expires), found, offer))
     get, names = settings.vars.get, settings.focus.names
@@ -99,6 +104,12 @@ def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> 
             aws, at.instance, get(names.endpoint), get(names.hostaddr), at.port, variable=names.endpoint
         )
     )
+
+
+def is_private(settings: Settings, row: Row) -> bool:
+    """Whether an instance has no public address; where AWS does not tell, the settings do."""
+    public = row.get("PubliclyAccessible")
+    return not (settings.rds.public if public is None else public)
 
 
 def offer(expired: Sequence[Rule]) -> bool:

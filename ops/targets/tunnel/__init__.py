@@ -1,0 +1,1 @@
+"""Tunnels to servers that this machine does not reach: opened, shared, closed."""

@@ -30,6 +30,9 @@ from ops.db.migrations import commands as migrations  # noqa: E402
 from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
+from ops.rds.alarms import commands as alarms  # noqa: E402
+from ops.rds.schedule import commands as schedule  # noqa: E402
+from ops.rds.upgrade import commands as upgrade  # noqa: E402
 from ops.sandbox import commands as sandbox  # noqa: E402
 from ops.targets.tunnel import commands as tunnel  # noqa: E402
 from ops.workspace import commands as workspace  # noqa: E402
@@ -44,6 +47,10 @@ for room in (migrations, copies, branches, tunnel):
 ns.add_collection(databases)
 ns.add_collection(Collection.from_module(env, name="env"))
 ns.add_collection(Collection.from_module(lambdas, name="lambda"))
-ns.add_collection(Collection.from_module(rds, name="rds"))
+instances = Collection.from_module(rds, name="rds")
+for room in (upgrade, schedule, alarms):
+    for each in Collection.from_module(room).tasks.values():
+        instances.add_task(each)
+ns.add_collection(instances)
 ns.add_collection(Collection.from_module(sandbox, name="sandbox"))
 wired()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import ipaddress
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,8 +27,11 @@ from ops.aws_errors import lost, writes
 from ops.errors import Unreachable
 from ops.lambdas import delete as removal
 from ops.rds import create, delete, instance, rotate
+from ops.rds.alarms import alarms
+from ops.rds.schedule import own_role, schedule, times
 from ops.rds.security_group import own_rule
 from ops.rds.security_group.changes import Door
+from ops.rds.upgrade import offers, upgrade
 from tests.fix_aws import DROPPED, Answer, Call, Configure, Front, Hands, outcome, quiet, ready
 from tests.fix_door import ME, NOON
 from tests.fix_lambda import Stage, unsign
@@ -36,14 +40,18 @@ from tests.test_lambda_cut import own, roles, whole
 from tests.test_lambda_pool import FULL
 
 SUITE = Path(__file__).parent.parent
-SERVICES = ("rds", "ec2", "iam", "lambda", "logs", "cognito-idp", "secretsmanager")
+SERVICES = (
+    "rds", "ec2", "iam", "lambda", "logs", "cognito-idp", "secretsmanager", "scheduler", "cloudwatch", "sns",
+)  # fmt: skip
 ONE, TWO = ipaddress.ip_address("8.8.4.4"), ipaddress.ip_address("8.8.8.8")
 
 
 def asked_for() -> set[str]:
     """Return every write to AWS in the source, by the names that clients have for operations."""
     session = botocore.session.Session()
-    named = {xform_name(op): op for service in SERVICES for op in session.get_service_model(service).operation_names}
+    every = [op for service in SERVICES for op in session.get_service_model(service).operation_names]
+    named = {xform_name(op): op for op in every} | {op: op for op in every}  # steps name them as AWS does
+    del named["publish"]  # of SNS: a word of ours, for layers
     found = set()
     for path in [path for room in ("rds", "cloud", "lambdas") for path in (SUITE / "ops" / room).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -105,6 +113,15 @@ def cut(cloud: Front, configure: Configure, hands: Hands, pauses: None, monkeypa
     monkeypatch.setattr(cloud, "clients", {})
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)
+    from moto.scheduler.models import EventBridgeSchedulerBackend
+
+    remove = EventBridgeSchedulerBackend.delete_schedule_group
+
+    def removed_once(self: Any, name: str) -> None:
+        self.get_schedule_group(name)  # moto stumbles where Scheduler says that there is none
+        remove(self, name)
+
+    monkeypatch.setattr(EventBridgeSchedulerBackend, "delete_schedule_group", removed_once)
     return made
 
 
@@ -205,6 +222,53 @@ def end(at: Cut) -> None:
     delete.delete_instance(at.settings, at.aws, at.hands.clock, confirm="cruddur-db-instance", snapshot=True)
 
 
+def to_18(at: Cut) -> None:
+    row, offer = instance.require_instance(at.aws, at.settings.rds), offers.Offer("18.4")
+    upgrade.save(at.settings, at.aws, offer, at.hands.clock)
+    upgrade.send(at.settings, at.aws, row, offer, "")
+
+
+def upgraded(at: Cut) -> None:
+    assert [row["EngineVersion"] for row in rows(at)] == ["18.4"]
+    assert len(snapshots(at)) == 1
+
+
+def at_night(stop: str, start: str = "") -> Callable[[Cut], object]:
+    when = times.read(stop, start, "mon-fri", "UTC")
+    return lambda at: schedule.put(at.settings, at.aws, at.hands.clock, when, dry_run=False)
+
+
+def trusted_by_another(at: Cut) -> None:
+    of = own_role.names(rows(at)[0])  # type: ignore[arg-type]
+    theirs = json.dumps(own_role.trust(of)).replace("scheduler.", "events.")
+    at.client("iam").update_assume_role_policy(RoleName=of.role, PolicyDocument=theirs)
+
+
+def runs(stop: str | None, start: str | None) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        found = schedule.holding(at.aws, instance.require_instance(at.aws, at.settings.rds))
+        assert (found and (found.stop, found.start)) == ((stop, start) if stop else None)
+        assert len(at.client("iam").list_roles()["Roles"]) == bool(stop)
+
+    return check
+
+
+def logging(at: Cut) -> None:
+    at.client("logs").create_log_group(logGroupName=at.settings.lambdas.log_group)
+
+
+def watch(at: Cut) -> None:
+    alarms.put(at.settings, at.aws, "ada@example.com", dry_run=False)
+
+
+def watched(number: int) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        found = alarms.holding(at.aws, instance.require_instance(at.aws, at.settings.rds))
+        assert (found and (len(found.alarms), found.confirmed)) == ((number, 1) if number else None)
+
+    return check
+
+
 RDS = {
     "rds.create": Scene(
         ("CreateSecurityGroup", "CreateDBInstance"), make, one_instance, says="asked AWS for cruddur-db"
@@ -236,6 +300,37 @@ RDS = {
         password_saved,
         own_password,
         code=1,
+    ),
+    "rds.upgrade": Scene(("CreateDBSnapshot", "ModifyDBInstance"), to_18, upgraded, make),
+    "rds.schedule": Scene(
+        ("CreateScheduleGroup", "CreateRole", "PutRolePolicy", "CreateSchedule", "CreateSchedule"),
+        at_night("20:00", "08:00"),
+        runs("20:00", "08:00"),
+        make,
+    ),
+    "rds.schedule at other times": Scene(
+        ("UpdateAssumeRolePolicy", "UpdateSchedule", "DeleteSchedule"),
+        at_night("21:00"),
+        runs("21:00", None),
+        steps(make, at_night("20:00", "08:00"), trusted_by_another),
+    ),
+    "rds.schedule --delete": Scene(
+        ("DeleteScheduleGroup", "DeleteRolePolicy", "DeleteRole"),
+        lambda at: schedule.delete(at.settings, at.aws, dry_run=False),
+        runs(None, None),
+        steps(make, at_night("20:00", "08:00")),
+    ),
+    "rds.alarms": Scene(
+        ("CreateTopic", "Subscribe", "PutMetricFilter", "PutMetricAlarm", "PutMetricAlarm", "PutMetricAlarm"),
+        watch,
+        watched(3),
+        steps(make, logging),
+    ),
+    "rds.alarms --delete": Scene(
+        ("DeleteAlarms", "DeleteMetricFilter", "DeleteTopic"),
+        lambda at: alarms.delete(at.settings, at.aws, dry_run=False),
+        watched(0),
+        steps(make, logging, watch),
     ),
     "rds.allow-my-ip": Scene(
         ("AuthorizeSecurityGroupIngress",),

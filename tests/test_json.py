@@ -393,7 +393,11 @@ def test_golden_in_aws(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) 
         check(name, run(name, *args, "--json"), **names, port=str(stage.database.server.port))
 
     golden("rds.create", "--adopt")
+    golden("rds.schedule", "--stop", "20:00", "--start", "08:00")
+    golden("rds.alarms", "--email", "ada@example.com")
     golden("rds.status")
+    monkeypatch.setattr("ops.rds.upgrade.upgrade.look", lambda *_: [])  # other tests have databases on that server
+    golden("rds.upgrade", "--dry-run")
     golden("rds.endpoint")
     golden("rds.snapshot", "--name", "before")
     run("rds.allow-my-ip", "--ip", "8.8.4.4")

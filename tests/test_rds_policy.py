@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from config.defaults import DEFAULTS
+from ops import calls
 from ops.rds import create, delete, instance, prod, rotate
+from ops.rds.alarms import alarms
+from ops.rds.schedule import own_role, schedule, times
+from ops.rds.upgrade import offers
 from tests.fix_aws import Call, Configure, Front, Hands
 from tests.fix_cli import SUITE
 
@@ -25,8 +29,8 @@ def action(call: Call) -> str:
     return f"{VERSIONS.get(call.params.get('Version', ''), 'secretsmanager')}:{call.action}"
 
 
-def allowed() -> set[str]:
-    policy: dict[str, Any] = json.loads((SUITE / "config" / "policies" / "rds.json").read_text())
+def allowed(of: str = "rds") -> set[str]:
+    policy: dict[str, Any] = json.loads((SUITE / "config" / "policies" / f"{of}.json").read_text())
     return {name for statement in policy["Statement"] for name in statement["Action"]}
 
 
@@ -51,6 +55,7 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     instance.start_instance(aws, settings.rds, hands.clock)
     instance.take_snapshot(aws, settings.rds, "", hands.clock)
     rotate.rotate_password(settings, aws, hands.clock)
+    offers.ask_extensions(aws, settings.rds, offers.Offer("18.4"))  # the rest of rds.upgrade is in the calls above
     aws.client("rds").remove_tags_from_resource(
         ResourceName=instance.require_instance(aws, settings.rds)["DBInstanceArn"], TagKeys=["ManagedBy"]
     )
@@ -62,6 +67,48 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     used.add("ec2:DescribeNetworkInterfaces")  # asked only while something holds the group
     assert allowed() - IMPLIED == used
     assert not any(fnmatch(name, "*[*]*") for name in allowed())
+
+
+# What the caller must be allowed beside the call itself: tags at birth, and giving a role away
+BESIDE = {
+    *("scheduler:TagResource", "iam:TagRole", "iam:PassRole", "cloudwatch:TagResource", "sns:TagResource"),
+}
+
+
+@pytest.mark.parametrize("name", ["schedule", "alarms"])
+def test_the_policy_of_what_is_made_for_an_instance_holds_what_is_asked_for(
+    cloud: Front, configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    used: set[str] = set()
+    begin = calls.Watch.begin
+
+    def noted(self: calls.Watch, context: dict[str, Any], event_name: str, **more: Any) -> None:
+        service, operation = event_name.split(".")[1:3]
+        used.add(f"{service.removeprefix('cloudwatch-')}:{operation}")
+        begin(self, context, event_name, **more)
+
+    settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
+    monkeypatch.setattr(cloud, "clients", {})
+    monkeypatch.setattr(alarms, "max_connections", lambda *_: 100)
+    aws = cloud.aws(settings)
+    create.create_or_resume(settings, aws, hands.clock, adopt=False)
+    aws.client("logs").create_log_group(logGroupName=settings.lambdas.log_group)
+    monkeypatch.setattr(calls.Watch, "begin", noted)
+    monkeypatch.setattr(cloud, "clients", {})
+    aws = cloud.aws(settings)
+    if name == "schedule":
+        both, one = (times.read("20:00", start, "mon-fri", "UTC") for start in ("08:00", ""))
+        schedule.put(settings, aws, hands.clock, both, dry_run=False)
+        of = own_role.names(instance.require_instance(aws, settings.rds))
+        theirs = json.dumps(own_role.trust(of)).replace("scheduler.", "events.")
+        aws.client("iam").update_assume_role_policy(RoleName=of.role, PolicyDocument=theirs)
+        schedule.put(settings, aws, hands.clock, one, dry_run=False)
+        schedule.put(settings, aws, hands.clock, times.read("21:00", "", "mon-fri", "UTC"), dry_run=False)
+        schedule.delete(settings, aws, dry_run=False)
+    else:
+        alarms.put(settings, aws, "ada@example.com", dry_run=False)
+        alarms.delete(settings, aws, dry_run=False)
+    assert allowed(name) - BESIDE == used
 
 
 ANSWERS = {

@@ -18,9 +18,14 @@ from ops.console import say
 from ops.targets.embedded import binaries, postmaster, server
 from ops.targets.embedded.state import Server
 
-REHEARSAL, DRIFT, TESTING = "rehearsal", "drift", "testing"
-"""Folders in .local, for db.rehearse, db.drift and the tests of an application (ops/testing/)."""
-USERS = {REHEARSAL: "another run of db.rehearse", DRIFT: "another run of db.drift", TESTING: "the tests that run"}
+REHEARSAL, DRIFT, TESTING, UPGRADE = "rehearsal", "drift", "testing", "upgrade"
+"""Folders in .local, for db.rehearse, db.drift, the tests of an application (ops/testing/) and rds.upgrade."""
+USERS = {
+    REHEARSAL: "another run of db.rehearse",
+    DRIFT: "another run of db.drift",
+    TESTING: "the tests that run",
+    UPGRADE: "another run of rds.upgrade",
+}
 
 
 @contextlib.contextmanager

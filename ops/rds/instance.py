@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.rds import Rds
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
-from ops.aws_errors import code, other_service
+from ops.aws_errors import code, other_service, speaking
 from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem
 from ops.rds import differences
+from ops.rds.alarms import standing
+from ops.rds.alarms.standing import Alarms
 from ops.rds.differences import Difference
+from ops.rds.schedule import times
+from ops.rds.schedule.times import Schedule
 from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, is_stopped, is_usable, status, wait
 
 if TYPE_CHECKING:
     from mypy_boto3_rds.client import RDSClient
     from mypy_boto3_rds.type_defs import DBSnapshotTypeDef
 
+R = TypeVar("R")
 STOP_DAYS = 7
 """After which AWS starts a stopped instance by itself."""
 
@@ -289,10 +295,17 @@ class Instance:
     """What the next maintenance window changes."""
     differences: list[Difference]
     """Where it is not what the settings say."""
+    schedule: Schedule | None
+    """When rds.schedule stops and starts it; null where it does not, or may not be asked."""
+    alarms: Alarms | None
+    """What rds.alarms watches, and who is told; null where there is none, or it may not be asked."""
 
 
 def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     """Return what rds.status shows."""
+    from ops.rds.alarms import alarms
+    from ops.rds.schedule import schedule
+
     secret = row.get("MasterUserSecret")
     pending = {name: value for name, value in row.get("PendingModifiedValues", {}).items() if value}
     return Instance(
@@ -319,7 +332,18 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         restarts_at=row.get("AutomaticRestartTime"),
         pending=[Pending(name, None if name == "MasterUserPassword" else plain(pending[name])) for name in pending],
         differences=differences.find_differences(settings, aws, row),
+        schedule=unless_refused(lambda: schedule.holding(aws, row)),
+        alarms=unless_refused(lambda: alarms.holding(aws, row)),
     )
+
+
+def unless_refused(look: Callable[[], R]) -> R | None:
+    """Return what a look finds, nothing where AWS does not permit it or what is there is not ours."""
+    try:
+        with speaking():
+            return look()
+    except Problem:
+        return None
 
 
 def plain(value: Any) -> str | int | bool:
@@ -350,4 +374,6 @@ def told(found: Instance) -> dict[str, Any]:
         "restart": found.restarts_at,
         "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
         "differs": found.differences,
+        "schedule": times.words(found.schedule) if found.schedule else None,
+        "alarms": standing.words(found.alarms) if found.alarms else None,
     }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Check:
 
     check: str
     """What was looked at: python, packages, schema_file, seed_file, checkout, postgres_programs, embedded_server, port, psql,
-    pgcli, docker, proxy, aws_login, target; where a look could not be made, it is named as a whole (targets)."""
+    pgcli, docker, proxy, aws_login, alarms, target; where a look could not be made, it is named as a whole (targets)."""
     subject: str | None
     """Which one, of a port or a target; else null."""
     state: Literal["ok", "note", "bad"]
@@ -250,6 +250,27 @@ def aws(settings: Settings) -> Iterator[Fact]:
         )
 
 
+def alarms(settings: Settings) -> Iterator[Fact]:
+    """Say where an address that is to get alarms waits for its click; AWS is asked only where the env file names an instance."""
+    from ops.aws import Aws
+    from ops.rds import instance
+    from ops.rds.alarms import alarms, standing
+
+    if not settings.vars.saved.get(settings.focus.names.endpoint):
+        return
+    own = settings.config.get("aws", {})
+    limits = dict.fromkeys(("login_timeout", "connect_timeout", "timeout"), str(SECONDS))
+    cloud = Aws(replace(settings, config={**settings.config, "aws": {**own, **limits}}))
+
+    def look() -> standing.Alarms | None:
+        row = instance.find_instance(cloud, settings.rds.identifier)
+        return alarms.holding(cloud, row) if row else None
+
+    found = instance.unless_refused(look)
+    if found and found.unconfirmed:
+        yield Fact("alarms", "note", standing.who(found))
+
+
 def targets(settings: Settings) -> Iterator[Fact]:
     """Try each target side by side, so that one that hangs holds up nobody."""
     with ThreadPoolExecutor(len(settings.targets)) as pool:
@@ -287,4 +308,17 @@ def reachable(settings: Settings, name: str) -> Fact:
 
 
 Look = Callable[[Settings], Iterator[Fact]]
-LOOKS: tuple[Look, ...] = (suite, python, packages, files, checkout, embedded, clients, docker, proxy, aws, targets)
+LOOKS: tuple[Look, ...] = (
+    suite,
+    python,
+    packages,
+    files,
+    checkout,
+    embedded,
+    clients,
+    docker,
+    proxy,
+    aws,
+    alarms,
+    targets,
+)

@@ -1,0 +1,1 @@
+"""A new major version of PostgreSQL."""

@@ -28,6 +28,13 @@ DEFAULTS: dict[str, Any] = {
         "patience": "10m",
         "stall": "2s",
     },
+    "diagnose": {
+        "unused_days": "30",
+        "pace_days": "1",
+        "long": "5m",
+        "blocked": "5s",
+        "timeout": "20s",
+    },
     "aws": {
         "login_timeout": "30",
         "connect_timeout": "10",

@@ -19,6 +19,7 @@ from ops.errors import Misconfigured
 if TYPE_CHECKING:  # each section is imported by the tasks that read it: db.* is to start without the others
     from config.app import App
     from config.aws import Limits
+    from config.diagnose import Diagnose
     from config.lambdas import Lambda
     from config.migrate import Migrate
     from config.rds import Door, Rds
@@ -143,6 +144,13 @@ class Settings:
         from config.migrate import migrate
 
         return migrate(self.config.get("migrate", {}))
+
+    @functools.cached_property
+    def diagnose(self) -> Diagnose:
+        """From when on something counts as a fault of a database."""
+        from config.diagnose import diagnose
+
+        return diagnose(self.config.get("diagnose", {}))
 
     @functools.cached_property
     def app(self) -> App:

@@ -277,6 +277,23 @@ def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli)
     check("db.drift", done.stdout, database=one.name)
 
 
+def test_golden_of_a_diagnosis(one: Database, inv: Cli) -> None:
+    """Of what is wrong with the database alone: what else it says is of the server and the machine."""
+    env = {"CONNECTION_URL": one.url}
+    inv.ok("db.setup", env=env)
+    one.do("create unlogged table notes (id int primary key); create index twice on activities (user_uuid)")
+    done = inv("db.diagnose", "--fail-on", "yellow", "--json", env=env)
+    assert done.returncode == 4, done.stderr
+    found = json.loads(done.stdout)
+    kept = ("unlogged_table", "duplicate_index", "invalid_index", "unused_index")
+    found["lines"] = [line for line in found["lines"] if line["check"] in kept]
+    found |= {
+        status: sum(line["status"] == status for line in found["lines"])
+        for status in ("red", "yellow", "unseen", "green")
+    }
+    check("db.diagnose", json.dumps(found), database=one.name)
+
+
 def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)

@@ -44,7 +44,7 @@ def show(
     if not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 0 < int(limit) < 2**31):
         raise Misconfigured(f"--limit {limit}: give a whole number above 0")
     query = template(settings.queries, name)
-    wanted = set(_PARAMETER.findall(text(query)))
+    wanted = parameters(query)
     if unknown := sorted(set(variables) - wanted):
         raise Misconfigured(f"--var {unknown[0]}: {name} takes {', '.join(sorted(wanted)) or 'no parameters'}")
     values: dict[str, int | str | None] = {**dict.fromkeys(wanted), "limit": int(limit), **variables}
@@ -76,6 +76,11 @@ def template(folder: Path, name: str) -> Script:
 
 def text(query: Script) -> str:
     return query.data[:].decode()
+
+
+def parameters(query: Script) -> set[str]:
+    """Return the names of what a query takes: %(limit)s is limit."""
+    return set(_PARAMETER.findall(text(query)))
 
 
 def fetched(

@@ -32,6 +32,8 @@ from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
 from ops.rds.alarms import commands as alarms  # noqa: E402
+from ops.rds.apply import commands as changing  # noqa: E402
+from ops.rds.restore import commands as restoring  # noqa: E402
 from ops.rds.schedule import commands as schedule  # noqa: E402
 from ops.rds.upgrade import commands as upgrade  # noqa: E402
 from ops.sandbox import commands as sandbox  # noqa: E402
@@ -49,7 +51,7 @@ ns.add_collection(databases)
 ns.add_collection(Collection.from_module(env, name="env"))
 ns.add_collection(Collection.from_module(lambdas, name="lambda"))
 instances = Collection.from_module(rds, name="rds")
-for room in (upgrade, schedule, alarms):
+for room in (changing, restoring, upgrade, schedule, alarms):
     for each in Collection.from_module(room).tasks.values():
         instances.add_task(each)
 ns.add_collection(instances)

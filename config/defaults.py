@@ -65,6 +65,8 @@ DEFAULTS: dict[str, Any] = {
         "insights_days": "7",
         "copy_tags": "yes",
         "project": "cruddur",
+        "keep_snapshots": "5",
+        "keep_snapshot_days": "30",
         "wait_minutes": "60",
         "ca_url": "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem",
     },

@@ -43,6 +43,10 @@ class Rds:
     insights_days: int | None
     copy_tags: bool | None
     project: str
+    keep_snapshots: int
+    """How many of our newest snapshots are never pruned."""
+    keep_snapshot_days: int
+    """For how many days none of them is."""
     wait_minutes: float
     ca_url: str
 
@@ -82,6 +86,8 @@ def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
         insights_days=s.count_or_unset("insights_days"),
         copy_tags=s.flag_or_unset("copy_tags"),
         project=s.text("project"),
+        keep_snapshots=s.count("keep_snapshots"),
+        keep_snapshot_days=s.count("keep_snapshot_days"),
         wait_minutes=s.minutes("wait_minutes"),
         ca_url=s.text("ca_url"),
     )

@@ -83,10 +83,11 @@ class Aws:
             ) from None
         return str(region)
 
-    def client(self, service: str, *, silent: float = 0) -> Any:
+    def client(self, service: str, *, silent: float = 0, at: str = "") -> Any:
         """Return the client of a service; an endpoint that is not AWS is said, once.
 
-        `silent`: seconds for which it may rightly say nothing, where that is longer than the setting.
+        `silent`: seconds for which it may rightly say nothing, where that is longer than the setting. `at` is the region
+        of a service that not every one has; else it is the session's.
         """
         name = f"{service} {silent:g}" if silent > self.settings.aws.timeout else service
         if name not in self._clients:
@@ -94,7 +95,7 @@ class Aws:
             from botocore.exceptions import BotoCoreError
 
             variable, saved = endpoint(self.settings, service)
-            region = self.region
+            region = at or self.region
             self.login.ensure()
 
             def made(**how: Any) -> Any:

@@ -423,6 +423,13 @@ ADVICE = {
     "KMSKeyNotAccessibleFault": "the encryption key cannot be used: see that it is enabled and that you may use it",
     "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
     "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
+    "InvalidRestoreFault": "choose another snapshot or moment: inv rds.snapshots lists what there is",
+    "PointInTimeRestoreNotEnabled": "it keeps no backups: --snapshot restores without, and rds.backup_days turns them on",
+    "DBInstanceAutomatedBackupNotFound": "it keeps no backups: --snapshot restores without",
+    "DBSnapshotNotFound": "inv rds.snapshots lists those there are",
+    "InvalidDBSnapshotState": "wait until it is available (inv rds.snapshots), then run this again",
+    "DBParameterGroupNotFound": "its parameter group is gone: make it again, or give the instance another one",
+    "DBUpgradeDependencyFailure": "an extension or a replica stands in the way of the version: see the events (inv rds.status)",
     "DBInstanceNotFound": "inv rds.create makes it; rds.identifier and AWS_DEFAULT_REGION say which one is meant",
 }
 REQUEST = dict.fromkeys(

@@ -7,6 +7,7 @@ between fails. It tries three times, as users have it.
 from __future__ import annotations
 
 import ast
+import io
 import ipaddress
 import json
 import re
@@ -24,10 +25,16 @@ from botocore.stub import Stubber
 from ops import calls, postgres
 from ops.aws import Aws
 from ops.aws_errors import lost, writes
+from ops.cloud import tags
 from ops.errors import Unreachable
 from ops.lambdas import delete as removal
-from ops.rds import create, delete, instance, rotate
+from ops.rds import create, delete, instance, prod, rotate
 from ops.rds.alarms import alarms
+from ops.rds.apply import applying
+from ops.rds.restore import restoring, swapping, written_later
+from ops.rds.restore import snapshots as snapshots_task
+from ops.rds.restore.names import SOURCE
+from ops.rds.restore.source import Source
 from ops.rds.schedule import own_role, schedule, times
 from ops.rds.security_group import own_rule
 from ops.rds.security_group.changes import Door
@@ -269,7 +276,101 @@ def watched(number: int) -> Callable[[Cut], None]:
     return check
 
 
+def names_of(at: Cut) -> dict[str, str]:
+    """Return which instance has which name, by what it was restored from."""
+    return {row["DBInstanceIdentifier"]: tags.from_aws(row["TagList"]).get(SOURCE, "live") for row in rows(at)}
+
+
+def named(**expected: str) -> Callable[[Cut], None]:
+    """Return a check of that: the name's last word, with `itself` for the one of the settings."""
+
+    def check(at: Cut) -> None:
+        found = names_of(at)
+        assert {
+            name.removeprefix("cruddur-db-instance-").replace("cruddur-db-instance", "itself"): of
+            for name, of in found.items()
+        } == expected
+
+    return check
+
+
+def with_snapshot(at: Cut) -> None:
+    make(at)
+    instance.take_snapshot(at.aws, at.settings.rds, "before", at.hands.clock)
+
+
+def restore(at: Cut, *, swap: bool = False, wanted: Source | None = None) -> None:
+    restoring.restore(
+        at.settings,
+        at.aws,
+        at.hands.clock,
+        wanted or Source(snapshot="before"),
+        "",
+        swap=swap,
+        confirm="cruddur-db-instance",
+    )
+
+
+def to_its_birth(at: Cut) -> None:
+    restore(at, wanted=Source(at=rows(at)[0]["InstanceCreateTime"]))
+
+
+def back(at: Cut) -> None:
+    swapping.undo(at.settings, at.aws, at.hands.clock, "cruddur-db-instance")
+
+
+def prune(at: Cut) -> None:
+    settings = at.configure({"keep_snapshots": "0", "keep_snapshot_days": "0"})
+    snapshots_task.prune(settings, at.aws, dry_run=False, confirm="cruddur-db-instance")
+
+
+def change(at: Cut) -> None:
+    settings = at.configure({"backup_days": "14", "instance_class": "db.t4g.small"})
+    applying.apply(settings, at.aws, at.hands.clock, now=False, dry_run=False, confirm="cruddur-db-instance")
+
+
+def is_changed(at: Cut) -> None:
+    [row] = rows(at)
+    assert (row["BackupRetentionPeriod"], row["DBInstanceClass"]) == (14, "db.t4g.small")
+
+
+def two_instances(at: Cut) -> None:
+    assert len(rows(at)) == 2
+
+
+def no_snapshot(at: Cut) -> None:
+    assert snapshots(at) == []
+
+
+@pytest.fixture
+def let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every instance let in, with nothing later in it: moto has no databases."""
+    monkeypatch.setattr(prod, "open_session", lambda *_: io.BytesIO())
+    monkeypatch.setattr(written_later, "find", lambda *_: written_later.Found())
+
+
 RDS = {
+    "rds.apply": Scene(("ModifyDBInstance", "ModifyDBInstance"), change, is_changed, make),
+    "rds.restore --snapshot": Scene(
+        ("RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance"),
+        restore,
+        named(itself="live", restored="before"),
+        with_snapshot,
+    ),
+    "rds.restore --at": Scene(("RestoreDBInstanceToPointInTime",), to_its_birth, two_instances, make),
+    "rds.restore --swap": Scene(
+        ("AddTagsToResource", "ModifyDBInstance", "ModifyDBInstance"),
+        lambda at: restore(at, swap=True),
+        named(itself="before", prev="live"),
+        steps(with_snapshot, restore),
+    ),
+    "rds.undo": Scene(
+        ("ModifyDBInstance", "ModifyDBInstance"),
+        back,
+        named(itself="live", restored="before"),
+        steps(with_snapshot, lambda at: restore(at, swap=True)),
+    ),
+    "rds.snapshots --prune": Scene(("DeleteDBSnapshot",), prune, no_snapshot, with_snapshot),
     "rds.create": Scene(
         ("CreateSecurityGroup", "CreateDBInstance"), make, one_instance, says="asked AWS for cruddur-db"
     ),
@@ -379,7 +480,7 @@ def walked(at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest
 
 @pytest.mark.parametrize("name", RDS)
 def test_a_lost_answer_of_rds_leaves_one_of_each(
-    cut: Cut, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cut: Cut, let_in: None, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise Unreachable("a closed door")

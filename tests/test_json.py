@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import inspect
+import io
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ from invoke.program import Program
 
 import tasks
 from config import settings as settings_module
+from ops.rds.restore import written_later
 from ops.targets import git_branch
 from tests import contract, fix_git, test_docker
 from tests.contract import ANSWERS
@@ -47,6 +49,7 @@ PATTERNS = {
     r"(127\.0\.0\.1|localhost|amazonaws\.com):\d+": r"\1:<port>",
     r"ca-central-1_\w+": "<pool>",
     r"\b1[5-9]\.\d+\b": "<version>",
+    r"\brds:[\w-]+-\d{4}(-\d\d){4}\b": "<automated>",
 }
 
 
@@ -438,6 +441,26 @@ def test_golden_in_aws(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     golden("lambda.logs")
     golden("lambda.detach")
     golden("lambda.delete", "--confirm", NAME)
+
+
+def test_golden_of_growth(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto has no databases: every instance lets in, and holds what the other holds."""
+    monkeypatch.setattr("ops.rds.prod.open_session", lambda *_: io.BytesIO())
+    monkeypatch.setattr("ops.rds.restore.written_later.find", lambda *_: written_later.Found())
+    live = "cruddur-db-instance"
+    stage.client("rds").delete_db_instance(DBInstanceIdentifier=live, SkipFinalSnapshot=True)
+    run("rds.create")
+    run("rds.snapshot", "--name", "before")
+
+    def golden(name: str, *args: str) -> None:
+        check(name, run(name, *args, "--json"), root=str(stage.root), port=str(stage.database.server.port))
+
+    golden("rds.snapshots")
+    golden("rds.restore", "--snapshot", "before", "--swap", "--confirm", live)
+    run("rds.undo", "--confirm", live)
+    monkeypatch.setenv("INVOKE_RDS_BACKUP_DAYS", "14")
+    monkeypatch.setenv("INVOKE_RDS_INSTANCE_CLASS", "db.t4g.small")
+    golden("rds.apply", "--confirm", live)
 
 
 def test_a_dry_run_answers_with_the_request(run: Run) -> None:

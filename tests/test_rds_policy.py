@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from fnmatch import fnmatch
 from typing import Any
@@ -12,12 +13,16 @@ from config.defaults import DEFAULTS
 from ops import calls
 from ops.rds import create, delete, instance, prod, rotate
 from ops.rds.alarms import alarms
+from ops.rds.apply import applying
+from ops.rds.restore import restoring, snapshots, source, swapping, written_later
+from ops.rds.restore.names import PREV, RESTORED
 from ops.rds.schedule import own_role, schedule, times
 from ops.rds.upgrade import offers
 from tests.fix_aws import Call, Configure, Front, Hands
 from tests.fix_cli import SUITE
 
 VERSIONS = {"2014-10-31": "rds", "2016-11-15": "ec2"}
+JSON = {"GetProducts": "pricing"}
 # What AWS does in the caller's name while it carries out a call; moto asks for no rights
 IMPLIED = {
     *("secretsmanager:CreateSecret", "secretsmanager:TagResource", "secretsmanager:RotateSecret"),
@@ -26,7 +31,8 @@ IMPLIED = {
 
 
 def action(call: Call) -> str:
-    return f"{VERSIONS.get(call.params.get('Version', ''), 'secretsmanager')}:{call.action}"
+    other = JSON.get(call.action, "secretsmanager")
+    return f"{VERSIONS.get(call.params.get('Version', ''), other)}:{call.action}"
 
 
 def allowed(of: str = "rds") -> set[str]:
@@ -60,6 +66,9 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
         ResourceName=instance.require_instance(aws, settings.rds)["DBInstanceArn"], TagKeys=["ManagedBy"]
     )
     create.create_or_resume(settings, aws, hands.clock, adopt=True)
+    change = configure({"zone": "a", "backup_days": "14", "storage_gb": "30"}, PROD_DB_SSLROOTCERT="/none.pem")
+    applying.apply(change, aws, hands.clock, now=False, dry_run=False, confirm="cruddur-db-instance")
+    grow(settings, aws, hands)
     delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     used.discard("rds:RemoveTagsFromResource")
     # asked only while something is waited for, or for a subnet group of the user's
@@ -109,6 +118,19 @@ def test_the_policy_of_what_is_made_for_an_instance_holds_what_is_asked_for(
         alarms.put(settings, aws, "ada@example.com", dry_run=False)
         alarms.delete(settings, aws, dry_run=False)
     assert allowed(name) - BESIDE == used
+
+
+def grow(settings: Any, aws: Any, hands: Hands) -> None:
+    """Restore from a snapshot and to a moment, swap, go back, prune."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prod, "open_session", lambda *_: io.BytesIO())
+        patch.setattr(written_later, "find", lambda *_: written_later.Found())
+        [name, *_] = [one.snapshot for one in snapshots.find(settings, aws)]
+        now = instance.require_instance(aws, settings.rds)["InstanceCreateTime"]
+        for wanted, given in ((source.Source(at=now), "at-birth"), (source.Source(snapshot=name), "")):
+            restoring.restore(settings, aws, hands.clock, wanted, given, swap=not given, confirm="cruddur-db-instance")
+        swapping.undo(settings, aws, hands.clock, "cruddur-db-instance")
+    snapshots.remove(aws, name)
 
 
 ANSWERS = {
@@ -164,7 +186,11 @@ def test_adopting_is_a_statement_of_its_own() -> None:
     adopt = statements("rds")["TagAtBirthAndAdopt"]
     assert adopt["Action"] == ["rds:AddTagsToResource"]
     assert adopt["Condition"] == {"StringEquals": {"aws:RequestTag/ManagedBy": "inv"}}
-    others = [s for s in statements("rds").values() if "rds:AddTagsToResource" in s["Action"] and s != adopt]
+    mark = statements("rds")["MarkTheOneBeforeASwap"]
+    assert mark["Condition"] == {"StringEquals": {"aws:ResourceTag/ManagedBy": "inv"}}
+    others = [
+        s for s in statements("rds").values() if "rds:AddTagsToResource" in s["Action"] and s not in (adopt, mark)
+    ]
     assert [s["Resource"] for s in others] == ["arn:aws:rds:*:*:snapshot:*"]
 
 
@@ -173,7 +199,9 @@ def test_only_the_secret_of_the_default_instance_can_be_read() -> None:
     read = statements("rds")["ReadThePasswordAtUse"]
     assert read["Condition"] == {
         "ArnLike": {
-            "aws:ResourceTag/aws:rds:primaryDBInstanceArn": f"arn:aws:rds:*:*:db:{DEFAULTS['rds']['identifier']}"
+            "aws:ResourceTag/aws:rds:primaryDBInstanceArn": [
+                f"arn:aws:rds:*:*:db:{DEFAULTS['rds']['identifier']}{suffix}" for suffix in ("", RESTORED, PREV)
+            ]
         }
     }
 

@@ -307,7 +307,6 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     from ops.rds.schedule import schedule
 
     secret = row.get("MasterUserSecret")
-    pending = {name: value for name, value in row.get("PendingModifiedValues", {}).items() if value}
     return Instance(
         identifier=row["DBInstanceIdentifier"],
         status=row["DBInstanceStatus"],
@@ -330,7 +329,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         deletion_protection=row.get("DeletionProtection"),
         created_at=row.get("InstanceCreateTime"),
         restarts_at=row.get("AutomaticRestartTime"),
-        pending=[Pending(name, None if name == "MasterUserPassword" else plain(pending[name])) for name in pending],
+        pending=pending(row),
         differences=differences.find_differences(settings, aws, row),
         schedule=unless_refused(lambda: schedule.holding(aws, row)),
         alarms=unless_refused(lambda: alarms.holding(aws, row)),
@@ -344,6 +343,14 @@ def unless_refused(look: Callable[[], R]) -> R | None:
             return look()
     except Problem:
         return None
+
+
+def pending(row: Row) -> list[Pending]:
+    """Return what the next maintenance window changes."""
+    waiting = {
+        name: value for name, value in row.get("PendingModifiedValues", {}).items() if value not in (None, "", [], {})
+    }
+    return [Pending(name, None if name == "MasterUserPassword" else plain(waiting[name])) for name in waiting]
 
 
 def plain(value: Any) -> str | int | bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from config.rds import Rds
 from ops.aws import Aws
@@ -19,7 +19,9 @@ from ops.console import say
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_rds.client import RDSClient
+    from mypy_boto3_rds.type_defs import OrderableDBInstanceOptionTypeDef
 
+T = TypeVar("T")
 Flag: TypeAlias = Literal[
     "SupportsStorageEncryption", "SupportsIAMDatabaseAuthentication", "SupportsPerformanceInsights", "MultiAZCapable"
 ]
@@ -58,17 +60,23 @@ def look(aws: Aws, rds: Rds, known: list[str] | None = None) -> Found:
 
 def optional(what: str, step: Step, aws: Aws, rds: Rds, found: Found) -> None:
     """Run a look-up that one can do without."""
+    asked(what, lambda: step(aws, rds, found), None)
+
+
+def asked(what: str, look_up: Callable[[], T], default: T) -> T:
+    """Return what a look-up gives; where AWS refuses it, that is said, and the default holds."""
     from botocore.exceptions import ClientError
     from botocore.parsers import ResponseParserError
 
     try:
-        step(aws, rds, found)
+        return look_up()
     except (ClientError, ResponseParserError) as error:
         known = isinstance(error, ResponseParserError) or code(error) in (*DENIED, "InvalidAction") or transient(error)
         if not known:
             raise
         why = "no permission" if code(error) in DENIED else code(error) or "this endpoint does not answer that"
         say(f"note: {what} is not checked beforehand ({why})")
+        return default
 
 
 def version(aws: Aws, rds: Rds, found: Found) -> None:
@@ -105,14 +113,23 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
     """
     if not found.version or found.knows("instance_class", "storage_type", "zone"):
         return
+    judge(options_of(aws, rds, found.version), aws.region, rds, found)
+
+
+def options_of(aws: Aws, rds: Rds, version: str) -> list[OrderableDBInstanceOptionTypeDef]:
+    """Return what RDS offers of the class for a version."""
     client: RDSClient = aws.client("rds")
     pages = client.get_paginator("describe_orderable_db_instance_options").paginate(
-        Engine="postgres", EngineVersion=found.version, DBInstanceClass=rds.instance_class, Vpc=True
+        Engine="postgres", EngineVersion=version, DBInstanceClass=rds.instance_class, Vpc=True
     )
-    options = [option for page in pages for option in page["OrderableDBInstanceOptions"]]
+    return [option for page in pages for option in page["OrderableDBInstanceOptions"]]
+
+
+def judge(options: list[OrderableDBInstanceOptionTypeDef], region: str, rds: Rds, found: Found) -> None:
+    """Note what is wanted and not among what RDS offers."""
     if not options:
         found.faults.append(
-            f"rds.instance_class {rds.instance_class}: {aws.region} does not offer it for PostgreSQL {found.version}: "
+            f"rds.instance_class {rds.instance_class}: {region} does not offer it for PostgreSQL {found.version}: "
             "use another, like db.t4g.micro"
         )
         return
@@ -121,7 +138,7 @@ def orderable(aws: Aws, rds: Rds, found: Found) -> None:
         found.faults.append(f"rds.storage_type {rds.storage_type}: not offered for {rds.instance_class}: use gp3")
         return
     zones = sorted({str(z["Name"]) for option in options for z in option["AvailabilityZones"]})
-    if rds.zone and f"{aws.region}{rds.zone}" not in zones:
+    if rds.zone and f"{region}{rds.zone}" not in zones:
         found.faults.append(
             f"rds.zone {rds.zone}: {rds.instance_class} is offered in {', '.join(zones)}: use one of these, or unset"
         )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, reached
+from ops import postgres
 from ops.aws import Aws
 from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, secret
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
 
 BY_RDS = "the RDS secret"
 
@@ -29,19 +36,31 @@ def ask_rds(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     named = settings.vars.get(settings.focus.names.endpoint)
     if named and named.lower().rstrip(".") != host.lower():
         raise Misconfigured(f"{why} (the instance {settings.rds.identifier} is another one: {host})")
+    say(f"{settings.focus.name} is asked from RDS: {row['DBInstanceIdentifier']}")
+    return target_of(settings, aws, row)
+
+
+def target_of(settings: Settings, aws: Aws, row: Row) -> Target:
+    """Return an instance as a target, with the login that RDS keeps, else the user's own."""
     login = credentials(settings, aws, row)
     hide(login.password)
-    say(f"{settings.focus.name} is asked from RDS: {row['DBInstanceIdentifier']}")
     params = {
         "user": login.user,
         "password": login.password,
-        "host": host,
+        "host": instance.endpoint(row),
         "port": str(instance.port(row)),
         "dbname": settings.database,
     }
     focus = settings.focus
     source = BY_RDS if row.get("MasterUserSecret") else focus.names.password
     return reached(settings, Target(focus.name, source, params, kind=Kind.RDS, declared=focus))
+
+
+def open_session(settings: Settings, aws: Aws, row: Row, task: str) -> Connection[DictRow]:
+    """Open a session in the database of an instance, which need not be that of the settings; raises as `postgres.connect`."""
+    target = target_of(settings, aws, row)
+    require_certificates(settings, target)
+    return postgres.connect(target, task=task, timeout=settings.connect_timeout)
 
 
 def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:

@@ -24,7 +24,7 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import env_file, instance, prod, secret
-from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, status
+from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, require_usable
 
 TASK = "rds.rotate-password"
 SETTLED = 60.0
@@ -70,16 +70,6 @@ def rotate_password(settings: Settings, aws: Aws, clock: Clock) -> str:
     return f"{rds.identifier} has a new master password, saved in {settings.vars.env_file.name}"
 
 
-def check_ready(row: Row) -> None:
-    """Refuse to begin where AWS would not change the password, or only some day."""
-    if not is_usable(row):
-        state = status(row)
-        advice = {**HOPELESS, **RESTING}.get(state, "wait until it is available (inv rds.status)")
-        raise Problem(
-            f"{row['DBInstanceIdentifier']} is {state}, nothing was changed: {advice}; inv {TASK} is for then"
-        )
-
-
 def wait_for(settings: Settings, aws: Aws, reached: Callable[[Row | None], bool], clock: Clock) -> Row:
     row = instance.wait_for(aws, settings.rds, Goal(TASK, reached, {**HOPELESS, **RESTING}), clock)
     assert row is not None
@@ -99,7 +89,7 @@ def rotate_managed(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None
         say("RDS is at it already: waiting for that")
         wait_for(settings, aws, is_usable, clock)
         return
-    check_ready(row)
+    require_usable(row, TASK)
     before = version(aws, row)
 
     def renewed(now: Row) -> bool | None:
@@ -144,7 +134,7 @@ def rotate_own(settings: Settings, aws: Aws, row: Row, clock: Clock) -> None:
         row = wait_for(settings, aws, is_usable, clock)
         modify(settings, aws, MasterUserPassword=password)
     else:
-        check_ready(row)
+        require_usable(row, TASK)
         password = secrets.token_urlsafe(24)
         hide(password)
         store(settings, names.next_password, password)

@@ -68,6 +68,16 @@ def is_usable(row: Row | None) -> bool:
     )
 
 
+def require_usable(row: Row, again: str) -> None:
+    """Raise `Problem` for an instance that AWS would not change now, or only some day; `again` is the task that wants it."""
+    if not is_usable(row):
+        state = status(row)
+        advice = {**HOPELESS, **RESTING}.get(state, "wait until it is available (inv rds.status)")
+        raise Problem(
+            f"{row['DBInstanceIdentifier']} is {state}, nothing was changed: {advice}; inv {again} is for then"
+        )
+
+
 def is_stopped(row: Row | None) -> bool:
     return row is not None and row.get("DBInstanceStatus") == "stopped"
 

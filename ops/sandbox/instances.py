@@ -10,16 +10,19 @@ import contextlib
 import json
 import re
 import secrets
+import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from config.paths import own_folder
 from ops import own_files
 from ops.errors import Problem
+from ops.sandbox import data_copies
 from ops.sandbox.certificates import write
 from ops.targets.embedded import postmaster, server
 from ops.targets.embedded import state as kept
@@ -41,6 +44,17 @@ class Instance:
     server: kept.Server | None = None
     master: tuple[str, str] = ("", "")
     """User and password, as the server has them."""
+    born: Path | None = None
+    """A copy of its data from its birth, from which it can be brought to any moment since; None without backups."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """From what an instance is restored."""
+
+    snapshot: str = ""
+    instance: str = ""
+    at: datetime | None = None
 
 
 class Instances:
@@ -49,30 +63,54 @@ class Instances:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.known: dict[Any, Instance] = {}
+        self.copies: dict[Any, tuple[Path, kept.Server]] = {}
+        """The data of snapshots, by moto's objects, and the server that each was taken of."""
         self.turns = threading.RLock()
 
-    def follow(self, fresh: str = "") -> None:
-        """Make, change and remove servers until they are as moto's instances.
+    def follow(self, fresh: str = "", origin: Origin | None = None) -> None:
+        """Make, change and remove servers until they are as moto's instances, and copies of their data as its snapshots.
 
-        `fresh` names an instance whose managed password is to be another one. Raises `Problem` where one cannot be
+        `fresh` names an instance whose managed password is to be another one, `origin` from what a new one is restored. Raises `Problem` where one cannot be
         made; moto then knows nothing of that instance either.
         """
         with self.turns:
             there = databases()
+            with refused(OSError):
+                self.follow_snapshots()
             for one in [one for one in self.known if one not in there]:
-                wipe(self.known.pop(one).root)
+                self.drop(self.known.pop(one))
             for one in there:
                 known = self.known.setdefault(one, Instance(self.place(one.db_instance_identifier)))
                 try:
                     with refused(OSError):
-                        self.settle(one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn))
+                        self.settle(
+                            one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn), origin=origin
+                        )
                 except Problem:
                     if known.server is None:
                         one.deletion_protection = False
                         one.backend.delete_db_instance(one.db_instance_identifier, skip_final_snapshot=True)
-                        wipe(self.known.pop(one).root)
+                        self.drop(self.known.pop(one))
                     raise
             self.note()
+
+    def follow_snapshots(self) -> None:
+        """Copy the data for new snapshots, before their instances go; remove the copies of those that have gone."""
+        there = snapshots()
+        for one in [one for one in self.copies if one not in there]:
+            data_copies.remove(self.copies.pop(one)[0])
+        for one in [one for one in there if one not in self.copies]:
+            of = self.named(one.database.address)
+            if of and of.server:
+                running = server.start_server(of.root)  # it may have died
+                self.copies[one] = data_copies.take(running, self.home), running
+
+    @staticmethod
+    def drop(known: Instance) -> None:
+        """Remove the server of an instance that has gone."""
+        wipe(known.root)
+        if known.born:
+            data_copies.remove(known.born)
 
     def note(self) -> None:
         """Write down which there are and where, for `sandbox.status`."""
@@ -83,14 +121,28 @@ class Instances:
         """Return a folder for a new one, which says whose it is and is nobody else's."""
         return self.home / FOLDER / f"{re.sub('[^a-z0-9-]', '', identifier.lower())[:63]}.{secrets.token_hex(4)}"
 
-    def settle(self, one: Any, known: Instance, *, fresh: bool) -> None:
-        """Have an instance's server there, with its master user, and the database that it was asked for with."""
+    def settle(self, one: Any, known: Instance, *, fresh: bool, origin: Origin | None = None) -> None:
+        """Have an instance's server there, with its master user, and the database that it was asked for with, or restored data."""
         made = known.server
-        if made is None:
+        if made is None and origin:
+            own_folder(self.home / FOLDER).mkdir(exist_ok=True)
+            known.root.mkdir(exist_ok=True)
+            made = self.restored(known.root, origin)
+            if managed := getattr(
+                one, "master_user_secret", None
+            ):  # RDS keeps no password of what is restored, until asked
+                managed.delete_secret()
+                del one.master_user_secret
+                one.manage_master_user_password = False
+            known.master = (str(one.master_username or ""), str(getattr(one, "_master_user_password", "") or ""))
+        elif made is None:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
             login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
             made = server.start_server(known.root, login, OWNER)
+        if known.born is None and one.backup_retention_period:
+            data_copies.keep_log(made)
+            known.born = data_copies.take(made, self.home)
         user, password = str(one.master_username or ""), str(getattr(one, "_master_user_password", "") or "")
         if managed := getattr(one, "master_user_secret", None):
             password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
@@ -101,6 +153,23 @@ class Instances:
                 keep(one.backend.secretsmanager, managed.secret_arn, user, password)
             known.master = (user, password)
         known.server = made
+
+    def restored(self, root: Path, origin: Origin) -> kept.Server:
+        """Start a server on the data of a snapshot, or on those of an instance at a moment."""
+        if origin.at is None:
+            copy, of = next(pair for one, pair in self.copies.items() if one.db_snapshot_identifier == origin.snapshot)
+            return data_copies.start(copy, root, postmaster.free_port(), of)
+        known = next(one for of, one in self.known.items() if of.db_instance_identifier == origin.instance)
+        if known.server is None or known.born is None:
+            raise Problem(f"{origin.instance} keeps no backups")
+        running = server.start_server(known.root)
+        own = self.home / data_copies.FOLDER / secrets.token_hex(8)
+        shutil.copytree(known.born, own)
+        try:
+            data_copies.bring_to(own, running, origin.at)
+            return data_copies.start(own, root, postmaster.free_port(), running)
+        finally:
+            data_copies.remove(own)
 
     def address(self, name: str) -> tuple[str, int]:
         """Return where the server of an endpoint's name listens; one that has died is started again. Raises `Problem` for no such name."""
@@ -128,6 +197,16 @@ def databases() -> list[Any]:
 
     backends: Iterable[Any] = list(rds_backends[DEFAULT_ACCOUNT_ID].values())
     return [one for backend in backends for one in list(backend.databases.values()) if "postgres" in str(one.engine)]
+
+
+def snapshots() -> list[Any]:
+    """Return moto's snapshots of instances of Postgres, in all regions."""
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.rds.models import rds_backends
+
+    backends: Iterable[Any] = list(rds_backends[DEFAULT_ACCOUNT_ID].values())
+    every = [one for backend in backends for one in list(backend.database_snapshots.values())]
+    return [one for one in every if "postgres" in str(one.database.engine) and one.snapshot_type == "manual"]
 
 
 def admit(made: kept.Server, user: str, password: str, database: str) -> None:
@@ -188,6 +267,7 @@ def wipe_server(root: Path) -> list[Path]:
 def wipe_all(home: Path) -> list[Path]:
     """Remove the servers of all instances, also those of a process that was killed; return what else lies there, and stays."""
     folder = own_folder(home / FOLDER)
+    data_copies.remove_all(home)
     left = wipe_server(home)  # of when there was one for all
     for root in sorted(folder.iterdir()) if folder.is_dir() else ():
         left += wipe(root) if root.is_dir() and not root.is_symlink() else [root]

@@ -10,15 +10,19 @@ import functools
 import io
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
+from ops import times
 from ops.errors import Problem
 from ops.sandbox import shell
-from ops.sandbox.instances import Instances
+from ops.sandbox.instances import Instances, Origin
 
+NO_PRICES = '{"__type": "UnknownOperationException", "message": "the sandbox has no price list"}'
+"""moto fails at the name of that service."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -36,6 +40,8 @@ class Recorder:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
             form = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+        if scope(environ)[1] == "pricing":
+            return answered(NO_PRICES, start_response, "application/x-amz-json-1.1")
         begun: list[Any] = []
         if form.get("Action") == "DescribeRouteTables":
             lead_out()
@@ -50,7 +56,7 @@ class Recorder:
         if status == "200" and name.startswith("rds ") and not name.startswith(("rds Describe", "rds List")):
             asked = "true" in (form.get("ManageMasterUserPassword"), form.get("RotateMasterUserPassword"))
             try:
-                self.instances.follow(form.get("DBInstanceIdentifier", "") if asked else "")
+                self.instances.follow(form.get("DBInstanceIdentifier", "") if asked else "", origin(form))
             except Problem as problem:
                 return failed(problem, start_response)
         start_response(*begun)
@@ -71,11 +77,25 @@ def lead_out() -> None:
         ec2.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
 
 
+def origin(form: dict[str, str]) -> Origin | None:
+    """Return from what a request restores an instance, or None for another request."""
+    if form.get("Action") == "RestoreDBInstanceFromDBSnapshot":
+        return Origin(snapshot=form["DBSnapshotIdentifier"].rpartition(":")[2])
+    if form.get("Action") == "RestoreDBInstanceToPointInTime":
+        at = times.moment(form.get("RestoreTime", "")) or datetime.now(timezone.utc)
+        return Origin(instance=form["SourceDBInstanceIdentifier"], at=at)
+    return None
+
+
 def failed(problem: Problem, start_response: Callable[..., Any]) -> list[bytes]:
     """Answer that the server of an instance could not be made or changed, as RDS words a refusal."""
     said = f"<Error><Type>Sender</Type><Code>SandboxFailure</Code><Message>{escape(str(problem))}</Message></Error>"
-    body = f"<ErrorResponse>{said}<RequestId>sandbox</RequestId></ErrorResponse>".encode()
-    start_response("400 Bad Request", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+    return answered(f"<ErrorResponse>{said}<RequestId>sandbox</RequestId></ErrorResponse>", start_response, "text/xml")
+
+
+def answered(text: str, start_response: Callable[..., Any], kind: str) -> list[bytes]:
+    body = text.encode()
+    start_response("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
 
 

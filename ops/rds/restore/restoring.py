@@ -1,0 +1,39 @@
+"""rds.restore: beside, then swapped where that is asked for; a swap that was cut off is ended."""
+
+from __future__ import annotations
+
+from config.settings import Settings
+from ops.aws import Aws
+from ops.cloud.clock import Clock
+from ops.console import say
+from ops.errors import Refused
+from ops.rds import instance
+from ops.rds.restore import making, swapping
+from ops.rds.restore.making import Restored
+from ops.rds.restore.names import SOURCE, have, is_prev, is_restored
+from ops.rds.restore.source import Source
+
+
+def restore(
+    settings: Settings, aws: Aws, clock: Clock, source: Source, given: str, *, swap: bool, confirm: str
+) -> Restored:
+    """Restore beside, under the name that is given or one of its own, and swap; return what became of it."""
+    rds = settings.rds
+    which, live = making.target_name(aws, rds, source, given)
+    prev = instance.find_instance(aws, which.prev)
+    if live is None and prev is not None and is_prev(prev, rds):
+        there = None if which.beside == which.live else instance.find_instance(aws, which.beside)
+        if there is None or not swap:
+            raise Refused(
+                f"a swap of {which.live} was cut off, and nothing has that name now: nothing was done; the same command as then "
+                "(--swap, and --as where that was given) ends it, inv rds.undo goes back"
+            )
+        making.require_same(there, rds, source)
+        return swapping.finish(settings, aws, clock, source, which)
+    if swap and live is not None and is_restored(live, rds) and have(live)[SOURCE] == str(source):
+        say(f"{which.live} is the one from {source} already: nothing to swap")
+        return making.told(live, source, swapped=True, previous=which.prev if prev else None)
+    row = making.ensure_restored(settings, aws, clock, source, which, live)
+    if swap and live is not None and which.beside != which.live:
+        return swapping.swap(settings, aws, clock, source, which, confirm)
+    return making.told(row, source, swapped=False, previous=None)

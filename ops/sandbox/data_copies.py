@@ -1,0 +1,130 @@
+"""The data behind snapshots and restored instances of the sandbox: copies of a server's files, taken while it runs.
+
+As Postgres documents it ("Making a Base Backup Using the Low Level API", "Recovering Using a Continuous Archive Backup"). A server
+keeps its write-ahead log from its birth on, of which a copy was taken then: with both, any moment since can be had again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from config.paths import own_folder
+from ops import own_files, postgres
+from ops.targets.embedded import binaries, server
+from ops.targets.embedded import state as kept
+
+FOLDER = "copies"
+LEFT_OUT = ("postmaster.pid", "postmaster.opts", "pgsql_tmp*", "pg_internal.init")
+KEEP = "2GB"
+"""Of write-ahead log, for as long as the sandbox stands."""
+RECOVERY = """
+# a copy that is brought to a moment
+restore_command = 'false'
+recovery_target_time = '{at}'
+recovery_target_action = 'promote'
+hot_standby = off
+"""
+
+
+def take(of: kept.Server, home: Path) -> Path:
+    """Copy the data of a running server into a new folder below the sandbox's, and return that."""
+    folder = own_folder(home / FOLDER)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    copy = folder / secrets.token_hex(8)
+    with postgres.connect(of.target("postgres"), task="sandbox") as conn:
+        conn.execute("select pg_backup_start('inv', fast => true)")
+        with forgiving():
+            shutil.copytree(of.data, copy, ignore=left_out(of.data), copy_function=copied)
+        label = postgres.row(conn, "select labelfile from pg_backup_stop(wait_for_archive => false)")["labelfile"]
+    add_log(of, copy)
+    (copy / "backup_label").write_text(label, encoding="utf-8")
+    return copy
+
+
+def left_out(data: Path) -> Any:
+    """Return what tells copytree which names to leave out: what is of the running process, and the log, which comes last."""
+    usual = shutil.ignore_patterns(*LEFT_OUT)
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        ours = set(usual(folder, names))
+        if Path(folder) == data / "pg_wal":
+            ours |= {name for name in names if (data / "pg_wal" / name).is_file()}
+        return ours
+
+    return ignore
+
+
+def copied(source: str, to: str) -> str:
+    """Copy a file, unless it has gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, to)
+    return to
+
+
+@contextlib.contextmanager
+def forgiving() -> Iterator[None]:
+    """Pass over files that have gone between a look into their folder and the copy."""
+    try:
+        yield
+    except shutil.Error as error:
+        if any("No such file" not in str(one[2]) for one in error.args[0]):
+            raise
+
+
+def add_log(of: kept.Server, copy: Path) -> None:
+    """Copy all of a server's write-ahead log into a copy of its data."""
+    for path in (of.data / "pg_wal").iterdir():
+        if path.is_file():
+            copied(str(path), str(copy / "pg_wal" / path.name))
+
+
+def keep_log(of: kept.Server) -> None:
+    """Have a server keep its log, so that a copy can be brought to any later moment."""
+    with postgres.connect(of.target("postgres"), task="sandbox") as conn:
+        conn.execute(f"alter system set wal_keep_size = '{KEEP}'")
+        conn.execute("select pg_reload_conf()")
+
+
+def bring_to(copy: Path, of: kept.Server, at: datetime) -> None:
+    """Make a copy that will go through the server's log up to a moment when it starts."""
+    with postgres.connect(of.target("postgres"), task="sandbox") as conn:
+        conn.execute("select pg_logical_emit_message(true, 'inv', '')")  # a transaction past the moment, to stop at
+        conn.execute("select pg_switch_wal()")
+    add_log(of, copy)
+    with (copy / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        file.write(RECOVERY.format(at=at.isoformat()))
+    (copy / "recovery.signal").touch()
+
+
+def start(copy: Path, root: Path, port: int, of: kept.Server) -> kept.Server:
+    """Start a server of its own on a copy, below `root`; it has the passwords of the one that was copied."""
+    with server.hold_lock(root):
+        made = server.new(root, server.Login(port, of.user, of.passwords[0]), of.user)
+        made = replace(made, passwords=of.passwords, identity=of.identity)
+        made.save()
+        who = binaries.runner(made.data)
+        unfinished = made.home / f"data.new.{secrets.token_hex(4)}"
+        shutil.copytree(copy, unfinished)
+        for path in [unfinished, *unfinished.rglob("*")]:
+            who.own(path)
+        unfinished.chmod(0o700)
+        unfinished.rename(made.data)
+    return server.start_server(root)
+
+
+def remove(copy: Path) -> None:
+    shutil.rmtree(copy, ignore_errors=True)
+
+
+def remove_all(home: Path) -> None:
+    """Remove the copies of a process that was killed."""
+    folder = home / FOLDER
+    if folder.is_dir() and not folder.is_symlink():
+        own_files.remove(home, (FOLDER,))

@@ -1,0 +1,159 @@
+"""An earlier state, in the sandbox: real servers behind the instances, and a client that writes all the time."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import psycopg
+import pytest
+
+from ops.sandbox import data_copies
+from tests.fix_cli import copy_suite
+from tests.test_sandbox import INSTANCE, bash
+from tests.test_sandbox_instances import Box, superuser
+
+pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
+pytestmark = pytest.mark.xdist_group("growth")
+
+RESTORED, PREV = f"{INSTANCE}-restored", f"{INSTANCE}-prev"
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    root = copy_suite(tmp_path_factory.mktemp("growth") / "clone")
+    made = Box(root, {})
+    made.enter()
+    made.ok("rds.create")
+    made.ok("db.setup", "-t", "prod", "--confirm", "cruddur")
+    yield made
+    bash(root, "inv sandbox.down")
+
+
+@dataclass
+class Writer:
+    """A client of the live instance that writes row after row, and connects again when it is sent away."""
+
+    box: Box
+    login: dict[str, str]
+    acknowledged: list[int] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    """When each was."""
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        number = 0
+        while not self.ended.is_set():
+            try:
+                with self.box.connect(INSTANCE, **self.login, dbname="cruddur", connect_timeout="5") as conn:
+                    conn.autocommit = True
+                    while not self.ended.is_set():
+                        number += 1
+                        conn.execute("insert into written values (%s)", [number])
+                        self.acknowledged.append(number)
+                        self.at.append(time.monotonic())
+                        time.sleep(0.01)
+            except psycopg.Error:
+                time.sleep(0.02)
+
+    def gap(self) -> float:
+        """The longest time between two acknowledged rows, in seconds."""
+        return max(after - before for before, after in zip(self.at, self.at[1:], strict=False))
+
+
+def numbers(box: Box, name: str, login: dict[str, str]) -> set[int]:
+    with box.connect(name, **login, dbname="cruddur") as conn:
+        return {row["n"] for row in conn.execute("select n from written")}
+
+
+def test_rows_before_the_restore_point_are_in_the_new_one_and_all_later_ones_in_the_one_before(box: Box) -> None:
+    """Nothing that was acknowledged is lost: it is in the one, or in the other and told."""
+    login = superuser(box.server(INSTANCE))
+    with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
+        conn.execute("create table written (n bigint primary key); grant select on written to public")
+        conn.execute("update users set display_name = display_name")
+    writer = Writer(box, login)
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    try:
+        while len(writer.acknowledged) < 20:
+            time.sleep(0.01)
+        before = list(writer.acknowledged)
+        box.ok("rds.snapshot", "--name", "point")
+        after = len(writer.acknowledged)
+        done = box("rds.restore", "--snapshot", "point", "--swap", "--confirm", INSTANCE, "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        seen = len(writer.acknowledged)
+        while len(writer.acknowledged) < seen + 20:
+            time.sleep(0.01)
+    finally:
+        writer.ended.set()
+        thread.join()
+    assert (told["identifier"], told["swapped"], told["previous"]) == (INSTANCE, True, PREV)
+    new, old = numbers(box, INSTANCE, login), numbers(box, PREV, login)
+    assert set(before) <= new
+    assert set(writer.acknowledged) <= new | old
+    later = re.search(rf"written after the restore point, and only in {INSTANCE}: (\d+) rows, 0 changed", done.stderr)
+    assert later
+    assert int(later[1]) > 0
+    assert int(later[1]) <= len(old) - len(before)
+    assert f"public.written: {later[1]} rows later" in done.stderr
+    print(f"said {told['outage_seconds']:.1f} s, {writer.gap():.1f} s without an acknowledged row")
+    assert writer.gap() <= told["outage_seconds"] + 5  # which a busy machine takes
+    assert after <= len(writer.acknowledged)
+    assert "users" in box.ok("db.status", "-t", "prod")  # by the new one's own secret
+    back = box("rds.undo", "--confirm", INSTANCE)
+    assert back.returncode == 0, back.stderr
+    assert numbers(box, INSTANCE, login) == old
+    assert numbers(box, RESTORED, login) == new
+    remove(box, RESTORED)
+    assert len(list((box.home / data_copies.FOLDER).iterdir())) == 2  # of the instance's birth, and of the snapshot
+
+
+def remove(box: Box, name: str) -> None:
+    box.ok("rds.delete", "--no-snapshot", "--confirm", name, env={"INVOKE_RDS_IDENTIFIER": name})
+
+
+def test_a_moment_is_to_the_second(box: Box) -> None:
+    login = superuser(box.server(INSTANCE))
+    with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
+        conn.execute("create table if not exists moments (n int); grant select on moments to public")
+        conn.execute("insert into moments values (1)")
+    time.sleep(1.1)
+    at = datetime.now(timezone.utc).replace(microsecond=0)
+    time.sleep(1.1)
+    with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
+        conn.execute("insert into moments values (2)")
+        conn.execute("update moments set n = 3 where n = 1")
+    done = box("rds.restore", "--at", f"{at:%Y-%m-%dT%H:%M:%SZ}", "--as", "as-it-was")
+    assert done.returncode == 0, done.stderr
+    with box.connect("as-it-was", **login, dbname="cruddur") as conn:
+        assert conn.execute("select n from moments").fetchall() == [{"n": 1}]
+    refused = box("rds.restore", "--at", f"{at:%Y-%m-%dT%H:%M:%SZ}", "--as", "as-it-was", "--swap")
+    assert refused.returncode == 2
+    assert (
+        "written after the restore point, and only in cruddur-db-instance: 2 rows, 1 changed or deleted"
+        in refused.stderr
+    )
+    assert f"add --confirm {INSTANCE}" in refused.stderr
+    remove(box, "as-it-was")
+
+
+def test_an_instance_that_was_deleted_comes_back_with_its_data(box: Box) -> None:
+    login = superuser(box.server(INSTANCE))
+    with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
+        conn.execute("create table if not exists last_words (n int)")
+    box.ok("rds.delete", "--confirm", INSTANCE)
+    listed = json.loads(box.ok("rds.snapshots", "--json"))
+    [final] = [one["snapshot"] for one in listed if "-final-" in one["snapshot"]]
+    done = box("rds.restore", "--snapshot", final)
+    assert done.returncode == 0, done.stderr
+    with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
+        conn.execute("select from last_words")
+    assert "users" in box.ok("db.status", "-t", "prod")

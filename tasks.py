@@ -28,6 +28,7 @@ from ops.db.branches import commands as branches  # noqa: E402
 from ops.db.copies import commands as copies  # noqa: E402
 from ops.db.diagnose import commands as diagnose  # noqa: E402
 from ops.db.migrations import commands as migrations  # noqa: E402
+from ops.db.roles import commands as roles  # noqa: E402
 from ops.env import commands as env  # noqa: E402
 from ops.lambdas import commands as lambdas  # noqa: E402
 from ops.rds import commands as rds  # noqa: E402
@@ -44,7 +45,7 @@ ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(app, name="app"))
 databases = Collection.from_module(db, name="db")
-for room in (migrations, copies, branches, diagnose, tunnel):
+for room in (migrations, copies, branches, roles, diagnose, tunnel):
     for each in Collection.from_module(room).tasks.values():
         databases.add_task(each)
 ns.add_collection(databases)

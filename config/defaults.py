@@ -14,6 +14,7 @@ DEFAULTS: dict[str, Any] = {
         "queries": "sql/queries",
         "migrations": "sql/migrations",
         "masks": "sql/masks.yaml",
+        "roles": "sql/roles.yaml",
     },
     "db": {
         "name": "cruddur",

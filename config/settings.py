@@ -75,6 +75,7 @@ class Settings:
     queries: Path
     migrations: Path
     masks: Path
+    roles: Path
     database: str
     lock_timeout: float
     """Seconds to wait for another run on the same database."""
@@ -198,6 +199,7 @@ def load(
         queries=root / paths.text("queries"),
         migrations=root / paths.text("migrations"),
         masks=root / paths.text("masks"),
+        roles=root / paths.text("roles"),
         database=db.text("name"),
         lock_timeout=db.seconds("lock_timeout"),
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),

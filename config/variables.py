@@ -34,6 +34,8 @@ def holds_secret(name: str, value: str) -> bool:
     return re.search(r"PASSWORD|PASSWD|SECRET|TOKEN|(API|PRIVATE|ACCESS)_?KEY$", name.upper()) is not None
 
 
+LOGINS = ("MIGRATOR", "APP", "READER")
+"""Those of sql/roles.yaml as it comes; one of yours has a variable of the same form."""
 LOCAL = "postgresql://postgres:password@{}:5432/cruddur"
 
 VARIABLES = (
@@ -49,6 +51,9 @@ VARIABLES = (
         "POSTGRES_MASTER_PASSWORD_NEXT", "the next password, while rds.rotate-password puts it in place of that one"
     ),
     Variable("POSTGRES_PORT", "port of the production server (default: 5432)", "5432"),
+    Variable("PROD_MIGRATOR_PASSWORD", "password there of the role that changes the schema (inv db.roles)"),
+    Variable("PROD_APP_PASSWORD", "of the application's role"),
+    Variable("PROD_READER_PASSWORD", "of the role that reads"),
     Variable("PROD_DB_HOSTADDR", "address behind the host name, for a tunnel"),
     Variable(
         "PROD_DB_SSLMODE",
@@ -84,7 +89,7 @@ def variables(targets: Iterable[Declared]) -> tuple[Variable, ...]:
     added: list[Variable] = []
     for target in targets:
         if target.name not in BUILT_IN:
-            names = target.names
+            names, prefix = target.names, target.name.upper().replace("-", "_")
             added += [
                 Variable(names.url, f"the {target.name} target; unset: built from the next four, or asked from RDS"),
                 Variable(names.endpoint, f"host name of the {target.name} server"),
@@ -92,6 +97,10 @@ def variables(targets: Iterable[Declared]) -> tuple[Variable, ...]:
                 Variable(names.password, "password there, written as it is"),
                 Variable(names.next_password, "the next password, while rds.rotate-password is at it"),
                 Variable(names.port, "port there (default: 5432)"),
+                *(
+                    Variable(f"{prefix}_{role}_PASSWORD", f"password there of the role {role.lower()} (inv db.roles)")
+                    for role in LOGINS
+                ),
                 Variable(names.hostaddr, "address behind the host name, for a tunnel"),
                 Variable(names.sslmode, "TLS there (default on RDS: verify-full)"),
                 Variable(names.sslrootcert, "certificates that its TLS is checked against (default on RDS: its own)"),

@@ -15,4 +15,5 @@ pytest_plugins = [
     "tests.fix_lambda",
     "tests.fix_people",
     "tests.fix_ssm",
+    "tests.fix_roles",
 ]

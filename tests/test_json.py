@@ -297,6 +297,13 @@ def test_golden_of_a_diagnosis(one: Database, inv: Cli) -> None:
     check("db.diagnose", json.dumps(found), database=one.name)
 
 
+def test_golden_of_declared_roles(one: Database, inv: Cli) -> None:
+    env = {"CONNECTION_URL": one.url}
+    inv.ok("db.setup", env=env)
+    names = {role: f"{one.name}_{role}" for role in ("owner", "migrator", "app", "reader")}
+    check("db.roles", inv.ok("db.roles", "--dry-run", "--json", env=env), database=one.name, **names)
+
+
 def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
     inv.ok("db.setup", env=env)

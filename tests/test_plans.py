@@ -24,12 +24,12 @@ from typing_extensions import Self
 
 from config.settings import Settings, load
 from ops.db import query
-from ops.db.copies.commands import compose
 from ops.db.plans import btree, marker, plans, sparse
 from ops.db.pull import statistics
 from ops.db.pull.statistics import Column
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.embedded import postmaster, server, state
+from ops.yaml_file import compose
 from tests import fix_plans
 from tests.fix_cli import SUITE, without_coverage
 from tests.fix_plans import SCHEMAS

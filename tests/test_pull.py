@@ -11,12 +11,12 @@ import pytest
 
 from config.settings import Settings, load
 from ops.db import swap
-from ops.db.copies.commands import compose
 from ops.db.drift import catalog, compare
 from ops.db.pull import pull
 from ops.db.pull.pull import How
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets import opening
+from ops.yaml_file import compose
 from tests.fix_suppliers import Database, made
 from tests.servers import Server
 

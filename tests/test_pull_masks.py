@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from config.settings import load
-from ops.db.copies.commands import compose
 from ops.db.pull import columns, first_file, keys, masking, masks_file, pull
 from ops.db.pull.masking import FITS, HASHES, Rule
 from ops.db.pull.pull import How
 from ops.errors import Misconfigured, Problem
+from ops.yaml_file import compose
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database, made
 from tests.servers import Server

@@ -19,12 +19,12 @@ import psycopg
 import pytest
 
 from config.settings import load
-from ops.db.copies.commands import compose
 from ops.db.drift import catalog, compare, spelling
 from ops.db.pull import pull
 from ops.db.pull.pull import How
 from ops.errors import Problem
 from ops.targets.embedded import binaries
+from ops.yaml_file import compose
 from tests import servers
 from tests.cutting import ANSWER, RESET, Cut, Proxy
 from tests.fix_cli import Cli, without_coverage

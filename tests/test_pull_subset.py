@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import load
-from ops.db.copies.commands import compose
 from ops.db.pull import pull
 from ops.db.pull.pull import How
 from ops.errors import Misconfigured
+from ops.yaml_file import compose
 from tests.fix_suppliers import Database, made
 from tests.servers import Server
 

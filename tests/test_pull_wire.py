@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from config.settings import load
-from ops.db.copies.commands import compose
 from ops.db.pull import keys, pull
 from ops.db.pull.pull import How
 from ops.errors import Problem
+from ops.yaml_file import compose
 from tests.fix_suppliers import Database, made, supply
 from tests.servers import Server
 

@@ -13,10 +13,12 @@ from config import sign_up
 from config.settings import Settings
 from ops.console import say
 from ops.db import load, lock, rights, seed, status, swap
+from ops.db.roles import give
 from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 from ops.targets import identity, open_target, opening, production_guard
 from ops.targets.open_target import OpenTarget
+from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -113,7 +115,7 @@ def schema_load(
     with opening.open_target(settings, target, "db.schema-load", writes=True) as at:
         plan = load.plan(source, variables)
         production_guard.confirm(at, "schema-load", confirm)
-        into(at, plan, care)
+        into(acting.as_owner(at), plan, care)
         say(f"loaded {source.name} into {at.name}")
 
 
@@ -130,7 +132,8 @@ def seed_load(
     """Load a seed into the live database, unless it holds that content already."""
     source = script(file, settings.seed)
     seed.foresee(source)
-    with opening.open_target(settings, target, "db.seed", writes=True) as at:
+    with opening.open_target(settings, target, "db.seed", writes=True) as opened:
+        at = acting.as_owner(opened)
         plan = load.plan(source, variables)
         production_guard.confirm(at, "seed", confirm)
         with lock.hold_lock(at):
@@ -177,5 +180,6 @@ def send(at: open_target.OpenTarget, plan: load.Plan, care: Care, *, after: Call
     at.work.done = True
     rights.give_rights(at, before)
     at.work.left = ""
+    give.give_rights(at)
     at.look_again()
     production_guard.stamp(at)  # the file may have set another comment

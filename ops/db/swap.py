@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ops import postgres, row_values
 from ops.console import say
 from ops.db import create_database, load, lock, rename_database, rights, sessions, status
+from ops.db.roles import give
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets import bound, git_branch, outcome
 from ops.targets.identity import KEPT, NEXT, OLD, PREV, SUFFIXES
@@ -129,6 +130,7 @@ def exchange(
                 bound.check_publications(place, published, conn, force=force, act=act)
             source = "" if live else PREV  # what was dropped had them, too
             rights.give_rights(place, rights.read_rights(place, source), NEXT)
+            give.give_rights(place, NEXT)
             stamp(place, NEXT)
             git_branch.stamp(place, NEXT)
             renames = [(place.name + NEXT, place.name)]
@@ -212,6 +214,7 @@ def undo(place: OpenTarget, *, force: bool) -> bool:
         renames = [(place.name + PREV, place.name)]
         if place.database():
             rights.give_rights(place, rights.read_rights(place), PREV)
+            give.give_rights(place, PREV)
             renames = [(place.name, place.name + OLD), *renames, (place.name + OLD, place.name + PREV)]
         rename_database.rename_databases(place, renames, force=force)
         swapped = place.database() is not None

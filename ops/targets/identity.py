@@ -51,6 +51,7 @@ select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' 
        (select coalesce(jsonb_object_agg(datname, to_jsonb(d) || jsonb_build_object(
                  'comment', shobj_description(d.oid, 'pg_database'),
                  'owner', pg_get_userbyid(datdba),
+                 'owner_comment', shobj_description(datdba, 'pg_authid'),
                  'charset', pg_encoding_to_char(encoding),
                  'space', (select spcname from pg_tablespace t where t.oid = dattablespace))), '{}')
           from pg_database d where datname = any(%s)) as databases

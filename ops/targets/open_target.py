@@ -16,6 +16,7 @@ from ops.errors import (
 )
 from ops.targets import git_branch, last_look, outcome
 from ops.targets.identity import PREV, Reason, facts
+from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,6 +39,8 @@ class OpenTarget:
     prod: Reason
     """Why this is production, in words; empty where it is not."""
     work: outcome.Work = field(default_factory=outcome.Work, repr=False)
+    role: str = ""
+    """The role that sessions on our database begin as; empty: the login's own."""
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ class OpenTarget:
                     task=self.task,
                     dbname=self.name + suffix,
                     timeout=self.settings.connect_timeout,
-                    options=options,
+                    options=" ".join(filter(None, (acting.option(self.role), options))),
                 )
             except NoDatabase:
                 if not self.database(suffix) or time.monotonic() > deadline:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from invoke.context import Context
 
 from ops.cli import CONFIRM, TARGET, settings, task
@@ -135,6 +133,7 @@ def pull(
 ) -> None:
     """Copy production's rows, masked before they leave it."""
     from ops.db.pull import first_file, pull
+    from ops.yaml_file import compose
 
     if propose:
         first_file.write(settings(c, target), from_)
@@ -146,17 +145,3 @@ def pull(
         return
     how = pull.How(rows, tuple(where or ()), jobs, confirm, force, dry_run)
     pull.show(settings(c, target), compose, from_, target, how, json=json)
-
-
-def compose(text: str) -> Any:
-    """Read YAML into nodes that know their places, by what invoke itself reads its settings with."""
-    from invoke import util
-
-    yaml: Any = util.yaml  # type: ignore[attr-defined]
-    try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ValueError(f"{mark.line + 1}:{mark.column + 1}: {error.problem or error.context}: correct it") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"1:1: {' '.join(str(error).split())}: correct it") from None

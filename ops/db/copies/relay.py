@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from config.targets import Target
 from ops import postgres, process, silence
 from ops.errors import Misconfigured
+from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from ops.db.copies.programs import Programs
@@ -49,7 +50,7 @@ KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 def open_way(at: OpenTarget, programs: Programs, *, options: str = "") -> Iterator[dict[str, str]]:
     """Yield the libpq variables by which these programs reach a target: by a relay where that takes TLS and they have none.
 
-    The timeouts of role and database are lifted; `options` are settings of the session. PGDATABASE may be another one.
+    The timeouts of role and database are lifted, and the sessions begin as the place's role; `options` are settings of the session. PGDATABASE may be another one.
     """
     with contextlib.ExitStack() as stack:
         way = at.target
@@ -57,7 +58,8 @@ def open_way(at: OpenTarget, programs: Programs, *, options: str = "") -> Iterat
             way = at.target.on(**dict.fromkeys(OWN[1:], ""))
             if at.conn.pgconn.ssl_in_use:
                 way = stack.enter_context(open_relay(at.target, timeout=at.settings.connect_timeout))
-        env = postgres.environment(way, task=at.task, options=options, untimed=True, of=at.target)
+        begun = " ".join(filter(None, (acting.option(at.role), options)))
+        env = postgres.environment(way, task=at.task, options=begun, untimed=True, of=at.target)
         env.setdefault("PGHOST", at.conn.info.host)  # each libpq has a socket folder of its own
         yield {**env, "LC_ALL": "C"}
 

@@ -33,9 +33,11 @@ own as materialized (
   select c.* from pg_class c join own on own.oid = relnamespace
   where not exists (select from foreigners f where f.objid = c.oid and f.classid = 'pg_class'::regclass)
     and not (relname = 'schema_migrations' and relkind = 'r')
+), governed as materialized (
+  select oid from pg_roles where rolname = 'lambda_signup' or shobj_description(oid, 'pg_authid') ~ '\[inv: role '
 )
 """
-"""Schemas of the user's, what extensions and range types bring, what goes away with one, and the relations; dbmate's table of what it has applied is none."""
+"""Schemas of the user's, what extensions and range types bring, what goes away with one, the relations (dbmate's table of what it has applied is none), and the roles whose rights are for db.roles and lambda.deploy to compare."""
 
 SCHEMAS = """
 select 'pg_namespace'::regclass, n.oid, 0, nspowner, nspacl, 'n', null::regclass, null::oid, 0, jsonb_build_object()
@@ -230,6 +232,7 @@ select 'pg_default_acl'::regclass, d.oid, 0, defaclrole, defaclacl, case when de
   null::regclass, null::oid, 0, jsonb_build_object('schema', nullif(defaclnamespace, 0)::regnamespace::text,
     'on', case defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' when 'n' then 'schemas' else defaclobjtype::text end)
 from pg_default_acl d where defaclnamespace = 0 or exists (select from own where own.oid = defaclnamespace)
+  and exists (select from aclexplode(defaclacl) where grantee not in (select oid from governed))
 """
 
 OPERATORS = """
@@ -390,7 +393,7 @@ select i.type, case when o.classid in ('pg_default_acl'::regclass, 'pg_user_mapp
            else quote_ident(pg_get_userbyid(grantee)) end as who,
          privilege_type || case when is_grantable then ' with grant option' else '' end as right_
        from aclexplode(coalesce(o.acl, acldefault(o.acltype::"char", o.owner)))
-       where grantee <> o.owner and (grantee = 0 or pg_get_userbyid(grantee) <> 'lambda_signup')) a
+       where grantee <> o.owner and grantee not in (select oid from governed)) a
      group by 1) g) end
 from found o
 cross join lateral pg_identify_object(o.classid, o.objid, o.objsubid) i

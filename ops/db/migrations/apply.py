@@ -17,6 +17,7 @@ from ops.db.migrations.standing import Standing, State, chosen, stand
 from ops.errors import Misconfigured, Problem, Refused, SessionLost
 from ops.targets import opening, production_guard
 from ops.targets.open_target import OpenTarget
+from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -123,8 +124,9 @@ def migrate(
     """
     check_care(care)
     found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.migrate", writes=True) as at:
-        at.required()
+    with opening.open_target(settings, target, "db.migrate", writes=True) as opened:
+        opened.required()
+        at = acting.as_owner(opened)
         if write_schema:
             refuse_to_write(at)
         if accept_edited and not dry_run:
@@ -147,9 +149,18 @@ def migrate(
                 conn, known, found, to, {each.version: each for each in pending}, out_of_order=out_of_order
             )
             changes = run(at, conn, known, pending, limits_of(at, care)) if pending else []
+            give_rights(at, conn)
             note_applied(at, conn)
         update_schema_file(at, force=write_schema)
         return changes
+
+
+def give_rights(at: OpenTarget, conn: Connection[DictRow]) -> None:
+    """Give the declared rights in what is new, as far as they do not come by default."""
+    if at.role:
+        from ops.db.roles import give
+
+        give.give_rights_over(at, conn)
 
 
 def note_applied(at: OpenTarget, conn: Connection[DictRow]) -> None:
@@ -289,8 +300,9 @@ def rollback(
     """
     check_care(care)
     found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.rollback", writes=True) as at:
-        at.required()
+    with opening.open_target(settings, target, "db.rollback", writes=True) as opened:
+        opened.required()
+        at = acting.as_owner(opened)
         with at.connect() as conn:
             acts = to_take_back(found, history.read(conn), to)
         if not acts:
@@ -303,6 +315,7 @@ def rollback(
         production_guard.confirm(at, "rollback", confirm)
         with turn(at) as (conn, known):
             changes = carry_out(at, conn, known, to_take_back(found, known, to), limits_of(at, care))
+            give_rights(at, conn)
             note_applied(at, conn)
         update_schema_file(at)
         return changes

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres, silence
@@ -203,7 +203,8 @@ class Watch:
     def second(self) -> Connection[DictRow]:
         """Return the second session, which says nothing of its own waits."""
         if self.other is None:
-            made: Any = self.place.connect()
+            # as the login itself, which may end sessions of its own; the owner may not
+            made: Any = replace(self.place, role="").connect()
             made.quiet = "all"
             self.other = made
         return self.other

@@ -24,6 +24,7 @@ from invoke.collection import Collection  # noqa: E402
 from config.defaults import DEFAULTS  # noqa: E402
 from ops.app import commands as app  # noqa: E402
 from ops.db import commands as db  # noqa: E402
+from ops.db.access import commands as access  # noqa: E402
 from ops.db.branches import commands as branches  # noqa: E402
 from ops.db.copies import commands as copies  # noqa: E402
 from ops.db.diagnose import commands as diagnose  # noqa: E402
@@ -45,7 +46,7 @@ ns = Collection.from_module(workspace)
 ns.configure(DEFAULTS)  # INVOKE_* works for a key that an invoke.yaml leaves out, too
 ns.add_collection(Collection.from_module(app, name="app"))
 databases = Collection.from_module(db, name="db")
-for room in (migrations, copies, branches, roles, diagnose, tunnel):
+for room in (migrations, copies, branches, roles, access, diagnose, tunnel):
     for each in Collection.from_module(room).tasks.values():
         databases.add_task(each)
 ns.add_collection(databases)

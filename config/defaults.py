@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
         "connect_timeout": "10",
         "silence_timeout": "30",
         "per_branch": "no",
+        "least_login": "yes",
         "pull_timeout": "1h",
     },
     "migrate": {

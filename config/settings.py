@@ -92,6 +92,8 @@ class Settings:
     """The target whose variables and sections are meant: prod's, until a task is for another one."""
     whole: Mapping[str, Any] | None = field(default=None, repr=False)
     """The configuration before any target's own sections were laid over it; None: `config` is that."""
+    least_login: bool = True
+    """Whether a task takes the login of a role that does for it, where db.roles has made one."""
     per_branch: bool = False
     """Whether the local target is the database of the git branch that is checked out."""
     branch: str = ""
@@ -207,6 +209,7 @@ def load(
         silence_timeout=db.seconds("silence_timeout"),
         config=config,
         targets=targets,
+        least_login=db.flag("least_login"),
         per_branch=db.flag("per_branch"),
     )
     refuse("invoke.yaml", [*top.faults, *db.faults, *paths.faults, *unusable])

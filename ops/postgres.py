@@ -112,12 +112,21 @@ def server_of(target: Target) -> tuple[str, str]:
     return target.params.get("hostaddr") or target.host, str(target.port)
 
 
+def as_role(role: str) -> str:
+    """Return libpq's option by which a session begins as a role, and goes back to it by RESET ROLE; empty for none.
+
+    Spaces and backslashes are escaped: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS.
+    """
+    return "-c role=" + role.replace("\\", "\\\\").replace(" ", "\\ ") if role else ""
+
+
 def connect(
-    target: Target, *, task: str, dbname: str | None = None, timeout: int = 10, options: str = ""
+    target: Target, *, task: str, dbname: str | None = None, timeout: int = 10, options: str = "", role: str = ""
 ) -> Connection[DictRow]:
     """Open a connection in autocommit mode, rows as dictionaries.
 
-    `timeout` is in seconds; `options` are settings of the session, over the target's own and ours. Raises `NothingAnswers`, `Unreachable`,
+    `timeout` is in seconds; `options` are settings of the session, over the target's own and ours, `role` is what it is to be over
+    its login. Raises `NothingAnswers`, `Unreachable`,
     `LoginFailed` or `NoDatabase`, each worded as the next step.
     """
     import logging
@@ -140,9 +149,12 @@ def connect(
     known = _timeouts.get(server_of(target))
     if more := " ".join(filter(None, (params.get("options", ""), known, options))):
         params["options"] = more
+    login = params
+    if role:  # the other session that asks for a sign of life looks on as the login, which sees its own sessions
+        login = {**params, "options": " ".join(filter(None, (params.get("options", ""), as_role(role))))}
     try:
         with silence.waiting(f"{target.address} ({target.name}) to let us in"):
-            conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **params)
+            conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **login)
     except psycopg.Error as error:
         through = target.way.fault(str(error)) if target.way else None
         raise through or refusal(target, str(error)) from None

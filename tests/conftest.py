@@ -16,4 +16,5 @@ pytest_plugins = [
     "tests.fix_people",
     "tests.fix_ssm",
     "tests.fix_roles",
+    "tests.fix_access",
 ]

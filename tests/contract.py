@@ -40,7 +40,7 @@ error, and the exit code is the same. This page is made from the types in the co
 - A number has its unit in its key: `size_bytes`, `timeout_seconds`. One without a unit is a count, or a number like a port.
 - A time (`…_at`) is ISO 8601 with its offset, `2026-11-22T21:00:00+00:00`; a day (`…_on`) is `2029-06-30`.
 - Where it says so, a value is one of a fixed set of words; those of AWS and Postgres are theirs. What is "in words" is for people, and changes.
-- Passwords are masked or left out; `db.url --show-password` and `sandbox.up` print those that they are asked for.
+- Passwords are masked or left out; `db.url` and `db.grant-access` with `--show-password` and `sandbox.up` print those that they are asked for.
 - A task that fails prints nothing but its line on standard error, unless its answer is the failure: `doctor` and `lambda.sync-users`
   print it and exit with 1, `db.drift`, `db.rehearse`, `rds.upgrade --dry-run` and `db.diagnose --fail-on` with 4.
 - Keys may be added. A key that is taken away or changes its meaning is in the changelog.

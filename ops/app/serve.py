@@ -36,7 +36,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
     app = settings.app
     at = (app.host, int(port) if port else app.port)
     claim(*at)
-    with opening.open_target(settings, name, "app.run") as found:
+    with opening.open_target(settings, name, "app.run", login="reader") as found:
         target = found.target
         found.required()
         with found.connect() as conn:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.settings import Settings
+from config.targets import resolve
 from ops import process
 from ops.app.serve import backend
 from ops.console import as_json, progress, result, say
 from ops.errors import InProgress, Misconfigured, Problem
-from ops.targets import compose
+from ops.targets import compose, last_look, least_login
 from ops.times import moment
 
-SERVICE = "backend"
+SERVICE, DOCKER = "backend", "docker"
+"""Its name in docker-compose.yml, and that of the target whose database it reads."""
 PORT = 4567
 """Where it listens inside its container."""
 TIMEOUT = 90.0
@@ -29,12 +31,21 @@ def up(settings: Settings) -> None:
     """Build the image, start the service with the database it depends on, and wait until it is healthy."""
     backend(settings)
     env = {name: value for name in PASSED_ON if (value := settings.vars.get(name))}
+    if url := readers_url(settings):
+        env[PASSED_ON[0]] = url
     compose.command()
     say(f"building and starting {SERVICE}; the first time takes a minute")
     compose.compose(settings.root, "up", "-d", "--build", SERVICE, env=env)
     healthy(compose.compose(settings.root, "ps", "-q", SERVICE).strip())
     address = compose.compose(settings.root, "port", SERVICE, str(PORT)).strip()
     say(f"the feed is at http://{address} (inv db.setup -t docker fills it)")
+
+
+def readers_url(settings: Settings) -> str:
+    """Return by which URL the service reads as the reader; empty where there is none, or was none at the last look."""
+    own, look = resolve(settings, DOCKER), last_look.recalled(settings).get(DOCKER)
+    least = least_login.least(settings, own, "reader") if own and look and "reader" in (look.roles or ()) else None
+    return least.url(show_password=True) if least else ""
 
 
 def healthy(container: str) -> None:

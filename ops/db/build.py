@@ -112,7 +112,7 @@ def schema_load(
 ) -> None:
     """Load a schema into the live database, in one transaction."""
     source = script(file, settings.schema)
-    with opening.open_target(settings, target, "db.schema-load", writes=True) as at:
+    with opening.open_target(settings, target, "db.schema-load", writes=True, login="migrator") as at:
         plan = load.plan(source, variables)
         production_guard.confirm(at, "schema-load", confirm)
         into(acting.as_owner(at), plan, care)
@@ -132,7 +132,7 @@ def seed_load(
     """Load a seed into the live database, unless it holds that content already."""
     source = script(file, settings.seed)
     seed.foresee(source)
-    with opening.open_target(settings, target, "db.seed", writes=True) as opened:
+    with opening.open_target(settings, target, "db.seed", writes=True, login="migrator") as opened:
         at = acting.as_owner(opened)
         plan = load.plan(source, variables)
         production_guard.confirm(at, "seed", confirm)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from invoke.context import Context
 
 from ops.cli import CONFIRM, TARGET, VAR, settings, task, variables
@@ -185,12 +187,14 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
     from ops.db import client, reader
     from ops.targets import opening
 
-    with opening.open_target(settings(c, target), target, "db.connect", writes=True) as at:
+    loaded = settings(c, target)
+    login: Literal["reader"] | None = "reader" if loaded.focus.protected and not write else None
+    with opening.open_target(loaded, target, "db.connect", writes=True, login=login) as at:
         at.required()
         person = interactive()
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
-        options = reader.options(at) if at.prod and not write else ""
-        argv, env = client.command(tool, at.target, interactive=person, prod=bool(at.prod), options=options)
+        way, options = reader.way(at) if at.prod and not write else (at.target, "")
+        argv, env = client.command(tool, way, interactive=person, prod=bool(at.prod), options=options)
     process.replace(argv, process.clean_environ(env))
 
 
@@ -234,7 +238,7 @@ def sessions(c: Context, target: str = "", values: bool = False, json: bool = Fa
     from ops.targets import opening
 
     all_sessions.check_values(values, json=json)
-    with opening.open_target(settings(c, target), target, "db.sessions") as at:
+    with opening.open_target(settings(c, target), target, "db.sessions", login="reader") as at:
         rows = all_sessions.listed(at, values=values)
     if json:
         console.as_json(rows)

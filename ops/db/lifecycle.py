@@ -129,7 +129,7 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         else:
             console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
         return
-    with opening.open_target(settings, name, "db.status", announced=False) as at:
+    with opening.open_target(settings, name, "db.status", announced=False, login="reader") as at:
         found = status.report(at)
     if json:
         console.as_json(found)

@@ -87,7 +87,7 @@ def fetched(
     settings: Settings, target: str, query: Script, values: dict[str, int | str | None]
 ) -> tuple[list[str], list[DictRow]]:
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
-    with opening.open_target(settings, target, "db.query") as at:
+    with opening.open_target(settings, target, "db.query", login="reader") as at:
         at.required()
         with at.connect() as conn:
             keep_as_written(conn)

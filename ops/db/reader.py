@@ -11,8 +11,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from config.targets import Target
 from ops import postgres
 from ops.console import say
+from ops.targets import least_login
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -42,6 +44,14 @@ def lacking(conn: Connection[DictRow]) -> str:
     if postgres.row(conn, HIDES)["tables"]:
         return f"row security would hide rows from {ROLE}"
     return ""
+
+
+def way(place: OpenTarget) -> tuple[Target, str]:
+    """Return login and settings of a client's session that is to read only: those of our reader, where there is one."""
+    found = place.target
+    if found is place.own and "reader" in place.facts["roles"]:
+        found = least_login.least(place.settings, found, "reader") or found
+    return found, READ_ONLY if found is not place.own else options(place)
 
 
 def options(place: OpenTarget) -> str:

@@ -20,6 +20,7 @@ from config.via import Via
 from ops import own_files, postgres
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
+from ops.targets import persons
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -40,12 +41,12 @@ SUFFIXES = NEXT, PREV, OLD = ("__next", "__prev", "__old")
 UNSEEN, SEEN = 2.0, 0.5
 """Seconds that a dangerous act elsewhere waits for prod to say who it is: never seen from here, or seen before."""
 
-FACTS = """
+FACTS = r"""
 select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' ', 1) as version,
        current_setting('server_version_num')::int as version_num,
        current_setting('is_superuser') = 'on' as superuser,
        current_setting('wal_level') = 'logical' as logical,
-       case when current_setting('is_superuser') = 'on'
+       case when current_setting('is_superuser') = 'on' or pg_has_role('pg_read_all_settings', 'usage')
             then current_setting('data_directory') end as data_directory,
        (select system_identifier::text from pg_control_system()) as system_id,
        (select coalesce(jsonb_object_agg(datname, to_jsonb(d) || jsonb_build_object(
@@ -54,8 +55,13 @@ select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' 
                  'owner_comment', shobj_description(datdba, 'pg_authid'),
                  'charset', pg_encoding_to_char(encoding),
                  'space', (select spcname from pg_tablespace t where t.oid = dattablespace))), '{}')
-          from pg_database d where datname = any(%s)) as databases
-"""
+          from pg_database d where datname = any(%s)) as databases,
+       (select coalesce(array_agg(split_part(m.mark, ' ', 3) order by m.mark), '{}')
+          from (select substring(description from '\[inv: role \S+ of [^]]*\]') as mark
+                  from pg_shdescription where classoid = 'pg_authid'::regclass) m
+         where m.mark = '[inv: role ' || split_part(m.mark, ' ', 3) || ' of ' || %s || ']') as roles,
+       ({ended}) as ended
+""".replace("{ended}", persons.ENDED)
 
 
 def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, Any]:
@@ -68,11 +74,11 @@ def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, An
     names, beside = ([each, *(each + suffix for suffix in SUFFIXES)] for each in (name, trunk))
     wanted = [*names, "template1", *(beside if trunk else ())]
     try:
-        found = dict(postgres.row(conn, FACTS, wanted))
+        found = dict(conn.execute(FACTS.encode(), [wanted, *[trunk or name] * 2]).fetchone() or {})
     except psycopg.errors.InsufficientPrivilege:
         # a service that keeps pg_control_system() to itself has no identity to compare
         query = FACTS.replace("(select system_identifier::text from pg_control_system())", "null::text")
-        found = dict(conn.execute(query, [wanted]).fetchone() or {})
+        found = dict(conn.execute(query.encode(), [wanted, *[trunk or name] * 2]).fetchone() or {})
     if trunk:
         rows = found["databases"]
         found["trunk"] = {each: rows.pop(each) for each in beside if each in rows}

@@ -38,6 +38,7 @@ SHAPE = {
     "built": lambda value: value is None or time(value),
     "major?": int,
     "applied?": [str],
+    "roles?": [str],
 }
 """An entry of looked.json: by env file, since another one means other servers, then by target."""
 
@@ -61,6 +62,8 @@ class Look:
     """The server's major version; None where an older suite looked."""
     applied: list[str] | None = None
     """The versions of the migrations that it had; None where nobody has looked at those."""
+    roles: list[str] | None = None
+    """The roles of ours that it had, by their keys in sql/roles.yaml; None where there were none."""
 
 
 def recalled(settings: Settings) -> dict[str, Look]:
@@ -87,6 +90,7 @@ def remember(
     built: bool = False,
     major: int | None = None,
     applied: Sequence[str] | None = None,
+    roles: Sequence[str] = (),
 ) -> None:
     """Note how a target is now; `built` says that it has just been built from the files, `applied` which migrations it has."""
     content = read(settings.root)
@@ -104,6 +108,8 @@ def remember(
     }
     if known := major or (before.get("major") if same else None):
         entries[target.name]["major"] = known
+    if roles:
+        entries[target.name]["roles"] = list(roles)
     had = before.get("applied") if same and there and not built else None
     if (versions := had if applied is None else list(applied)) is not None:
         entries[target.name]["applied"] = versions

@@ -16,7 +16,6 @@ from ops.errors import (
 )
 from ops.targets import git_branch, last_look, outcome
 from ops.targets.identity import PREV, Reason, facts
-from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,6 +37,8 @@ class OpenTarget:
     facts: dict[str, Any] = field(repr=False)
     prod: Reason
     """Why this is production, in words; empty where it is not."""
+    own: Target | None = None
+    """The target with its own user, where the task has the login of a role."""
     work: outcome.Work = field(default_factory=outcome.Work, repr=False)
     role: str = ""
     """The role that sessions on our database begin as; empty: the login's own."""
@@ -85,7 +86,8 @@ class OpenTarget:
                     task=self.task,
                     dbname=self.name + suffix,
                     timeout=self.settings.connect_timeout,
-                    options=" ".join(filter(None, (acting.option(self.role), options))),
+                    options=options,
+                    role=self.role,
                 )
             except NoDatabase:
                 if not self.database(suffix) or time.monotonic() > deadline:
@@ -105,7 +107,14 @@ class OpenTarget:
         kept = self.database(PREV) is not None if kept is None else kept
         major = self.facts["version_num"] // 10000
         last_look.remember(
-            self.settings, self.target, there=there, kept=kept, built=built, major=major, applied=applied
+            self.settings,
+            self.own or self.target,
+            there=there,
+            kept=kept,
+            built=built,
+            major=major,
+            applied=applied,
+            roles=self.facts["roles"],
         )
 
     def begin(self) -> None:

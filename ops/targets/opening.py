@@ -24,7 +24,7 @@ from ops.errors import (
     NothingAnswers,
     Problem,
 )
-from ops.targets import git_branch, outcome, production_guard
+from ops.targets import git_branch, least_login, outcome, persons, production_guard
 from ops.targets.embedded import postmaster, server, state
 from ops.targets.identity import Watch, facts, note, why_prod
 from ops.targets.open_target import OpenTarget
@@ -36,50 +36,55 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_target(
-    settings: Settings, name: str, task: str, *, writes: bool = False, direct: bool = False, announced: bool = True
+    settings: Settings,
+    name: str,
+    task: str,
+    *,
+    writes: bool = False,
+    direct: bool = False,
+    announced: bool = True,
+    login: least_login.Key | None = None,
 ) -> Iterator[OpenTarget]:
     """Resolve a target, reach its server, say what it is, and yield it.
 
     `writes` says that the command may change the database: then more is done
     to find out whether this is production under another name, and no pooler may stand before it. That may not either
     where what reads wants the session to itself (`direct`), as pg_dump does. `announced=False`
-    is for a command whose result says it all.
+    is for a command whose result says it all. `login` is the role that does for it: where db.roles has made that, and
+    its password is known, it is opened as that, else as the target's own user.
     """
     place: OpenTarget | None = None
     settings = settings.on(name)
-    target = resolve_target(settings, settings.focus.name)
+    own = target = resolve_target(settings, settings.focus.name)
     watch = Watch(settings, target) if writes else None
     hidden = row_values.hides()
     try:
-        target, conn = reach(settings, target, task)
+        own, target, conn, known = identified(settings, own, task, login)
         with conn:
-            known = facts(conn, target.dbname, target.trunk)
-            if target.embedded and not is_at_home(settings, known):
-                conn.close()
-                made = server.start_server(settings.root).target(settings.database)
-                target = git_branch.followed(settings, made)
-                conn = maintenance(settings, target, task)
-                known = facts(conn, target.dbname, target.trunk)
             if (writes or direct) and known["pid"] != conn.info.backend_pid:
                 raise Misconfigured(
                     f"{target.source}: a pooler stands before this server, and its sessions are not ours to lock: give the server's own address"
                 )
-            reason = why_prod(settings, target, known, watch)
+            reason = why_prod(settings, own, known, watch)
             if target.branch:  # beside production there is only production
-                main = git_branch.main_of(target)
+                main = git_branch.main_of(own)
                 if why := why_prod(settings, main, {**known, "databases": known["trunk"]}, watch):
-                    target, known, reason = main, facts(conn, main.dbname), why
-            place = OpenTarget(settings, target, task, conn, known, reason)
+                    own, target, reason = main, git_branch.main_of(target), why
+                    known = facts(conn, main.dbname)
+            place = OpenTarget(settings, target, task, conn, known, reason, own)
             row_values.hide(hidden or bool(reason))
             place.work.pids.append(known["pid"])
             place.remember(there=place.database() is not None)
             if reason:
-                note(settings.root, known["system_id"], target)
+                note(settings.root, known["system_id"], own)
             if writes and target.rds and place.prod:
                 production_guard.stamp_new(place)
             if announced:
                 more = f", PRODUCTION: {reason}" if reason else git_branch.said(target)
                 say(f"{target.name}: {target.address} (PostgreSQL {known['version']}){more}")
+            if target is own:
+                least_login.tell_without(settings, own, login, known["roles"])
+            persons.shut_ended(place, None if target is own else lambda: maintenance(settings, own, task))
             try:
                 yield place
             finally:
@@ -90,6 +95,31 @@ def open_target(
         raise
     finally:
         row_values.hide(hidden)
+
+
+def identified(
+    settings: Settings, own: Target, task: str, login: least_login.Key | None
+) -> tuple[Target, Target, Connection[DictRow], dict[str, Any]]:
+    """Connect to a target's server and ask it who it is; the embedded one is another's that has taken its port, if it says so.
+
+    Returns the target with its own user, with the login that was taken, the connection, and the facts.
+    """
+    own, target, conn = reach(settings, own, task, login)
+    try:
+        known = facts(conn, target.dbname, target.trunk)
+        if target.embedded and not is_at_home(settings, known):
+            conn.close()
+            made = server.start_server(settings.root).target(settings.database)
+            own, target, conn = reach(settings, git_branch.followed(settings, made), task, login)
+            known = facts(conn, target.dbname, target.trunk)
+        if target is not own and target.branch and target.dbname not in known["databases"]:
+            conn.close()  # its first use makes it, which the login of a role may not
+            own, target, conn = reach(settings, own, task, None)
+            known = facts(conn, target.dbname, target.trunk)
+    except BaseException:
+        conn.close()
+        raise
+    return own, target, conn, known
 
 
 def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Target:
@@ -149,8 +179,27 @@ def maintenance(settings: Settings, target: Target, task: str) -> Connection[Dic
     raise first
 
 
-def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connection[DictRow]]:
-    """Connect to the target's server; the embedded one is started when it is away."""
+def reach(
+    settings: Settings, own: Target, task: str, login: least_login.Key | None
+) -> tuple[Target, Target, Connection[DictRow]]:
+    """Connect to a target's server, with the login of a role where there is one for it, else as its own user.
+
+    Returns the target with its own user, with the login that was taken, and the connection.
+    """
+    if least := least_login.least(settings, own, login):
+        try:
+            return own, least, maintenance(settings, least, task)
+        except LoginFailed:
+            least_login.tell_refused(least, own)
+        except Problem:
+            if not own.embedded:
+                raise
+    own, conn = reach_as_own(settings, own, task)
+    return own, own, conn
+
+
+def reach_as_own(settings: Settings, target: Target, task: str) -> tuple[Target, Connection[DictRow]]:
+    """Connect to the target's server as its own user; the embedded one is started when it is away."""
     try:
         return target, maintenance(settings, target, task)
     except LoginFailed as error:
@@ -178,7 +227,11 @@ def reach(settings: Settings, target: Target, task: str) -> tuple[Target, Connec
 def is_at_home(settings: Settings, known: dict[str, Any]) -> bool:
     """Whether the server that answered is the one in our own folder."""
     made = state.load(settings.root)
-    if not made or not known["data_directory"]:
+    if not made:
         return False
+    if not known[
+        "data_directory"
+    ]:  # which is told to a superuser; the login of a role is taken for what its password says
+        return not known["superuser"] and postmaster.is_as_remembered(made)
     path = Path(known["data_directory"])
     return path == made.data or (made.data.exists() and path.exists() and path.samefile(made.data))

@@ -137,7 +137,10 @@ def comment_on(place: OpenTarget, name: str, text: str) -> None:
     """Write a database's comment; raises psycopg's errors."""
     from psycopg import sql
 
-    place.conn.execute(sql.SQL("comment on database {} is {}").format(sql.Identifier(name), sql.Literal(text)))
+    with place.conn.transaction():
+        if place.role:
+            place.conn.execute(sql.SQL("set local role {}").format(sql.Identifier(place.role)))
+        place.conn.execute(sql.SQL("comment on database {} is {}").format(sql.Identifier(name), sql.Literal(text)))
 
 
 def stamp_new(place: OpenTarget) -> None:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 from config.targets import Target
 from ops import postgres, process, silence
 from ops.errors import Misconfigured
-from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from ops.db.copies.programs import Programs
@@ -58,7 +57,7 @@ def open_way(at: OpenTarget, programs: Programs, *, options: str = "") -> Iterat
             way = at.target.on(**dict.fromkeys(OWN[1:], ""))
             if at.conn.pgconn.ssl_in_use:
                 way = stack.enter_context(open_relay(at.target, timeout=at.settings.connect_timeout))
-        begun = " ".join(filter(None, (acting.option(at.role), options)))
+        begun = " ".join(filter(None, (postgres.as_role(at.role), options)))
         env = postgres.environment(way, task=at.task, options=begun, untimed=True, of=at.target)
         env.setdefault("PGHOST", at.conn.info.host)  # each libpq has a socket folder of its own
         yield {**env, "LC_ALL": "C"}

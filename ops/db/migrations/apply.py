@@ -124,7 +124,7 @@ def migrate(
     """
     check_care(care)
     found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.migrate", writes=True) as opened:
+    with opening.open_target(settings, target, "db.migrate", writes=True, login="migrator") as opened:
         opened.required()
         at = acting.as_owner(opened)
         if write_schema:
@@ -300,7 +300,7 @@ def rollback(
     """
     check_care(care)
     found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.rollback", writes=True) as opened:
+    with opening.open_target(settings, target, "db.rollback", writes=True, login="migrator") as opened:
         opened.required()
         at = acting.as_owner(opened)
         with at.connect() as conn:

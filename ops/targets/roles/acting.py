@@ -43,11 +43,3 @@ def role_to_set(place: OpenTarget) -> str:
 def as_owner(place: OpenTarget) -> OpenTarget:
     """Return the place with sessions on its database that are the owner's; the same where its roles are not declared."""
     return replace(place, role=role_to_set(place))
-
-
-def option(role: str) -> str:
-    """Return libpq's option by which a session begins as a role, and goes back to it by RESET ROLE; empty for none.
-
-    Spaces and backslashes are escaped: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS.
-    """
-    return "-c role=" + role.replace("\\", "\\\\").replace(" ", "\\ ") if role else ""

@@ -1,0 +1,61 @@
+"""Which login a task takes: of those that db.roles has made, the one that may do what the task does, and no more.
+
+A database without those roles, and one whose password is not known here, is opened as the target's own user.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from config.settings import Settings
+from config.targets import Target
+from ops.console import hide, say
+from ops.targets import last_look
+from ops.targets.roles import declared, names, passwords
+
+Key = Literal["reader", "app", "migrator"]
+"""A role of sql/roles.yaml, by its key there; a file that has none of a name has no login for the tasks that would take it."""
+
+
+def least(settings: Settings, own: Target, key: Key | None) -> Target | None:
+    """Return the target with the login of a role in the place of its own user; None: there is none, as far as is known here.
+
+    No server is asked. What the migrator makes is the owner's (ops/targets/roles/acting.py).
+    """
+    if not key or not settings.least_login:
+        return None
+    password = passwords.password_of(settings, own, key)
+    by_token = password is None and own.rds and not own.password and key in seen(settings, own)
+    if password is None and not by_token:
+        return None
+    file = declared.read(settings)
+    role = file.roles.get(key)
+    if not role or not role.login:
+        return None
+    hide(password or "")
+    return own.on(user=role.name(names.database_of(own)), password=password or "")
+
+
+def seen(settings: Settings, own: Target) -> list[str]:
+    """Return the roles of ours that the database had at the last look, by their keys."""
+    look = last_look.recalled(settings).get(own.name)
+    return look.roles or [] if look and look.address == own.address else []
+
+
+def tell_without(settings: Settings, own: Target, key: Key | None, there: list[str]) -> None:
+    """Say that a task does without the login that is there for it; `there`: the keys of the database's roles."""
+    by_token = own.rds and not own.password  # which from now on is tried: the database is known to have it
+    if key and settings.least_login and key in there and not by_token and not passwords.password_of(settings, own, key):
+        login = names.role_name(names.database_of(own), key)
+        say(
+            f"note: as {own.params.get('user') or 'its own user'}, since no password of {login} is known here "
+            f"({passwords.variable(own.name, key)}; inv db.roles makes one)"
+        )
+
+
+def tell_refused(refused: Target, own: Target) -> None:
+    """Say that the login for a task was not let in."""
+    say(
+        f"note: as {own.params.get('user') or 'its own user'}, since the server does not let {refused.params['user']} in: "
+        "inv db.roles makes that login, and its password, anew"
+    )

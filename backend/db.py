@@ -29,7 +29,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from backend import settings
+from backend import iam, settings
 
 AWAY_TIMEOUT = 0.25
 """Seconds that a request waits for a connection while the last attempt to make one has failed."""
@@ -93,6 +93,8 @@ def told(error: BaseException) -> str:
     """Return an error in words for a log: no address, no login, no line of libpq's, nobody's data."""
     if isinstance(error, PoolTimeout):
         return "no connection to be had in time"
+    if isinstance(error, settings.Misconfigured):
+        return str(error)
     if not isinstance(error, Error):
         return type(error).__name__
     if error.sqlstate:
@@ -116,6 +118,7 @@ _WORDS = {
     "starting up": "the server is starting",
     "shutting down": "the server is stopping",
     "recovery mode": "the server recovers from a crash",
+    "PAM authentication failed": "its token is refused: see the rights of this login to AWS (rds-db:connect), and the clock",
     "authentication failed": "wrong user or password",
     "terminating connection": "the server has ended the session",
     "closed the connection": "the server has ended the session",
@@ -182,10 +185,12 @@ class Pool:
         read = settings.load(complete=self._conninfo is None)
         conninfo = self._conninfo or read.connection_url
         given = conninfo_to_dict(conninfo)
+        kwargs = {"autocommit": True, **{k: v for k, v in DEFAULTS.items() if k not in given}}
+        sign = iam.signer(conninfo, read.iam) if read.iam else None
         return ConnectionPool(
             conninfo,
             connection_class=_Connection,
-            kwargs={"autocommit": True, **{k: v for k, v in DEFAULTS.items() if k not in given}},
+            kwargs=(lambda: {**kwargs, "password": sign()}) if sign else kwargs,
             min_size=1,
             max_size=self._size or read.pool_size,
             timeout=self._timeout or read.pool_timeout,

@@ -8,10 +8,12 @@ from pathlib import Path
 chdir = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, chdir)
 
-from backend import settings  # noqa: E402
+from backend import iam, settings  # noqa: E402
 
 try:
     read = settings.load(complete=True)
+    if read.iam:  # said here, and not by the first request
+        iam.signer(read.connection_url, read.iam)
 except settings.Misconfigured as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)

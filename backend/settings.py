@@ -23,6 +23,8 @@ class Settings:
 
     connection_url: str = field(repr=False)
     """A libpq URL or conninfo string (CONNECTION_URL)."""
+    iam: str
+    """Whether tokens of IAM stand in for its password (DB_IAM): yes, or HOST:PORT where a tunnel leads there; empty for no."""
     pool_size: int
     """The most connections that one process holds (DB_POOL_SIZE)."""
     pool_timeout: float
@@ -58,9 +60,13 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
     hide = environ.get("HIDE_EXPIRED") or "no"
     if hide not in ("yes", "no"):
         raise Misconfigured(f"HIDE_EXPIRED: {hide} is neither yes nor no")
+    iam = environ.get("DB_IAM") or "no"
+    if iam not in ("yes", "no") and not re.fullmatch(r"[\w.-]+:\d{1,5}", iam, re.ASCII):
+        raise Misconfigured(f"DB_IAM: {iam} is none of yes, no, HOST:PORT")
     host, port = environ.get("HOST") or "127.0.0.1", int(number("PORT", "4567", 65535))
     read = Settings(
         connection_url=environ.get("CONNECTION_URL", ""),
+        iam="" if iam == "no" else iam,
         pool_size=int(number("DB_POOL_SIZE", "8", 1000)),
         pool_timeout=number("DB_POOL_TIMEOUT", "2", 60, float),
         queries=Path(environ.get("DB_QUERIES") or QUERIES),

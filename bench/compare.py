@@ -60,6 +60,7 @@ COMPARISONS: dict[str, Callable[[place.Bench], Comparison]] = {
     "sync-users": people.sync,
     "feed": feed.feed,
     "cold": signup.cold,
+    "token": signup.token,
     "warm": signup.warm,
     "suite": suite.suite,
 }

@@ -60,6 +60,20 @@ for count in sys.stdin:
 PSYCOPG2 = "psycopg2, a connection each"
 
 
+# Signs what stands in for a password of each connection, as the function does by its role
+SIGN = """
+from post_confirmation import iam
+environ = {"AWS_ACCESS_KEY_ID": "x" * 20, "AWS_SECRET_ACCESS_KEY": "y" * 40, "AWS_SESSION_TOKEN": "z" * 1200}
+"""
+BY_BOTOCORE = """
+import botocore.session
+session = botocore.session.Session()
+session.set_credentials("x" * 20, "y" * 40, "z" * 1200)
+client = session.create_client("rds", region_name="ca-central-1")
+"""
+HOST = "x.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
+
+
 class Worker:
     """A process that keeps a handler loaded, as a warm sandbox does."""
 
@@ -134,6 +148,28 @@ def cold(at: Bench) -> Comparison:
         note="Both layers are compiled: ours by lambda.layer, the one made by hand by pip. The floor is the import of psycopg, "
         "which is Python to a large part and brings asyncio, dataclasses and its types, where psycopg2 is one library of C; the "
         "function adds a few milliseconds. What that buys is below: a connection that is kept, and renewed when it has died.",
+    )
+
+
+def token(at: Bench) -> Comparison:
+    """The import of what signs a token, and the first one, as at the start of a sandbox."""
+    folder = at.sub("token")
+    ours, _ = both(at, folder)
+
+    def signing(prepare: str, call: str, paths: list[Path], *flags: str) -> Command:
+        code = f"import os, time{prepare}{call}; os._exit(0)"
+        return Command([sys.executable, *flags, "-c", code], folder, variables(paths))
+
+    alone = signing(SIGN, f"iam.signed({HOST!r}, '5432', 'lambda_signup', environ, time.time())", ours, "-S", "-s")
+    botocore = signing(BY_BOTOCORE, f"client.generate_db_auth_token({HOST!r}, 5432, 'lambda_signup')", [])
+    python = Command([sys.executable, "-S", "-s", "-c", "import os; os._exit(0)"], folder, variables([]))
+    return Comparison(
+        "a token for a connection, cold",
+        alone,
+        {"botocore": botocore, "Python alone": python},
+        {"botocore": 0.5},
+        note="What a function needs in the place of a stored password: ours is the standard library's, and botocore's byte for byte. "
+        "A sandbox signs one for each connection, which it keeps; a sign-up in a warm one signs none.",
     )
 
 

@@ -63,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
         "extended_support": "no",
         "auto_minor_upgrade": "yes",
         "iam_auth": "yes",
+        "login": "auto",
         "insights_mode": "standard",
         "insights_days": "7",
         "copy_tags": "yes",

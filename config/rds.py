@@ -39,6 +39,8 @@ class Rds:
     extended_support: bool | None
     auto_minor_upgrade: bool | None
     iam_auth: bool | None
+    login: str
+    """How its target logs in: auto, password or iam."""
     insights_mode: str | None
     insights_days: int | None
     copy_tags: bool | None
@@ -82,6 +84,7 @@ def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
         extended_support=s.flag_or_unset("extended_support"),
         auto_minor_upgrade=s.flag_or_unset("auto_minor_upgrade"),
         iam_auth=s.flag_or_unset("iam_auth"),
+        login=s.word("login", ("auto", "password", "iam")),
         insights_mode=s.optional("insights_mode"),
         insights_days=s.count_or_unset("insights_days"),
         copy_tags=s.flag_or_unset("copy_tags"),

@@ -37,6 +37,10 @@ class Section:
         text = self.text(key)
         return None if text == "unset" else text
 
+    def word(self, key: str, words: tuple[str, ...]) -> str:
+        text = self.text(key)
+        return text if text in words else self.fault(key, f"{text} is none of {', '.join(words)}")
+
     def flag(self, key: str) -> bool:
         return bool(self.flag_or_unset(key, ("yes", "no")))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +65,8 @@ class Target:
     """The bastion through which it is reached; host and port are as that one sees them."""
     way: Way | None = field(default=None, repr=False, compare=False)
     """The tunnel by that."""
+    token: Callable[[Target], str] | None = field(default=None, repr=False, compare=False)
+    """Signs what stands in for the password, at each login anew (ops/targets/iam.py); None: the password is what it says."""
 
     @property
     def host(self) -> str:
@@ -92,6 +94,13 @@ class Target:
     @property
     def rds(self) -> bool:
         return is_rds(self.host)
+
+    @property
+    def region(self) -> str:
+        """The region that the name of an instance says, before `rds` or, in China and where governments are, after it."""
+        name = r"[a-z]{2,}(?:-[a-z]+)+-\d+"
+        found = re.search(rf"(?:\.({name}))?\.rds(?:\.({name}))?\.", self.host.lower()) if self.rds else None
+        return (found[1] or found[2] or "") if found else ""
 
     @property
     def login(self) -> str:
@@ -216,7 +225,8 @@ def by_variables(settings: Settings, declared: Declared, kind: Kind) -> Target:
     elif host := get(names.endpoint):
         if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", host):
             raise Misconfigured(f"{names.endpoint}: give the host name alone; the port is {names.port}")
-        missing = [variable for variable in names.login if not get(variable)]
+        missing = [names.user] if settings.rds_read[0].login == "iam" else names.login
+        missing = [variable for variable in missing if not get(variable)]
         if missing:
             error = NotConfigured if is_rds(host) else Misconfigured
             raise error(f"{name} needs {' and '.join(missing)} beside {names.endpoint}: set it in .env")

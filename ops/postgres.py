@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
 from ops import silence
-from ops.errors import Misconfigured
+from ops.errors import Misconfigured, Problem
 from ops.postgres_errors import refusal
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ def environment(
 ) -> dict[str, str]:
     """Return the libpq variables by which a child program reaches `target`.
 
-    The password travels here and never on a command line. `untimed` lifts the timeouts of role and database, as for a
+    The password, or a token for a login just now, travels here and never on a command line. `untimed` lifts the timeouts of role and database, as for a
     session of ours on the same server; `options` come after that, and the target's own first. `of` is the target itself,
     where `target` is another way to it.
     """
-    params = {**target.direct().params, "application_name": application(task)}
+    params = {**target.direct().params, **secret(target), "application_name": application(task)}
     off = _timeouts.get(server_of(of or target), "") if untimed else ""
     if more := " ".join(filter(None, (params.get("options", ""), off, options))):
         params["options"] = more
@@ -105,6 +105,11 @@ def environment(
     if unknown:
         raise Misconfigured(f"{target.source}: psql cannot be given {', '.join(unknown)} here, leave it out of the URL")
     return {_VARIABLES[name]: value for name, value in params.items() if value}
+
+
+def secret(target: Target) -> dict[str, str]:
+    """Return the token for a login just now, by libpq's name for a password; nothing for a login by password."""
+    return {"password": target.token(target)} if target.token else {}
 
 
 def server_of(target: Target) -> tuple[str, str]:
@@ -126,8 +131,8 @@ def connect(
     """Open a connection in autocommit mode, rows as dictionaries.
 
     `timeout` is in seconds; `options` are settings of the session, over the target's own and ours, `role` is what it is to be over
-    its login. Raises `NothingAnswers`, `Unreachable`,
-    `LoginFailed` or `NoDatabase`, each worded as the next step.
+    its login. Raises `NothingAnswers`, `Unreachable`, `LoginFailed` or `NoDatabase`, each worded as the next step, and what keeps
+    a token from being signed.
     """
     import logging
 
@@ -149,9 +154,9 @@ def connect(
     known = _timeouts.get(server_of(target))
     if more := " ".join(filter(None, (params.get("options", ""), known, options))):
         params["options"] = more
-    login = params
+    login = {**params, **secret(target)}
     if role:  # the other session that asks for a sign of life looks on as the login, which sees its own sessions
-        login = {**params, "options": " ".join(filter(None, (params.get("options", ""), as_role(role))))}
+        login["options"] = " ".join(filter(None, (params.get("options", ""), as_role(role))))
     try:
         with silence.waiting(f"{target.address} ({target.name}) to let us in"):
             conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **login)
@@ -161,9 +166,9 @@ def connect(
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     conn.what = f"{target.address} ({target.name})"
-    conn.others = functools.partial(sign_of_life, params, 0)  # of a program of ours, too: child=
+    conn.others = functools.partial(sign_of_life, target, params, 0)  # of a program of ours, too: child=
     # a pooler's pids are its own
-    conn.ask = lambda: sign_of_life(params, conn.info.backend_pid if server_of(target) in _timeouts else 0)
+    conn.ask = lambda: sign_of_life(target, params, conn.info.backend_pid if server_of(target) in _timeouts else 0)
     try:
         if not known:
             lift_timeouts(conn, target)
@@ -181,7 +186,9 @@ def look_up(target: Target, seconds: float) -> None:
         silence.resolves(host, seconds)
 
 
-def sign_of_life(params: dict[str, Any], pid: int, child: tuple[str, str, list[int]] | None = None) -> str | None:
+def sign_of_life(
+    target: Target, params: dict[str, Any], pid: int, child: tuple[str, str, list[int]] | None = None
+) -> str | None:
     """Ask the server, by another connection, what a session does, or with `pid` 0 only whether it answers.
 
     `child` tells the session of a program of ours: its application name, its database, and the sessions that are not it.
@@ -193,10 +200,13 @@ def sign_of_life(params: dict[str, Any], pid: int, child: tuple[str, str, list[i
     import psycopg
 
     try:
-        with psycopg.connect(autocommit=True, **{**params, "connect_timeout": max(2, round(silence.limit))}) as other:
+        login = {**params, **secret(target), "connect_timeout": max(2, round(silence.limit))}
+        with psycopg.connect(autocommit=True, **login) as other:
             if child:
                 pid = (other.execute(OF_CHILD, child).fetchone() or (0,))[0] or 0
             row = other.execute(ACCOUNT, [pid]).fetchone() if pid else ("active", None, None)
+    except Problem:  # no token for another login: then nothing is known of the session
+        return ""
     except psycopg.Error as error:  # a server that says no is one that speaks
         return "" if error.sqlstate or re.search("FATAL|too many|slots", str(error)) else None
     if row is None or row[0] not in ("active", "fastpath function call") or row[1] == "Client":

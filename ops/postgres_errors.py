@@ -59,6 +59,10 @@ def is_compose(target: Target) -> bool:
     return target.kind is Kind.COMPOSE
 
 
+def is_by_token(target: Target) -> bool:
+    return target.token is not None
+
+
 NO_NAME = (
     "could not translate host name|failed to resolve host|Name or service not known|nodename nor servname"
     "|Temporary failure in name resolution|No address associated"
@@ -70,6 +74,32 @@ REFUSED = "Connection refused|No such file or directory"
 # On TLS never to check less: whoever sits in between can take TLS away, or show a certificate of his own,
 # and would be given the password next
 ROWS = (
+    Row(
+        "PAM authentication failed",
+        WrongLogin,
+        "{at}: the token is refused: see that this login to AWS may rds-db:connect as this user (inv rds.connect-policy), "
+        "and this machine's clock",
+        is_by_token,
+    ),
+    Row(
+        "PAM authentication failed",
+        WrongLogin,
+        "{at}: this user logs in by a token of IAM alone (rds_iam): take the password out of {to.login}",
+        has_rds_host,
+    ),
+    Row(
+        "password authentication failed",
+        WrongLogin,
+        "{at}: the server has no such user, or one without rds_iam, which takes no token: inv db.roles -t {to.name}, "
+        "or correct {to.login}",
+        is_by_token,
+    ),
+    Row(
+        "no password supplied",
+        WrongLogin,
+        "{at}: no password is given: set one in {to.login}; a login with rds_iam takes a token where rds.login is iam",
+        has_rds_host,
+    ),
     Row(
         "password authentication failed|no password supplied",
         WrongLogin,

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fix_bastion",
     "tests.fix_lambda",
     "tests.fix_people",
+    "tests.fix_iam",
     "tests.fix_ssm",
     "tests.fix_roles",
     "tests.fix_access",

@@ -34,8 +34,10 @@ class Front:
 
 
 @contextlib.contextmanager
-def open_front(folder: Path, server: servers.Server, name: str = NAME) -> Iterator[Front]:
-    """Yield a front before a server, whose certificate is for a name."""
+def open_front(
+    folder: Path, server: servers.Server, name: str = NAME, tokens: tls_proxy.Tokens | None = None
+) -> Iterator[Front]:
+    """Yield a front before a server, whose certificate is for a name; `tokens` knows who logs in by one."""
     folder.mkdir(exist_ok=True)
     certificates.make(folder, name)
     loop = asyncio.new_event_loop()
@@ -43,7 +45,7 @@ def open_front(folder: Path, server: servers.Server, name: str = NAME) -> Iterat
     async def route(_: str) -> tuple[str, int]:
         return "127.0.0.1", server.port
 
-    listening = loop.run_until_complete(tls_proxy.listen(0, folder / "server.pem", route))
+    listening = loop.run_until_complete(tls_proxy.listen(0, folder / "server.pem", route, tokens))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

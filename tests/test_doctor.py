@@ -362,3 +362,25 @@ def test_a_checkout_on_a_disk_that_cannot_be_written(inv: Cli) -> None:
     assert done.returncode == 1
     assert "BAD  checkout" in done.stdout
     assert done.stderr.endswith("to be mended: checkout\n")
+
+
+RDS = "cruddur-db-instance.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, []),
+        ({"PROD_CONNECTION_URL": f"postgresql://reader@{RDS}/cruddur"}, []),
+        ({"PROD_CONNECTION_URL": f"postgresql://postgres:hush@{RDS}/cruddur"}, ["one lies in PROD_CONNECTION_URL of environment"]),
+        ({"POSTGRES_MASTER_PASSWORD": "hushhush"}, ["POSTGRES_MASTER_PASSWORD lies in environment: inv db.roles -t prod"]),
+        ({"CONNECTION_URL": "postgresql://postgres:password@localhost/cruddur"}, []),
+    ],
+)  # fmt: skip
+def test_a_password_of_rds_that_still_lies_somewhere_is_told(
+    root: Path, environ: dict[str, str], words: list[str]
+) -> None:
+    found = list(doctor.passwords(settings(root, **environ)))
+    assert [fact.about for fact in found] == ["password prod"] * len(words)
+    assert all(word in fact.found for word, fact in zip(words, found, strict=True))
+    assert not any("hush" in fact.found for fact in found)

@@ -503,7 +503,7 @@ def test_the_lines_that_drop_the_login_do_so_for_the_one_who_deployed_it(
                 conn.execute("grant select, insert on own.users to lambda_signup")
                 conn.execute("grant usage on sequence own.users_id_seq to lambda_signup")
                 conn.execute(f'grant connect on database "{name}{suffix}" to lambda_signup'.encode())
-        lines = delete.statements_to_drop(name)
+        lines = delete.statements_to_drop(name, by_token=False)
         lines = lines if kept else lines[:2] + lines[4:]
         psql = binaries.psql()
         assert psql

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .iam import Unsigned, signed
 from .people import NO_HANDLE, Outcome, Person, Unusable, store
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ RDS_HOST = re.compile(
     r"\.rds(\.[a-z0-9-]+)?\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov"
     r"|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$"
 )
+BY_TOKEN_ALONE = "PAM authentication failed"  # noqa: S105 - what is said
+"""What RDS says to a password where the login is by token, and to a token that it does not take."""
 CERTIFICATES = Path(__file__).parent / "rds-ca.pem"
 """RDS's own roots, put here when the function is packaged."""
 
@@ -166,7 +169,30 @@ def opened(seconds: float) -> Connection[Any]:
         raise LookupError("CONNECTION_URL is not set")
     ours: dict[str, Any]
     ours = {"connect_timeout": max(2, int(seconds)), "tcp_user_timeout": SILENCE, "client_encoding": "UTF8"}
-    return psycopg.connect(autocommit=True, **{**parameters(url), **ours})
+    params = {**parameters(url), **ours}
+    if params.get("password"):
+        try:
+            return psycopg.connect(autocommit=True, **params)
+        except psycopg.OperationalError as error:
+            if BY_TOKEN_ALONE not in str(error) or not is_rds(params):
+                raise
+            # the login is by token since a moment ago, and the URL without a password is on its way here
+    if is_rds(params):
+        params["password"] = token(params)
+    return psycopg.connect(autocommit=True, **params)
+
+
+def token(params: dict[str, Any]) -> str:
+    """Return what stands in for a password just now; raises `Unsigned`, also where it would not go over verified TLS."""
+    if params.get("sslmode") != "verify-full":
+        raise Unsigned("a token goes over verified TLS only: take sslmode out of CONNECTION_URL")
+    host, port = str(params["host"]).lower().rstrip("."), str(params.get("port") or 5432)
+    return signed(host, port, params.get("user", ""), os.environ, time.time())
+
+
+def is_rds(params: dict[str, Any]) -> bool:
+    """Whether parameters lead to an instance of RDS."""
+    return RDS_HOST.search(str(params.get("host")).lower().rstrip(".")) is not None
 
 
 def parameters(url: str) -> dict[str, Any]:
@@ -174,7 +200,7 @@ def parameters(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     params = {"application_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"), **conninfo_to_dict(url)}
-    if RDS_HOST.search(str(params.get("host")).lower().rstrip(".")):
+    if is_rds(params):
         params["sslmode"] = params.get("sslmode") or "verify-full"
         root = str(params.get("sslrootcert"))
         # a path of the machine that made the URL is none here

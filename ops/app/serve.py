@@ -10,6 +10,7 @@ from pathlib import Path
 
 from config.paths import suite_of
 from config.settings import Settings
+from config.targets import Target
 from config.urls import is_port
 from ops import postgres, process
 from ops.console import say
@@ -43,6 +44,7 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
             tables = postgres.row(conn, "select to_regclass('public.activities') is not null as there")
         if not tables["there"]:
             raise NoDatabase(f"{target.address} has no table public.activities yet: inv db.setup -t {target.name}")
+    login = by_token(settings, target) if target.token else {}
     env = {
         "CONNECTION_URL": target.direct().url(show_password=True),
         "DB_POOL_SIZE": str(app.pool_size),
@@ -51,12 +53,20 @@ def command(settings: Settings, name: str, port: str) -> tuple[list[str], dict[s
         "FRONTEND_URL": settings.vars.get("FRONTEND_URL"),
         "HOST": at[0],
         "PORT": str(at[1]),
+        **login,
     }
     if hosts := settings.vars.get("TRUSTED_HOSTS"):
         env["TRUSTED_HOSTS"] = hosts
     shown = f"[{at[0]}]" if ":" in at[0] else at[0]
     say(f"the feed is at http://{shown}:{at[1]} (Ctrl-C ends it)")
     return [sys.executable, "-m", "gunicorn", "-c", str(configuration)], env
+
+
+def by_token(settings: Settings, target: Target) -> dict[str, str]:
+    """Return the variables by which the feed signs a token for each connection: that it shall, and the login to AWS as it is here."""
+    names = {name for name in (*settings.vars.environ, *settings.vars.saved) if name.startswith("AWS_")}
+    login = {name: value for name in names if (value := settings.vars.get(name))}
+    return {**login, "DB_IAM": f"{target.host.lower().rstrip('.')}:{target.port}"}
 
 
 def backend(settings: Settings) -> Path:

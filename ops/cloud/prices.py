@@ -65,7 +65,7 @@ def listed(aws: Aws, asked: Asked) -> tuple[float, float]:
     """Return USD for an hour and for a GB and month; raises `LookupError` with the reason."""
     zones = "Multi-AZ" if asked.multi_az else "Single-AZ"
     try:
-        client = aws.client("pricing", at=ENDPOINT)
+        client = aws.client("pricing", region=ENDPOINT)
         hour = lowest(
             client, aws.region, instanceType=asked.instance_class, databaseEngine="PostgreSQL", deploymentOption=zones
         )

@@ -70,13 +70,17 @@ def say_what_stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | No
             f"the role {ROLE} stays, too. To drop it, inv db.connect -t {settings.focus.name} --write and there, line by line, "
             f"without those of {database.dbname}{PREV} where there is none:"
         )
-        say("\n".join(statements_to_drop(database.dbname)))
+        say("\n".join(statements_to_drop(database.dbname, by_token=not database.password)))
 
 
-def statements_to_drop(dbname: str) -> list[str]:
-    """Return the lines for psql that drop the login: first what it may in each database, which only a member of it can take away."""
+def statements_to_drop(dbname: str, *, by_token: bool) -> list[str]:
+    """Return the lines for psql that drop the login: first what it may in each database, which only a member of it can take away.
+
+    Whoever is a member of one in rds_iam, is in that himself, and RDS takes no password of him any more: so it leaves that before.
+    """
     owned = f"drop owned by {ROLE};"
     return [
+        *([f"revoke rds_iam from {ROLE};"] if by_token else []),
         f"grant {ROLE} to current_user;",
         owned,
         f'\\connect "{dbname}{PREV}"',

@@ -15,7 +15,7 @@ from ops.cloud.clock import Clock
 from ops.console import hide, result, say
 from ops.db import lock
 from ops.errors import Misconfigured, Refused
-from ops.lambdas import function, login, logs, network, publish, role
+from ops.lambdas import function, login, login_ways, logs, network, publish, role
 from ops.lambdas.package import function_code, layer, runtimes
 from ops.lambdas.plan import Plan, Tell
 from ops.rds import instance
@@ -57,10 +57,20 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
             version = publish.ensure_layer(aws, lam, libraries, plan)
             logs.ensure_log_group(aws, settings, plan)
             now = function.environment(found).get(function.URL, "")
-            url = login.ensure_login(at, login.Client(lam.function, host, port, now, exists), plan)
-            hide(url)
+            by_token = login_ways.tokens_wanted(settings, row)
+            if by_token:
+                role.let_in(aws, settings, row, plan)
+            given = login.ensure_login(at, login.Client(lam.function, host, port, now, exists, by_token), plan)
+            hide(given.url if not given.by_token else given.kept)
             want = function.wanted_configuration(lam, function_code.HANDLER, arn, version, vpc)
-            function.ensure_function(aws, settings, found, code, want, url, plan, clock)
+            if given.kept and plan.write:  # the code that knows both ways in, before the way changes
+                function.ensure_function(aws, settings, found, code, want, given.kept, plan, clock)
+                given.switch()
+                found = function.find_function(aws, lam)
+            if given.kept != given.url or not plan.write:
+                function.ensure_function(aws, settings, found, code, want, given.url, plan, clock)
+            if not given.by_token:
+                role.keep_out(aws, settings, plan)
     if dry_run:
         say("nothing was written")
     return plan

@@ -14,7 +14,7 @@ from config.targets import Target, reached
 from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
-from ops.lambdas import function, local
+from ops.lambdas import function, local, login_ways
 from ops.lambdas.package import function_code
 from ops.targets import opening, production_guard
 from ops.targets.tunnel import way
@@ -98,9 +98,8 @@ def invoke_here(
     """
     lam = settings.lambdas
     if target:
-        environment = {
-            function.URL: database_of(settings, target, confirm, made_up=made_up).direct().url(show_password=True)
-        }
+        at = database_of(settings, target, confirm, made_up=made_up)
+        environment = {function.URL: at.direct().url(show_password=True)}
     else:
         found = function.find_function(aws, lam)
         environment = function.environment(found)
@@ -114,6 +113,7 @@ def invoke_here(
         at = way.led(settings, reached(settings, replace(at, declared=settings.focus)))
         hide(at.password)
         environment[function.URL] = at.direct().url(show_password=True)
+    environment |= login_ways.login_to_aws(aws, at)
     answer = local.invoke(settings, lam.python, lam.architecture, event, environment)
     for line in answer.logs:
         say(line)

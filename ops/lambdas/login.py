@@ -1,9 +1,13 @@
 """The function's login to the database: a role that may read and add users, and nothing else.
 
-Its password lives in the function's environment alone. What stands there is
-tried first; only where it does not let in is a new one made. So a run that was
-cut off between the database and the function leaves nothing but a login that
-the next run replaces.
+By token of IAM it has no password at all. Else that lives in the function's
+environment alone: what stands there is tried first, and only where it does not
+let in is a new one made. So a run that was cut off between the database and the
+function leaves nothing but a login that the next run replaces.
+
+From one way to the other no sign-up is missed: a function that is refused with
+its password by "PAM authentication failed" signs a token. So it keeps a password
+until the role has rds_iam, and has the next one before that is taken away.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from config.sign_up import COLUMNS, ROLE, TABLE
 from config.targets import Target, parse
 from ops import postgres, row_values
-from ops.console import hide
+from ops.console import hide, say
 from ops.db.rights import SEQUENCES
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas.plan import Plan
@@ -25,12 +29,14 @@ from ops.targets.open_target import OpenTarget
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+    from psycopg.sql import Composed
 
 GRANTED = ["INSERT", "SELECT"]
 OWNED = "inv: function "
 """Begins the comment on the role, which ends with the function whose login it is."""
 FACTS = f"""
 select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
+       iam.oid is not null as knows_tokens, coalesce(pg_has_role(r.oid, iam.oid, 'usage'), false) as by_token,
        coalesce(r.rolcanlogin and not (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls), false) as modest,
        coalesce(shobj_description(r.oid, 'pg_authid'), '') as comment,
        coalesce(has_database_privilege(r.oid, current_database(), 'connect'), false) as connects,
@@ -43,7 +49,7 @@ select to_regclass('{TABLE}') is not null as usable, r.oid is not null as there,
        array(select name from ({SEQUENCES}) s order by 1) as sequences,
        array(select name from ({SEQUENCES}) s
               where not coalesce(has_sequence_privilege(r.oid, s.oid, 'usage, update'), false) order by 1) as closed
-  from (select) one left join pg_roles r on r.rolname = '{ROLE}'
+  from (select) one left join pg_roles r on r.rolname = '{ROLE}' left join pg_roles iam on iam.rolname = 'rds_iam'
 """
 
 
@@ -58,10 +64,25 @@ class Client:
     """The CONNECTION_URL that it has now; empty where it has none."""
     exists: Callable[[str], bool]
     """Whether there is a function of a name: the login of one is not another's to change."""
+    tokens: bool = False
+    """Whether it is to log in by token, where the server knows what that is."""
 
 
-def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> str:
-    """Return the CONNECTION_URL of a function.
+@dataclass(frozen=True)
+class Given:
+    """How a function logs in from now on."""
+
+    url: str = field(repr=False)
+    """Its CONNECTION_URL."""
+    by_token: bool
+    kept: str = field(default="", repr=False)
+    """The one that it has, and keeps until `switch` is done; empty where there is nothing to switch before."""
+    switch: Callable[[], None] = lambda: None
+    """Has the database take the other way, once the function knows both."""
+
+
+def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> Given:
+    """Return how a function logs in; what is left to do then is in that.
 
     Raises `Problem` where the table is not usable, or this user may not make roles.
     """
@@ -69,9 +90,15 @@ def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> str:
 
     with at.connect() as conn:
         known = facts(at, conn)
+        by_token = client.tokens and known["knows_tokens"]
+        if client.tokens and not by_token:
+            say(f"note: {at.target.address} knows no rds_iam, by which a login takes tokens: {ROLE} gets a password")
         try:
             with conn.transaction():
-                url = set_password(at, conn, known, client, plan)
+                if by_token:
+                    given = take_tokens(at, conn, known, client, plan)
+                else:
+                    given = set_password(at, conn, known, client, plan)
                 grant_rights(at, conn, known, plan)
         except psycopg.errors.InsufficientPrivilege as error:
             user = at.target.params.get("user", "this user")
@@ -79,7 +106,49 @@ def ensure_login(at: OpenTarget, client: Client, plan: Plan) -> str:
                 f"{user} may not make the role {ROLE} or give it rights ({row_values.message(error.diag)}): "
                 f"deploy as the owner of {TABLE} who has CREATEROLE"
             ) from error
-    return url
+    return given
+
+
+def take_tokens(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> Given:
+    """Have the role log in by token, and by nothing else: at once where no function has a password of it, else in the end."""
+    from psycopg import sql
+
+    old, new = usable_login(at, client), url(at, client, "")
+    kept = client.url if old and old.password else ""
+    there = client.url if old and not old.password and includes(client.url, new) else new.url()
+    if known["there"] and known["modest"] and known["by_token"]:
+        plan.same("database login", f"{ROLE}, by token")
+        return Given(there, by_token=True, kept=kept)
+    check_owner(known, client, "one by token")
+    role = sql.Identifier(ROLE)
+    make = sql.SQL("{0} role {1} login {2} password null; comment on role {1} is {3}; grant rds_iam to {1}{4}").format(
+        sql.SQL("alter" if known["there"] else "create"),
+        role,
+        sql.SQL("" if known["modest"] else "nocreatedb nocreaterole"),
+        sql.Literal(OWNED + client.name),
+        sql.SQL(" with inherit true, set false" if conn.info.server_version >= 160000 else ""),
+    )
+    act = plan.update if known["there"] else plan.create
+    if kept and known["there"] and plan.write:
+        return Given(there, by_token=True, kept=kept, switch=lambda: change(at, act, f"{ROLE}, by token", make))
+    act("database login", f"{ROLE}, by token", lambda: conn.execute(make), None)
+    return Given(there, by_token=True)
+
+
+def change(at: OpenTarget, act: Callable[..., Any], what: str, statement: Composed) -> None:
+    """Carry statements out in a session of their own: the first one ended before AWS was waited for."""
+    with at.connect() as conn, conn.transaction():
+        act("database login", what, lambda: conn.execute(statement), None)
+
+
+def check_owner(known: dict[str, Any], client: Client, what: str) -> None:
+    """Refuse to take the login away from another function."""
+    other = known["comment"].removeprefix(OWNED)
+    if known["comment"].startswith(OWNED) and other != client.name and client.exists(other):
+        raise Refused(
+            f"{ROLE} is the login of the function {other}, which {what} would lock out: one function writes "
+            f"to a server; set lambda.function to that one, or delete it first"
+        )
 
 
 def check_rights(at: OpenTarget) -> None:
@@ -103,21 +172,19 @@ def facts(at: OpenTarget, conn: Connection[DictRow]) -> dict[str, Any]:
     return known
 
 
-def set_password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> str:
+def set_password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], client: Client, plan: Plan) -> Given:
     """Return a URL that lets the role in, with a new password where the present one does not."""
     from psycopg import sql
 
     old = usable_login(at, client)
-    if known["there"] and known["modest"] and old and lets_in(at, old):
+    if known["there"] and known["modest"] and not known["by_token"] and old and old.password and lets_in(at, old):
         plan.same("database login", ROLE)
-        return client.url if includes(client.url, old) else old.url(show_password=True)
-    other = known["comment"].removeprefix(OWNED)
-    if known["comment"].startswith(OWNED) and other != client.name and client.exists(other):
-        raise Refused(
-            f"{ROLE} is the login of the function {other}, which a new password would lock out: one function writes "
-            f"to a server; set lambda.function to that one, or delete it first"
-        )
-    new = url(at, client, secrets.token_urlsafe(32))
+        text = client.url if includes(client.url, old) else old.url(show_password=True)
+        return Given(text, by_token=False)
+    check_owner(known, client, "a new password")
+    # one that a function has got already, by a run that was cut off before the database had it
+    waiting = old.password if old and known["by_token"] else ""
+    new = url(at, client, waiting or secrets.token_urlsafe(32))
     hide(new.password)
     # what is sent is what Postgres would store: the password itself reaches neither the server nor its log
     verifier = conn.pgconn.encrypt_password(new.password.encode(), ROLE.encode(), b"scram-sha-256").decode()
@@ -128,10 +195,15 @@ def set_password(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any
         sql.Literal(verifier),
         sql.Literal(OWNED + client.name),
     )
+    if known["by_token"]:
+        statement += sql.SQL("; revoke rds_iam from {}").format(sql.Identifier(ROLE))
     act = plan.update if known["there"] else plan.create
     why = "a new password" if known["there"] else f"may {' and '.join(GRANTED)} on {TABLE}"
+    if known["by_token"] and client.url and plan.write:
+        text = new.url(show_password=True)
+        return Given(text, by_token=False, kept=text, switch=lambda: change(at, act, f"{ROLE}, {why}", statement))
     act("database login", f"{ROLE}, {why}", lambda: conn.execute(statement), None)
-    return new.url(show_password=True)
+    return Given(new.url(show_password=True), by_token=False)
 
 
 def grant_rights(at: OpenTarget, conn: Connection[DictRow], known: dict[str, Any], plan: Plan) -> None:
@@ -162,7 +234,7 @@ def url(at: OpenTarget, client: Client, word: str) -> Target:
     """Return the function's target: the instance's own name, which inside the VPC leads to its private address.
 
     TLS is always checked in full there, whatever a tunnel makes necessary here:
-    the function brings the certificates.
+    the function brings the certificates. Without a password it signs a token for that name.
     """
     params = {"user": ROLE, "password": word, "host": client.host, "port": str(client.port), "dbname": at.name}
     return Target(at.target.name, "CONNECTION_URL", {**params, "sslmode": "verify-full"})
@@ -180,7 +252,9 @@ def usable_login(at: OpenTarget, client: Client) -> Target | None:
 
 def includes(have: str, login: Target) -> bool:
     """Whether a URL says what a login of ours does; more of somebody's own stays."""
-    return login.params.items() <= parse(have, "CONNECTION_URL", login.name).params.items()
+    return {k: v for k, v in login.params.items() if v}.items() <= parse(
+        have, "CONNECTION_URL", login.name
+    ).params.items()
 
 
 def lets_in(at: OpenTarget, login: Target) -> bool:

@@ -15,6 +15,7 @@ from ops.db.rights import SEQUENCES
 from ops.errors import NoDatabase, NotAllowed, Problem, WrongLogin
 from ops.lambdas.plan import Name
 from ops.rds import prod
+from ops.targets import iam
 from ops.targets.tunnel import way
 
 SECONDS = 2
@@ -79,12 +80,16 @@ def check_login(settings: Settings, login: Target, redeploy: str) -> Outcome:
         )
         login = way.led(settings, login)
         prod.require_certificates(settings, login)
+        if not login.password:
+            login = iam.by_token(settings, login)
         with postgres.connect(login, task="lambda.status") as conn:
             conn.read_only = True
             with conn.transaction():
                 conn.execute(f"set local statement_timeout = '{SECONDS}s'")
                 found = postgres.row(conn, FOUND)
-    except WrongLogin:
+    except WrongLogin as error:
+        if login.token and "token is refused" in str(error):  # for want of a right that the function's role may have
+            return Outcome(None, str(error))
         what = f"the database refuses the password or the role of the function, {user}: {redeploy}"
         return Outcome("refused", drift=[Drift("login", what)])
     except NotAllowed:

@@ -20,6 +20,7 @@ Name = Literal[
     "role",
     "role_policy_for_logs",
     "role_policy_for_vpc",
+    "role_policy_for_database",
     "security_group",
     "rule",
     "logs",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from config.paths import SUITE
 from config.settings import Settings
+from config.sign_up import ROLE
 from ops.aws import Aws
 from ops.aws_errors import unless
 from ops.cloud import tags
+from ops.cloud.facts import Row
 from ops.errors import Refused
 from ops.lambdas.plan import Plan
+from ops.rds import connect_policy
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient
@@ -31,6 +36,9 @@ AWSLambdaVPCAccessExecutionRole holds the subnets and addresses of the second, a
 lets Lambda write logs, which is AWSLambdaBasicExecutionRole here. Lambda itself needs neither
 AttachNetworkInterface nor DescribeInstances today.
 """
+
+DATABASE_POLICY = "database-login"
+"""The name of the role's other own policy: the right to log in as its user of the database (ops/rds/connect_policy.py)."""
 
 
 def basic(aws: Aws) -> str:
@@ -82,7 +90,8 @@ def ensure_role(aws: Aws, settings: Settings, plan: Plan, *, adopt: bool) -> str
             lambda: iam.attach_role_policy(RoleName=name, PolicyArn=logs),
             None,
         )
-    ensure_policy(iam, name, plan, there=role is not None)
+    wanted = (SUITE / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
+    ensure_policy(iam, name, plan, Inner("VPC", VPC_POLICY, "config/policies/lambda-vpc-access.json", wanted))
     return arn
 
 
@@ -153,26 +162,57 @@ def policies(iam: IAMClient, name: str) -> list[AttachedPolicyTypeDef]:
     return [policy for page in pages for policy in page["AttachedPolicies"]]
 
 
-def ensure_policy(iam: IAMClient, name: str, plan: Plan, *, there: bool) -> None:
-    """Give the role the right to interfaces in the VPC."""
-    part, what = "role's policy for the VPC", "config/policies/lambda-vpc-access.json"
-    wanted = (SUITE / "config" / "policies" / "lambda-vpc-access.json").read_text(encoding="utf-8")
-    have = None
-    if there:
-        try:
-            have = iam.get_role_policy(RoleName=name, PolicyName=VPC_POLICY)["PolicyDocument"]
-        except iam.exceptions.NoSuchEntityException:
-            have = None
+@dataclass(frozen=True)
+class Inner:
+    """A policy of the role's own."""
+
+    about: str
+    name: str
+    what: str
+    """As it is told."""
+    text: str
+
+
+def ensure_policy(iam: IAMClient, name: str, plan: Plan, policy: Inner) -> None:
+    """Give the role a right."""
+    part, have = f"role's policy for the {policy.about}", inner(iam, name, policy.name)
 
     def put() -> None:
-        iam.put_role_policy(RoleName=name, PolicyName=VPC_POLICY, PolicyDocument=wanted)
+        iam.put_role_policy(RoleName=name, PolicyName=policy.name, PolicyDocument=policy.text)
 
-    if have == json.loads(wanted):
-        plan.same(part, what)
+    if have == json.loads(policy.text):
+        plan.same(part, policy.what)
     elif have is None:
-        plan.create(part, what, put, None)
+        plan.create(part, policy.what, put, None)
     else:
-        plan.update(part, what, put, None)
+        plan.update(part, policy.what, put, None)
+
+
+def inner(iam: IAMClient, name: str, policy: str) -> dict[str, Any] | None:
+    """Return a policy of the role's own as botocore has read it, or None."""
+    try:
+        return cast("dict[str, Any]", iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"])
+    except iam.exceptions.NoSuchEntityException:
+        return None
+
+
+def let_in(aws: Aws, settings: Settings, row: Row, plan: Plan) -> None:
+    """Give the role the right to log in to the instance as its user, and as no other."""
+    text = json.dumps(connect_policy.document(row, ROLE), indent=2)
+    what = f"rds-db:connect as {ROLE} on {row['DBInstanceIdentifier']}"
+    ensure_policy(aws.client("iam"), settings.lambdas.role, plan, Inner("database", DATABASE_POLICY, what, text))
+
+
+def keep_out(aws: Aws, settings: Settings, plan: Plan) -> None:
+    """Take that right away, where the role has it: its user has a password."""
+    iam: IAMClient = aws.client("iam")
+    name = settings.lambdas.role
+    if inner(iam, name, DATABASE_POLICY) is not None:
+        plan.remove(
+            "role's policy for the database",
+            DATABASE_POLICY,
+            lambda: iam.delete_role_policy(RoleName=name, PolicyName=DATABASE_POLICY),
+        )
 
 
 def others(given: dict[str, Any]) -> list[str]:
@@ -205,16 +245,18 @@ def remove_role(aws: Aws, settings: Settings, plan: Plan) -> None:
 
     logs, attached = basic(aws), {policy["PolicyArn"] for policy in policies(iam, name)}
     pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
-    inner = {inner for page in pages for inner in page["PolicyNames"]}
+    own = {policy for page in pages for policy in page["PolicyNames"]}
     # policies go first, as IAM wants it
     if logs in attached:
         part, what = "role's policy for logs", "AWSLambdaBasicExecutionRole"
         plan.remove(part, what, lambda: drop(iam.detach_role_policy, PolicyArn=logs))
-    if VPC_POLICY in inner:
-        plan.remove(
-            "role's policy for the VPC", VPC_POLICY, lambda: drop(iam.delete_role_policy, PolicyName=VPC_POLICY)
-        )
-    left = [*sorted(attached - {logs}), *sorted(inner - {VPC_POLICY}), *others(trust(role))]
+    ours = {VPC_POLICY: "VPC", DATABASE_POLICY: "database"}
+    for policy, about in ours.items():
+        if policy in own:
+            plan.remove(
+                f"role's policy for the {about}", policy, partial(drop, iam.delete_role_policy, PolicyName=policy)
+            )
+    left = [*sorted(attached - {logs}), *sorted(own - set(ours)), *others(trust(role))]
     if left:
         plan.same("role", f"{name} stays, because it serves others too ({', '.join(left)})")
     else:

@@ -16,7 +16,7 @@ from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import function, login_check, logs, network, publish, role, waiting
+from ops.lambdas import function, login_check, login_ways, logs, network, publish, role, waiting
 from ops.lambdas.login_check import Drift, Trial
 from ops.lambdas.package import function_code, runtimes
 from ops.lambdas.plan import Plan, nothing, slug
@@ -91,10 +91,11 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     row = instance.find_instance(aws, settings.rds.identifier)
     target = login(have)
     tried = try_login(settings, target, row) if target else login_check.Outcome(None)
+    by_token = row is not None and login_ways.tokens_wanted(settings, row)
     end, soon = runtimes.end_of_life(have["Runtime"])
     code, code_note = compare_code(settings, have)
     drift = [Drift("function", wrong)] if wrong else []
-    drift += logins(target, row)
+    drift += logins(target, row, by_token=by_token)
     if soon:
         what = f"AWS maintains {have['Runtime']} until {end}: set a newer lambda.python, then inv lambda.deploy"
         drift.append(Drift("runtime", what))
@@ -104,7 +105,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
         drift.append(Drift("architecture", what))
     if code == "differs":
         drift.append(Drift("code", f"the code is not what is here: {REDEPLOY}"))
-    drift += compared(aws, settings, have, row)
+    drift += compared(aws, settings, have, row, by_token=by_token)
     group = logs.find_log_group(aws, lam.log_group)
     triggered = Trigger()
     if pool_id:
@@ -176,7 +177,7 @@ def login(have: waiting.Configuration) -> Target | None:
         return None
 
 
-def logins(target: Target | None, row: Row | None) -> list[Drift]:
+def logins(target: Target | None, row: Row | None, *, by_token: bool) -> list[Drift]:
     """Return what is wrong with the login by its looks."""
     if target is None:
         return [Drift("login", f"{function.URL} is missing or no URL: {REDEPLOY}")]
@@ -186,6 +187,12 @@ def logins(target: Target | None, row: Row | None) -> list[Drift]:
         drift.append(Drift("login", what))
     if target.params.get("user") != ROLE:
         what = f"the function logs in as {target.params.get('user')}: inv lambda.deploy gives it a login of its own"
+        drift.append(Drift("login", what))
+    elif by_token and target.password:
+        what = f"a password lies in the environment of the function, {ROLE} is declared to take tokens: {REDEPLOY}"
+        drift.append(Drift("login", what))
+    elif not by_token and not target.password:
+        what = f"the function signs tokens, {ROLE} is to have a password: {REDEPLOY}"
         drift.append(Drift("login", what))
     return drift
 
@@ -208,7 +215,9 @@ def compare_code(
     return "same" if have.get("CodeSha256") == here.code_sha256 else "differs", None
 
 
-def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None) -> list[Drift]:
+def compared(
+    aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, *, by_token: bool
+) -> list[Drift]:
     """Compare all but login and code as lambda.deploy does, by a plan of it that writes nothing."""
     lam, plan, drift = settings.lambdas, Plan(write=False, tell=nothing), list[Drift]()
     arn, place = str(have["Role"]), have.get("VpcConfig") or {}
@@ -217,6 +226,8 @@ def compared(aws: Aws, settings: Settings, have: waiting.Configuration, row: Row
         arn = role.ensure_role(aws, settings, plan, adopt=False)
     except Refused as error:
         drift.append(Drift("role", str(error)))
+    if by_token and row is not None:
+        role.let_in(aws, settings, row, plan)
     if row is None:
         drift.append(Drift("instance", f"there is no instance {settings.rds.identifier}: inv rds.create"))
     else:

@@ -71,6 +71,23 @@ def endpoint(c: Context, target: str = "", save: bool = False, json: bool = Fals
         env_file.save(found, row, force=True)
 
 
+@task(
+    help={
+        "user": "who logs in: a role of sql/roles.yaml, or any other user of the database",
+        "target": OF_AWS,
+    }
+)
+def connect_policy(c: Context, user: str, target: str = "") -> None:
+    """Print the right that a login by token needs, for IAM."""
+    from ops import console
+    from ops.rds import connect_policy, instance
+    from ops.targets import iam
+
+    found = settings_of_aws(c, target)
+    row = instance.require_instance(aws(found), found.rds)
+    console.as_json(connect_policy.document(row, iam.name_of(found, user)))
+
+
 @task(help={"target": OF_AWS})
 def start(c: Context, target: str = "") -> None:
     """Start the stopped instance, and wait for it."""

@@ -52,7 +52,7 @@ def target_of(settings: Settings, aws: Aws, row: Row) -> Target:
         "dbname": settings.database,
     }
     focus = settings.focus
-    source = BY_RDS if row.get("MasterUserSecret") else focus.names.password
+    source = BY_RDS if row.get("MasterUserSecret") and login.password else focus.names.password
     return reached(settings, Target(focus.name, source, params, kind=Kind.RDS, declared=focus))
 
 
@@ -64,14 +64,17 @@ def open_session(settings: Settings, aws: Aws, row: Row, task: str) -> Connectio
 
 
 def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
-    """Return the managed secret's login, else the user's own."""
+    """Return the managed secret's login, else the user's own; without a password where tokens stand in for it."""
+    if settings.rds.login == "iam":
+        return secret.Login(settings.vars.get(settings.focus.names.user) or str(row["MasterUsername"]), "")
     if row.get("MasterUserSecret"):
         return secret.read(aws, row)
     names = settings.focus.names
     password = settings.vars.get(names.password)
     if not password:
         raise Misconfigured(
-            f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set {names.password} in .env"
+            f"the password of {row['DBInstanceIdentifier']} is yours and not kept by RDS: set {names.password} in .env, "
+            f"or {names.url} with a user who logs in by tokens, and no password"
         )
     return secret.Login(settings.vars.get(names.user) or str(row["MasterUsername"]), password)
 

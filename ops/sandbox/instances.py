@@ -11,7 +11,11 @@ import json
 import re
 import secrets
 import shutil
+import socket
+import string
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +25,10 @@ from typing import Any
 
 from config.paths import own_folder
 from ops import own_files
+from ops.console import say
 from ops.errors import Problem
-from ops.sandbox import data_copies
+from ops.rds import connect_policy
+from ops.sandbox import data_copies, tokens
 from ops.sandbox.certificates import write
 from ops.targets.embedded import postmaster, server
 from ops.targets.embedded import state as kept
@@ -139,7 +145,10 @@ class Instances:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
             login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
-            made = server.start_server(known.root, login, OWNER)
+            made = server.start_server(known.root, login, OWNER, socket=True)
+            one.dbi_resource_id = (
+                f"db-{''.join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(26))}"
+            )
         if known.born is None and one.backup_retention_period:
             data_copies.keep_log(made)
             known.born = data_copies.take(made, self.home)
@@ -187,7 +196,58 @@ class Instances:
             return "127.0.0.1", known.server.port
 
     def named(self, name: str) -> Instance | None:
-        return next((known for one, known in list(self.known.items()) if one.address.lower() == name.lower()), None)
+        return self.found(name)[1]
+
+    # --- tokens, for the front (tls_proxy.Tokens) ---
+
+    def way_in(self, name: str, user: str) -> socket.socket | None:
+        """Return a connection by which a user is in whose token is good, made now; None where the server asks for a password itself."""
+        import psycopg
+
+        from ops import postgres
+
+        one, known = self.found(name)
+        if not (one and known and known.server and one.enable_iam_database_authentication):
+            return None
+        try:
+            with postgres.connect(known.server.target("postgres"), task="sandbox") as conn:
+                row = conn.execute(tokens.MEMBER, [user]).fetchone()
+        except psycopg.Error:
+            return None
+        return connected(known.server) if row and row["by_token"] else None
+
+    def check_token(self, name: str, user: str, token: str) -> None:
+        """Raise `Problem` where a token does not let a user in; what is wrong with it stays in the log."""
+        one, _ = self.found(name)
+        wrong = "there is no such instance"
+        if one:
+            row = {"DBInstanceArn": one.db_instance_arn, "DbiResourceId": one.dbi_resource_id}
+            door = tokens.Door(one.address, int(one.port), one.region, connect_policy.resource(row, user), user)
+            wrong = tokens.fault(token, door, time.time())
+        if wrong:
+            say(f"token of {user} at {name}: {wrong}")
+            raise Problem(f'PAM authentication failed for user "{user}"')
+
+    def found(self, name: str) -> tuple[Any, Instance | None]:
+        for one, known in list(self.known.items()):
+            if one.address.lower() == name.lower():
+                return one, known
+        return None, None
+
+
+def connected(of: kept.Server) -> socket.socket:
+    """Return a connection to the socket in a server's data, whose path may be longer than the system takes."""
+    made = socket.socket(socket.AF_UNIX)
+    with tempfile.TemporaryDirectory(prefix="inv-rds-") as folder:
+        near = Path(folder) / "data"
+        near.symlink_to(of.data, target_is_directory=True)
+        try:
+            made.connect(str(near / f".s.PGSQL.{of.port}"))
+        except OSError:
+            made.close()
+            raise
+    made.setblocking(False)
+    return made
 
 
 def databases() -> list[Any]:
@@ -222,7 +282,13 @@ def admit(made: kept.Server, user: str, password: str, database: str) -> None:
         there = conn.execute("select from pg_roles where rolname = %s", [user]).fetchone() is not None
         role, verb = sql.Identifier(user), sql.SQL("alter role" if there else "create role")
         conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, sql.Literal(password)))
-        conn.execute(sql.SQL("grant pg_monitor, pg_signal_backend to {}").format(role))
+        # as rds_superuser has them: to hand them on, too
+        conn.execute(sql.SQL("grant pg_monitor, pg_signal_backend to {} with admin option").format(role))
+        if conn.execute("select from pg_roles where rolname = 'rds_iam'").fetchone() is None:
+            conn.execute("create role rds_iam nologin")
+        if conn.info.server_version >= 160000:  # before, whoever has CREATEROLE may give it away
+            giving = "grant rds_iam to {} with admin true, inherit false, set false"
+            conn.execute(sql.SQL(giving).format(role))
         if database and conn.execute("select from pg_database where datname = %s", [database]).fetchone() is None:
             conn.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(database), role))
 

@@ -46,7 +46,7 @@ async def serve(folder: Path) -> None:
     process.export("MOTO_PORT", str(aws.server_port))
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     doors = await tls_proxy.listen(
-        before.get("port", 0), folder / "server.pem", lambda name: asyncio.to_thread(servers.address, name)
+        before.get("port", 0), folder / "server.pem", lambda name: asyncio.to_thread(servers.address, name), servers
     )
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
     write(folder / "ports.json", json.dumps(ports).encode(), 0o644)

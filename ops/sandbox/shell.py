@@ -12,6 +12,8 @@ from config import proxies
 from config.declared import BUILT_IN, Declared, Kind
 
 REGION = "ca-central-1"
+KEY_ID, SECRET = "sandbox", "no-secret-at-all"
+"""The login to its AWS, which may do everything; the secret is masked in all that is printed."""
 ENV_FILE = ".local/sandbox/env"
 ALL = tuple(BUILT_IN.values())
 
@@ -46,8 +48,8 @@ def exports(
     """Return the variables of the sandbox: settings that a user has too, with its values."""
     values = {
         "AWS_ENDPOINT_URL": endpoint(aws_port, key),
-        "AWS_ACCESS_KEY_ID": "sandbox",
-        "AWS_SECRET_ACCESS_KEY": "no-secret-at-all",  # it is masked in all that is printed
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "ENV_FILE": ENV_FILE,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import struct
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ops.errors import Problem
 
@@ -23,6 +24,22 @@ SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 GSS_REQUEST = struct.pack("!ii", 8, 80877104)
 Route = Callable[[str], Awaitable[tuple[str, int]]]
 """From the name that a client asks for, empty if it tells none, to its server; raises `Problem` for none."""
+
+
+CLEARTEXT = b"R" + struct.pack("!ii", 8, 3)
+"""AuthenticationCleartextPassword: how RDS asks for a token (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
+MOST, SECONDS = 1 << 16, 60.0
+"""Bytes of a message before the login, and seconds that a client may take for one."""
+
+
+class Tokens(Protocol):
+    """What knows which users log in by a token, and which token is good."""
+
+    def way_in(self, name: str, user: str) -> socket.socket | None:
+        """Return a connection to the server of a name by which such a user is in; None for one who has a password."""
+
+    def check_token(self, name: str, user: str, token: str) -> None:
+        """Raise `Problem` where a token does not let that user in."""
 
 
 def refusal(text: str) -> bytes:
@@ -62,8 +79,10 @@ class Side(asyncio.Protocol):
 class Client(Side):
     """The side of libpq: plain until it has asked for TLS."""
 
-    def __init__(self, context: ssl.SSLContext, names: Names, route: Route) -> None:
+    def __init__(self, context: ssl.SSLContext, names: Names, route: Route, tokens: Tokens | None) -> None:
         super().__init__()
+        self.tokens = tokens
+        self.more = asyncio.Event()
         self.context = context
         self.names = names
         self.route = route
@@ -76,6 +95,7 @@ class Client(Side):
             return
         self.heard += data
         if self.task:  # it has begun inside before its server is reached
+            self.more.set()
             return
         assert self.transport
         while len(self.heard) >= 8:
@@ -106,8 +126,15 @@ class Client(Side):
         assert inside
         self.transport = inside
         try:
-            where = await self.route(self.names.get(inside.get_extra_info("ssl_object"), ""))
-            _, server = await loop.create_connection(Side, *where)
+            name = self.names.get(inside.get_extra_info("ssl_object"), "")
+            where = await self.route(name)
+            if way := await self.by_token(name, inside):
+                _, server = await loop.create_unix_connection(Side, sock=way)
+            else:
+                _, server = await loop.create_connection(Side, *where)
+        except asyncio.TimeoutError:
+            inside.close()
+            return
         except (Problem, OSError) as problem:
             inside.write(refusal(str(problem)))
             inside.close()
@@ -118,18 +145,68 @@ class Client(Side):
         if inside.is_closing():  # the client has gone meanwhile
             server.transport.close()
 
+    async def by_token(self, name: str, inside: asyncio.Transport) -> socket.socket | None:
+        """Return a connection for a user who has shown a good token; None for one whom the server itself asks for a password."""
+        if self.tokens is None:
+            return None
+        start = await self.message(0, b"")
+        user = user_of(start)
+        way = await asyncio.to_thread(self.tokens.way_in, name, user) if user else None
+        if way is None:
+            return None
+        try:
+            inside.write(CLEARTEXT)
+            given = await self.message(len(start), b"p")
+            await asyncio.to_thread(self.tokens.check_token, name, user, given[5:].rstrip(b"\0").decode())
+        except BaseException:
+            way.close()
+            raise
+        self.heard = start + self.heard[len(start) + len(given) :]
+        return way
+
+    async def message(self, begin: int, kind: bytes) -> bytes:
+        """Return the message that begins at a place of what was heard, once it is there whole; the first one has no kind."""
+        assert self.transport
+        head = begin + len(kind)
+        while True:
+            length = int.from_bytes(self.heard[head : head + 4], "big")
+            if len(self.heard) >= head + 4 and (length > MOST or not self.heard[begin:].startswith(kind)):
+                raise Problem("expected a password response")
+            if len(self.heard) >= head + max(4, length):
+                return self.heard[begin : head + length]
+            if self.transport.is_closing():
+                raise ConnectionError("the client has gone")
+            self.more.clear()
+            await asyncio.wait_for(self.more.wait(), SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.more.set()
+        super().connection_lost(exc)
+
+
+def user_of(start: bytes) -> str:
+    """Return the user of a StartupMessage; nothing where it is another request."""
+    if int.from_bytes(start[4:6], "big") != 3:  # the protocol's major version
+        return ""
+    words = start[8:].split(b"\0")
+    return dict(zip(words[::2], words[1::2], strict=False)).get(b"user", b"").decode(errors="replace")
+
 
 Names = weakref.WeakKeyDictionary[Any, str]
 """The name that each handshake was for."""
 
 
-async def listen(port: int, certificate: Path, route: Route) -> asyncio.Server:
+async def listen(port: int, certificate: Path, route: Route, tokens: Tokens | None = None) -> asyncio.Server:
     """Listen on loopback; a port of 0, or one that is taken, becomes a free one."""
+
+    def client() -> Client:
+        return Client(context, names, route, tokens)
+
     names: Names = weakref.WeakKeyDictionary()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.sni_callback = lambda inside, name, _: names.update({inside: name or ""})
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
-        return await loop.create_server(lambda: Client(context, names, route), "127.0.0.1", port)
-    return await loop.create_server(lambda: Client(context, names, route), "127.0.0.1", 0)
+        return await loop.create_server(client, "127.0.0.1", port)
+    return await loop.create_server(client, "127.0.0.1", 0)

@@ -5,12 +5,13 @@ A database without those roles, and one whose password is not known here, is ope
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from config.settings import Settings
 from config.targets import Target
 from ops.console import hide, say
-from ops.targets import last_look
+from ops.targets import iam, last_look
 from ops.targets.roles import declared, names, passwords
 
 Key = Literal["reader", "app", "migrator"]
@@ -25,15 +26,16 @@ def least(settings: Settings, own: Target, key: Key | None) -> Target | None:
     if not key or not settings.least_login:
         return None
     password = passwords.password_of(settings, own, key)
-    by_token = password is None and own.rds and not own.password and key in seen(settings, own)
-    if password is None and not by_token:
+    if password is None and not (own.rds and key in seen(settings, own)):
         return None
-    file = declared.read(settings)
-    role = file.roles.get(key)
+    role = declared.read(settings).roles.get(key)
     if not role or not role.login:
         return None
-    hide(password or "")
-    return own.on(user=role.name(names.database_of(own)), password=password or "")
+    login = own.on(user=role.name(names.database_of(own)))
+    if password is None:
+        return iam.by_token(settings, login) if role.iam else None
+    hide(password)
+    return replace(login.on(password=password), token=None)
 
 
 def seen(settings: Settings, own: Target) -> list[str]:
@@ -44,8 +46,10 @@ def seen(settings: Settings, own: Target) -> list[str]:
 
 def tell_without(settings: Settings, own: Target, key: Key | None, there: list[str]) -> None:
     """Say that a task does without the login that is there for it; `there`: the keys of the database's roles."""
-    by_token = own.rds and not own.password  # which from now on is tried: the database is known to have it
-    if key and settings.least_login and key in there and not by_token and not passwords.password_of(settings, own, key):
+    if not key or not settings.least_login or key not in there or passwords.password_of(settings, own, key):
+        return
+    role = declared.read(settings).roles.get(key)
+    if not (own.rds and role and role.iam):  # by token it is tried from now on: the database is known to have it
         login = names.role_name(names.database_of(own), key)
         say(
             f"note: as {own.params.get('user') or 'its own user'}, since no password of {login} is known here "

@@ -149,7 +149,9 @@ class Url:
 
 
 def url(target: Target, *, show_password: bool) -> Url:
-    """Return how a target is reached, with secrets only where they are asked for."""
+    """Return how a target is reached, with secrets only where they are asked for: a token for the next 15 minutes is one, too."""
+    if show_password:
+        target = target.on(**postgres.secret(target))
     params = target.params
     hidden = () if show_password else SECRETS
     return Url(

@@ -146,6 +146,10 @@ def resolve_target(settings: Settings, name: str, *, shown: bool = False) -> Tar
         from ops.targets import compose
 
         target = compose.outside(settings.root, target)
+    if target.rds or target.kind is Kind.RDS:
+        from ops.targets import iam
+
+        target = iam.asked(settings, target)
     if why := unusable(target.params):  # db.name of invoke.yaml has not been through a URL
         raise Misconfigured(f"{target.source}: {why}")
     hide(target.password)
@@ -203,6 +207,10 @@ def reach_as_own(settings: Settings, target: Target, task: str) -> tuple[Target,
     try:
         return target, maintenance(settings, target, task)
     except LoginFailed as error:
+        if target.token:
+            from ops.targets import iam
+
+            raise iam.explained(settings, target, error) from error
         if not target.rds:
             raise
         from ops.rds import prod as by_rds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -44,9 +45,9 @@ class Check:
 
     check: str
     """What was looked at: python, packages, schema_file, seed_file, checkout, postgres_programs, embedded_server, port, psql,
-    pgcli, docker, proxy, aws_login, alarms, target; where a look could not be made, it is named as a whole (targets)."""
+    pgcli, docker, proxy, aws_login, alarms, password, target; where a look could not be made, it is named as a whole (targets)."""
     subject: str | None
-    """Which one, of a port or a target; else null."""
+    """Which one, of a port, a target or a target's password; else null."""
     state: Literal["ok", "note", "bad"]
     """note: only some tasks miss it; bad: db.* does not work, and the exit code is 1."""
     message: str
@@ -56,7 +57,7 @@ class Check:
 def as_check(fact: Fact) -> Check:
     """Return a fact for JSON."""
     kind, _, subject = fact.about.partition(" ")
-    if kind not in ("port", "target"):
+    if kind not in ("port", "target", "password"):
         kind, subject = fact.about.lower().replace(" ", "_"), ""
     return Check(kind, subject or None, fact.state, console.redact(fact.found))
 
@@ -271,6 +272,29 @@ def alarms(settings: Settings) -> Iterator[Fact]:
         yield Fact("alarms", "note", standing.who(found))
 
 
+def passwords(settings: Settings) -> Iterator[Fact]:
+    """Tell where a password of an instance of RDS still lies, and what would take its place."""
+    for name in settings.targets:
+        found = settings.on(name)
+        names, get = found.focus.names, found.vars.find
+        if Kind.RDS not in found.focus.kinds:
+            continue
+        if own := get(names.password):
+            lies = f"{names.password} lies in {own.origin}"
+            step = (
+                f"inv db.roles -t {name} makes logins that need none; then let RDS keep it (aws rds modify-db-instance "
+                f"--db-instance-identifier {found.rds.identifier} --manage-master-user-password --apply-immediately), and remove it there"
+            )
+            yield Fact(f"password {name}", "note", f"{lies}: {step}")
+        target = None
+        with contextlib.suppress(Problem):  # what is wrong with a target is told as that
+            target = resolve(found, name)
+        if (url := get(names.url)) and target and target.rds and target.password:
+            user = target.params.get("user", "")
+            step = f"with rds_iam (inv db.roles -t {name}) {user} logs in by tokens: then write the URL without it"
+            yield Fact(f"password {name}", "note", f"one lies in {names.url} of {url.origin}: {step}")
+
+
 def targets(settings: Settings) -> Iterator[Fact]:
     """Try each target side by side, so that one that hangs holds up nobody."""
     with ThreadPoolExecutor(len(settings.targets)) as pool:
@@ -290,6 +314,10 @@ def reachable(settings: Settings, name: str) -> Fact:
                 return Fact(about, "ok", "the embedded server, started when needed")
             target = git_branch.followed(settings, made.target(settings.database))
         console.hide(target.password)
+        if target.rds or target.kind is Kind.RDS:
+            from ops.targets import iam
+
+            target = iam.asked(settings.on(name), target)
         if target.kind is Kind.COMPOSE:
             if shutil.which("docker") and not docker_answers():
                 return Fact(about, "note", "Docker does not answer")
@@ -320,5 +348,6 @@ LOOKS: tuple[Look, ...] = (
     proxy,
     aws,
     alarms,
+    passwords,
     targets,
 )

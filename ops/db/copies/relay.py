@@ -3,7 +3,8 @@
 Who connects to the socket speaks Postgres in the clear, as on any socket of the machine; the relay asks the server for TLS as
 libpq does (SSLRequest, https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL), checks its certificate as
 the target's sslmode says, and passes on what both say. The folder of the socket is open to nobody else, the login is the
-program's own. Only channel binding is lost: the program has no TLS to bind to, so what the server offers of it is taken out.
+program's own; where a target logs in by tokens of IAM the relay gives one, signed anew for each connection, and the program has none.
+Only channel binding is lost: the program has no TLS to bind to, so what the server offers of it is taken out.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
 from ops import postgres, process, silence
-from ops.errors import Misconfigured
+from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
     from ops.db.copies.programs import Programs
@@ -35,8 +36,8 @@ SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 PREFIX = "inv-relay-"
 SIZE = 1 << 18
 """Bytes that are read at once: many of TLS's records, which Postgres makes of 8 kB."""
-SASL = 10
-"""AuthenticationSASL, https://www.postgresql.org/docs/current/protocol-message-formats.html"""
+CLEARTEXT, SASL = 3, 10
+"""AuthenticationCleartextPassword and AuthenticationSASL, https://www.postgresql.org/docs/current/protocol-message-formats.html"""
 OWN = ("hostaddr", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "ssl_min_protocol_version", "channel_binding", "gssencmode")  # fmt: skip
 """Parameters that are about the way between relay and server."""
 NEW = 60
@@ -53,7 +54,7 @@ def open_way(at: OpenTarget, programs: Programs, *, options: str = "") -> Iterat
     """
     with contextlib.ExitStack() as stack:
         way = at.target
-        if not programs.tls:
+        if not programs.tls or at.target.token:
             way = at.target.on(**dict.fromkeys(OWN[1:], ""))
             if at.conn.pgconn.ssl_in_use:
                 way = stack.enter_context(open_relay(at.target, timeout=at.settings.connect_timeout))
@@ -79,7 +80,8 @@ def open_relay(target: Target, *, timeout: float = 10) -> Iterator[Target]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # for its owner only
     try:
         relay.listen(folder / f".s.PGSQL.{target.port}")
-        yield replace(target.on(**dict.fromkeys(OWN, ""), host=str(folder), port=str(target.port)), via=None, way=None)
+        near = target.on(**dict.fromkeys(OWN, ""), host=str(folder), port=str(target.port))
+        yield replace(near, via=None, way=None, token=None)
     finally:
         relay.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -192,7 +194,11 @@ class Relay:
             self.ends.add(inside.socket)
             with inside.socket:
                 if not self.over:
-                    pass_on(plain, inside)
+                    pass_on(plain, inside, self.token if self.target.token else None)
+
+    def token(self) -> str:
+        assert self.target.token
+        return self.target.token(self.target)
 
     def reach(self) -> Inside:
         """Return a connection to the server, TLS made and checked; raises OSError and ssl's own errors."""
@@ -239,6 +245,11 @@ def refusal(text: str) -> bytes:
     """Return Postgres's message for a session that does not come about."""
     fields = b"".join(key + value.encode() + b"\0" for key, value in ((b"S", "FATAL"), (b"C", "08006"), (b"M", text)))
     return b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0"
+
+
+def password(text: str) -> bytes:
+    """Return a client's message that gives a password (PasswordMessage)."""
+    return b"p" + struct.pack("!i", len(text.encode()) + 5) + text.encode() + b"\0"
 
 
 class Inside:
@@ -313,7 +324,7 @@ class Inside:
         return got, False
 
 
-def pass_on(plain: socket.socket, inside: Inside) -> None:
+def pass_on(plain: socket.socket, inside: Inside, token: Callable[[], str] | None = None) -> None:
     """Pass on what both sides say, until one of them ends: then the other has all of it, and is ended, too.
 
     Each way has a thread, which reads on when the other side has taken what came before: memory stays flat, however slow that is.
@@ -328,22 +339,27 @@ def pass_on(plain: socket.socket, inside: Inside) -> None:
 
     thread = threading.Thread(target=forth, daemon=True)
     thread.start()
-    login, room = Login(), memoryview(bytearray(SIZE))
+    login, room = Login(token, inside.send), memoryview(bytearray(SIZE))
     with contextlib.suppress(OSError):
-        while got := inside.receive(room):
-            plain.sendall(login.passed(room[:got]))
+        try:
+            while got := inside.receive(room):
+                plain.sendall(login.passed(room[:got]))
+        except Problem as problem:  # no token can be signed
+            plain.sendall(refusal(str(problem)))
+            inside.socket.shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(OSError):
         plain.shutdown(socket.SHUT_RDWR)
     thread.join()
 
 
 class Login:
-    """The server's side of a login: channel binding is taken out of what it offers.
+    """The server's side of a login: channel binding is taken out of what it offers, and a token given where it asks for a password.
 
     libpq without TLS would take the offer for a sign of somebody in between, and end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, token: Callable[[], str] | None = None, send: Callable[[bytes], None] = lambda _: None) -> None:
+        self.token, self.send = token, send
         self.heard = b""
         self.over = False
 
@@ -360,6 +376,9 @@ class Login:
             if len(self.heard) < length:
                 return memoryview(out)
             message, self.heard = self.heard[:length], self.heard[length:]
+            if self.token and kind == b"R" and int.from_bytes(message[5:9], "big") == CLEARTEXT:
+                self.send(password(self.token()))
+                continue
             out += without_binding(message)
             self.over = kind == b"R"
         else:

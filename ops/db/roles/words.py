@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ops.db.roles.there import DefaultRight, Options, Right, There
 from ops.targets.roles.declared import Declared, Role
+from ops.targets.roles.names import FUNCTION
 
 NOTES = "inv"
 """The schema in which the suite keeps what it remembers of a database: read by all who read rows."""
@@ -84,6 +85,12 @@ def defaults(declared: Declared, names: Mapping[str, str], there: There) -> set[
     return found
 
 
+def has_password_of_function(name: str, there: There) -> bool:
+    """Whether a role is the login of a function that has a password: lambda.deploy alone takes that away, once the function knows tokens."""
+    row = there.roles.get(name)
+    return bool(row and (row["comment"] or "").startswith(FUNCTION) and (BY_TOKEN, name) not in there.members)
+
+
 def memberships(declared: Declared, names: Mapping[str, str], there: There) -> dict[tuple[str, str], Options]:
     """Return which role is to be a member of which, by role and member.
 
@@ -96,7 +103,7 @@ def memberships(declared: Declared, names: Mapping[str, str], there: There) -> d
         for other in role.becomes:
             found[names[other], member] = Options(admin=False, inherit=False, set=True)
         wanted = [PREDEFINED[word] for word in sorted(role.words & PREDEFINED.keys())]
-        if role.iam and role.login:
+        if role.iam and role.login and not has_password_of_function(member, there):
             wanted.append(BY_TOKEN)
         for other in wanted:
             if other in there.me["predefined"]:

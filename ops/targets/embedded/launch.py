@@ -84,7 +84,12 @@ def make(server: Server, wanted: Path | None = None) -> Server:
         file.write(server.passwords[0] + "\n")
     who.own(password)
     argv = [str(bin / "initdb"), "-D", unfinished.name, "-U", server.user, f"--pwfile={password.name}"]
-    argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+    argv += [
+        "--auth=scram-sha-256",
+        *(["--auth-local=trust"] if server.socket else []),
+        "--encoding=UTF8",
+        "--locale=C",
+    ]
     if (binaries.major(bin) or 0) >= 17:  # sorts by code point yet knows Unicode's upper and lower case
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     threading.Thread(target=import_client, daemon=True).start()
@@ -173,11 +178,11 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
 
 
 def options(server: Server, bin: Path, who: binaries.Runner) -> list[str]:
-    """Return the server's settings: this machine only, sockets none, quiet."""
+    """Return the server's settings: this machine only, no socket but one in its data where it is to have that, quiet."""
     settings = [
         "listen_addresses=127.0.0.1",
         f"port={server.port}",
-        "unix_socket_directories=",
+        f"unix_socket_directories={'.' if server.socket else ''}",
         "timezone=UTC",
         "log_timezone=UTC",
     ]

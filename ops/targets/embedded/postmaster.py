@@ -83,6 +83,8 @@ def disown(server: Server) -> None:
             file.truncate()
         else:  # cut short by a full disk
             path.unlink()
+    if server.socket:  # its lock lies in the data, too, which that file guards
+        (server.data / f".s.PGSQL.{server.port}.lock").unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

@@ -62,17 +62,20 @@ def hold_lock(root: Path) -> Iterator[None]:
         yield
 
 
-def start_server(root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None) -> Server:
+def start_server(
+    root: Path, login: Login | None = None, owner: str = OWNER, *, programs: Path | None = None, socket: bool = False
+) -> Server:
     """Make sure that the embedded server runs, and return it.
 
     With `login` it listens on that port and lets that user in with that
     password. `owner` is the superuser of one that is yet to be made, `programs`
-    the bin folder of a version that is wished for. Raises `Problem` with the
+    the bin folder of a version that is wished for, `socket` whether that one
+    lets in by a socket in its data, too. Raises `Problem` with the
     server's own last words when it does not start, `InProgress` when it is
     still recovering.
     """
     with hold_lock(root):
-        server = state.load(root) or new(root, login, owner)
+        server = state.load(root) or new(root, login, owner, socket=socket)
         pid = postmaster.running_pid(server)
         if pid and not postmaster.is_as_remembered(server, login.port if login else None):
             postmaster.end(server, pid)
@@ -91,7 +94,7 @@ def start_server(root: Path, login: Login | None = None, owner: str = OWNER, *, 
         return server
 
 
-def new(root: Path, login: Login | None, owner: str) -> Server:
+def new(root: Path, login: Login | None, owner: str, *, socket: bool = False) -> Server:
     """Describe a server that is yet to be made, and write that down first.
 
     A run killed during initdb then leaves a password that fits what comes after.
@@ -112,7 +115,7 @@ def new(root: Path, login: Login | None, owner: str) -> Server:
         say(f"{root} is closed to the user that runs Postgres: its data goes to {home}")
     # another user is made by `admit`: initdb does not take every name
     password = login.password if login and login.user == owner else secrets.token_urlsafe(18)
-    server = Server(root, home, login.port if login else DEFAULT_PORT, owner, (password,))
+    server = Server(root, home, login.port if login else DEFAULT_PORT, owner, (password,), socket=socket)
     server.save()
     return server
 

@@ -20,7 +20,14 @@ from ops.targets.embedded import binaries
 MARKER = "repository"
 """The file in a folder under /var/lib that says which clone it belongs to."""
 
-SHAPE = {"home": (str, NoneType), "port": own_files.port, "user": str, "passwords": [str], "identity?": str}
+SHAPE = {
+    "home": (str, NoneType),
+    "port": own_files.port,
+    "user": str,
+    "passwords": [str],
+    "identity?": str,
+    "socket?": bool,
+}
 """server.json."""
 
 
@@ -37,6 +44,8 @@ class Server:
     """The password, and the one before while it is being changed."""
     identity: str = ""
     """The system identifier of its data; empty for a server of before it was noted."""
+    socket: bool = False
+    """Whether it also lets in by a socket, without a password: that lies in its data, which are closed to all others."""
 
     @property
     def data(self) -> Path:
@@ -65,6 +74,7 @@ class Server:
             "user": self.user,
             "passwords": self.passwords,
             "identity": self.identity,
+            **({"socket": True} if self.socket else {}),
         }
         path = folder(self.root)
         try:
@@ -88,9 +98,8 @@ def load(root: Path) -> Server | None:
     ours = home == folder(root) or (home.parent == binaries.SHARED_HOME and home.name.startswith("data-"))
     if not ours or not content["passwords"]:
         raise Problem(f"{path} is damaged: {advice}")
-    server = Server(
-        root, home, content["port"], content["user"], tuple(content["passwords"]), content.get("identity", "")
-    )
+    passwords, identity = tuple(content["passwords"]), content.get("identity", "")
+    server = Server(root, home, content["port"], content["user"], passwords, identity, content.get("socket", False))
     return server if home.is_dir() and not elsewhere(server) else None
 
 

@@ -1,0 +1,39 @@
+"""The right to log in to one instance as one user by tokens of IAM: config/policies/connect.json, filled in.
+
+rds-db:connect is for the instance's resource id, not its name, and for a user of the database (RDS User Guide, "Creating and
+using an IAM policy for IAM database access").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from config.paths import SUITE
+
+TEMPLATE = SUITE / "config" / "policies" / "connect.json"
+
+
+def resource(row: Mapping[str, object], user: str) -> str:
+    """Return what the right is for: a user of the instance that RDS describes so.
+
+    What IAM would read as a pattern in the user's name is written so that it stands for itself (IAM User Guide, "IAM policy
+    elements: Variables and tags").
+    """
+    _, partition, _, region, account, *_ = str(row["DBInstanceArn"]).split(":")
+    name = re.sub(r"[*?$]", lambda found: f"${{{found[0]}}}", user)
+    return f"arn:{partition}:rds-db:{region}:{account}:dbuser:{row['DbiResourceId']}/{name}"
+
+
+def document(row: Mapping[str, object], user: str) -> dict[str, Any]:
+    """Return the policy for a user.
+
+    It has no end: for this right IAM looks at no condition of time (AWS re:Post, "How do I connect to my Amazon RDS for PostgreSQL
+    or Amazon Aurora PostgreSQL using IAM authentication?"). What ends a login is in the database.
+    """
+    policy: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    [statement] = policy["Statement"]
+    statement["Resource"] = resource(row, user)
+    return policy

@@ -429,7 +429,7 @@ def test_the_price_is_that_of_awss_list_in_its_region(configure: Configure) -> N
 
     aws = Aws(configure(AWS_DEFAULT_REGION=REGION))
     client = boto3.client("pricing", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    aws._clients["pricing"] = client
+    aws._clients[f"pricing {prices.ENDPOINT}"] = client
     with Stubber(client) as stub:
         for answer in ([product(0.9, "Oracle"), product(0.018)], [product(0.127)]):
             stub.add_response("get_products", {"PriceList": answer})

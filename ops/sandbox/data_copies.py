@@ -21,7 +21,7 @@ from ops.targets.embedded import binaries, server
 from ops.targets.embedded import state as kept
 
 FOLDER = "copies"
-LEFT_OUT = ("postmaster.pid", "postmaster.opts", "pgsql_tmp*", "pg_internal.init")
+LEFT_OUT = ("postmaster.pid", "postmaster.opts", "pgsql_tmp*", "pg_internal.init", ".s.PGSQL.*")
 KEEP = "2GB"
 """Of write-ahead log, for as long as the sandbox stands."""
 RECOVERY = """
@@ -106,7 +106,7 @@ def bring_to(copy: Path, of: kept.Server, at: datetime) -> None:
 def start(copy: Path, root: Path, port: int, of: kept.Server) -> kept.Server:
     """Start a server of its own on a copy, below `root`; it has the passwords of the one that was copied."""
     with server.hold_lock(root):
-        made = server.new(root, server.Login(port, of.user, of.passwords[0]), of.user)
+        made = server.new(root, server.Login(port, of.user, of.passwords[0]), of.user, socket=True)
         made = replace(made, passwords=of.passwords, identity=of.identity)
         made.save()
         who = binaries.runner(made.data)

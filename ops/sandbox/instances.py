@@ -130,6 +130,9 @@ class Instances:
     def settle(self, one: Any, known: Instance, *, fresh: bool, origin: Origin | None = None) -> None:
         """Have an instance's server there, with its master user, and the database that it was asked for with, or restored data."""
         made = known.server
+        if made is None:  # moto gives all of them the same
+            letters = string.ascii_uppercase + string.digits
+            one.dbi_resource_id = f"db-{''.join(secrets.choice(letters) for _ in range(26))}"
         if made is None and origin:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
@@ -146,9 +149,6 @@ class Instances:
             known.root.mkdir(exist_ok=True)
             login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
             made = server.start_server(known.root, login, OWNER, socket=True)
-            one.dbi_resource_id = (
-                f"db-{''.join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(26))}"
-            )
         if known.born is None and one.backup_retention_period:
             data_copies.keep_log(made)
             known.born = data_copies.take(made, self.home)

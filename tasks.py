@@ -12,12 +12,13 @@ atexit.register(gc.freeze)
 # invoke turns this off for its run; our modules need not be compiled anew each time
 sys.dont_write_bytecode = False
 
-from ops.cli import answer_help, answer_nothing, explain_the_rest, leave_out, wired  # noqa: E402
+from ops.cli import answer_help, answer_nothing, explain_the_rest, know_the_named, leave_out, wired  # noqa: E402
 
 explain_the_rest()
 answer_help()
 answer_nothing()
 leave_out()
+know_the_named()
 
 from invoke.collection import Collection  # noqa: E402
 

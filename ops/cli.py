@@ -199,9 +199,11 @@ def answer_help() -> None:
         if at is None and not asked:
             usual(self)
             return
+        named = self._make_parser()
         self.core.unparsed = []  # what else was given need not be right
         usual(self)
-        self.args.help.value = asked or last_task(self.parser, words[:at])
+        self.args.help.value = asked or last_task(named, words[:at])
+        self.parser = named
 
     Program.parse_tasks = parse_tasks  # type: ignore[method-assign] # plain `inv` takes no subclass of it
 
@@ -228,6 +230,32 @@ def leave_out() -> None:
 
     ParseMachine.handle = handle_word  # type: ignore[method-assign] # plain `inv` takes no subclass of it
     ParseMachine.complete_context = complete_context  # type: ignore[method-assign] # as above
+
+
+def know_the_named() -> None:
+    """Have invoke know the options of the tasks that a command line names, and not those of all, which it copies several times."""
+    from invoke.parser import Parser
+    from invoke.parser.context import ParserContext
+    from invoke.program import Program
+
+    def make_parser(self: Program) -> Parser:
+        given = [
+            *self.core.unparsed,
+            *self.core.remainder.replace('"', " ").replace("'", " ").split(),
+            str(self.args.help.value),
+        ]
+        words = {*given, *(word.partition("=")[2] for word in given)}
+        lenient = self.config.tasks.ignore_unknown_help
+        contexts = [
+            ParserContext(
+                name=name, aliases=aliases, args=self.collection[name].get_arguments(ignore_unknown_help=lenient)
+            )
+            for name, aliases in self.collection.task_names.items()
+            if words & {name, *aliases}
+        ]
+        return Parser(initial=self.initial_context, contexts=contexts)
+
+    Program._make_parser = make_parser  # type: ignore[method-assign] # plain `inv` takes no subclass of it
 
 
 def answer_nothing() -> None:

@@ -14,7 +14,7 @@ from config.settings import Settings
 from ops import postgres as connections
 from ops.db import build, lifecycle, query, reader
 from ops.db import sessions as all_sessions
-from ops.db.migrations import apply
+from ops.db.migrations import apply, listing
 from ops.targets import last_look, least_login, opening
 from tests.fix_access import MASTER, WORDS, Team
 from tests.fix_cli import Cli
@@ -66,6 +66,8 @@ def test_what_changes_a_database_is_the_migrators_and_the_owners(
     assert owners == [{"tableowner": f"{team.name}_owner"}]
     assert team.query("select login from made") == [{"login": f"{team.name}_migrator"}]
     if task == "migrate":
+        listing.show(settings, "local", check=True, json=False)  # the reader's
+        assert f"local: {team.name}_reader@" in capsys.readouterr().err
         apply.rollback(settings, "local", "", "")
         assert team.scalar("select to_regclass('made')") is None
 

@@ -21,7 +21,7 @@ BRANCH = "branch"
 def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
     """Print the migrations of the folder and of the database; with `check`, raise `Differs` unless they are the same."""
     found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.migrations", login="migrator") as at:
+    with opening.open_target(settings, target, "db.migrations", login="reader") as at:
         at.required()
         with at.connect() as conn:
             known = history.read(conn)

@@ -64,6 +64,7 @@ REPEATABLE = {
     "DetachRolePolicy": FOUND,
     "RemovePermission": FOUND,
     "RevokeSecurityGroupIngress": FOUND,
+    "RunInstances": "botocore sends the same ClientToken again, by which EC2 tells a repetition",
 }
 """What botocore may repeat when the answer was lost, and why that does no harm. Any other write goes through `surely`."""
 

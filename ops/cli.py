@@ -25,6 +25,7 @@ from invoke.tasks import task as invoke_task
 from invoke.util import helpline
 
 if TYPE_CHECKING:
+    from invoke.collection import Collection
     from invoke.parser import Parser
     from invoke.program import Program
 
@@ -163,24 +164,19 @@ def leave(*_: object) -> None:
 
 
 def wired() -> None:
-    """Let a Ctrl-C be an exception again, now that the tasks are read and will not change."""
+    """Let a Ctrl-C be an exception again, now that the tasks are read."""
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    name_once()
 
 
-def name_once() -> None:
-    """Have a collection name its tasks once: for a TAB invoke asks all of them for the names of all."""
-    from invoke.collection import Collection
-
-    made = Collection.task_names.fget  # type: ignore[attr-defined] # a property of the class
+def name_once(collection: Collection) -> None:
+    """Have invoke ask for the names of its tasks once, now that all are there: for a TAB it asks each of them for the names of all."""
+    usual, names = type(collection).task_names, collection.task_names
 
     def task_names(self: Collection) -> dict[str, list[str]]:
-        if "named" not in vars(self):
-            vars(self)["named"] = made(self)
-        return cast(dict[str, list[str]], vars(self)["named"])
+        return names if self is collection else cast(dict[str, list[str]], usual.fget(self))  # type: ignore[attr-defined]
 
-    Collection.task_names = property(task_names)  # type: ignore[assignment] # as above
+    type(collection).task_names = property(task_names)  # type: ignore[assignment,method-assign] # plain `inv` takes no subclass of it
 
 
 def answer_help() -> None:
@@ -239,6 +235,7 @@ def know_the_named() -> None:
     from invoke.program import Program
 
     def make_parser(self: Program) -> Parser:
+        name_once(self.collection)
         given = [
             *self.core.unparsed,
             *self.core.remainder.replace('"', " ").replace("'", " ").split(),

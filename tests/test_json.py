@@ -25,10 +25,12 @@ from invoke.program import Program
 
 import tasks
 from config import settings as settings_module
+from ops.db.access import grant, standing
 from ops.rds.restore import written_later
 from ops.targets import git_branch
 from tests import contract, fix_git, test_docker
 from tests.contract import ANSWERS
+from tests.fix_access import Team
 from tests.fix_cli import SUITE, Cli
 from tests.fix_echo import Echo
 from tests.fix_git import git
@@ -183,8 +185,8 @@ def prints_a_result(name: str) -> bool:
 
 @pytest.mark.parametrize("name", sorted(tasks.ns.task_names))
 def test_every_task_that_prints_a_result_has_json(name: str) -> None:
-    """Not those whose output is another program's: psql, pytest, gunicorn."""
-    assert prints_a_result(name) == (name in ANSWERS) or name == "bench"
+    """Not those whose output is another program's: psql, pytest, gunicorn; what rds.connect-policy prints is JSON of IAM's."""
+    assert prints_a_result(name) == (name in ANSWERS) or name in ("bench", "rds.connect-policy")
 
 
 def test_bench_prints_by_a_module_that_is_found_at_run_time() -> None:
@@ -302,6 +304,21 @@ def test_golden_of_declared_roles(one: Database, inv: Cli) -> None:
     inv.ok("db.setup", env=env)
     names = {role: f"{one.name}_{role}" for role in ("owner", "migrator", "app", "reader")}
     check("db.roles", inv.ok("db.roles", "--dry-run", "--json", env=env), database=one.name, **names)
+
+
+def test_golden_of_a_persons_access(band: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    grant.grant(band.settings(), "", "anna", "reader", "8h", "", json=True)
+    granted = capsys.readouterr().out
+    standing.show(band.settings(), "", json=True)
+    names = {role: band.login(role) for role in ("migrator", "app", "reader")}
+    names |= {
+        "database": band.name,
+        "login": band.login(),
+        "root": str(band.root),
+        "function": f"lambda_signup_{band.name}",
+    }
+    check("db.grant-access", granted, **names)
+    check("db.access", capsys.readouterr().out, **names)
 
 
 def test_golden_of_a_rehearsal(one: Database, inv: Cli) -> None:

@@ -6,14 +6,16 @@ using an IAM policy for IAM database access").
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from config.paths import SUITE
+from ops import own_files
+from ops.errors import Problem
 
 TEMPLATE = SUITE / "config" / "policies" / "connect.json"
+MEND = "git checkout config/policies brings it back"
 
 
 def resource(row: Mapping[str, object], user: str) -> str:
@@ -33,7 +35,14 @@ def document(row: Mapping[str, object], user: str) -> dict[str, Any]:
     It has no end: for this right IAM looks at no condition of time (AWS re:Post, "How do I connect to my Amazon RDS for PostgreSQL
     or Amazon Aurora PostgreSQL using IAM authentication?"). What ends a login is in the database.
     """
-    policy: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    policy: dict[str, Any] | None = own_files.read(TEMPLATE, {"Statement": has_one}, MEND)
+    if policy is None:
+        raise Problem(f"{TEMPLATE} is not there: {MEND}")
     [statement] = policy["Statement"]
     statement["Resource"] = resource(row, user)
     return policy
+
+
+def has_one(content: Any) -> bool:
+    """Whether a JSON value is a list of one statement."""
+    return own_files.is_shaped(content, [dict]) and len(content) == 1

@@ -235,7 +235,7 @@ def test_the_function_holds_its_modules_and_the_certificates(tmp_path: Path) -> 
     roots.write_text("-----BEGIN CERTIFICATE-----\n")
     made = function_code.build(roots, tmp_path / "out")
     assert made.names == tuple(
-        f"post_confirmation/{name}" for name in ("__init__.py", "handler.py", "people.py", "rds-ca.pem")
+        f"post_confirmation/{name}" for name in ("__init__.py", "handler.py", "iam.py", "people.py", "rds-ca.pem")
     )
     with zipfile.ZipFile(made.path) as opened:
         assert opened.read("post_confirmation/rds-ca.pem") == roots.read_bytes()

@@ -9,10 +9,10 @@ from ops.cli import CONFIRM, TARGET, settings, task
 
 @task(
     help={
+        "target": TARGET,
         "name": "whose login it is: letters, digits, '.', '_' and '-'",
         "role": "a role of paths.roles, whose rights it has (default: reader)",
         "expires": "when it ends, from now: 30m, 8h, 5d (default: 8h)",
-        "target": TARGET,
         "show-password": "print the URL with the password (default: write it into .local/access, for you alone)",
         "dry-run": "say what would be made (default: no)",
         "confirm": CONFIRM,
@@ -48,8 +48,8 @@ def grant_access(
 
 @task(
     help={
-        "name": "whose login it is, as db.grant-access was given it",
         "target": TARGET,
+        "name": "whose login it is, as db.grant-access was given it",
         "dry-run": "say what would be removed (default: no)",
     }
 )

@@ -88,6 +88,24 @@ ELSEWHERE: list[tuple[Kind, str, str, type[Problem], str]] = [
 ]
 
 
+RDS = "cruddur.abcdefghijkl.ca-central-1.rds.amazonaws.com"
+BY_TOKEN: list[tuple[bool, str, str]] = [
+    (
+        True,
+        'FATAL:  PAM authentication failed for user "u"',
+        "may rds-db:connect as this user (inv rds.connect-policy)",
+    ),
+    (False, 'FATAL:  PAM authentication failed for user "u"', "take the password out of PROD_CONNECTION_URL"),
+    (True, 'FATAL:  password authentication failed for user "u"', "no such user, or one without rds_iam"),
+    (False, "fe_sendauth: no password supplied", "takes a token where rds.login is iam"),
+]
+
+
+def of_rds(*, by_token: bool) -> Target:
+    found = parse(f"postgresql://u:hushhush@{RDS}/db", "PROD_CONNECTION_URL", "prod")
+    return replace(found, kind=Kind.RDS, token=(lambda _: "x") if by_token else None)
+
+
 def of_prod() -> Target:
     return replace(parse("postgresql://u:hushhush@h/db", "PROD_CONNECTION_URL", "prod"), kind=Kind.RDS)
 
@@ -113,9 +131,17 @@ def test_the_next_step_is_the_targets(kind: Kind, host: str, text: str, error: t
     assert f"u@{host}:5432/db" in str(problem)
 
 
+@pytest.mark.parametrize(("by_token", "text", "message"), BY_TOKEN)
+def test_a_login_by_token_has_next_steps_of_its_own(by_token: bool, text: str, message: str) -> None:
+    problem = postgres_errors.refusal(of_rds(by_token=by_token), AT + text)
+    assert type(problem) is WrongLogin
+    assert message in str(problem)
+
+
 def test_each_row_of_the_table_has_an_example_that_reaches_it() -> None:
     asked = [(of_prod(), text) for text, *_ in TEXTS]
     asked += [(of_staging(kind, host), AT + text) for kind, host, text, *_ in ELSEWHERE]
+    asked += [(of_rds(by_token=by_token), AT + text) for by_token, text, _ in BY_TOKEN]
     reached = [postgres_errors.row(target, " ".join(text.split())) for target, text in asked]
     assert [row for row in postgres_errors.ROWS if row not in reached] == []
 

@@ -264,18 +264,18 @@ def planned(
 
 
 def event(text: str, hours: float) -> dict[str, Any]:
-    return {"Message": text, "Date": NOW - timedelta(hours=hours)}
+    return {"Message": text, "Date": datetime.now(timezone.utc) - timedelta(hours=hours)}
 
 
 @pytest.mark.parametrize(
     ("events", "row", "says"),
     [
-        ([event("Finished applying modification to allocated storage.", 2)], {}, "6 hours after the last change"),
-        ([event("Applying modification to storage type", 5.9)], {}, "6 hours after the last change"),
-        ([event("Finished applying autoscaling-initiated modification to allocated storage.", 1)], {}, "6 hours after"),
-        ([event("Finished applying modification to Provisioned IOPS", 1)], {}, "6 hours after"),
-        ([event("Finished applying modification to allocated storage.", 6.1)], {}, ""),
-        ([event("Backing up DB instance", 1), event("DB instance restarted", 1)], {}, ""),
+        ([("Finished applying modification to allocated storage.", 2)], {}, "6 hours after the last change"),
+        ([("Applying modification to storage type", 5.9)], {}, "6 hours after the last change"),
+        ([("Finished applying autoscaling-initiated modification to allocated storage.", 1)], {}, "6 hours after"),
+        ([("Finished applying modification to Provisioned IOPS", 1)], {}, "6 hours after"),
+        ([("Finished applying modification to allocated storage.", 6.1)], {}, ""),
+        ([("Backing up DB instance", 1), ("DB instance restarted", 1)], {}, ""),
         ([], {}, ""),
         ([], {"DBInstanceStatus": "storage-optimization"}, "until it is optimized"),
         (
@@ -290,7 +290,7 @@ def test_the_6_hours_after_a_change_of_storage(
 ) -> None:
     import re
 
-    asked = [] if row else [(EVENTS, {"Events": events})]
+    asked = [] if row else [(EVENTS, {"Events": [event(*one) for one in events]})]
     found = planned(stubbed, configure, {"storage_gb": "40"}, [(VERSIONS, versions("18.4")), *asked], **row)
     assert bool(found.refused) == bool(says)
     assert re.search(says, "".join(found.refused))

@@ -420,7 +420,8 @@ def test_status_shows_what_is_pending_and_no_password(stubbed: tuple[Aws, Stubbe
     """A change without ApplyImmediately waits for the window: it is shown, and not taken for done."""
     aws, stub = stubbed
     pending = {"AllocatedStorage": 40, "MasterUserPassword": "****"}
-    ready(stub, "available", PendingModifiedValues=pending, MasterUsername="postgres")
+    arn = "arn:aws:rds:ca-central-1:123456789012:db:cruddur-db-instance"
+    ready(stub, "available", PendingModifiedValues=pending, MasterUsername="postgres", DBInstanceArn=arn)
     settings = aws.settings = configure(AWS_DEFAULT_REGION="ca-central-1")
     facts = instance.facts(settings, aws, instance.require_instance(aws, settings.rds))
     assert facts.pending == [instance.Pending("AllocatedStorage", 40), instance.Pending("MasterUserPassword", None)]

@@ -70,7 +70,7 @@ def test_week4_names_every_setting_it_changes() -> None:
     week4 = settings_in("config/week4.yaml")["rds"]
     inherited = set(DEFAULTS["rds"]) - set(week4)
     assert inherited == {
-        *("master_username", "iops", "throughput", "subnet_group", "project", "wait_minutes", "ca_url"),
+        *("master_username", "iops", "throughput", "subnet_group", "project", "wait_minutes", "ca_url", "login"),
         *("keep_snapshots", "keep_snapshot_days"),
     }
 
@@ -343,6 +343,7 @@ def test_the_password_is_seen_nowhere_but_in_the_env_file(
     cloud: Front, inv: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every rds.* task, with -e and with a failure in each, while all command lines of the machine are watched."""
+    monkeypatch.setenv("TEST_INV", "exec")  # for a command line of its own
     gp = tmp_path / "bin" / "gp"
     gp.parent.mkdir()
     gp.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/gp.log\n')

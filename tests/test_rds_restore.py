@@ -353,7 +353,7 @@ NOW = datetime.now(timezone.utc)
         (None, NOW, "there is no cruddur-db-instance to go back in"),
         ({"BackupRetentionPeriod": 0}, NOW, "keeps no backups"),
         ({"BackupRetentionPeriod": 7, "LatestRestorableTime": NOW - timedelta(minutes=5)}, NOW, "reach until"),
-        ({"BackupRetentionPeriod": 7}, NOW + timedelta(minutes=5), "reach until now"),
+        ({"BackupRetentionPeriod": 7}, NOW + timedelta(days=1), "reach until now"),
         (
             {"BackupRetentionPeriod": 7, "InstanceCreateTime": NOW - timedelta(hours=1)},
             NOW - timedelta(hours=2),

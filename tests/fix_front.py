@@ -63,3 +63,7 @@ async def end(loop: Any, listening: asyncio.Server) -> None:
     for transport in list(loop._transports.values()):
         transport.abort()
     await asyncio.sleep(0.05)
+    left = asyncio.all_tasks() - {asyncio.current_task()}  # a login that was being waited for
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

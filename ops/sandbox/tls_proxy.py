@@ -72,8 +72,9 @@ class Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        if self.other and self.other.transport:
-            self.other.transport.close()
+        for side in (self, self.other):  # its own, too: within TLS asyncio does not take it for closed before 3.11
+            if side and side.transport:
+                side.transport.close()
 
 
 class Client(Side):

@@ -32,6 +32,8 @@ NAME = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
 open the table, and would wait behind whoever has locked it; so do pg_relation_size and pg_partition_tree."""
 BLOCK = 8192
 """Bytes of a page, as Postgres is built everywhere (current_setting('block_size'))."""
+LEAST_WASTE = 8 * 1024 * 1024 // BLOCK
+"""Pages below which nobody misses the room."""
 
 
 @dataclass(frozen=True)
@@ -143,3 +145,16 @@ def age(seconds: float) -> str:
     from ops.db.sessions import length
 
     return length(round(seconds))
+
+
+def mostly_empty(row: Row, cost: str, mend: str) -> Finding | None:
+    """Return what is found of a file of which half or more is empty, by the pages that are wasted; None for any other."""
+    if row["wasted"] < max(LEAST_WASTE, row["pages"] / 2):
+        return None
+    return Finding(
+        "red" if row["wasted"] * BLOCK >= 1 << 30 else "yellow",
+        row["object"],
+        f"about {bytes_of(row['wasted'])} of its {bytes_of(row['pages'])} are empty",
+        cost,
+        (mend,),
+    )

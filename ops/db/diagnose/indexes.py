@@ -10,7 +10,7 @@ Expressions and predicates are compared as the parser has left them, but for the
 from __future__ import annotations
 
 from ops.db.diagnose.check import (
-    BLOCK,
+    LEAST_WASTE,
     NAME,
     OURS_OF_INDEX,
     SEE_ROWS,
@@ -20,10 +20,9 @@ from ops.db.diagnose.check import (
     Row,
     bytes_of,
     count,
+    mostly_empty,
 )
 
-LEAST_WASTE = 8 * 1024 * 1024 // BLOCK
-"""Pages below which nobody misses the room."""
 LEAST_TRAFFIC = 100
 """Reads or written rows of a table, below which it says nothing that one of its indexes was not read."""
 
@@ -185,14 +184,10 @@ def unused(row: Row, facts: Facts) -> Finding:
 
 
 def bloat(row: Row, _: Facts) -> Finding | None:
-    if row["wasted"] < max(LEAST_WASTE, row["pages"] / 2):
-        return None
-    return Finding(
-        "red" if row["wasted"] * BLOCK >= 1 << 30 else "yellow",
-        row["object"],
-        f"about {bytes_of(row['wasted'])} of its {bytes_of(row['pages'])} are empty",
+    return mostly_empty(
+        row,
         "reads and caches carry them along",
-        (f"reindex index concurrently {row['object']}",),
+        f"reindex index concurrently {row['object']}",
     )
 
 

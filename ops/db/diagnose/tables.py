@@ -10,7 +10,7 @@ Sizes are relpages as the last vacuum or analyze has left them: to ask for the f
 from __future__ import annotations
 
 from ops.db.diagnose.check import (
-    BLOCK,
+    LEAST_WASTE,
     NAME,
     OURS,
     SEE_ROWS,
@@ -18,15 +18,14 @@ from ops.db.diagnose.check import (
     Facts,
     Finding,
     Row,
-    bytes_of,
     count,
+    mostly_empty,
 )
 
 LEAST_ROWS = 1_000
 """Rows below which it does not matter how a table is read."""
 LEAST_DEAD = 10_000
-LEAST_WASTE = 8 * 1024 * 1024 // BLOCK
-"""Pages below which nobody misses the room."""
+"""Dead rows below which nobody misses their room."""
 OLD, VERY_OLD = 500_000_000, 1_000_000_000
 """Transactions. At 2^31 nothing can be written; autovacuum begins at 200 million. AWS advises an alarm at 500 million, a second at
 a billion (Implement an early warning system for transaction ID wraparound in Amazon RDS for PostgreSQL, AWS Database Blog)."""
@@ -208,14 +207,10 @@ def no_autovacuum(row: Row, _: Facts) -> Finding:
 
 
 def bloat(row: Row, _: Facts) -> Finding | None:
-    if row["wasted"] < max(LEAST_WASTE, row["pages"] / 2):
-        return None
-    return Finding(
-        "red" if row["wasted"] * BLOCK >= 1 << 30 else "yellow",
-        row["object"],
-        f"about {bytes_of(row['wasted'])} of its {bytes_of(row['pages'])} are empty",
+    return mostly_empty(
+        row,
         "reads and caches carry them along; VACUUM FULL closes the table while it writes it anew, pg_repack does it beside",
-        (f"vacuum (full, analyze) {row['object']}",),
+        f"vacuum (full, analyze) {row['object']}",
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NoReturn
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from config.defaults import DEFAULTS
 
 OWN_SECTIONS = ("rds", "lambda", "door")
 """What a target may set for itself; the top level is the default."""
-KEYS = ("url", "via", "protected", *OWN_SECTIONS)
+KEYS = ("url", "read_url", "via", "protected", *OWN_SECTIONS)
 
 
 Word = Literal["embedded", "compose", "rds", "server"]
@@ -47,8 +47,7 @@ def assert_never(value: NoReturn) -> NoReturn:
     raise AssertionError(value)
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """The variables of a target; one that it has not is empty, and so never set."""
 
     url: str
@@ -63,6 +62,8 @@ class Names:
     sslrootcert: str = ""
     via: str = ""
     """The bastion through which it is reached."""
+    read_url: str = ""
+    """The URL of its replica."""
     group: str = ""
     """The security group that rds.allow-my-ip opens."""
     rule: str = ""
@@ -85,13 +86,14 @@ PROD = Names(
     sslmode="PROD_DB_SSLMODE",
     sslrootcert="PROD_DB_SSLROOTCERT",
     via="PROD_DB_VIA",
+    read_url="PROD_READ_CONNECTION_URL",
     group="DB_SG_ID",
     rule="DB_SG_RULE_ID",
     pools=("AWS_COGNITO_USER_POOL_ID", "AWS_USER_POOLS_ID"),
 )
 
 
-def names_of(name: str, url: str = "") -> Names:
+def names_of(name: str, url: str = "", read_url: str = "") -> Names:
     """Return the variables of a target of the user's own: all of them begin with its name."""
     prefix = name.upper().replace("-", "_")
     return Names(
@@ -105,14 +107,14 @@ def names_of(name: str, url: str = "") -> Names:
         sslmode=f"{prefix}_DB_SSLMODE",
         sslrootcert=f"{prefix}_DB_SSLROOTCERT",
         via=f"{prefix}_DB_VIA",
+        read_url=read_url or f"{prefix}_READ_CONNECTION_URL",
         group=f"{prefix}_DB_SG_ID",
         rule=f"{prefix}_DB_SG_RULE_ID",
         pools=(f"{prefix}_COGNITO_USER_POOL_ID",),
     )
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """A target as it is named, before any of its variables is read."""
 
     name: str
@@ -121,7 +123,7 @@ class Declared:
     """What it can be: its variables decide where there are several."""
     protected: bool = False
     """Production by declaration; what is not may be production all the same."""
-    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     """Its own settings, over those of the top level."""
     via: str = ""
     """The way to it, where its variable names none."""
@@ -131,7 +133,11 @@ BUILT_IN = {
     each.name: each
     for each in (
         Declared("local", Names("CONNECTION_URL", pools=PROD.pools), (Kind.EMBEDDED, Kind.SERVER)),
-        Declared("docker", Names("CONNECTION_LOCAL_DOCKER_URL", pools=PROD.pools), (Kind.COMPOSE,)),
+        Declared(
+            "docker",
+            Names("CONNECTION_LOCAL_DOCKER_URL", read_url="DOCKER_READ_CONNECTION_URL", pools=PROD.pools),
+            (Kind.COMPOSE,),
+        ),
         Declared("prod", PROD, (Kind.RDS,), protected=True),
     )
 }
@@ -152,7 +158,7 @@ def declared(config: Mapping[str, Any]) -> tuple[dict[str, Declared], list[str]]
             faults += [f"{where}: {what}" for what in wrong(about)]
             sections = {part: about[part] for part in OWN_SECTIONS if isinstance(about.get(part), Mapping)}
             kinds = (Kind.RDS, Kind.SERVER)
-            names = names_of(name, str(about.get("url") or ""))
+            names = names_of(name, str(about.get("url") or ""), str(about.get("read_url") or ""))
             via = str(about.get("via") or "")
             found[name] = Declared(name, names, kinds, about.get("protected") == "yes", sections, via)
     return found, [*faults, *shared(found.values())]
@@ -163,8 +169,8 @@ def wrong(about: Mapping[str, Any]) -> Iterable[str]:
     for key, value in about.items():
         if key not in KEYS:
             yield f"there is no setting {key}, use one of {', '.join(KEYS)}"
-        elif key == "url" and not re.fullmatch(r"[A-Za-z_]\w*", str(value)):
-            yield "url: give the name of the variable that holds the URL, and never the URL itself"
+        elif key in ("url", "read_url") and not re.fullmatch(r"[A-Za-z_]\w*", str(value)):
+            yield f"{key}: give the name of the variable that holds the URL, and never the URL itself"
         elif key == "via" and (why := wrong_way(str(value))):
             yield f"via: {why}"
         elif key == "protected" and value not in ("yes", "no"):

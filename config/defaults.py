@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
         "per_branch": "no",
         "least_login": "yes",
         "pull_timeout": "1h",
+        "read_lag": "10s",
     },
     "migrate": {
         "lock_timeout": "200ms",
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
         "blocked": "5s",
         "timeout": "20s",
     },
+    "look": {"hosts": "unset"},
     "aws": {
         "login_timeout": "30",
         "connect_timeout": "10",
@@ -44,10 +46,15 @@ DEFAULTS: dict[str, Any] = {
     },
     # "unset" leaves a field to AWS
     "rds": {
+        "engine": "postgres",
         "identifier": "cruddur-db-instance",
         "master_username": "postgres",
         "instance_class": "db.t4g.micro",
         "engine_version": "18",
+        "min_acu": "0.5",
+        "max_acu": "4",
+        "pause_after": "5m",
+        "pause_with_function": "no",
         "storage_gb": "20",
         "storage_max_gb": "50",
         "storage_type": "gp3",
@@ -88,7 +95,7 @@ DEFAULTS: dict[str, Any] = {
         "python": "3.13",
         "architecture": "x86_64",
         "timeout_seconds": "5",
-        "memory_mb": "256",
+        "memory_mb": "512",
         "log_days": "14",
         "wait_minutes": "5",
     },

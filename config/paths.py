@@ -1,8 +1,11 @@
 """Where things are, independent of the directory a task is started from."""
 
+import contextlib
 import os
+import re
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from ops.errors import Problem
@@ -13,8 +16,15 @@ MANIFEST = "adopted.json"
 """Its mark, where `inv adopt` has put it into a folder of somebody's repository."""
 ROOT = SUITE.parent if (SUITE / MANIFEST).is_file() else SUITE
 """The folder that holds tasks.py: paths in invoke.yaml are relative to it."""
+POLICIES = SUITE / "config" / "policies"
+"""The rights in AWS that the tasks need, a file for each kind of them."""
 DEVELOPMENT = str((SUITE / "requirements-dev.txt").relative_to(ROOT))
 """What pip is given for the packages that the running tasks do without: those of the checks, and of AWS on this machine."""
+
+UNFINISHED = ".inv-new"
+"""How the name of a file ends that is not whole yet: it is removed by its name, which so must be nobody else's."""
+ABANDONED = 60.0
+"""Seconds after which nobody is writing a file any more that takes milliseconds."""
 
 
 def suite_of(root: Path) -> Path:
@@ -30,6 +40,7 @@ def local_dir(root: Path) -> Path:
     """
     path = own_folder(root / ".local")
     path.mkdir(exist_ok=True)
+    close_to_others(path)
     try:
         marker = os.open(path / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
@@ -37,6 +48,26 @@ def local_dir(root: Path) -> Path:
     with open(marker, "w", encoding="utf-8") as file:
         file.write("*\n")
     return path
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder of ours that is for its owner only, made on first use, and closed where it has come to be open."""
+    own_folder(path).mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # another user's, or a file system without modes
+            path.chmod(0o700)
+    return path
+
+
+def close_to_others(folder: Path) -> None:
+    """Take from others the right to write in a folder of ours, who could put files of theirs in the place of ours.
+
+    They may go through it: another user may run the embedded server, which lies in it.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o022:
+        with contextlib.suppress(OSError):  # another user's, or a file system without modes
+            folder.chmod(mode & ~0o022)
 
 
 def own_folder(path: Path) -> Path:
@@ -60,7 +91,7 @@ def write_private(path: Path, text: str, *, lasting: bool = True) -> None:
 
     One that need not be `lasting`, since it can be made anew, is not waited for until it is on the disk.
     """
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.")
+    fd, temporary = unfinished(path)
     try:
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
@@ -69,9 +100,29 @@ def write_private(path: Path, text: str, *, lasting: bool = True) -> None:
                 os.fsync(fd)  # a power cut must not leave it empty
             hand_over(fd, path.parent)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise
+        raise placed(error, path) from None
+
+
+def placed(error: OSError, path: Path) -> OSError:
+    """Return an error with the place that it is about, which that of writing itself does not name."""
+    return error if error.filename else OSError(error.errno, error.strerror, str(path))
+
+
+def unfinished(path: Path) -> tuple[int, str]:
+    """Make a file that is to be renamed to `path`, for its owner only; return its descriptor and path.
+
+    What a run that was killed in between has left there is removed: by its name, and by nobody having written to it for a while.
+    """
+    kind = re.compile(re.escape(f"{path.stem}.") + r"[a-z0-9_]{8}" + re.escape(UNFINISHED))
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if kind.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # another user's, or somebody else has just removed it
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+                        Path(entry.path).unlink()
+    return tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=UNFINISHED)
 
 
 def hand_over(fd: int, folder: Path) -> None:

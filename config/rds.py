@@ -12,17 +12,29 @@ from typing import Any
 
 from config.section import Section, refuse
 
+INSTANCE, CLUSTER = "postgres", "aurora-postgresql"
+"""The engines, in RDS's words."""
+
 
 @dataclass(frozen=True)
 class Rds:
     """What rds.create makes; `None` where a field is left to AWS."""
 
+    engine: str
+    """In RDS's word: postgres for an instance, aurora-postgresql for a cluster of Aurora."""
     identifier: str
     """In lower case, as AWS keeps it."""
     master_username: str
     instance_class: str
     engine_version: str
     """A major version, which stands for the minor that AWS takes by default, or an exact one."""
+    min_acu: float
+    """Of a cluster: capacity units of Aurora that each of its instances has at least; 0 pauses."""
+    max_acu: float
+    pause_after: float
+    """Seconds without a session after which it pauses, where `min_acu` is 0."""
+    pause_with_function: bool
+    """Whether it may pause though a function logs in there, which does not wait for it."""
     storage_gb: int
     storage_max_gb: int | None
     storage_type: str
@@ -52,6 +64,10 @@ class Rds:
     wait_minutes: float
     ca_url: str
 
+    @property
+    def is_cluster(self) -> bool:
+        return self.engine == CLUSTER
+
 
 @dataclass(frozen=True)
 class Door:
@@ -65,10 +81,15 @@ def rds(config: Mapping[str, Any]) -> tuple[Rds, list[str]]:
     """Read the rds: section; what cannot be read is a fault, and its default stands in for it."""
     s = Section("rds", config)
     read = Rds(
+        engine=s.word("engine", (INSTANCE, CLUSTER)),
         identifier=s.text("identifier").lower(),
         master_username=s.text("master_username"),
         instance_class=s.text("instance_class"),
         engine_version=s.text("engine_version"),
+        min_acu=s.number("min_acu", "of capacity units", lambda value: value >= 0),
+        max_acu=s.number("max_acu", "of capacity units", lambda value: value >= 0),
+        pause_after=s.duration("pause_after"),
+        pause_with_function=s.flag("pause_with_function"),
         storage_gb=s.count("storage_gb"),
         storage_max_gb=s.count_or_unset("storage_max_gb"),
         storage_type=s.text("storage_type"),

@@ -83,6 +83,8 @@ class Settings:
     """Seconds to wait for a server that is not on this machine."""
     pull_timeout: float
     """Seconds that one table of a source may take to be copied."""
+    read_lag: float
+    """Seconds that a replica may lag to be read in the place of its primary."""
     silence_timeout: float
     """Seconds after which a server that answers nothing, nor another connection, is given up."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -149,6 +151,13 @@ class Settings:
         return migrate(self.config.get("migrate", {}))
 
     @functools.cached_property
+    def look_hosts(self) -> tuple[str, ...]:
+        """The names that inv look is asked by, besides this machine's; `{port}` in one is the page's port."""
+        from config.look import hosts, of_workspace
+
+        return tuple(dict.fromkeys((*hosts(self.config.get("look", {})), *of_workspace(self.vars.environ))))
+
+    @functools.cached_property
     def diagnose(self) -> Diagnose:
         """From when on something counts as a fault of a database."""
         from config.diagnose import diagnose
@@ -206,6 +215,7 @@ def load(
         lock_timeout=db.seconds("lock_timeout"),
         connect_timeout=max(1, round(db.seconds("connect_timeout"))),
         pull_timeout=db.duration("pull_timeout"),
+        read_lag=db.duration("read_lag"),
         silence_timeout=db.seconds("silence_timeout"),
         config=config,
         targets=targets,

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from config import urls
 from config.declared import BUILT_IN, Declared, Kind, assert_never
 from config.settings import Settings
-from config.via import Via, read
 from ops.errors import Misconfigured, NotConfigured, Problem
+
+if TYPE_CHECKING:
+    from config.via import Via
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MASK = "****"
@@ -263,6 +265,17 @@ def reached(settings: Settings, target: Target) -> Target:
     return replace(target, via=way_to(settings, target))
 
 
+def read_target(settings: Settings) -> Target | None:
+    """Return the replica that the target in focus is read at, by its own URL; None where it names none; raises `Misconfigured`."""
+    get, names = settings.vars.get, settings.focus.names
+    url = get(names.read_url) if names.read_url else ""
+    if not url:
+        return None
+    target = Target(settings.focus.name, names.read_url, urls.read(url, names.read_url), declared=settings.focus)
+    tls = {"sslmode": get(names.sslmode), "sslrootcert": get(names.sslrootcert)}
+    return verified(target.on(**{k: v for k, v in tls.items() if v and not target.params.get(k)}), settings.root)
+
+
 def way_to(settings: Settings, target: Target) -> Via | None:
     """Return the bastion that a target is reached by, if it is; raises `Misconfigured`."""
     names, declared = settings.focus.names, settings.focus
@@ -273,7 +286,9 @@ def way_to(settings: Settings, target: Target) -> Via | None:
         return None
     if not target.host or target.host.startswith("/"):
         raise Misconfigured(f"{source}: {target.source} names no host: name the server's, as the bastion sees it")
-    return read(text, source)
+    from config import via
+
+    return via.read(text, source)
 
 
 def of_variable(url: str, declared: Declared, kind: Kind) -> Target:

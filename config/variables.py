@@ -43,7 +43,14 @@ VARIABLES = (
     Variable(
         "CONNECTION_LOCAL_DOCKER_URL", "the docker target, as seen inside the compose network", LOCAL.format("db")
     ),
+    Variable(
+        "DOCKER_READ_CONNECTION_URL", "a replica of its server, which the feed of app.up reads at (default: none)"
+    ),
     Variable("PROD_CONNECTION_URL", "the prod target; unset: built from the next four, or asked from RDS"),
+    Variable(
+        "PROD_READ_CONNECTION_URL",
+        "a replica of prod's server, which db.query, db.dump, db.pull and the feed read at (default: none)",
+    ),
     Variable("PROD_DB_ENDPOINT", "host name of the production server"),
     Variable("POSTGRES_MASTER_USERNAME", "user on the production server"),
     Variable("POSTGRES_MASTER_PASSWORD", "password on the production server, written as it is"),
@@ -92,6 +99,7 @@ def variables(targets: Iterable[Declared]) -> tuple[Variable, ...]:
             names, prefix = target.names, target.name.upper().replace("-", "_")
             added += [
                 Variable(names.url, f"the {target.name} target; unset: built from the next four, or asked from RDS"),
+                Variable(names.read_url, "a replica of its server, to read at (default: none)"),
                 Variable(names.endpoint, f"host name of the {target.name} server"),
                 Variable(names.user, "user there"),
                 Variable(names.password, "password there, written as it is"),

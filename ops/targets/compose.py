@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import socket
 import subprocess
@@ -47,7 +48,7 @@ def answers() -> str | None:
 
 def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run a compose command in the repository and return what it prints."""
-    done = run([*command(), *arguments], env, root)
+    done = run([*command(), *arguments], {**named(root), **(env or {})}, root)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = lines[-1] if lines else f"exit {done.returncode}"
@@ -61,6 +62,13 @@ def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -
             why = f"Docker does not run: start it, or {WITHOUT}"
         raise Problem(f"{' '.join([*command(), *arguments])}: {why}")
     return done.stdout
+
+
+def named(root: Path) -> dict[str, str]:
+    """Return the variables that compose puts into its files, passwords among them; no other secret is its business."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in root.glob("*compose*.y*ml")]
+    names = {name for text in texts for name in re.findall(r"\$\{?(\w+)", text)}
+    return {name: value for name in names if (value := process.environ().get(name)) is not None}
 
 
 def up(root: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,8 +36,7 @@ first_use: Callable[[OpenTarget], None] | None = None
 """Makes the database of a branch when a task needs it; None: nobody does."""
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """A working tree of git."""
 
     root: Path

@@ -20,6 +20,7 @@ from ops.aws import Aws
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import connect_policy
+from ops.rds.cluster import row as cluster
 
 if TYPE_CHECKING:
     from mypy_boto3_rds.client import RDSClient
@@ -112,6 +113,9 @@ def explained(settings: Settings, target: Target, error: LoginFailed) -> Problem
         said: Any = {}
         for page in client.get_paginator("describe_db_instances").paginate():
             said, rows = page["ResponseMetadata"], [*rows, *page["DBInstances"]]
+        if ".cluster-" in target.host:
+            pages = client.get_paginator("describe_db_clusters").paginate()
+            rows += [cluster.as_instance(one, ()) for page in pages for one in page["DBClusters"]]
     except ClientError as refused:
         return clock(dict(refused.response.get("ResponseMetadata", {})), asked_at, target) or error
     except (BotoCoreError, Problem):
@@ -125,6 +129,7 @@ def explained(settings: Settings, target: Target, error: LoginFailed) -> Problem
             f"{target.address}: the token is refused, and this account has no instance of that name in {target.region}: "
             f"correct {target.source}, or the login to AWS (AWS_PROFILE)"
         )
+    kind = "cluster" if cluster.cluster_of(row) else "instance"
     name, port = row["DBInstanceIdentifier"], int(row["Endpoint"]["Port"])
     if port != target.port:
         return LoginFailed(
@@ -133,7 +138,7 @@ def explained(settings: Settings, target: Target, error: LoginFailed) -> Problem
         )
     if not row.get("IAMDatabaseAuthenticationEnabled"):
         return LoginFailed(
-            f"{target.address}: logins by IAM are off on {name}: aws rds modify-db-instance --db-instance-identifier {name} "
+            f"{target.address}: logins by IAM are off on {name}: aws rds modify-db-{kind} --db-{kind}-identifier {name} "
             "--enable-iam-database-authentication --apply-immediately"
         )
     resource = connect_policy.resource(row, target.params["user"])

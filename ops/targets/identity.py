@@ -7,16 +7,14 @@ import json
 import re
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from config.declared import Kind
 from config.paths import local_dir, write_private
 from config.settings import Settings
 from config.targets import Target, resolve
-from config.via import Via
 from ops import own_files, postgres
 from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
@@ -25,6 +23,8 @@ from ops.targets import persons
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
+
+    from config.via import Via
 
 Why = Literal["declared", "rds_host", "stamp", "same_address", "same_database"]
 STAMP = "[inv: prod]"
@@ -139,8 +139,7 @@ class Watch:
         return next((other.source for other in self.protected if is_same_address(other, target)), "")
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a database is production; false where it is not."""
 
     word: Why | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from config.targets import Target
 
 NAME = "looked.json"
+_noting = threading.Lock()
 
 
 def time(content: Any) -> bool:
@@ -93,27 +95,28 @@ def remember(
     roles: Sequence[str] = (),
 ) -> None:
     """Note how a target is now; `built` says that it has just been built from the files, `applied` which migrations it has."""
-    content = read(settings.root)
-    entries = content.setdefault(str(settings.vars.env_file), {})
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    before: Any = entries.get(target.name)
-    same = own_files.is_shaped(before, SHAPE) and before["there"] and before["address"] == target.address
-    entries[target.name] = {
-        "at": now,
-        "address": target.address,
-        "embedded": target.embedded,
-        "there": there,
-        "kept": kept,
-        "built": now if built else before["built"] if same and there else None,
-    }
-    if known := major or (before.get("major") if same else None):
-        entries[target.name]["major"] = known
-    if roles:
-        entries[target.name]["roles"] = list(roles)
-    had = before.get("applied") if same and there and not built else None
-    if (versions := had if applied is None else list(applied)) is not None:
-        entries[target.name]["applied"] = versions
-    write(settings.root, content)
+    with _noting:
+        content = read(settings.root)
+        entries = content.setdefault(str(settings.vars.env_file), {})
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        before: Any = entries.get(target.name)
+        same = own_files.is_shaped(before, SHAPE) and before["there"] and before["address"] == target.address
+        entries[target.name] = {
+            "at": now,
+            "address": target.address,
+            "embedded": target.embedded,
+            "there": there,
+            "kept": kept,
+            "built": now if built else before["built"] if same and there else None,
+        }
+        if known := major or (before.get("major") if same else None):
+            entries[target.name]["major"] = known
+        if roles:
+            entries[target.name]["roles"] = list(roles)
+        had = before.get("applied") if same and there and not built else None
+        if (versions := had if applied is None else list(applied)) is not None:
+            entries[target.name]["applied"] = versions
+        write(settings.root, content)
 
 
 def forget(root: Path, env_file: Path, name: str = "") -> None:

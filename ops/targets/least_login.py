@@ -11,8 +11,8 @@ from typing import Literal
 from config.settings import Settings
 from config.targets import Target
 from ops.console import hide, say
-from ops.targets import iam, last_look
-from ops.targets.roles import declared, names, passwords
+from ops.targets import last_look
+from ops.targets.roles import names, passwords
 
 Key = Literal["reader", "app", "migrator"]
 """A role of sql/roles.yaml, by its key there; a file that has none of a name has no login for the tasks that would take it."""
@@ -25,17 +25,32 @@ def least(settings: Settings, own: Target, key: Key | None) -> Target | None:
     """
     if not key or not settings.least_login:
         return None
+    if is_persons(settings, own):
+        return None
     password = passwords.password_of(settings, own, key)
     if password is None and not (own.rds and key in seen(settings, own)):
         return None
+    from ops.targets.roles import declared
+
     role = declared.read(settings).roles.get(key)
     if not role or not role.login:
         return None
     login = own.on(user=role.name(names.database_of(own)))
     if password is None:
+        from ops.targets import iam
+
         return iam.by_token(settings, login) if role.iam else None
     hide(password)
     return replace(login.on(password=password), token=None)
+
+
+def is_persons(settings: Settings, own: Target) -> bool:
+    """Whether a target's own user is a login that db.grant-access has given: it has the rights of one role, and no other's to take."""
+    from ops.targets.roles import declared
+
+    database, user = names.database_of(own), own.params.get("user", "")
+    given = user.startswith(names.role_name(database, ""))
+    return given and user not in {role.name(database) for role in declared.read(settings).roles.values()}
 
 
 def seen(settings: Settings, own: Target) -> list[str]:
@@ -46,8 +61,16 @@ def seen(settings: Settings, own: Target) -> list[str]:
 
 def tell_without(settings: Settings, own: Target, key: Key | None, there: list[str]) -> None:
     """Say that a task does without the login that is there for it; `there`: the keys of the database's roles."""
-    if not key or not settings.least_login or key not in there or passwords.password_of(settings, own, key):
+    if (
+        not key
+        or not settings.least_login
+        or key not in there
+        or is_persons(settings, own)
+        or passwords.password_of(settings, own, key)
+    ):
         return
+    from ops.targets.roles import declared
+
     role = declared.read(settings).roles.get(key)
     if not (own.rds and role and role.iam):  # by token it is tried from now on: the database is known to have it
         login = names.role_name(names.database_of(own), key)

@@ -57,7 +57,7 @@ def open_target(
     settings = settings.on(name)
     own = target = resolve_target(settings, settings.focus.name)
     watch = Watch(settings, target) if writes else None
-    hidden = row_values.hides()
+    hiding = False
     try:
         own, target, conn, known = identified(settings, own, task, login)
         with conn:
@@ -72,7 +72,8 @@ def open_target(
                     own, target, reason = main, git_branch.main_of(target), why
                     known = facts(conn, main.dbname)
             place = OpenTarget(settings, target, task, conn, known, reason, own)
-            row_values.hide(hidden or bool(reason))
+            if hiding := bool(reason) and not row_values.hides():
+                row_values.hide(True)
             place.work.pids.append(known["pid"])
             place.remember(there=place.database() is not None)
             if reason:
@@ -94,7 +95,8 @@ def open_target(
             raise problem from error
         raise
     finally:
-        row_values.hide(hidden)
+        if hiding:  # what another one has begun, in whichever thread, is not ended here
+            row_values.hide(False)
 
 
 def identified(

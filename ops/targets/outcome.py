@@ -128,7 +128,8 @@ class Work:
     def load(self, pid: int, xid: str, *, closing: bool = False) -> None:
         """Note the session and the transaction in which a file is loaded for good."""
         self.begun, self.xid, self.closing = True, xid, closing
-        self.pids.append(pid)
+        if pid not in self.pids[-1:]:  # a thousand files go over one session
+            self.pids.append(pid)
 
 
 def row(state: str | None) -> Row | None:

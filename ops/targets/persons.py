@@ -33,7 +33,7 @@ GONE = 2.0
 """Seconds that a session has to end after it was told to."""
 
 
-MARK = re.compile(r"\[inv: login (\S+) of (.*) until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\]")
+MARK = r"\[inv: login (\S+) of (.*) until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\]"
 
 
 class Access(NamedTuple):
@@ -51,7 +51,7 @@ def mark(database: str, role: str, until: datetime) -> str:
 
 def read_mark(comment: str | None, database: str) -> Access | None:
     """Return what a mark of ours for this database says; None where there is none."""
-    found = MARK.search(comment or "")
+    found = re.search(MARK, comment or "")
     with suppress(ValueError):
         if found and found[2] == database:
             return Access(found[1], datetime.strptime(found[3], WHEN).replace(tzinfo=timezone.utc))

@@ -8,11 +8,11 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from config.paths import own_folder
+from ops import process
 from ops.errors import Problem
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def major(folder: Path) -> int | None:
     import re
 
     try:
-        out = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        argv, env = [str(folder / "postgres"), "--version"], process.lasting_environ({})
+        out = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     found = re.search(r"\) (\d+)", out)
@@ -84,8 +85,7 @@ def psql() -> tuple[str, bool] | None:
     return (str(folder / "psql"), False) if folder and (folder / "psql").exists() else None
 
 
-@dataclass(frozen=True)
-class Runner:
+class Runner(NamedTuple):
     """The user that runs the server: Postgres refuses to run as root."""
 
     uid: int | None = None
@@ -110,6 +110,7 @@ class Runner:
         probe = subprocess.run(
             ["/bin/sh", "-c", test, "sh", *map(str, paths)],
             cwd="/",
+            env=process.lasting_environ({}),  # that user's own processes could read it there
             capture_output=True,
             check=False,
             **self.options(),
@@ -144,7 +145,7 @@ def runner(data: Path) -> Runner:
         ]
         for argv in make:
             if program := shutil.which(argv[0], path=path):
-                subprocess.run([program, *argv[1:]], capture_output=True, check=False)
+                subprocess.run([program, *argv[1:]], env=process.lasting_environ({}), capture_output=True, check=False)
                 break
         try:
             entry = made_by_now()

@@ -23,12 +23,12 @@ TIMEOUT = 60.0
 def status(server: Server) -> dict[str, Any]:
     """Return what postmaster.pid says, as far as it is written: pid, data, port and status."""
     try:
-        text = (server.data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
+        text = own_files.content(server.data / "postmaster.pid").decode(errors="surrogateescape")
         lines = [*text.split("\n"), *[""] * 8]
         return {"pid": int(lines[0]), "data": lines[1], "port": lines[3], "status": lines[7].strip()}
     except PermissionError:
         raise Problem(f"{server.data} belongs to another user: run inv as that user") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, own_files.Foreign):
         return {}
 
 

@@ -14,8 +14,17 @@ from ops.console import say
 from ops.targets.roles import names
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import DictRow
+
     from ops.targets.open_target import OpenTarget
 
+SESSIONS = ("pg_monitor", "pg_signal_backend")
+"""Who sees what others' sessions do, and who ends them: https://www.postgresql.org/docs/current/predefined-roles.html."""
+LENT = """
+select rolname::text as name from pg_catalog.pg_roles
+where rolname = any(%s) and pg_catalog.pg_has_role(oid, 'member') and not pg_catalog.pg_has_role(oid, 'usage')
+"""
 MAY_SET = "select current_user = %s as same, pg_catalog.pg_has_role(current_user, %s, %s) as may"
 
 
@@ -43,3 +52,14 @@ def role_to_set(place: OpenTarget) -> str:
 def as_owner(place: OpenTarget) -> OpenTarget:
     """Return the place with sessions on its database that are the owner's; the same where its roles are not declared."""
     return replace(place, role=role_to_set(place))
+
+
+def lent(conn: Connection[DictRow]) -> list[str]:
+    """Return the roles about sessions that a login has by SET ROLE alone.
+
+    Before 16 a login that has no right of its own inherits from none of its roles; from then on each membership says whether
+    (https://www.postgresql.org/docs/current/sql-grant.html).
+    """
+    if conn.info.server_version >= 160000:
+        return []
+    return [row["name"] for row in postgres.fetch(conn, LENT, list(SESSIONS))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 from config.declared import Kind
 from config.paths import local_dir, write_private
@@ -11,11 +12,14 @@ from config.settings import Settings
 from config.targets import Target
 from ops import own_files
 from ops.console import hide
+from ops.errors import Problem
 from ops.targets.embedded import state
 from ops.targets.roles import names
 
 FILE = "roles.json"
 """In .local, beside the server's own password."""
+COMPOSE, EMBEDDED = "compose", "embedded"
+"""The servers that the suite starts, as the file names them."""
 SHAPE = [{"server": str, "database": str, "role": str, "password": str}]
 ADVICE = "remove it, then run inv db.roles, which makes new passwords"
 
@@ -33,13 +37,13 @@ def is_kept(settings: Settings, target: Target) -> bool:
 def server_of(settings: Settings, target: Target) -> str:
     """Return the word for a server that the suite starts; empty for any other."""
     if target.kind is Kind.COMPOSE:
-        return "compose"
+        return COMPOSE
     if target.embedded:
-        return "embedded"
+        return EMBEDDED
     if target.kind is Kind.SERVER and target.loopback:  # a URL that db.up has started the embedded server by
         made = state.load(settings.root)
         if made and made.port == target.port:
-            return "embedded"
+            return EMBEDDED
     return ""
 
 
@@ -78,3 +82,19 @@ def keep_password(settings: Settings, target: Target, role: str, password: str) 
 def kept(settings: Settings) -> list[dict[str, str]]:
     found: list[dict[str, str]] | None = own_files.read(settings.root / ".local" / FILE, SHAPE, ADVICE)
     return found or []
+
+
+def forget(root: Path, server: str) -> None:
+    """Forget the passwords of a server of ours whose data is gone; what cannot be read goes whole."""
+    path = root / ".local" / FILE
+    try:
+        found: list[dict[str, str]] | None = own_files.read(path, SHAPE, ADVICE)
+    except Problem:
+        found = []
+    if found is None:
+        return
+    left = [entry for entry in found if entry["server"] != server]
+    if left:
+        write_private(path, json.dumps(left, indent=2))
+    else:
+        own_files.remove(path.parent, [FILE])

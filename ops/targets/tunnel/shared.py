@@ -21,7 +21,7 @@ from ops.errors import Problem
 from ops.targets.tunnel import program
 
 NAME, LOCK = "tunnels.json", "tunnels.lock"
-SHAPE = {"port": own_files.port, "pid": int, "mark": str, "target": str}
+SHAPE = {"port": own_files.port, "pid": own_files.pid, "mark": str, "target": str}
 LOG = "{}.log"
 MARK = "inv-tunnel-[0-9a-f]{16}"
 SECONDS = 3.0
@@ -61,8 +61,8 @@ class Standing:
     def said(self, since: int = 0) -> str:
         """Return what its program has said, from so many bytes on."""
         try:
-            return self.path.read_bytes()[since:].decode(errors="replace")
-        except OSError:
+            return own_files.content(self.path)[since:].decode(errors="replace")
+        except (OSError, Problem):
             return ""
 
     def length(self) -> int:

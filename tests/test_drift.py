@@ -21,6 +21,8 @@ from ops.targets.embedded import binaries
 from tests import servers
 from tests.fix_schemas import shapes
 
+pytestmark = pytest.mark.every_server
+
 SCHEMA = (Path(__file__).parent / "data" / "drift.sql").read_text(encoding="utf-8")
 EXISTS = compare.EXISTS
 FAR = "server far"

@@ -18,7 +18,7 @@ import pytest
 from config.settings import load
 from ops import postgres
 from ops.db import scratch_server
-from ops.db.drift import catalog, compare, schema_file, scratch, spelling
+from ops.db.drift import catalog, compare, schema_file, scratch, spelling, targets
 from ops.db.drift.catalog import Key
 from ops.db.sql_file.script import read
 from ops.errors import Problem
@@ -93,6 +93,22 @@ def test_a_database_is_compared_with_what_the_repository_says(one: Database, inv
     one.do(proposed.replace("-- alter table public.users drop", "alter table public.users drop"))
     assert inv("db.drift", env=env).returncode == 0
     assert built(inv.root) == {kept}
+
+
+@pytest.mark.parametrize(
+    ("what", "here", "there", "in_words", "told"),
+    [
+        (compare.EXISTS, None, "…", False, "only in b"),
+        (compare.EXISTS, "…", None, False, "only in a"),
+        ("comment", None, "x\x1b[2J\u202e", False, "comment: none in a, x\ufffd[2J\ufffd in b"),
+        ("definition", "1", "(1)", True, "definition: 1 in a, (1) in b (may be the same in other words)"),
+    ],
+)
+def test_where_two_targets_differ_is_a_line(
+    what: str, here: str | None, there: str | None, in_words: bool, told: str
+) -> None:
+    found = targets.Different("table", "public.t", what, here, there, in_words)
+    assert targets.line(found, ("a", "b")) == told
 
 
 def test_another_file_is_another_server_and_the_last_are_kept(one: Database, inv: Cli) -> None:
@@ -186,6 +202,7 @@ def test_what_migrations_do_to_a_whole_server_does_not_reach_that_of_db_up(inv: 
     assert [path.name for path in (inv.root / ".local" / "drift").iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_what_is_built_reaches_no_other_server(root: Path) -> None:
     """Neither by a foreign table nor by a subscription; what was made is as the file says."""
     here = load({}, {}, root)
@@ -319,6 +336,7 @@ def test_a_thousand_tables_are_compared_in_five_seconds(many: psycopg.Connection
     assert min(took) < 5, took
 
 
+@pytest.mark.slow
 def test_a_scratch_database_is_dropped_after(root: Path) -> None:
     here = load({}, {}, root)
     try:

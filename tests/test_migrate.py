@@ -23,7 +23,7 @@ from ops.db import lock
 from ops.db.migrations import apply, files, history, listing, new, standing, steps
 from ops.errors import Differs, LoginFailed, Misconfigured, Problem, Refused
 from ops.targets import opening
-from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
+from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Killer
 from tests.fix_lambda import unsign
 from tests.fix_suppliers import Database
 from tests.test_migration_files import REFUSED, TAKEN
@@ -124,6 +124,7 @@ def refused(kind: type[Exception], call: Callable[[], object]) -> str:
 
 
 @pytest.mark.quick
+@pytest.mark.every_server
 def test_forward_and_back(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:
     repo.usual()
     repo.write(v20260104000000_index=INDEX)
@@ -181,6 +182,13 @@ def test_failure_in_the_middle_leaves_that_one_out_whole(repo: Repo, fault: str)
     assert repo.applied() == [ONE, TWO, THREE]
 
 
+def test_failure_that_the_server_finds_before_it_begins_is_at_its_place(single: Repo) -> None:
+    single.usual()
+    single.write(**{f"v{TWO}_b": B.replace("text;", "text;\nselect 'é', 'open;")})
+    assert refused(Problem, single.migrate).startswith(f"{single.folder}/{TWO}_b.sql:3:13: unterminated quoted string")
+    assert single.applied() == [ONE]
+
+
 def test_constraint_that_waits_for_the_end_is_an_error_of_its_file(single: Repo) -> None:
     late = "create table d (i int unique deferrable initially deferred);\ninsert into d values (1), (1);"
     single.write(**{f"v{ONE}_a": A.replace("create table a (i int primary key);", late)})
@@ -228,6 +236,17 @@ def test_table_made_anew_keeps_the_rights_of_the_function_whatever_comes_after_i
         assert repo.database.scalar(MAY)
     finally:
         unsign(repo.database)
+
+
+def test_right_that_a_file_gives_is_kept_by_the_one_behind_it(single: Repo) -> None:
+    given = "create role lambda_signup; create table users (id int); grant select, insert on users to lambda_signup;\n"
+    anew = {f"v{TWO}_given": given, f"v{THREE}_anew": MADE}
+    single.write(**{f"v{ONE}_a": A}, **{name: f"-- migrate:up\n{sql}-- migrate:down\n" for name, sql in anew.items()})
+    try:
+        single.migrate()
+        assert single.database.scalar(MAY)
+    finally:
+        unsign(single.database)
 
 
 def test_role_without_rights_is_told_what_it_needs(repo: Repo) -> None:
@@ -764,28 +783,6 @@ def forked(work: Callable[[], object]) -> int:
         os._exit(code)
 
 
-class Killer(Proxy):
-    """Kills the process at the n-th message behind that by which a run takes its turn."""
-
-    victim = 0
-    begun = False
-
-    def meets(self, text: bytes) -> bool:
-        with self.lock:
-            self.begun = self.begun or b"pg_try_advisory_lock" in text
-            if self.hit or not self.begun:
-                return False
-            self.seen += 1
-            self.hit = self.seen == self.cut.nth
-            return self.hit
-
-    def end(self, line: Any) -> None:
-        while not self.victim:
-            time.sleep(0.001)
-        os.kill(self.victim, signal.SIGKILL)
-        super().end(line)
-
-
 IN_ONE = {
     f"v{TWO}_b": "-- migrate:up\nalter table a add column b text;\ninsert into a values (1, 'x');\n"
     "-- migrate:down\ndelete from a;\nalter table a drop column b;\n"
@@ -821,7 +818,7 @@ def test_killed_at_every_statement_the_next_run_knows(
     while True:
         nth += 1
         single.database.do(TURN_FORWARD if back else TURN_BACK)
-        with Killer(single.database.server.port, Cut(b"", way, CLOSE, nth)) as proxy:
+        with Killer(single.database.server.port, Cut(b"", way, CLOSE, nth), begins=b"pg_try_advisory_lock") as proxy:
             there = single.by(port=str(proxy.port), sslmode="disable", gssencmode="disable")
             proxy.victim = forked(partial(there.rollback, ONE) if back else there.migrate)
             _, status = os.waitpid(proxy.victim, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -239,7 +240,9 @@ def test_the_folder_that_files_go_into_is_not_read_from(tmp_path: Path) -> None:
 
 def test_again_is_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
     first = plan(tmp_path, given.flyway())
-    given.written(tmp_path / "new", {".00001009000000_bio.sql.new": "of a run that was cut off"})
+    stranger, ours = ".00001009000000_bio.sql.new", ".migration.abcdefgh.inv-new"
+    folder = given.written(tmp_path / "new", {stranger: "mine", ours: "of a run that was cut off"})
+    os.utime(folder / ours, (0, 0))
     paths = convert.write(first)
     assert [path.name for path in paths] == [
         "00001000000000_users.sql", "00001009000000_bio.sql", "00001010000000_touch.sql", "00002000000000_index.sql",
@@ -256,7 +259,7 @@ def test_again_is_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
     assert [path.name for path in convert.write(again)] == ["00003000000000_late.sql"]
     assert paths[0].read_text(encoding="utf-8") == edited
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(
-        [*(p.name for p in paths), "00003000000000_late.sql"]
+        [*(p.name for p in paths), "00003000000000_late.sql", stranger]
     )
 
 

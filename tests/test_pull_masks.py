@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +107,77 @@ def test_which_masks_keep_values_apart(typed: Database, kind: str, rule: Rule, i
     with typed.connect() as conn:
         column = columns.read(conn)["public.t"].columns[kind]
     assert masking.is_injective(column, rule) is injective
+
+
+GOLDEN = SUITE / "tests" / "data" / "masks.json"
+EDGES = {f"varchar({most})": "Zoë O'Hara"[:most] for most in (1, 10, 12, 13, 14, 15, 16, 17, 28, 29, 31, 32, 33, 35, 36)} | {
+    "varchar(20)[]": "{a,b}", "numeric(4,0)": "12", "int4[][]": "{{1,2},{3,4}}", "jsonb": "{}", "bool": "t",
+}  # fmt: skip
+EVERY = [*RULES, Rule("keep"), Rule("null"), Rule("constant", "7"), Rule("sql", "null")]
+
+
+def test_what_each_mask_makes_by_a_known_key(typed: Database) -> None:
+    """Copies agree with those of before, whatever release made them; WRITE_GOLDEN=1 writes the file anew."""
+    every = {**VALUES, **EDGES}
+    with typed.connect() as conn:
+        conn.execute(f"create table m ({', '.join(f'c{n} {kind}' for n, kind in enumerate(every))})".encode())
+        conn.execute(f"insert into m values ({', '.join(['%s'] * len(every))})".encode(), [*every.values()])
+        table = columns.read(conn)["public.m"]
+        conn.execute("set timezone = 'UTC'")  # as hold_snapshot does
+        conn.execute("select set_config('inv.mask_key', %s, false)", ["0" * 32])
+        found: dict[str, dict[str, Any]] = {}
+        for kind, column in zip(every, table.columns.values(), strict=True):
+            told = found[kind] = {"instead": masking.instead(column)}
+            for rule in EVERY:
+                name = f"{rule.how} {rule.what}".strip()
+                told[name] = masking.why_not(column, rule)
+                if told[name] or (rule.how == "constant" and kind not in ("text", "int4", "float8")):
+                    continue
+                sql = f"select ({masking.expression(column, rule)})::text as value from m".encode()
+                [row] = conn.execute(sql).fetchall()
+                told[name] = [row["value"], masking.is_injective(column, rule)]
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    if "WRITE_GOLDEN" in os.environ:
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_another_number_stays_within_its_type(typed: Database) -> None:
+    """The largest has as many digits as some that are larger still."""
+    with typed.connect() as conn:
+        table = columns.read(conn)["public.t"].columns
+        for column in (each for each in table.values() if each.base in masking.WHOLE and not each.element):
+            most = masking.WHOLE[column.base]
+            for sign, key in ((sign, key) for sign in (1, -1) for key in "0123456789abcdef"):
+                conn.execute("select set_config('inv.mask_key', %s, false)", [key * 32])
+                value = f"(select ({sign * most})::{column.base} as {column.quoted}) as t"
+                sql = f"select {masking.expression(column, Rule('fake', 'number'))} as n from {value}"
+                [row] = conn.execute(sql.encode()).fetchall()
+                assert 0 < sign * row["n"] <= most
+
+
+@pytest.mark.parametrize("text", ["it's", "a\\b", "'; drop table t; --", "\\'", "''", "Zoë", ""])
+@pytest.mark.parametrize("conforming", ["on", "off"])
+def test_a_constant_is_that_text_whatever_a_backslash_means(typed: Database, text: str, conforming: str) -> None:
+    with typed.connect() as conn:
+        column = columns.read(conn)["public.t"].columns["c0"]
+        conn.execute("select set_config('standard_conforming_strings', %s, false)", [conforming])
+        [row] = conn.execute(
+            f"select {masking.expression(column, Rule('constant', text))} as value".encode()
+        ).fetchall()
+    assert row["value"] == text
+
+
+def test_columns_that_agree_in_what_is_made_of_them_agree_in_all_values(typed: Database) -> None:
+    with typed.connect() as conn:
+        table = columns.read(conn)["public.t"]
+    text, other, number = (table.columns[name] for name in ("c0", "c1", "c5"))
+    assert masking.made(text, Rule("keep")) == masking.made(number, Rule("keep")) == "x"
+    assert masking.made(text, Rule("sql", "a")) == "sql a"
+    assert masking.made(text, Rule("hash")) == masking.expression(text, Rule("hash")).replace(text.quoted, "x")
+    assert masking.made(text, Rule("hash")) != masking.made(other, Rule("hash"))
+    assert masking.expression(text, Rule("sql", "left(c0, 1)")) == "(\nleft(c0, 1)\n)"
+    assert masking.expression(other, Rule("sql", "c0")) == f"(\nc0\n)::{other.base_type}"
 
 
 # --- the proposal -------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +51,7 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 @pytest.fixture
 def replica(primary: Database) -> Iterator[Server]:
     """A standby of it, which takes no writes."""
-    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
-    home.chmod(0o755)
+    home = servers.new_home()
     folder = binaries.wheel_bin()
     assert folder
     who = binaries.runner(home / "none")

@@ -53,7 +53,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
         yield made
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # it measures, for minutes
 @pytest.mark.timeout(900)
 def test_an_estimate_is_within_a_factor_of_two_of_the_time(target: Scratch, tmp_path: Path) -> None:
     """With a twentieth of the rows; with none of them within its own error bar."""

@@ -8,6 +8,8 @@ from ops.db.rehearsal import work
 from ops.db.rehearsal.locks import LEVELS
 from tests.fix_suppliers import Database
 
+pytestmark = pytest.mark.every_server
+
 SCHEMA = """
 create table a (id int primary key, name text, n int, at date);
 create table b (id int primary key, a_id int, n int);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from config.settings import load
 from ops.db import nowhere, shown
+from ops.db.diagnose import report as diagnose
 from ops.db.rehearsal import queries, rehearse, remembered, report, trial, work
 from ops.db.rehearsal.report import Rehearsal, Rehearsed
 from ops.db.rehearsal.traffic import Traffic
@@ -20,6 +22,7 @@ from ops.db.rehearsal.trial import Trial
 from ops.db.rehearsal.verdict import Release
 from ops.db.rehearsal.work import Failed, Part, Statement
 from ops.errors import Misconfigured
+from ops.look import panels
 from ops.targets import opening
 from ops.targets.embedded import postmaster, server, state
 from tests.fix_cli import Cli
@@ -83,6 +86,38 @@ def found(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     server.remove_data(root / ".local" / "rehearsal")
     database.do(f"drop database {database.name}", "postgres")
     database.do("drop role rehearsal_reader, rehearsal_login", "postgres")
+
+
+def test_an_advised_index_is_proved_on_the_copy_and_never_made_on_the_target(one: Database) -> None:
+    """By the cost of the query, which is the application's own; a second one that no index helps is not advised any."""
+    one.do(f'create database "{one.name}"', "postgres")
+    one.do(
+        """create table people (id int primary key, mail text not null, age int not null);
+        insert into people select n, 'canary' || n || '@example.org', n % 50 from generate_series(1, 30000) n"""
+    )
+    one.do("vacuum analyze")
+    folder = one.root / "sql" / "queries"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "by_mail.sql").write_text("select * from people where mail = %(mail)s", encoding="utf-8")
+    (folder / "all.sql").write_text("select * from people", encoding="utf-8")
+    settings = load({}, {"CONNECTION_URL": one.url}, one.root)
+    before = one.scalar("select count(*) from pg_indexes where schemaname = 'public'")
+    found = diagnose.look_at(settings, "local", prove=True)
+    [line] = [each for each in found.lines if each.proof]
+    assert (line.object, line.mend) == ("queries/by_mail.sql", ["create index concurrently on public.people (mail)"])
+    assert line.proof
+    assert line.proof.used
+    assert line.proof.after_cost < line.proof.before_cost / 10
+    assert line.proof.rows_ratio == 1
+    assert one.scalar("select count(*) from pg_indexes where schemaname = 'public'") == before
+    [kept] = panels.advice(settings, "local")
+    assert (kept["query"], kept["statement"], kept["after_cost"]) == (line.object, line.mend[0], line.proof.after_cost)
+    assert panels.advice(settings, "prod") == []
+    assert "canary" not in json.dumps(kept)
+    (folder / "by_mail.sql").unlink()
+    assert not any(each.proof for each in diagnose.look_at(settings, "local", prove=True).lines)
+    assert panels.advice(settings, "local") == []
 
 
 def one(found: Rehearsal, name: str) -> Rehearsed:
@@ -171,6 +206,14 @@ def test_what_was_found_is_remembered_by_the_content_of_the_file(found: Rehearsa
     for _ in range(2):
         remembered.remember(tmp_path, found, {each.version: f"digest {each.version}" for each in found.migrations})
     assert len(remembered.read(tmp_path)) == len(found.migrations)
+
+    [widened] = [each for each in remembered.read(tmp_path) if each["version"] == "2"]
+    [step] = [each for each in widened["steps"] if each["relation"] == "public.posts"]
+    assert (step["level"], step["keeps_out"], step["estimate_seconds"] > 0) == (
+        "access_exclusive",
+        "readers and writers",
+        True,
+    )
 
     def told(version: str) -> str:
         return remembered.told(tmp_path, "local", version, f"digest {version}").partition(": ")[2]

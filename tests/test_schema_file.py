@@ -21,6 +21,8 @@ from tests.fix_schemas import FIRST, PARTS
 from tests.fix_suppliers import Database
 from tests.test_drift import PROGRAMS, loaded
 
+pytestmark = pytest.mark.every_server
+
 ALL = "\n".join(part[0] for part in sorted(PARTS, key=lambda part: not part[0].startswith(FIRST)))
 
 
@@ -90,6 +92,7 @@ def test_only_a_file_that_we_made_is_written_anew(one: Database, here: Path, tmp
         assert {path.name for path in tmp_path.iterdir()} - {"repo"} == {"deep", "link.sql", "theirs.sql"}
 
 
+@pytest.mark.slow
 def test_a_file_is_held_against_what_migrations_make(here: Path) -> None:
     settings = load({}, {}, here)
     schema = here / "sql" / "held.sql"

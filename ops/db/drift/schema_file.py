@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from config.settings import Settings
 from ops import postgres, process
 from ops.console import say
 from ops.db import load
-from ops.db.copies import programs, relay
+from ops.db.copies import beside, programs, relay
 from ops.db.drift import catalog, compare, kinds, scratch, spelling
 from ops.db.drift.catalog import Catalog
 from ops.db.migrations import history, objects
@@ -88,17 +87,8 @@ def write(at: OpenTarget, path: Path, *, force: bool = False) -> bool:
     real = path.resolve()
     if real.exists() and real.read_bytes() == text.encode():
         return True
-    mode = real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~umask()
-    real.parent.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=real.parent, prefix=f"{real.stem}.")
-    try:
-        with open(fd, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(mode)
-        os.replace(temporary, real)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside.write(path, text.encode(), overwrite=True)
     return True
 
 
@@ -107,20 +97,10 @@ def keep(path: Path) -> Path:
     real = path.resolve()
     numbers = itertools.chain([""], itertools.count(2))
     for kept in (real.with_name(f"{real.name}.before{number}") for number in numbers):
-        try:
-            with kept.open("xb") as copy:
-                copy.write(real.read_bytes())
-        except FileExistsError:
-            continue
-        return kept
+        if not os.path.lexists(kept):
+            beside.write(kept, real.read_bytes(), overwrite=False)
+            return kept
     raise AssertionError
-
-
-def umask() -> int:
-    """Return the bits that new files lack."""
-    found = os.umask(0)
-    os.umask(found)
-    return found
 
 
 def dump(at: OpenTarget) -> str:

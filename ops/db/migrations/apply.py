@@ -18,6 +18,7 @@ from ops.errors import Misconfigured, Problem, Refused, SessionLost
 from ops.targets import opening, production_guard
 from ops.targets.open_target import OpenTarget
 from ops.targets.roles import acting
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -83,11 +84,11 @@ def limits_of(at: OpenTarget, care: Care) -> Limits:
     return patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
 
 
-def in_the_way(conn: Connection[DictRow]) -> list[str]:
+def in_the_way(at: OpenTarget) -> list[str]:
     """Return the open transactions that a change may have to wait for, in words."""
     from ops.db.migrations import watch
 
-    return watch.in_the_way(conn)
+    return watch.in_the_way(at)
 
 
 def tell_before(
@@ -133,7 +134,7 @@ def migrate(
             accept(at, found, confirm)
         with at.connect() as conn:
             pending = planned(conn, history.read(conn), found, to, {}, out_of_order=out_of_order)
-            others = in_the_way(conn) if pending and at.prod else []
+            others = in_the_way(at) if pending and at.prod else []
         if not pending:
             if write_schema and not dry_run:
                 update_schema_file(at, force=True)
@@ -216,7 +217,8 @@ def planned(
     last = chosen(to, found, known) if to else ""
     refuse_edited(standing)
     for each in standing.of("missing"):
-        say(f"note: {label_of(each)} is applied and not in the folder: another branch's? inv db.rollback takes it back")
+        back = "inv db.rollback takes it back" if each.kept_down else "fetch its file (no tool of ours has applied it)"
+        say(f"note: {label_of(each)} is applied and not in the folder: another branch's? {back}")
     pending = standing.pending
     if last:
         upto = standing.upto(last)
@@ -240,12 +242,12 @@ def label_of(state: State) -> str:
 def refuse_edited(standing: Standing) -> None:
     """Raise `Problem` where a file is not what was applied."""
     lines = [
-        f"{each.file}: edited since it was applied on {each.applied_at:%Y-%m-%d %H:%M} UTC"
+        f"{each.file}: edited since it was applied{f' on {in_utc(each.applied_at)}' if each.applied_at else ''}"
         f" (SHA-256 then {each.sha256_applied}, now {each.sha256})"
         for each in standing.of("edited")
     ]
     if lines:
-        step = "put it back as it was, and write what is new into another one (inv db.migration-new); or --accept-edited, if nothing that runs has changed"
+        step = "put it back as it was, and write what is new into another one (inv db.migration-new); or --accept-edited, if nothing that runs has changed, or dbmate has applied it anew"
         raise Problem(f"{lines[0]}: {step}", *(f"  {line}" for line in lines[1:]))
 
 
@@ -374,7 +376,7 @@ def carry_out(
 ) -> list[Change]:
     """Do one act after the other, each with its record, and return them; what goes wrong ends the run, and what was done before has stayed."""
     from ops.db import load, rights
-    from ops.db.migrations import patience, steps
+    from ops.db.migrations import patience, steps, together
 
     acts = [act._replace(plan=load.plan(act.script, {})) if act.section.transaction else act for act in acts]
     plans = [act.plan for act in acts if act.plan]
@@ -382,22 +384,33 @@ def carry_out(
     load.check_client(plans)
     history.prepare(conn, known)
     production_guard.stamp(at)
-    held: set[rights.Right] = set()
-    changes = []
+    held = rights.Held()
+    changes: list[Change] = []
+
+    def note(took: float) -> None:
+        act = acts[len(changes)]
+        changes.append(Change(act.version, act.file, done=True, duration_seconds=round(took, 3)))
+        say(f"{'applied' if act.way == 'up' else 'took back'} {act.shown} in {took:.2f} s")
+
     with patience.sharing(at, conn, limits) as shared:
-        for number, act in enumerate(acts):
+        followed = replace(shared, followed=True)
+        many = together.Together(at, conn, known, acts, followed, held)
+        while (number := len(changes)) < len(acts):
+            act = acts[number]
+            for seconds in many.take(number):
+                note(seconds)
+            if len(changes) > number:
+                continue
             begun = time.monotonic()
             try:
-                steps.take(at, conn, known, act, replace(shared, followed=number + 1 < len(acts)), held)
+                steps.take(at, conn, known, act, followed if number + 1 < len(acts) else shared, held)
             except Problem as error:
                 if not isinstance(error, SessionLost) and not conn.closed:
                     rights.tell_gone(conn, held)
                 if number and not isinstance(error, SessionLost):
                     error.detail += (f"  {number} of {len(acts)} were done before it, and have stayed",)
                 raise
-            took = time.monotonic() - begun
-            changes.append(Change(act.version, act.file, done=True, duration_seconds=round(took, 3)))
-            say(f"{'applied' if act.way == 'up' else 'took back'} {act.shown} in {took:.2f} s")
+            note(time.monotonic() - begun)
     rights.tell_gone(conn, held)
     at.look_again()
     production_guard.stamp(at)

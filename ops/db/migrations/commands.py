@@ -121,6 +121,17 @@ def drift(c: Context, target: str = "", var: list[str] | None = None, sql: bool 
 
 
 @task(
+    help={"target": TARGET, "with": "the target to hold it against (default: none, it has to be named)"},
+    answer="ops.db.drift.targets.Between",
+)
+def compare(c: Context, target: str = "", with_: str = "", json: bool = False) -> None:
+    """Show where two targets differ."""
+    from ops.db.drift import targets
+
+    targets.show(settings(c, target), target, with_, json=json)
+
+
+@task(
     help={
         "target": TARGET,
         "file": "a migration to look at (repeatable; default: those that the target lacks)",

@@ -119,33 +119,27 @@ def read_all(files: Sequence[File], about: str) -> list[Migration]:
     found, faults = [], []
     for file in files:
         try:
-            found.append(read(file.path))
+            found.append(read(file.path, file.shown))
         except Misconfigured as error:
             faults.append(str(error))
     refuse(about, faults)
     return found
 
 
-def read(path: Path) -> Migration:
-    """Read and check one migration; raises `Misconfigured` with the line of what is wrong and its mend."""
+def read(path: Path, shown: str | None = None) -> Migration:
+    """Read and check one migration, which is named `shown` to the user; raises `Misconfigured` with the line of what is wrong and its mend."""
     named = _NAME.fullmatch(path.name)
     if not named:
         raise Misconfigured(
             f"{display(path)}:1: its name has no stamp: call it <UTC stamp of 14 digits>_{path.name.removesuffix('.sql')}.sql"
         )
-    whole = read_script(path)
+    whole = read_script(path, shown)
     data = whole.data[: len(whole.data)]
     up, down = parts(data.decode(errors="surrogateescape"), whole.name)
     for section, way in ((up, "up"), (down, "down")):
         if section:
             check(script(section, whole.name), section, way)
-    return Migration(named[1], named[2].strip("_- "), path, up, down, digest(data), is_marked(path), whole.name)
-
-
-def is_marked(path: Path) -> bool:
-    """Whether a file begins with a byte order mark."""
-    with path.open("rb") as file:
-        return file.read(len(_MARK)) == _MARK
+    return Migration(named[1], named[2].strip("_- "), path, up, down, digest(data), whole.marked, whole.name)
 
 
 def digest(data: bytes) -> str:

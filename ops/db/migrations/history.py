@@ -233,16 +233,27 @@ def prepare(conn: Connection[DictRow], history: History) -> None:
         ) from None
 
 
-def note_up(history: History, migration: Migration, by: str, seconds: float) -> Composed:
-    """Return the SQL that records a migration as applied, in the transaction that does it."""
-    from psycopg import sql
+def note_up(conn: Connection[DictRow], history: History, migration: Migration, by: str, seconds: float | str) -> str:
+    """Return the SQL that records a migration as applied, in the transaction that does it; its seconds may be an expression."""
+    from psycopg.pq import Escaping
 
-    told = [sql.Literal(value) for value in (*told_of(migration), by, round(seconds, 6))]
-    return sql.SQL(
-        "with recorded as (insert into {} (version) values ({}))"
+    escaping = Escaping(conn.pgconn)  # what sql.Literal takes ten times as long for, a thousand times over
+
+    def literal(value: str | float | list[str] | None) -> str:
+        if isinstance(value, list):
+            return f"array[{', '.join(map(literal, value))}]::text[]"
+        if isinstance(value, str):
+            return bytes(escaping.escape_literal(value.encode())).decode()
+        return "null" if value is None else str(value)
+
+    told = ", ".join(map(literal, (*told_of(migration), by)))
+    took = seconds if isinstance(seconds, str) else round(seconds, 6)
+    schema = bytes(escaping.escape_identifier(history.schema.encode())).decode()
+    return (
+        f"with recorded as (insert into {schema}.schema_migrations (version) values ({literal(migration.version)}))"
         " insert into inv.migrations (version, name, digest, down, down_line, down_transaction, down_allow, applied_by, seconds,"
-        " state, applied_at) values ({}, 'applied', clock_timestamp())"
-    ).format(table(history), sql.Literal(migration.version), sql.SQL(", ").join(told))
+        f" state, applied_at) values ({told}, {took}, 'applied', clock_timestamp())"
+    )
 
 
 def told_of(migration: Migration) -> tuple[str, str, str, str | None, int | None, bool | None, list[str] | None]:

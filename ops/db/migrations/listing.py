@@ -12,6 +12,7 @@ from ops.db.migrations.standing import Standing, State, stand
 from ops.db.sql_file.script import display
 from ops.errors import Differs
 from ops.targets import git_branch, opening
+from ops.times import in_utc
 
 COLUMNS = ("migration", "state", "applied", "by", "took")
 BRANCH = "branch"
@@ -20,20 +21,26 @@ BRANCH = "branch"
 
 def show(settings: Settings, target: str, *, check: bool, json: bool) -> None:
     """Print the migrations of the folder and of the database; with `check`, raise `Differs` unless they are the same."""
-    found = files.find(settings.migrations)
-    with opening.open_target(settings, target, "db.migrations", login="reader") as at:
-        at.required()
-        with at.connect() as conn:
-            known = history.read(conn)
-        standing = beside_main(settings, stand(found, known))
-        at.remember(there=True, applied=[each.version for each in known.applied])
+    name, standing = look_at(settings, target)
     if json:
         console.as_json(standing.states)
     else:
         columns = COLUMNS if all(each.on_main is None for each in standing.states) else (*COLUMNS, BRANCH)
         console.table(columns, [as_row(each) for each in standing.states], lambda row: row["state"] not in CALM)
     if check:
-        check_all(settings, at.target.name, standing)
+        check_all(settings, name, standing)
+
+
+def look_at(settings: Settings, target: str, *, announced: bool = True) -> tuple[str, Standing]:
+    """Return the name of a target, and how the folder and its database stand to each other."""
+    found = files.find(settings.migrations)
+    with opening.open_target(settings, target, "db.migrations", announced=announced, login="reader") as at:
+        at.required()
+        with at.connect() as conn:
+            known = history.read(conn)
+        standing = beside_main(settings, stand(found, known))
+        at.remember(there=True, applied=[each.version for each in known.applied])
+        return at.target.name, standing
 
 
 def beside_main(settings: Settings, standing: Standing) -> Standing:
@@ -73,7 +80,7 @@ def as_row(state: State) -> dict[str, str | None]:
     return {
         "migration": f"{state.version}_{state.name}" if state.name else state.version,
         "state": state.state.replace("_", " "),
-        "applied": f"{state.applied_at:%Y-%m-%d %H:%M} UTC" if state.applied_at else None,
+        "applied": in_utc(state.applied_at) if state.applied_at else None,
         "by": state.applied_by or ("another tool" if state.state in ("applied", "missing") else None),
         BRANCH: "only here" if state.on_main is False else None,
         "took": None if state.duration_seconds is None else f"{state.duration_seconds:.2f} s",

@@ -7,7 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
+from config.paths import hand_over, unfinished
 from config.settings import Settings
 from ops.db.migrations import files
 from ops.db.sql_file.script import display
@@ -29,6 +31,8 @@ class Made:
 
 def make(settings: Settings, name: str) -> Made:
     """Write a migration with nothing in it; the stamp is the second, or the next one behind the last's."""
+    from ops.db.copies import beside
+
     words = re.sub(r"[^\w]+", "_", name.strip().removesuffix(".sql").lower()).strip("_")
     if not re.search(r"[^\W\d_]", words):
         raise Misconfigured(f"{name!r}: a migration is called by what it does, in letters, digits and _: add_bio")
@@ -40,13 +44,30 @@ def make(settings: Settings, name: str) -> Made:
         moment += timedelta(seconds=1)
     path = folder / f"{stamp}_{words}.sql"
     try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        if not write(path, TEMPLATE.encode()):
+            raise Misconfigured(f"{display(path)} is there by now: run this again")
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise
+            raise beside.unwritable(folder, error) from None
         raise Misconfigured(
             f"{words[:40]}…: too long for the name of a file: say in fewer words what it does"
         ) from None
-    with open(made, "w", encoding="utf-8") as file:
-        file.write(TEMPLATE)
     return Made(stamp, display(path))
+
+
+def write(path: Path, data: bytes) -> bool:
+    """Write a migration, whole or not at all; False where another run has just made a file of that name."""
+    from ops.db.copies import beside
+
+    fd, temporary = unfinished(path.with_name(".migration"))
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, 0o644 & ~beside.umask())
+            hand_over(fd, path.parent)
+            os.fsync(fd)
+        return beside.put_new(Path(temporary), path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -18,6 +18,7 @@ from ops.db.migrations import alone, files, history, indexes, patience
 from ops.db.migrations.files import Migration, Section
 from ops.db.migrations.history import History
 from ops.db.migrations.patience import Limits
+from ops.db.rights import Held
 from ops.db.sql_file import diagnostics
 from ops.db.sql_file.scan import opening
 from ops.db.sql_file.script import Script
@@ -25,12 +26,12 @@ from ops.errors import Problem, SessionLost
 from ops.meter import measured
 from ops.targets import outcome
 from ops.targets.open_target import OpenTarget
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
-    from ops.db.rights import Right
 
 LOCK = 48372615
 """The advisory lock by which dbmate lets runs take turns where it is told to (--migration-lock): ours take turns with them."""
@@ -40,7 +41,8 @@ CONCURRENTLY of the other one would wait in turn."""
 REPEAT = "repeat"
 """The rule by which a file says that its statement may be run again, when nobody knows whether it was done."""
 
-_SETS = re.compile(r"\b(set|set_config|reset|discard)\b", re.IGNORECASE)
+SETS = re.compile(r"\b(set|set_config|reset|discard)\b", re.IGNORECASE)
+"""The words by which a migration may change its session."""
 
 AT_WORK = """
 select a.pid, a.application_name as application, extract(epoch from clock_timestamp() - a.query_start)::int as seconds
@@ -73,7 +75,7 @@ class Act(NamedTuple):
     @property
     def name(self) -> str:
         """What it is called where a folder would be one word too many."""
-        return Path(self.script.name).name
+        return self.script.name.rpartition("/")[2]
 
 
 def take_turn(at: OpenTarget, conn: Connection[DictRow]) -> None:
@@ -102,7 +104,7 @@ def take(
     known: History,
     act: Act,
     limits: Limits | None,
-    held: set[Right] | None = None,
+    held: Held | None = None,
 ) -> None:
     """Do one act, and record it; without limits it happens to the successor of a database, where nobody is in the way.
 
@@ -111,7 +113,7 @@ def take(
     """
     import psycopg
 
-    held = set() if held is None else held
+    held = Held() if held is None else held
 
     parts = [] if act.section.transaction else files.statements(act.script)
     alone_needed = len(parts) > 1 or any(alone.refuses_transaction(words_of(part)) for part in parts)
@@ -139,7 +141,7 @@ def words_of(part: Script) -> str:
 
 
 def whole(
-    at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None, held: set[Right]
+    at: OpenTarget, conn: Connection[DictRow], known: History, act: Act, limits: Limits | None, held: Held
 ) -> None:
     """Do an act in one transaction with its record."""
     plan, begun = act.plan or load.plan(act.script, {}), time.monotonic()
@@ -147,13 +149,13 @@ def whole(
     def record() -> str:
         by = postgres.whoami()
         if act.way == "down":
-            noted = history.note_down(known, act.version, by)
+            noted = history.note_down(known, act.version, by).as_string(conn)
         else:
             assert act.migration is not None
-            noted = history.note_up(known, act.migration, by, time.monotonic() - begun)
+            noted = history.note_up(conn, known, act.migration, by, time.monotonic() - begun)
         # The next file begins as any session does
-        again = "; reset all" if _SETS.search(act.section.sql) else ""
-        return f"{rights.give_back(held)}; {noted.as_string(conn)}{again}"
+        again = "; reset all" if SETS.search(act.section.sql) else ""
+        return f"{rights.give_back(held)}; {noted}{again}"
 
     if limits is None:
         with conn.transaction():
@@ -171,15 +173,19 @@ def whole(
             going_on()
             return record()
 
-        def begun(there: bool) -> None:
+        def asked(there: bool) -> None:
             if there:
                 held.update(rights.read(own))
 
+        def ended(there: bool) -> None:
+            held.role = there
+
         fresh(at)
-        ours = load.Own(fitting.begin, rights.ROLE_IS_THERE, begun)
+        ours = load.Own(fitting.begin, rights.ROLE_IS_THERE, held.role, asked, ended)
         load.load_file(at, own, plan, after=last, lasting=True, own=ours)
 
     if plan.by_psql:  # by a session of its own
+        held.role = True
         patience.run_patiently(at, begun_before, what=act.name, limits=fitting, conn=conn)
     else:
         patience.run_joined(at, joined, what=act.name, limits=fitting, conn=conn)
@@ -205,7 +211,7 @@ def in_transaction(
 def allowed(act: Act, limits: Limits | None) -> Limits:
     """Return the limits for one act: its file may allow that all others wait for it."""
     limits = limits or Limits(ends_stall=False)
-    return replace(limits, ends_stall=limits.ends_stall and patience.STALL not in act.section.allow)
+    return replace(limits, ends_stall=False) if patience.STALL in act.section.allow else limits
 
 
 def fresh(at: OpenTarget, *, by_steps: bool = False) -> None:
@@ -221,10 +227,11 @@ def one_by_one(
     act: Act,
     parts: list[Script],
     limits: Limits | None,
-    held: set[Right],
+    held: Held,
 ) -> None:
     """Do an act statement by statement; the history says which are done, and where that is in doubt they are looked for."""
     begun = time.monotonic()
+    held.role = True
     if limits:
         fresh(at, by_steps=True)
         held.update(rights.read(conn))
@@ -284,7 +291,7 @@ def resume(conn: Connection[DictRow], known: History, act: Act) -> tuple[int, bo
         return 0, False
     if before.done and before.digest != act.migration.digest:
         raise Problem(
-            f"{act.shown}: {before.done} of its statements were done on {before.begun_at:%Y-%m-%d %H:%M} UTC, and it was edited since "
+            f"{act.shown}: {before.done} of its statements were done on {in_utc(before.begun_at)}, and it was edited since "
             f"(SHA-256 then {before.digest}, now {act.migration.digest}): put it back as it was, then run this again"
         )
     if before.digest != act.migration.digest:
@@ -337,7 +344,7 @@ def step(
     part: Script,
     done: int,
     limits: Limits | None,
-    held: set[Right],
+    held: Held,
 ) -> None:
     """Run one statement in a transaction with the note that it is done."""
 

@@ -17,13 +17,14 @@ from ops import postgres, silence
 from ops.console import harmless, minutes, say
 from ops.db import shown
 from ops.targets.open_target import OpenTarget
+from ops.targets.roles import acting
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
 
 FIRST = 0.05
-"""Seconds of work before the second session is opened: most changes are done by then."""
+"""Seconds of an attempt before it is looked at, and the second session opened for the first: most changes are done by then."""
 PERIOD, LATER, LONG = 0.05, 0.1, 5.0
 """Seconds between two looks, less often after so many seconds; a lock is waited for four of the first by default."""
 LETTERS = 80
@@ -34,6 +35,8 @@ TOLD = 30.0
 """Seconds before it is said again whom a statement waits for, or how far it is."""
 SOON = 5.0
 """Seconds before it is said for the first time how far one is that waits for nobody."""
+
+SEE, END_THEM = acting.SESSIONS
 
 # Our session, or that of a program of ours, which has our name and is none of those that we have opened. Only tables that
 # others can see count: what a transaction makes itself, nobody waits for
@@ -69,18 +72,20 @@ PROGRESS = """
 select phase, coalesce(100 * greatest(blocks_done::numeric / nullif(blocks_total, 0), tuples_done::numeric / nullif(tuples_total, 0)), 0)::int as share
 from pg_stat_progress_create_index where pid = %s
 """
+# Who sees is not always who may end (acting.lent): by then it is known which, and for this one statement the role is another
 END = """
-select pid, pg_terminate_backend(pid) as ended from pg_stat_activity
+select pid, case when set_config('role', %(role)s, true) <> '' then pg_terminate_backend(pid) end as ended from pg_stat_activity
 where pid = any(%(pids)s) and state in ('idle in transaction', 'idle in transaction (aborted)')
   and clock_timestamp() - state_change > %(idle)s * interval '1 second'
 """
+CANCEL = "select case when set_config('role', %(role)s, true) <> '' then pg_cancel_backend(%(pid)s) end"
 
-# Who has a lock on a table of this database in a transaction that is older than a second; not those of a moment
+# Who has a lock on a table of a database in a transaction that is older than a second; not those of a moment
 OPEN = """
 select a.pid, a.usename as user, a.application_name as application, a.backend_type, a.state, a.query,
   floor(extract(epoch from clock_timestamp() - a.xact_start))::int as age
 from pg_stat_activity a
-where a.datname = current_database() and a.pid <> pg_backend_pid() and clock_timestamp() - a.xact_start > interval '1 second'
+where a.datname = %s and a.pid <> pg_backend_pid() and clock_timestamp() - a.xact_start > interval '1 second'
   and exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'relation' and l.granted and l.relation >= 16384)
 order by a.xact_start
 """
@@ -151,6 +156,7 @@ class Watch:
         self.told: list[int] = []
         self.begun = self.told_at = self.waits_since = 0.0
         self.refused: set[int] = set()
+        self.lent: list[str] = []
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.run, daemon=True, name="watch")
 
@@ -187,12 +193,14 @@ class Watch:
     def run(self) -> None:
         """Look now and then; what goes wrong with the second session is no fault of the first."""
         try:
-            self.over.wait(FIRST)
             while not self.over.is_set():
                 self.looking.wait()
-                if not self.over.is_set():
+                age = time.monotonic() - self.begun
+                if age < FIRST:
+                    self.over.wait(FIRST - age)
+                elif not self.over.is_set():
                     self.look()
-                self.over.wait(PERIOD if time.monotonic() - self.begun < LONG else LATER)
+                    self.over.wait(PERIOD if age < LONG else LATER)
         except Exception as error:
             if not self.over.is_set():
                 why = " ".join(str(error).split())
@@ -206,6 +214,9 @@ class Watch:
             # as the login itself, which may end sessions of its own; the owner may not
             made: Any = replace(self.place, role="").connect()
             made.quiet = "all"
+            self.lent = acting.lent(made)
+            if SEE in self.lent:
+                made.execute(f"set role {SEE}".encode())
             self.other = made
         return self.other
 
@@ -224,7 +235,7 @@ class Watch:
             if late and self.ends:  # under the lock, so that it does not hit what comes after this attempt
                 self.stalled = True
                 for pid in late:
-                    other.execute("select pg_cancel_backend(%s)", [pid])
+                    other.execute(CANCEL, {"pid": pid, "role": "none"})  # they are of its own login
                 return
         waiting = [row for row in found if row["blockers"]]
         if self.tell and not waiting and now - self.told_at > (TOLD if self.told_at > self.begun else SOON):
@@ -272,9 +283,10 @@ class Watch:
         import psycopg
 
         words = {each.pid: each.text for each in self.blockers}
+        role = END_THEM if END_THEM in self.lent else "none"
         for pid in pids:
             try:
-                rows = other.execute(END, {"pids": [pid], "idle": IDLE}).fetchall()
+                rows = other.execute(END, {"pids": [pid], "idle": IDLE, "role": role}).fetchall()
             except psycopg.errors.InsufficientPrivilege:
                 self.refused.add(pid)
                 say(
@@ -303,6 +315,12 @@ def beside(
         watch.close()
 
 
-def in_the_way(conn: Connection[DictRow]) -> list[str]:
-    """Return the sessions that a change of any table may have to wait for, in words, the oldest first."""
-    return [described(row).text for row in postgres.fetch(conn, OPEN)]
+def in_the_way(place: OpenTarget) -> list[str]:
+    """Return the sessions that a change of any table may have to wait for, in words, the oldest first.
+
+    As the login itself: the owner of the tables may not see what others do.
+    """
+    with place.conn.transaction():
+        if SEE in acting.lent(place.conn):
+            place.conn.execute(f"set local role {SEE}".encode())
+        return [described(row).text for row in postgres.fetch(place.conn, OPEN, place.name)]

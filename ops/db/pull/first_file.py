@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 from config.settings import Settings
 from ops.console import say
-from ops.db.drift import schema_file
+from ops.db.copies import beside
 from ops.db.plans import marker
 from ops.db.pull import columns, masks_file, propose
 from ops.db.pull.source import hold_snapshot
 from ops.errors import Misconfigured
 from ops.targets import opening
-from ops.targets.embedded.binaries import hand_over
 
 INTRO = """\
 # What of each column of production comes along in a copy of it (inv db.pull), by docs/pull.md:
@@ -48,13 +43,5 @@ def write(settings: Settings, source: str) -> None:
         lines += [f"#   {row['what']}: {' '.join(row['name'].split())}" for row in texts]
     text = "\n".join([INTRO, "safe_types: []", "", "tables:" if lines and lines[0].startswith("  ") else "tables: {}", *lines, ""])  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f"{path.stem}.") as file:
-        file.write(text)
-        file.flush()
-        Path(file.name).chmod(0o666 & ~schema_file.umask())
-        try:
-            os.link(file.name, path)  # whole, or not there; never in the place of another
-        except FileExistsError:
-            raise taken_already from None
-    hand_over(path)
+    beside.write(path, text.encode(), overwrite=False)
     say(f"wrote {name}: read each line, then inv db.pull --dry-run")

@@ -5,7 +5,6 @@ A key depends on the source alone, so that two pulls of it agree, and copies of 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -13,9 +12,10 @@ import re
 import secrets
 from pathlib import Path
 
-from config.paths import local_dir, write_private
+from config.paths import hand_over, local_dir, placed, unfinished
 from ops import own_files
 from ops.console import hide
+from ops.db.copies import beside
 from ops.errors import Problem
 
 FILE = "mask.key"
@@ -32,11 +32,17 @@ def own(root: Path) -> str:
     """Return the key of this folder, made on first use; raises `Problem` where the file is damaged or not ours."""
     path = local_dir(root) / FILE
     if not path.exists():
-        beside = path.with_name(f"{FILE}.{secrets.token_hex(4)}")
-        write_private(beside, secrets.token_hex(32) + "\n")
-        with contextlib.suppress(FileExistsError):  # another run was first
-            os.link(beside, path)
-        beside.unlink()
+        fd, temporary = unfinished(path)
+        try:
+            with open(fd, "w", encoding="ascii") as new:
+                new.write(secrets.token_hex(32) + "\n")
+                new.flush()
+                os.fsync(fd)
+                hand_over(fd, path.parent)
+            beside.put_new(Path(temporary), path)  # or another run was first
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)
+            raise placed(error, path) from None
     with open(own_files.opened(path, os.O_RDONLY), encoding="ascii", errors="replace") as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             raise Problem(

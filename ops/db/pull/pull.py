@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from config.settings import Settings
 from ops import postgres, silence
 from ops.console import as_json, result, say
-from ops.db import status, swap
+from ops.db import status, swap, table_rows
 from ops.db.plans import marker
 from ops.db.pull import columns, masks_file, schema, subset
 from ops.db.pull.masks_file import Compose, Decided
 from ops.db.pull.rows import Copied, Plan, copy_all, planned
 from ops.db.pull.source import hold_snapshot, told_of
 from ops.errors import Misconfigured, Problem, Refused
-from ops.targets import bound, identity, opening, production_guard
+from ops.targets import bound, identity, opening, production_guard, replica
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def pull(settings: Settings, compose: Compose, source: str, target: str, how: Ho
     share, conditions, jobs = subset.share(how.rows), subset.conditions(how.where), number(how.jobs)
     given = masks_file.read(settings, compose)
     check_names(settings, source, target)
-    with opening.open_target(settings, source, "db.pull") as of:
+    with replica.open_for_reading(settings, source, "db.pull") as of:
         of.required()
         marker.require_rows(of.conn, of.name)
         with hold_snapshot(of) as (reader, snapshot):
@@ -197,7 +197,7 @@ def put(of: OpenTarget, at: OpenTarget, reader: Connection[DictRow], plan: Plan,
     made: dict[str, Copied] = {}
     seconds = 0.0
 
-    def build(conn: Connection[DictRow]) -> list[status.Table]:
+    def build(conn: Connection[DictRow]) -> list[table_rows.Table]:
         nonlocal seconds
         at.work.built = postgres.row(conn, "select oid from pg_database where datname = current_database()")["oid"]
         schema.make(conn, before)

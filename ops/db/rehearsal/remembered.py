@@ -13,10 +13,22 @@ from ops import own_files
 
 if TYPE_CHECKING:
     from ops.db.rehearsal.estimate import Estimate
-    from ops.db.rehearsal.report import Rehearsal, Rehearsed
+    from ops.db.rehearsal.report import Rehearsal, Rehearsed, Step
 
 FILE = "rehearsed.json"
-SHAPE = [{"target": str, "version": str, "digest": str, "at": str, "told": str}]
+NUMBER = (int, float)
+STEP = {
+    "line": int,
+    "text": str,
+    "relation": (str, type(None)),
+    "level": (str, type(None)),
+    "keeps_out": (str, type(None)),
+    "held_seconds": NUMBER,
+    "estimate_seconds": NUMBER,
+}
+SHAPE = [{"target": str, "version": str, "digest": str, "at": str, "told": str, "steps?": [STEP]}]
+LONGEST = 200
+"""Characters of a statement that are kept."""
 MOST = 200
 """Migrations that are remembered, the latest."""
 
@@ -31,6 +43,7 @@ def remember(root: Path, found: Rehearsal, digests: Mapping[str, str]) -> None:
             "digest": digests[one.version],
             "at": now,
             "told": headline(one),
+            "steps": [kept(step) for step in one.statements],
         }
         for one in found.migrations
         if one.version in digests
@@ -51,6 +64,27 @@ def told(root: Path, target: str, version: str, digest: str) -> str:
 def read(root: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] | None = own_files.read(root / ".local" / FILE, SHAPE, "remove it")
     return found or []
+
+
+def kept(step: Step) -> dict[str, Any]:
+    """Return of a statement its strongest lock, whom that keeps out, how long it was held here, and its time on the target."""
+    from ops.db.rehearsal.locks import STOPS_READS, STOPS_WRITES, STRENGTH
+
+    lock = step.locks[0] if step.locks else None
+    strength = STRENGTH[lock.level] if lock else -1
+    return {
+        "line": step.line,
+        "text": step.text[:LONGEST],
+        "relation": lock.relation if lock else None,
+        "level": lock.level if lock else None,
+        "keeps_out": "readers and writers"
+        if strength >= STOPS_READS
+        else "writers"
+        if strength >= STOPS_WRITES
+        else None,
+        "held_seconds": step.held_seconds,
+        "estimate_seconds": step.estimate.seconds,
+    }
 
 
 def headline(one: Rehearsed) -> str:

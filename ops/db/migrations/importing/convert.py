@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from config.section import refuse
-from ops.db.migrations import files
+from ops.db.migrations import files, new
 from ops.db.migrations.importing import modules, pairs, printed, stamps, structure
 from ops.db.migrations.importing.originals import Collection, Original, Part, Way, converted, decoded
 from ops.db.sql_file.script import display
@@ -291,17 +290,10 @@ def settle(found: Plan) -> None:
 def write(found: Plan) -> list[Path]:
     """Write the files that are not there yet, none over another; cut off anywhere, the next run goes on."""
     found.folder.mkdir(parents=True, exist_ok=True)
-    for each in found.files:  # of a run that was cut off
-        (found.folder / f".{each.name}.new").unlink(missing_ok=True)
     paths = []
     for each in found.new:
-        path, beside = found.folder / each.name, found.folder / f".{each.name}.new"
-        beside.write_bytes(each.text.encode())
-        try:
-            os.link(beside, path)  # a rename would replace what has come there meanwhile
-        except FileExistsError:
-            raise Refused(f"{display(path)} has just been made by another run: run this again") from None
-        finally:
-            beside.unlink(missing_ok=True)
+        path = found.folder / each.name
+        if not new.write(path, each.text.encode()):
+            raise Refused(f"{display(path)} has just been made by another run: run this again")
         paths.append(path)
     return paths

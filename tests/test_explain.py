@@ -10,6 +10,8 @@ from ops.db import build
 from ops.errors import Misconfigured, Problem
 from tests.fix_suppliers import Database
 
+pytestmark = pytest.mark.every_server
+
 USERS = """create table users (uuid uuid primary key default gen_random_uuid(), handle text, email text not null);
 create table activities (user_uuid uuid not null references users, message text);
 create unique index on users (handle);

@@ -80,7 +80,7 @@ group by 1, 2, 3
 """
 
 
-def without_index(row: Row, _: Facts) -> Finding:
+def without_index(row: Row, _: Facts | None = None) -> Finding:
     what = "and what it does to them, " if row["acts"] else ""
     concurrently = "" if row["relkind"] == "p" else "concurrently "
     return Finding(

@@ -99,13 +99,14 @@ where c.relkind = 'i' and not c.relispartition and x.indisvalid and not x.indisu
 """
 # A tuple of a B-tree has a header of 8 bytes and a pointer of 4, its values stand in eights; pages are filled to fillfactor. What
 # several rows share is kept once (https://www.postgresql.org/docs/current/btree.html#BTREE-DEDUPLICATION): that makes it less
+OF_LARGE = f"c.relpages >= {LEAST_WASTE}"
 BLOAT = f"""
 with large as materialized (
   select {NAME} as object, n.nspname, c.relname, t.relname as "table", c.relpages, c.reltuples, x.indexrelid, x.indrelid, x.indkey::int2[] as keys,
          coalesce((select substr(o, 12)::int from unnest(c.reloptions) o where starts_with(o, 'fillfactor=')), 90) as fill
   from pg_index x join pg_class c on c.oid = x.indexrelid join pg_namespace n on n.oid = c.relnamespace
   join pg_class t on t.oid = x.indrelid
-  where c.relkind = 'i' and c.relam = (select oid from pg_am where amname = 'btree') and c.relpages >= {LEAST_WASTE}
+  where c.relkind = 'i' and c.relam = (select oid from pg_am where amname = 'btree') and {OF_LARGE}
     and c.reltuples >= 0 and {OURS_OF_INDEX}
 ), s as materialized (
   select schemaname, tablename, attname, (1 - null_frac) * avg_width as width

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 READS_WHOLE, BROKEN = "query_reads_whole", "query_broken"
+PREPARED = "inv_diagnose"
 LEAST_ROWS = 10_000
 """Rows below which reading a table whole is no matter."""
 MANY_ROWS = 1_000_000
@@ -109,28 +110,34 @@ def one(conn: Connection[DictRow], folder: Path, name: str, facts: Facts, large:
 
 def planned(conn: Connection[DictRow], query: Script) -> dict[str, Any]:
     """Return the plan of a query for any value of its parameters; it is not run."""
+    with prepared(conn), reader.reading(conn):
+        return plan_of(conn, query)
+
+
+def plan_of(conn: Connection[DictRow], query: Script) -> dict[str, Any]:
+    """Do so in a transaction of the caller's, who has what is prepared for it taken away (`prepared`)."""
     wanted = queries.parameters(query)
     nulls = ", ".join(["null"] * len(wanted))
     sent = queries.numbered(query, dict.fromkeys(wanted))
-    prepared = False
+    conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local plan_cache_mode = force_generic_plan".encode())
+    # by the extended protocol, so that the server refuses a second statement, which could end the transaction
+    with conn.pipeline():
+        conn.execute(f"prepare {PREPARED} as {sent}".encode(), prepare=False)
+    explain = f"explain (verbose, format json) execute {PREPARED}{f'({nulls})' if nulls else ''}"
+    found = conn.execute(explain.encode(), prepare=False).fetchone()
+    assert found is not None
+    plan: dict[str, Any] = found["QUERY PLAN"][0]["Plan"]
+    return plan
+
+
+@contextlib.contextmanager
+def prepared(conn: Connection[DictRow]) -> Iterator[None]:
+    """Take away what `plan_of` has prepared in the block, which no rollback does."""
     try:
-        with reader.reading(conn):
-            conn.execute(
-                f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local plan_cache_mode = force_generic_plan".encode()
-            )
-            # by the extended protocol, so that the server refuses a second statement, which could end the transaction
-            with conn.pipeline():
-                conn.execute(f"prepare inv_diagnose as {sent}".encode(), prepare=False)
-            prepared = True
-            explain = f"explain (verbose, format json) execute inv_diagnose{f'({nulls})' if nulls else ''}"
-            found = conn.execute(explain.encode(), prepare=False).fetchone()
-            assert found is not None
-            plan: dict[str, Any] = found["QUERY PLAN"][0]["Plan"]
-            return plan
+        yield
     finally:
-        if prepared:
-            with contextlib.suppress(Exception):  # what ended it has ended that, too
-                conn.execute("deallocate inv_diagnose")
+        with contextlib.suppress(Exception):  # what ended it has ended that, too; or it was not prepared at all
+            conn.execute(f"deallocate {PREPARED}".encode())
 
 
 def whole_reads(node: dict[str, Any], above: tuple[dict[str, Any], ...] = ()) -> Iterator[Read]:

@@ -6,14 +6,14 @@ What Heroku's pg:diagnose (https://devcenter.heroku.com/articles/heroku-postgres
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from config.settings import Settings
 from ops import console
 from ops.console import say
 from ops.db.diagnose import constraints, indexes, keys, look, queries, server, sessions, tables, wal
-from ops.db.diagnose.check import Check, Line, Status
+from ops.db.diagnose.check import Check, Line, Proof, Status
 from ops.errors import Differs, Misconfigured
 from ops.targets import opening
 from ops.targets.open_target import OpenTarget
@@ -58,21 +58,36 @@ class Diagnosis:
     """The red ones first."""
 
 
-def show(settings: Settings, target: str, *, fail_on: str, json: bool) -> None:
+def show(settings: Settings, target: str, *, fail_on: str, json: bool, prove: bool = False) -> None:
     """Print the health of a target; raises `Differs` where there is something as bad as `fail_on`."""
     if fail_on not in ("", "red", "yellow"):
         raise Misconfigured(f"--fail-on {fail_on}: give red or yellow")
-    with opening.open_target(settings, target, "db.diagnose") as at:
-        at.required()
-        answer = diagnosis(at)
+    answer = look_at(settings, target, prove=prove)
     if json:
         console.as_json(answer)
     else:
         print_all(answer)
     told = ", ".join(f"{number} {status}" for status in ORDER if (number := getattr(answer, status)))
     if (fail_on and answer.red) or (fail_on == "yellow" and answer.yellow):
-        raise Differs(f"{at.name}: {told} (--fail-on {fail_on})")
-    say(f"{at.name}: {told}")
+        raise Differs(f"{name_of(answer)}: {told} (--fail-on {fail_on})")
+    say(f"{name_of(answer)}: {told}")
+
+
+def name_of(answer: Diagnosis) -> str:
+    """Return the name of the database, which ends its address."""
+    return answer.address.rpartition("/")[2]
+
+
+def look_at(settings: Settings, target: str, *, announced: bool = True, prove: bool = False) -> Diagnosis:
+    """Open a target, and look at it; `prove`: try the indexes that are advised for queries on a copy of its shape."""
+    with opening.open_target(settings, target, "db.diagnose", announced=announced, direct=prove) as at:
+        at.required()
+        found = diagnosis(at)
+        if prove:
+            from ops.db.rehearsal import advice
+
+            found = replace(found, lines=advice.prove(at.settings, at, found.lines))
+        return found
 
 
 def diagnosis(at: OpenTarget) -> Diagnosis:
@@ -102,8 +117,17 @@ def print_all(answer: Diagnosis) -> None:
         for title, text in (
             *((("costs"), text) for text in [line.cost] if text),
             *(("mend", text) for text in line.mend),
+            *(("proof", proof_of(proof)) for proof in [line.proof] if proof),
         ):
             console.result(f"{'':{8 + width}}  {title}: {console.directed(console.harmless(text))}")
+
+
+def proof_of(proof: Proof) -> str:
+    """Return in words what an index was worth."""
+    where = f"on a copy with {proof.rows_ratio:.0%} of the rows, made up"
+    if not proof.used:
+        return f"the planner does not take it {where}: look before you build it"
+    return f"the query's cost falls from {proof.before_cost:,.0f} to {proof.after_cost:,.0f} by it, {where}"
 
 
 def coloured(status: Status) -> str:

@@ -96,12 +96,13 @@ where c.relkind in ('r', 'm') and {OURS}
 
 # A row takes its pointer, its header with a bit for each column that may be null, and its values, both in eights
 # (https://www.postgresql.org/docs/current/storage-page-layout.html)
+OF_LARGE = f"c.relpages >= {LEAST_WASTE}"
 BLOAT = f"""
 with large as materialized (
   select {NAME} as object, n.nspname, c.oid, c.relname, c.relpages, c.reltuples,
          coalesce((select substr(o, 12)::int from unnest(c.reloptions) o where starts_with(o, 'fillfactor=')), 100) as fill
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'm') and c.relpages >= {LEAST_WASTE} and c.reltuples >= 0 and {OURS}
+  where c.relkind in ('r', 'm') and {OF_LARGE} and c.reltuples >= 0 and {OURS}
 ), s as materialized (
   select schemaname, tablename, count(*) as known, bool_or(null_frac > 0) as nulls, sum((1 - null_frac) * avg_width) as width
   from pg_stats where not inherited and tablename = any (array(select relname from large)) group by 1, 2

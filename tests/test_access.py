@@ -396,11 +396,11 @@ def test_db_access_tells_who_may_what(team: Team, capsys: pytest.CaptureFixture[
         states = {each.person or each.role: (each.role, each.state, each.sessions, each.may) for each in found.logins}
         assert states == {
             "anna": ("reader", "open", 2, "read rows, run functions, see sessions"),
-            "bob": ("migrator", "open", 0, "become owner"),
+            "bob": ("migrator", "open", 0, "become owner, see sessions, end sessions"),
             "carl": ("reader", "without_rights", 0, "read rows, run functions, see sessions"),
             "dora": ("reader", "ended", 0, "read rows, run functions, see sessions"),
             "reader": ("reader", "open", 0, "read rows, run functions, see sessions"),
-            "migrator": ("migrator", "open", 0, "become owner"),
+            "migrator": ("migrator", "open", 0, "become owner, see sessions, end sessions"),
             "app": ("app", "open", 0, "read rows, write rows, run functions"),
             "lambda_signup": ("lambda_signup", "open", 0, "select, insert on public.users"),
         }

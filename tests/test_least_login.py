@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,11 +15,17 @@ from config.settings import Settings
 from ops import postgres as connections
 from ops.db import build, lifecycle, query, reader
 from ops.db import sessions as all_sessions
-from ops.db.migrations import apply, listing
+from ops.db.access import grant
+from ops.db.migrations import apply, listing, patience, watch
+from ops.db.migrations.patience import Limits
+from ops.errors import Problem
 from ops.targets import last_look, least_login, opening
+from ops.targets.roles import acting
 from tests.fix_access import MASTER, WORDS, Team
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
+
+pytestmark = pytest.mark.every_server
 
 WHO = "select session_user::text as login, current_user::text as role"
 NOTE = "since no password of {login} is known here (LOCAL_READER_PASSWORD; inv db.roles makes one)"
@@ -72,6 +79,32 @@ def test_what_changes_a_database_is_the_migrators_and_the_owners(
         assert team.scalar("select to_regclass('made')") is None
 
 
+def test_the_migrator_sees_and_ends_the_sessions_in_its_way(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of others, whom the owner's rights alone would not let it see; the user of that session is no superuser."""
+    params: dict[str, Any] = {**team.target().params, "application_name": "feed"}
+    limits = Limits(patience=10.0, ends_stall=True, stall=0.3, end_idle=True)
+    with psycopg.connect(**params) as other:
+        other.execute("lock table t in access share mode")
+        with opening.open_target(team.knowing(), "local", "db.migrate", writes=True, login="migrator") as opened:
+            time.sleep(1.1)
+            [line] = watch.in_the_way(opened)
+            assert f"({MASTER}, feed), idle in transaction" in line
+            at = acting.as_owner(opened)
+            patience.run_patiently(
+                at, lambda conn: conn.execute("alter table t add column more int"), what="x", limits=limits
+            )
+            assert f"ended pid {other.info.backend_pid} ({MASTER}, feed)" in capsys.readouterr().err
+            with pytest.raises(Problem, match="stall"):  # its own are broken off, too
+                patience.run_patiently(at, held_for_long, what="x", limits=limits)
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("select 1")
+
+
+def held_for_long(conn: Any) -> None:
+    conn.execute("lock table t in access exclusive mode")
+    conn.execute("select pg_sleep(5)")
+
+
 def test_a_reset_in_a_file_goes_back_to_the_owner(band: Team) -> None:
     build.schema_load(band.knowing(), "local", str(band.sql("reset role; create table made ();")), {}, "")
     assert band.scalar("select tableowner from pg_tables where tablename = 'made'") == f"{band.name}_owner"
@@ -101,6 +134,15 @@ def test_without_its_password_the_own_user_goes_on_and_says_so_once(
     assert found["login"] == (MASTER if login == MASTER else band.login(login))
     assert err.count("note:") == bool(said)
     assert said.format(login=band.login("reader")) in err
+
+
+def test_a_persons_login_is_taken_as_it_is(band: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    grant.grant(band.settings(), "local", "anna", "reader", "8h", "", show_password=True)
+    url = capsys.readouterr().out.strip()
+    settings = band.knowing()
+    settings = replace(settings, vars=replace(settings.vars, environ={**settings.vars.environ, "CONNECTION_URL": url}))
+    row, told = asked(settings, capsys)
+    assert (row["login"], "note:" in told) == (band.login(), False)
 
 
 def test_a_database_without_roles_is_opened_as_before(one: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -344,6 +344,10 @@ def test_a_server_of_ours_has_its_passwords_made_and_kept(place: Place, capsys: 
     assert passwords.password_of(settings, target, "app") == found["app"]  # what is known is sent again
     assert differences(place, capsys) == []
     assert not any(str(each) in path.read_text() for each in (PASSWORD, "changed-by-hand"))
+    passwords.forget(place.root, passwords.COMPOSE)
+    assert passwords.password_of(settings, target, "app") == found["app"]
+    passwords.forget(place.root, passwords.EMBEDDED)
+    assert not path.exists()
 
 
 def test_elsewhere_a_password_is_the_users_own(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,8 @@ from tests.fix_suppliers import Database
 from tests.test_metacommands import psqls
 
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "800"))
-pytestmark = pytest.mark.no_cover  # thousands of texts through the lines that other tests count
+# thousands of texts through the lines that other tests count; fewer of them with --quick
+pytestmark = [pytest.mark.no_cover, pytest.mark.counted]
 settings.register_profile("oracle", deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 

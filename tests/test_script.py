@@ -10,7 +10,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.db import build
@@ -69,6 +69,7 @@ BETWEEN = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(BETWEEN), st.sampled_from(STATEMENTS)), max_size=8), st.sampled_from(BETWEEN))
 def test_finds_where_each_statement_starts(parts: list[tuple[str, str]], last: str) -> None:
     text, expected = "", []
@@ -79,6 +80,7 @@ def test_finds_where_each_statement_starts(parts: list[tuple[str, str]], last: s
     assert list(scan((text + last).encode()).statements) == expected
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab'\"$;\\:-/*eE(\n\u00e9 19", max_size=60))
 def test_any_text_is_scanned_to_its_end(text: str) -> None:
     found = scan(text.encode())
@@ -89,6 +91,7 @@ def test_any_text_is_scanned_to_its_end(text: str) -> None:
         assert text.split("\n")[line - 1][column - 1 :].encode().startswith(script.data[start : start + 1])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.integers(1, 81))
 def test_a_character_position_is_a_byte_offset(text: str, position: int) -> None:
     offset = Script("x.sql", text.encode()).offset(position)

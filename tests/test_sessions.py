@@ -17,6 +17,8 @@ from ops.targets import opening
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def filled(database: Database) -> Database:

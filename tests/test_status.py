@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.settings import load
-from ops.db import build, lifecycle, status
+from ops.db import build, lifecycle, status, table_rows
 from tests.fix_suppliers import Database
+
+pytestmark = pytest.mark.every_server
 
 
 def setup(database: Database) -> None:
@@ -97,7 +101,7 @@ def test_a_large_table_is_estimated(
 ) -> None:
     setup(one)
     run(one, "analyze users")
-    monkeypatch.setattr(status, "EXACT_BELOW", 3)
+    monkeypatch.setattr(table_rows, "EXACT_BELOW", 3)
     found = {table["name"]: table for table in reported(one, capsys)["tables"]}
     assert (found["public.users"]["rows_exact"], found["public.users"]["rows"]) == (False, 5)
     assert "~5" in shown(one, capsys)
@@ -122,6 +126,45 @@ def test_a_table_that_may_not_be_read_is_shown_without_its_rows(
         "public.users": 5,
     }
     assert "None" not in text
+
+
+def test_it_does_not_wait_for_who_holds_a_table_locked(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the table or by an index of it: the others are counted, and it is said who holds it."""
+    setup(one)
+    run(
+        one, "create table others (id int); insert into others values (1); create index by_name on users (display_name)"
+    )
+    for act, locked in (("lock activities", "public.activities"), ("reindex index by_name", "public.users")):
+        with one.connect() as conn:
+            conn.autocommit = False
+            conn.execute(act.encode())
+            pid = conn.info.backend_pid
+            found = reported(one, capsys)
+            lifecycle.show(one.settings(), "local", json=False)
+            told = capsys.readouterr().err
+        rows = {table["name"]: table["rows"] for table in found["tables"]}
+        assert (rows["public.others"], rows.pop(locked)) == (1, None)
+        assert None not in rows.values()
+        assert found["note"].startswith(f"{locked} locked by pid {pid}: rows not counted")
+        assert found["note"] in told
+    assert reported(one, capsys)["note"] is None
+
+
+def test_it_does_not_wait_behind_who_waits_for_a_table(one: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    setup(one)
+    with one.connect() as idle, one.connect() as changing:
+        idle.autocommit = changing.autocommit = False
+        idle.execute("select from activities")
+        pid = changing.info.backend_pid
+        waiting = threading.Thread(target=changing.execute, args=["alter table activities add column more int"])
+        waiting.start()
+        while not one.query(f"select from pg_locks where not granted and pid = {pid}"):
+            time.sleep(0.01)
+        found = reported(one, capsys)
+        idle.rollback()
+        waiting.join()
+    assert {table["name"]: table["rows"] for table in found["tables"]} == {"public.activities": None, "public.users": 5}
+    assert found["note"].startswith(f"public.activities locked by pid {pid}: rows not counted")
 
 
 def test_an_embedded_server_that_does_not_run_is_not_started(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

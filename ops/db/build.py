@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from config import sign_up
 from config.settings import Settings
 from ops.console import say
-from ops.db import load, lock, rights, seed, status, swap
+from ops.db import load, lock, rights, seed, swap, table_rows
 from ops.db.roles import give
 from ops.db.sql_file.script import Script, read, read_stdin
 from ops.errors import Misconfigured
 from ops.targets import identity, open_target, opening, production_guard
 from ops.targets.open_target import OpenTarget
 from ops.targets.roles import acting
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -69,7 +70,7 @@ def setup(
         if behind:
             names.insert(1 if first else 0, f"{len(behind.migrations)} migrations")
         say(f"built {at.name} from {' and '.join(names)} in {time.monotonic() - begun:.1f} s")
-        say(f"tables: {status.summary(built.tables)}")
+        say(f"tables: {table_rows.summary(built.tables)}")
         if built.kept:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         option = "" if at.target.name == settings.target else f" -t {at.target.name}"
@@ -143,7 +144,7 @@ def seed_load(
             same = next((s for s in known if s["digest"] == seed.digest(source, variables)), None)
             if same and not again:
                 say(
-                    f"{source.name} was applied on {same['applied_at']:%Y-%m-%d %H:%M} UTC and has not changed: nothing to do (--again insists)"
+                    f"{source.name} was applied on {in_utc(same['applied_at'])} and has not changed: nothing to do (--again insists)"
                 )
                 return
             if not same and any(s["name"] == Path(source.name).name for s in known):

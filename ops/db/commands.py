@@ -37,12 +37,18 @@ def down(c: Context, target: str = "", wipe: bool = False, confirm: str = "") ->
     lifecycle.down(settings(c, target), target, wipe=wipe, confirm=confirm)
 
 
-@task(help={"target": TARGET}, answer="ops.db.status.Status")
-def status(c: Context, target: str = "", json: bool = False) -> None:
+@task(
+    help={
+        "target": TARGET,
+        "watch": "at a terminal: draw what goes on there every other second, until Ctrl-C (default: one look)",
+    },
+    answer="ops.db.status.Status",
+)
+def status(c: Context, target: str = "", watch: bool = False, json: bool = False) -> None:
     """Show what runs where: version, tables, rows, sizes."""
     from ops.db import lifecycle
 
-    lifecycle.show(settings(c, target), target, json=json)
+    lifecycle.show(settings(c, target), target, watch=watch, json=json)
 
 
 @task(help={"target": TARGET})
@@ -75,14 +81,14 @@ def drop(c: Context, target: str = "", force: bool = False, confirm: str = "") -
 def undo(c: Context, target: str = "", force: bool = False, confirm: str = "") -> None:
     """Bring back what was before a setup, pull or drop."""
     from ops.console import say
-    from ops.db import status, swap
+    from ops.db import swap, table_rows
     from ops.targets import opening, production_guard
 
     with opening.open_target(settings(c, target), target, "db.undo", writes=True) as at:
         production_guard.confirm(at, "undo", confirm)
         swapped = swap.undo(at, force=force)
         with at.connect() as conn:
-            rows = status.summary(status.tables(conn))
+            rows = table_rows.summary(table_rows.tables(conn))
         again = "; inv db.undo swaps back" if swapped else ""
         say(f"{at.name} is the previous one again: {rows}{again}")
 
@@ -195,7 +201,7 @@ def connect(c: Context, target: str = "", write: bool = False) -> None:
         tool = client.choose(interactive=person, tls=bool(at.conn.pgconn.ssl_in_use))
         way, options = reader.way(at) if at.prod and not write else (at.target, "")
         argv, env = client.command(tool, way, interactive=person, prod=bool(at.prod), options=options)
-    process.replace(argv, process.clean_environ(env))
+    process.replace(argv, process.child_environ(env))
 
 
 @task(
@@ -287,16 +293,15 @@ def mark(
 
 @task(
     help={"target": TARGET, "show-password": "print the password too (default: masked)"},
-    answer="ops.targets.open_target.Url",
+    answer="ops.targets.url.Url",
 )
 def url(c: Context, target: str = "", show_password: bool = False, json: bool = False) -> None:
     """Print the database's URL."""
     from ops import console
-    from ops.targets import open_target, opening
+    from ops.targets import opening
+    from ops.targets import url as reached
 
-    found = open_target.url(
-        opening.resolve_target(settings(c, target), target, shown=True), show_password=show_password
-    )
+    found = reached.url(opening.resolve_target(settings(c, target), target, shown=True), show_password=show_password)
     if json:
         console.as_json(found)
     else:

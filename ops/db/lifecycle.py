@@ -9,10 +9,11 @@ from config.settings import Settings
 from config.targets import Target, kind_of, resolve
 from ops import console, own_files, postgres
 from ops.console import say
-from ops.db import scratch_server, status
+from ops.db import scratch_server, status, table_rows
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NothingAnswers, Problem, Unreachable
 from ops.targets import compose, last_look, opening
 from ops.targets.embedded import postmaster, server, state
+from ops.targets.roles import passwords
 from ops.typed_name import require_confirmation
 
 
@@ -67,7 +68,7 @@ def down(settings: Settings, name: str, *, wipe: bool, confirm: str) -> None:
                 ask_to_wipe(settings, name, confirm)
             compose.down(settings.root, wipe=wipe)
             if wipe:
-                last_look.forget(settings.root, settings.vars.env_file, name)
+                forget(settings, name, passwords.COMPOSE)
             say("stopped the compose service" + (" and removed its data" if wipe else ""))
         case Kind.SERVER:
             require_ours(settings, name)
@@ -95,13 +96,23 @@ def down_embedded(settings: Settings, name: str, *, wipe: bool, confirm: str) ->
         ask_to_wipe(settings, name, confirm)
         left = server.remove_data(settings.root)
         scratch_server.remove_all(settings.root)
-        last_look.forget(settings.root, settings.vars.env_file, name)
+        forget(settings, name, passwords.EMBEDDED)
         say("removed the embedded server and its data")
         own_files.name_foreign(left)
     elif server.stop_server(settings.root):
         say("stopped the embedded server; its data is kept (inv db.up)")
     else:
         say("the embedded server does not run: nothing to do")
+
+
+def forget(settings: Settings, name: str, server: str) -> None:
+    """Forget what was known of a server whose data is gone: its databases, and the passwords of its logins and people."""
+    from ops.db.access import grant
+
+    last_look.forget(settings.root, settings.vars.env_file, name)
+    passwords.forget(settings.root, server)
+    target = resolve(settings, name)
+    grant.forget_all(settings.root, name, target.dbname if target else settings.database)
 
 
 def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
@@ -118,16 +129,22 @@ def ask_to_wipe(settings: Settings, name: str, given: str) -> None:
     )
 
 
-def show(settings: Settings, name: str, *, json: bool) -> None:
-    """Print what runs where; a server that is away is a fact, not an error."""
+def show(settings: Settings, name: str, *, watch: bool = False, json: bool) -> None:
+    """Print what runs where, or draw it until Ctrl-C; a server that is away is a fact, not an error."""
+    if watch:
+        from ops.db import watching
+
+        watching.require_terminal(json=json)
     settings = settings.on(name)
     name = settings.focus.name
-    made = state.load(settings.root)
-    if kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running_pid(made)):
+    if is_stopped(settings):
         if json:
-            console.as_json(status.Status(name, Kind.EMBEDDED.word, None, running=False))
+            console.as_json(stopped(settings))
         else:
-            console.result("local: the embedded server does not run: inv db.up, or inv db.setup")
+            console.result(f"local: {STOPPED}")
+        return
+    if watch:
+        watching.watch(settings, name)
         return
     with opening.open_target(settings, name, "db.status", announced=False, login="reader") as at:
         found = status.report(at)
@@ -145,8 +162,34 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
         kept = f", previous one kept as {found.previous_database}" if found.previous_database else ""
         console.result(f"size {status.human(found.size_bytes)}{kept}")
     if found.tables:
-        rows = [{"table": t.name, "rows": status.count(t), "size": status.human(t.size_bytes)} for t in found.tables]
+        rows = [
+            {"table": t.name, "rows": table_rows.count(t), "size": status.human(t.size_bytes)} for t in found.tables
+        ]
         console.table(("table", "rows", "size"), rows)
+    if found.note:
+        say(f"note: {found.note}")
+
+
+STOPPED = "the embedded server does not run: inv db.up, or inv db.setup"
+
+
+def is_stopped(settings: Settings) -> bool:
+    """Whether the target of the settings is the embedded server, and that does not run: to look at it is no reason to start it."""
+    made = state.load(settings.root)
+    return kind_of(settings, settings.focus) is Kind.EMBEDDED and not (made and postmaster.running_pid(made))
+
+
+def stopped(settings: Settings) -> status.Status:
+    return status.Status(settings.focus.name, Kind.EMBEDDED.word, None, running=False)
+
+
+def look(settings: Settings, name: str) -> status.Status:
+    """Return what `show` prints."""
+    settings = settings.on(name)
+    if is_stopped(settings):
+        return stopped(settings)
+    with opening.open_target(settings, name, "db.status", announced=False, login="reader") as at:
+        return status.report(at)
 
 
 def wait(settings: Settings, name: str, timeout: str) -> None:

@@ -14,7 +14,8 @@ from ops.db import reader
 from ops.db.sql_file import diagnostics, script
 from ops.db.sql_file.script import Script
 from ops.errors import Misconfigured
-from ops.targets import opening, outcome
+from ops.targets import opening, outcome, replica
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -87,7 +88,7 @@ def fetched(
     settings: Settings, target: str, query: Script, values: dict[str, int | str | None]
 ) -> tuple[list[str], list[DictRow]]:
     """Run a query where it can change nothing, and return its columns and rows; parameters without a value are null."""
-    with opening.open_target(settings, target, "db.query", login="reader") as at:
+    with replica.open_for_reading(settings, target, "db.query", login="reader") as at:
         at.required()
         with at.connect() as conn:
             keep_as_written(conn)
@@ -102,23 +103,31 @@ def fetched(
 
 
 def explained(
-    settings: Settings, target: str, query: Script, values: dict[str, int | str | None], *, as_json: bool
+    settings: Settings,
+    target: str,
+    query: Script,
+    values: dict[str, int | str | None],
+    *,
+    as_json: bool,
+    announced: bool = True,
+    patience: str = "",
 ) -> tuple[list[str], list[DictRow]]:
     """Return the plan of a query, which is not run: with the values that are given, else whatever they are.
 
     It is that of the database that db.pull --plans has made beside the target's, where there is one. Raises `Misconfigured`
-    where a value is lacking and the server is older than 16 (https://www.postgresql.org/docs/16/sql-explain.html).
+    where a value is lacking and the server is older than 16 (https://www.postgresql.org/docs/16/sql-explain.html). `patience` is how
+    long a lock is waited for, as Postgres writes it; empty: as it is set there.
     """
     from ops.db.plans import marker
 
-    with opening.open_target(settings, target, "db.query") as at:
+    with opening.open_target(settings, target, "db.query", announced=announced) as at:
         pulled = marker.is_plans_only(at.conn, at.name + marker.SUFFIX)
         if not pulled:
             at.required()
         with at.connect(marker.SUFFIX if pulled else "") as conn:
             if pulled:
                 made = marker.record(conn)
-                console.say(f"plan as on {made['source']}, by its statistics of {made['made_at']:%Y-%m-%d %H:%M}")
+                console.say(f"plan as on {made['source']}, by its statistics of {in_utc(made['made_at'])}")
             lacking = [name for name, value in values.items() if value is None]
             if lacking and conn.info.server_version < 160000:
                 raise Misconfigured(
@@ -127,6 +136,8 @@ def explained(
             options = ["format json"] * as_json + ["generic_plan"] * bool(lacking)
             head = f"explain ({', '.join(options)}) " if options else "explain "
             with reader.reading(conn):
+                if patience:
+                    conn.execute(f"set local lock_timeout = '{patience}'".encode())
                 with pointing(query, values):
                     require_one(conn, numbered(query, values))
                 with pointing(query):

@@ -79,6 +79,13 @@ class Right(NamedTuple):
     privilege: str
 
 
+class Held(set[Right]):
+    """What the function may do, as far as a run has seen."""
+
+    role = True
+    """Whether there may be such a role, so that its rights are to be read before the next change."""
+
+
 def read(conn: Connection[DictRow]) -> list[Right]:
     """Return the rights in schemas, tables and sequences of the database of a session."""
     return [Right(**row) for row in conn.execute(RIGHTS.encode()).fetchall()]

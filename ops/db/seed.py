@@ -21,6 +21,7 @@ do $$ begin
     create schema if not exists inv;
     comment on schema inv is 'What the inv tasks remember of this database.';
     create table inv.seeds (
+      id bigint generated always as identity primary key,
       name text not null,
       digest text not null,
       tables oid[] not null,
@@ -66,8 +67,8 @@ def ledger(script: Script, variables: Mapping[str, str]) -> str:
     return LEDGER + sql.SQL(NOTE).format(*values).as_string(None)
 
 
-def applied(conn: Connection[DictRow]) -> list[DictRow]:
-    """Return the seeds that this database holds, newest first.
+def applied(conn: Connection[DictRow], patience: str = "") -> list[DictRow]:
+    """Return the seeds that this database holds, newest first; `patience` is how long a lock is waited for, as `fetch_briefly` takes it.
 
     An entry counts as long as every table that it filled is still there. A
     schema that was loaded again has made new ones, and they are empty; a
@@ -75,17 +76,17 @@ def applied(conn: Connection[DictRow]) -> list[DictRow]:
     """
     if not postgres.row(conn, "select to_regclass('inv.seeds') is not null as there")["there"]:
         return []
-    return [entry for entry in postgres.fetch(conn, APPLIED) if entry["intact"] or is_restored(conn, entry["names"])]
+    entries = postgres.fetch_briefly(conn, APPLIED, patience)
+    return [entry for entry in entries if entry["intact"] or is_restored(conn, entry["names"], patience)]
 
 
-def is_restored(conn: Connection[DictRow], names: Sequence[str]) -> bool:
+def is_restored(conn: Connection[DictRow], names: Sequence[str], patience: str = "") -> bool:
     """Whether all these tables are there and hold rows."""
-    from psycopg import sql
-
     for name in names:
         if not postgres.row(conn, "select to_regclass(%s) is not null as there", name)["there"]:
             return False
-        found = conn.execute(sql.SQL("select from {} limit 1").format(sql.SQL(name)))
-        if found.fetchone() is None:
+        if not postgres.fetch_briefly(
+            conn, f"select from {name} limit 1", patience
+        ):  # as format('%I.%I') has written it
             return False
     return bool(names)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ops import postgres
 from ops.console import to_a_person
-from ops.db import shown
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.open_target import OpenTarget
 
@@ -43,6 +42,8 @@ class Session:
     """When it was opened."""
     age_seconds: int | None
     """Since then."""
+    blocked_by: list[int]
+    """The pids of the sessions that hold, or ask before it for, the lock for which it waits; none where it waits for none."""
     query: str | None
     """The last one, on one line, its first 200 letters: each value in it is ?, and what reads or writes no rows is its kind alone."""
 
@@ -54,6 +55,7 @@ select pid, usename as user, datname as database, backend_type is null as hidden
        application_name as application,
        case when backend_type is not null then coalesce(state, 'starting') end as state,
        backend_start as started_at, floor(extract(epoch from clock_timestamp() - backend_start))::bigint as age_seconds,
+       case when wait_event_type = 'Lock' then pg_blocking_pids(pid) else '{}' end as blocked_by,
        case when backend_type is not null then left(query, 4000) end as query
 from pg_stat_activity
 where coalesce(backend_type, 'client backend') = 'client backend' and usename is not null and pid <> pg_backend_pid()
@@ -78,6 +80,8 @@ order by backend_start
 
 def listed(place: OpenTarget, *, values: bool = False) -> list[Session]:
     """Return all sessions of people and programs on the target's server; with `values`, their queries as they were sent."""
+    from ops.db import shown
+
     show = on_one_line if values else shown.without_values
     found = postgres.fetch(place.conn, LIST)
     return [Session(**{**row, "query": None if row["query"] is None else show(row["query"])}) for row in found]

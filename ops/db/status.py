@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from config.declared import Word
 from config.targets import Target
 from ops import postgres
 from ops.db import seed
+from ops.db.table_rows import Table, unlocked
 from ops.errors import NoDatabase
 from ops.targets.identity import PREV, Why
 from ops.targets.open_target import OpenTarget
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-    from psycopg.rows import DictRow
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the user's own."""
-
-    name: str
-    """Its schema and name, quoted where SQL wants it."""
-    rows: int | None
-    """Null where this user may not read it."""
-    rows_exact: bool
-    """Whether they were counted: from a million on the planner's estimate serves."""
-    size_bytes: int
-    """With its indexes, and what is stored aside."""
+PATIENCE = "250ms"
+"""How long a look waits for a lock: behind one that keeps readers out it would say nothing at all of what runs there."""
+TOLD = 3
+"""Tables that are named of those that are locked."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +74,9 @@ class Status:
     tables: list[Table] | None = None
     """Null while the server does not run."""
     seeds: list[Seed] | None = None
-    """The newest first; null also where this user may not read them."""
-
-
-EXACT_BELOW = 1_000_000
-"""Rows up to which a table is counted; beyond it the planner's estimate serves."""
-
-TABLES = """
-select format('%I.%I', nspname, relname) as name,
-       -- a table that was not analysed yet is guessed from its size, a partitioned one from its parts
-       case when relkind = 'p' then coalesce((select sum(greatest(l.reltuples, 0))
-                from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid), 0)
-            when reltuples > 0 then reltuples
-            else pg_relation_size(c.oid) / 100 end::bigint as estimate,
-       pg_total_relation_size(c.oid) as bytes
-from pg_class c join pg_namespace n on n.oid = relnamespace
-where relkind in ('r', 'p') and nspname not in ('pg_catalog', 'information_schema', 'inv')
-  and nspname not like 'pg_toast%' and nspname not like 'pg_temp%'
-order by 1
-"""
+    """The newest first; null also where this user may not read them, or somebody holds what they filled locked."""
+    note: str | None = None
+    """What was not looked at since somebody holds it locked, in words."""
 
 
 def report(place: OpenTarget) -> Status:
@@ -115,16 +86,16 @@ def report(place: OpenTarget) -> Status:
     live, kept = place.database(), place.database(PREV)
     target, tables_found, size = place.target, list[Table](), None
     seeds: list[Seed] | None = []
+    locked: dict[str, list[int]] = {}
     if live:
         try:
             with place.connect() as conn:
                 size = postgres.row(conn, "select pg_database_size(current_database()) as bytes")["bytes"]
-                tables_found = tables(conn)
+                tables_found, locked = unlocked(conn, PATIENCE)
                 try:
-                    seeds = [
-                        Seed(row["name"], row["digest"], row["applied_at"], row["names"]) for row in seed.applied(conn)
-                    ]
-                except psycopg.errors.InsufficientPrivilege:
+                    rows = seed.applied(conn, PATIENCE)
+                    seeds = [Seed(row["name"], row["digest"], row["applied_at"], row["names"]) for row in rows]
+                except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
                     seeds = None
         except NoDatabase:  # dropped between the two looks
             live = None
@@ -147,6 +118,19 @@ def report(place: OpenTarget) -> Status:
         size_bytes=size,
         tables=tables_found,
         seeds=seeds,
+        note=told(locked) or None,
+    )
+
+
+def told(locked: Mapping[str, Sequence[int]]) -> str:
+    """Return what was not looked at, and who holds it; nothing where nobody does."""
+    if not locked:
+        return ""
+    names, more = list(locked)[:TOLD], len(locked) - TOLD
+    pids = sorted({pid for each in locked.values() for pid in each})
+    return (
+        f"{', '.join(names)}{f' and {more} more' if more > 0 else ''} locked by {', '.join(f'pid {pid}' for pid in pids[:TOLD])}: "
+        "rows not counted, sizes as at the last vacuum (inv db.sessions tells who that is)"
     )
 
 
@@ -154,35 +138,6 @@ def variable(target: Target) -> str | None:
     """Return the variable that names a target, None where there is none."""
     names = target.declared.names
     return target.source if target.source in (names.url, names.endpoint, names.password) else None
-
-
-def tables(conn: Connection[DictRow]) -> list[Table]:
-    """Return each table with its rows, counted or estimated, and its size."""
-    import psycopg
-    from psycopg import sql
-
-    found = []
-    for row in postgres.fetch(conn, TABLES):
-        exact = row["estimate"] < EXACT_BELOW
-        rows: int | None = row["estimate"]
-        if exact:
-            try:
-                counted = conn.execute(sql.SQL("select count(*) as rows from " + row["name"])).fetchone()
-                rows = counted["rows"] if counted else None
-            except psycopg.errors.InsufficientPrivilege:
-                rows = None
-        found.append(Table(row["name"], rows, exact, row["bytes"]))
-    return found
-
-
-def count(table: Table) -> str:
-    """Return a table's rows as people read them: ~ for an estimate, nothing where we may not look."""
-    return "" if table.rows is None else f"{'' if table.rows_exact else '~'}{table.rows}"
-
-
-def summary(tables: Sequence[Table]) -> str:
-    """Return tables with their rows on one line."""
-    return ", ".join(f"{t.name} {count(t)} rows" for t in tables) or "none"
 
 
 def human(size: int | None) -> str:

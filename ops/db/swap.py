@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops import postgres, row_values
 from ops.console import say
-from ops.db import create_database, load, lock, rename_database, rights, sessions, status
+from ops.db import create_database, load, lock, rename_database, rights, sessions, table_rows
 from ops.db.roles import give
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets import bound, git_branch, outcome
@@ -67,7 +68,7 @@ class Rebuilt(NamedTuple):
 
     kept: bool
     """Whether a previous one is kept."""
-    tables: list[status.Table]
+    tables: list[table_rows.Table]
 
 
 class Between(NamedTuple):
@@ -103,7 +104,7 @@ def rebuild(
 
 def exchange(
     place: OpenTarget,
-    content: Callable[[Connection[DictRow]], list[status.Table]],
+    content: Callable[[Connection[DictRow]], list[table_rows.Table]],
     *,
     act: str,
     force: bool,
@@ -161,7 +162,7 @@ def fill(
     plans: Sequence[load.Plan],
     after: Sequence[Callable[[], str]],
     between: Between | None,
-) -> list[status.Table]:
+) -> list[table_rows.Table]:
     """Load the scripts into the new database, in one transaction unless psql has a part in it, or something else; return its tables."""
     if between or any(plan.by_psql for plan in plans):
         for number, (plan, sql) in enumerate(zip(plans, after, strict=True)):
@@ -174,9 +175,13 @@ def fill(
     else:
         with conn.transaction():
             for plan, sql in zip(plans, after, strict=True):
-                load.load_file(place, conn, plan, after=sql)
-                conn.execute("reset all; reset role")  # the next file starts as psql would
-    return status.tables(conn)
+                load.load_file(place, conn, plan, after=partial(and_reset, sql))
+    return table_rows.tables(conn)
+
+
+def and_reset(sql: Callable[[], str]) -> str:
+    """Return SQL with what makes the next file start as psql would."""
+    return f"{sql()}; reset all; reset role"
 
 
 def drop(place: OpenTarget, *, force: bool) -> bool:
@@ -228,19 +233,19 @@ def sweep(place: OpenTarget) -> None:
     """Remove what a finished swap or a killed run has left under our own suffixes."""
     import psycopg
 
-    for suffix in (NEXT, OLD):
-        name = place.name + suffix
-        if postgres.fetch(place.conn, "select from pg_database where datname = %s", name):
-            try:
-                bound.release(place, name)
-                place.conn.execute(removal(name))
-            except psycopg.errors.DatabaseError as error:
-                if outcome.is_lost(error):
-                    raise
-                why = row_values.message(error.diag) or str(error)
-                raise Problem(
-                    f"{name}, left from a run before, cannot be removed ({why}): see to that, then run this again"
-                ) from None
+    names = [place.name + suffix for suffix in (NEXT, OLD)]
+    for row in postgres.fetch(place.conn, "select datname as name from pg_database where datname = any(%s)", names):
+        name = row["name"]
+        try:
+            bound.release(place, name)
+            place.conn.execute(removal(name))
+        except psycopg.errors.DatabaseError as error:
+            if outcome.is_lost(error):
+                raise
+            why = row_values.message(error.diag) or str(error)
+            raise Problem(
+                f"{name}, left from a run before, cannot be removed ({why}): see to that, then run this again"
+            ) from None
 
 
 def let_go(place: OpenTarget) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.paths import local_dir, own_folder, write_private
+from config.paths import UNFINISHED, local_dir, private_folder, write_private
 from config.settings import Settings
 from ops import own_files, postgres
 from ops.console import as_json, result, say
@@ -17,6 +18,7 @@ from ops.db.access.logins import Wanted
 from ops.errors import Problem
 from ops.targets import opening, persons, production_guard
 from ops.targets.roles import names, passwords
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -71,7 +73,7 @@ def grant(
         found = logins.find(at, at.conn, login)
         by_token = about.iam and logins.takes_tokens(at.conn)
         until = persons.server_time(at.conn) + lasts
-        words = f"{login}: {role} of {names.database_of(at.target)} for {ends.words(lasts)}, until {until.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"  # fmt: skip
+        words = f"{login}: {role} of {names.database_of(at.target)} for {ends.words(lasts)}, until {in_utc(until, seconds=True)}"  # fmt: skip
         if dry_run:
             say(f"would {'change' if found else 'make'} {words}: nothing was done")
             return
@@ -114,7 +116,7 @@ def write(at: OpenTarget, wanted: Wanted) -> None:
 def kept(at: OpenTarget, login: str, password: str) -> Path:
     """Write the URL by which a person logs in where only its owner reads, and return where."""
     path = file_of(at, login)
-    own_folder(path.parent).mkdir(mode=0o700, exist_ok=True)
+    private_folder(path.parent)
     write_private(path, at.target.on(user=login, password=password).url(show_password=True) + "\n")
     return path
 
@@ -149,7 +151,7 @@ def revoke(settings: Settings, target: str, name: str, *, dry_run: bool = False)
             say(f"{login}: there is no such login: nothing to do")
             return
         if dry_run:
-            say(f"would remove {login}, {found.access.role} until {found.access.until:%Y-%m-%d %H:%M} UTC, and end {found.sessions} sessions of it: nothing was done")  # fmt: skip
+            say(f"would remove {login}, {found.access.role} until {in_utc(found.access.until)}, and end {found.sessions} sessions of it: nothing was done")  # fmt: skip
             return
         at.work.by_steps = at.work.begun = True
         end_now(at, login)
@@ -224,4 +226,12 @@ def forget(at: OpenTarget, login: str) -> None:
     """Remove the file that holds the URL of a person."""
     path = file_of(at, login)
     if path.parent.is_dir():
-        own_files.remove(path.parent, [path.name])
+        own_files.remove(path.parent, [glob.escape(path.name), f"{glob.escape(path.stem)}.*{UNFINISHED}"])
+
+
+def forget_all(root: Path, target: str, database: str) -> None:
+    """Remove the files with the URLs of people for a database of a target whose server's data is gone."""
+    folder = root / ".local" / FOLDER
+    if folder.is_dir():
+        prefix = f"{target}-{names.role_name(database, '')}".replace("/", "_")
+        own_files.remove(folder, [f"{glob.escape(prefix)}*.url", f"{glob.escape(prefix)}*{UNFINISHED}"])

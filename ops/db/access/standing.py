@@ -12,6 +12,7 @@ from ops.db.access import ends, logins, schedule
 from ops.db.access.schedule import Schedule
 from ops.targets import opening, persons
 from ops.targets.roles import declared, names
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -121,7 +122,7 @@ def in_words(role: declared.Role) -> str:
 
 def as_row(each: Login, now: datetime) -> dict[str, Any]:
     """Return a login for people."""
-    until = "" if not each.until_at else f"{each.until_at:%Y-%m-%d %H:%M} UTC"
+    until = "" if not each.until_at else in_utc(each.until_at)
     match each.state:
         case "open" if each.until_at:
             until += f" ({ends.words(each.until_at - now)})"

@@ -194,13 +194,13 @@ def remove(place: OpenTarget, name: str) -> None:
 # --- listed --------------------------------------------------------------------------------------
 
 
-def listed(settings: Settings, target: str) -> list[Branch]:
+def listed(settings: Settings, target: str, *, announced: bool = True) -> list[Branch]:
     """Return the main database and those of the branches, whichever clone has made them."""
     settings = on_local(settings, target, "db.branches")
     repository = git_branch.find(settings.root)
     here = repository.branch() if repository else ""
     there = known(repository)
-    with opening.open_target(replace(settings, per_branch=False), LOCAL, "db.branches") as at:
+    with opening.open_target(replace(settings, per_branch=False), LOCAL, "db.branches", announced=announced) as at:
         rows = postgres.fetch(at.conn, STAMPED, at.name)
     return [described(at.name, row, rows, repository, here, there) for row in ours(at.name, rows)]
 

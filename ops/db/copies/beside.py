@@ -70,6 +70,26 @@ def open_beside(place: Path, *, folder: bool, overwrite: bool) -> Iterator[Besid
         remove(path)
 
 
+def write(place: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file that others may read: with the modes of the one that it replaces, or those of any new file.
+
+    Raises `Misconfigured` where something is there already and may not be written over, `Problem` where it cannot be written.
+    """
+    with open_beside(place, folder=False, overwrite=overwrite) as made:
+        try:
+            made.path.write_bytes(data)
+            made.path.chmod(place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~umask())
+        except OSError as error:
+            raise unwritable(place, error) from None
+
+
+def umask() -> int:
+    """Return the bits that new files lack."""
+    found = os.umask(0)
+    os.umask(found)
+    return found
+
+
 def check_place(place: Path, *, folder: bool, overwrite: bool) -> None:
     """See that something may be written at a place; raises `Misconfigured`."""
     if not place.resolve().parent.is_dir():
@@ -115,6 +135,18 @@ def put(path: Path, real: Path, place: Path, *, overwrite: bool) -> None:
         os.close(folder)
 
 
+def put_new(temporary: Path, place: Path) -> bool:
+    """Give a file that is whole its name, in one step, unless something has it already; whether it has it now."""
+    try:
+        if not renamed(temporary, place, KEEP):  # no such step here
+            os.link(temporary, place)
+            temporary.unlink()
+    except FileExistsError:
+        temporary.unlink()
+        return False
+    return True
+
+
 def renamed(one: Path, other: Path, how: int) -> bool:
     """Rename by Linux's renameat2; False where system, file system or C library has none."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -131,9 +163,11 @@ def sweep(real: Path) -> None:
     """Remove what killed runs have left beside a place."""
     ours = re.compile(re.escape(f".{real.name}.inv-") + r"[0-9a-f]{8}(-old)?")
     for path in real.parent.iterdir():
+        if not ours.fullmatch(path.name):
+            continue
         with contextlib.suppress(OSError):
             found = path.lstat()
-            if not ours.fullmatch(path.name) or stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
+            if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
                 continue
             held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:

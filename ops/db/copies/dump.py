@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from config.paths import local_dir, own_folder
+from config.paths import local_dir, private_folder
 from config.settings import Settings
 from ops import console, meter, postgres, postgres_errors, process, silence
 from ops.console import say
@@ -33,7 +33,7 @@ from ops.db.copies.programs import Programs
 from ops.db.plans import marker
 from ops.db.status import human
 from ops.errors import Misconfigured, Problem
-from ops.targets import opening, outcome
+from ops.targets import outcome, replica
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ LETTERS: dict[Form, str] = {"plain": "p", "gzip": "p", "custom": "c", "directory
 FOLDER = "dumps"
 """In .local, where no file is named."""
 MOST_JOBS = 64
+SUITE = "inv"
+"""The schema of our own notes: they are dumped, and counted nowhere."""
 SOON = 0.5
 """Seconds between two looks at how far it is."""
 BLOCK = 1 << 20
@@ -111,7 +113,7 @@ class Dumped:
     holds: Holds
     """Whether it has schema and rows, or only one of them."""
     tables: int
-    """How many it has."""
+    """How many it has, without the suite's own notes."""
     size_bytes: int
     """Of the file, or of all in the folder."""
     took_seconds: float
@@ -163,7 +165,7 @@ def show(
     named = Path.cwd() / Path(file).expanduser() if file else None
     if named:
         beside.check_place(named, folder=how.form == "directory", overwrite=overwrite)
-    with opening.open_target(settings, target, "db.dump") as at:
+    with replica.open_for_reading(settings, target, "db.dump") as at:
         at.required()
         marker.require_rows(at.conn, at.name)
         made = dump(at, named or new_place(at, how.form), how)
@@ -199,8 +201,7 @@ def form_of(file: str, jobs: int) -> Form:
 
 def new_place(at: OpenTarget, form: Form) -> Path:
     """Return where a dump goes that has no name: in .local, under one that is not there yet."""
-    folder = own_folder(local_dir(at.settings.root) / FOLDER)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = private_folder(local_dir(at.settings.root) / FOLDER)
     beside.give(folder, folder.parent)
     stem = re.sub(r"[^\w.-]", "_", f"{at.target.name}-{at.name}")
     ending = "" if form == "directory" else ".dump"
@@ -245,7 +246,7 @@ def dump(at: OpenTarget, place: Path, how: How) -> Dumped:
         file=str(place),
         form=how.form,
         holds=how.holds,
-        tables=sum(table.is_table for table in wanted),
+        tables=sum(table.is_table and table.schema != SUITE for table in wanted),
         size_bytes=size(place),
         took_seconds=round(took, 3),
         server_version=at.facts["version"],

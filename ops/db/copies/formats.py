@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
+from ops import process
 from ops.db.sql_file import script
 from ops.db.sql_file.script import Script
 from ops.db.sql_file.text import BLOCK, FileText
@@ -319,7 +320,8 @@ def by_program(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
         raise Misconfigured(
             f"{name} is compressed by zstd, and nothing here reads that: install the package zstd, or unpack it first"
         )
-    with subprocess.Popen([program, "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    argv, env = [program, "-dcq"], process.child_environ({})
+    with subprocess.Popen(argv, env=env, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
         try:
             yield cast(BinaryIO, child.stdout)

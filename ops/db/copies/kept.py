@@ -13,6 +13,7 @@ from ops.console import as_json, say, table
 from ops.db import lock, sessions, status, swap
 from ops.targets import bound, opening, production_guard
 from ops.targets.identity import KEPT, NEXT, OLD, PREV, SINCE
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ def as_row(each: Kept) -> dict[str, object]:
         "what": each.what,
         "ours": "yes" if each.ours else "no",
         "size": status.human(each.size_bytes),
-        "kept since": f"{each.kept_since_at:%Y-%m-%d %H:%M} UTC" if each.kept_since_at else "",
+        "kept since": in_utc(each.kept_since_at) if each.kept_since_at else "",
         "brought back by": "inv db.undo" if each.what == "previous" and each.ours else "",
     }
 

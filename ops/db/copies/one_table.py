@@ -16,6 +16,7 @@ from ops.db import create_database, lock, swap
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.identity import NEXT
 from ops.targets.open_target import OpenTarget
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -145,7 +146,7 @@ def copy_over(conn: Connection[DictRow], live: Connection[DictRow], found: Found
                 count = writer.rowcount
             if key := columns([each for each in found.columns if each["in_key"]]):
                 live.execute(sql.SQL("alter table {} add primary key ({})").format(target, key))
-            when = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
+            when = in_utc(datetime.now(timezone.utc))
             note = sql.Literal(f"{MARK} from {file.rpartition('/')[2]}, {when}")
             live.execute(sql.SQL("comment on table {} is {}").format(target, note))
             give(live, found, target)

@@ -11,7 +11,6 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +84,7 @@ class Plain:
                 if roles.OF_POLICY.match(where.text)
             ]
         later.sort(key=lambda each: each[0].start)
-        self.plan = replace(self.plan, pointless=[*self.plan.pointless, *(where for where, _ in later)])
+        self.plan = self.plan._replace(pointless=[*self.plan.pointless, *(where for where, _ in later)])
         self.later = [text for _, text in later]
         return found
 
@@ -125,9 +124,9 @@ class Plain:
             self.for_psql(),
             [],
             [*contents.commands, *nowhere],
-            [each for each in contents.remarkable if load.NEWER.match(each.text)],
+            [each for each in contents.remarkable if re.match(load.NEWER, each.text)],
             extensions,
-            [each for each in contents.remarkable if load.ENDLESS.match(each.text)],
+            [each for each in contents.remarkable if re.match(load.ENDLESS, each.text)],
         )
 
     def for_psql(self) -> Found | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from config.settings import Settings
 from ops import postgres
 from ops.console import as_json, result, say
-from ops.db import status, swap
+from ops.db import status, swap, table_rows
 from ops.db.copies import archive, dump, formats, one_table, plain
 from ops.db.copies.formats import Format
 from ops.db.copies.roles import Roles
@@ -121,7 +121,7 @@ def restore(
         if at.prod:
             dump_first(at)
 
-        def content(conn: Connection[DictRow]) -> list[status.Table]:
+        def content(conn: Connection[DictRow]) -> list[table_rows.Table]:
             at.work.built = postgres.row(conn, OWN)["oid"]
             source.fill(conn)
             return tables_of(conn)
@@ -172,19 +172,19 @@ def answer(
     )
 
 
-def tables_of(conn: Connection[DictRow]) -> list[status.Table]:
+def tables_of(conn: Connection[DictRow]) -> list[table_rows.Table]:
     """Return the tables; their rows are counted where that takes no time."""
-    rows = postgres.fetch(conn, status.TABLES)
+    rows = postgres.fetch(conn, table_rows.TABLES)
     if sum(row["bytes"] for row in rows) <= COUNTED:
-        return status.tables(conn)
-    return [status.Table(row["name"], None, False, row["bytes"]) for row in rows]
+        return table_rows.tables(conn)
+    return [table_rows.Table(row["name"], None, False, row["bytes"]) for row in rows]
 
 
-def summary(tables: Sequence[status.Table]) -> str:
+def summary(tables: Sequence[table_rows.Table]) -> str:
     """Return tables on one line: with their rows, or how many and how large."""
     if all(table.rows is None for table in tables):
         return f"{len(tables)}, {status.human(sum(table.size_bytes for table in tables))}"
-    return status.summary(tables)
+    return table_rows.summary(tables)
 
 
 def names_of(at: OpenTarget) -> set[str]:
@@ -193,7 +193,7 @@ def names_of(at: OpenTarget) -> set[str]:
     if live is None or bound.is_closed(live):
         return set()
     with at.connect() as conn:
-        return {row["name"] for row in postgres.fetch(conn, status.TABLES)}
+        return {row["name"] for row in postgres.fetch(conn, table_rows.TABLES)}
 
 
 def open_source(file: str, jobs: int = 1) -> Source:

@@ -128,7 +128,7 @@ def compare(conn: Connection[DictRow], declared: Declared, scope: Scope) -> Comp
         changes += ownership(there, names[owner.key])
         changes += missing(declared, names, there)
     changes += undeclared(declared, names, there)
-    return Compared(changes, list(words.lacking(declared, there)), there, names)
+    return Compared(changes, list(words.lacking(declared, names, there)), there, names)
 
 
 def check_marks(declared: Declared, names: Mapping[str, str], there: There, database: str) -> None:

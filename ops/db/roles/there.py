@@ -142,10 +142,18 @@ from pg_catalog.pg_auth_members join pg_catalog.pg_roles r on r.oid = roleid joi
 where r.rolname = any(%(names)s) or m.rolname = any(%(names)s)
 group by r.rolname, m.oid, m.rolname, m.rolsuper, m.rolcreaterole
 """
+# From 16 on who may make roles may give away those alone that he has with the admin option; before, all but a superuser's
+# (https://www.postgresql.org/docs/16/release-16.html)
 ME = """
 select current_user::text as name, rolsuper as superuser, rolcreaterole as createrole,
-  array(select rolname::text from pg_catalog.pg_roles where rolname = any(%s)) as predefined
-from pg_catalog.pg_roles where rolname = current_user
+  array(select rolname::text from pg_catalog.pg_roles where rolname = any(%(names)s)) as predefined,
+  array(
+    select p.rolname::text from pg_catalog.pg_roles p where p.rolname = any(%(names)s) and (
+      me.rolsuper or pg_catalog.pg_has_role(p.oid, 'member with admin option')
+      or (me.rolcreaterole and pg_catalog.current_setting('server_version_num')::int < 160000)
+    )
+  ) as may_give
+from pg_catalog.pg_roles me where rolname = current_user
 """
 
 
@@ -207,7 +215,7 @@ class There:
     """All of it."""
 
     me: dict[str, Any]
-    """The user of this session: name, superuser, createrole, and which of the predefined roles in question there are."""
+    """The user of this session: name, superuser, createrole, which of the predefined roles in question there are, and may be given."""
     version: int
     """As server_version_num has it."""
     roles: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -241,7 +249,7 @@ def read(
     from psycopg import sql
 
     version = conn.info.server_version
-    there = There(postgres.row(conn, ME, list(predefined)), version)
+    there = There(conn.execute(ME.encode(), {"names": list(predefined)}).fetchall()[0], version)
     there.roles = {row["name"]: row for row in postgres.fetch(conn, ROLES, list(names), marks)}
     options = {"inherit": "inherit_option", "set": "set_option"} if version >= 160000 else {"inherit": "m.rolinherit", "set": "true"}  # fmt: skip
     for row in conn.execute(MEMBERS.format(**options).encode(), {"names": list(there.roles)}).fetchall():

@@ -106,7 +106,7 @@ def memberships(declared: Declared, names: Mapping[str, str], there: There) -> d
         if role.iam and role.login and not has_password_of_function(member, there):
             wanted.append(BY_TOKEN)
         for other in wanted:
-            if other in there.me["predefined"]:
+            if other in there.me["predefined"] and is_to_be_had(other, member, there):
                 found[other, member] = Options(admin=False, inherit=True, set=False)
     owner = declared.owner
     if owner and not there.me["superuser"]:
@@ -114,7 +114,12 @@ def memberships(declared: Declared, names: Mapping[str, str], there: There) -> d
     return found
 
 
-def lacking(declared: Declared, there: There) -> Iterator[str]:
+def is_to_be_had(other: str, member: str, there: There) -> bool:
+    """Whether a role may be given by this user, or was given by another one already; one by which it logs in is not done without."""
+    return other == BY_TOKEN or other in there.me["may_give"] or (other, member) in there.members
+
+
+def lacking(declared: Declared, names: Mapping[str, str], there: There) -> Iterator[str]:
     """Yield what is declared and cannot be given yet, in words."""
     for schema in declared.schemas:
         if schema not in there.schemas:
@@ -124,5 +129,8 @@ def lacking(declared: Declared, there: There) -> Iterator[str]:
         for on in role.tables:
             if on.table not in tables:
                 yield f"{role.key}: there is no table {on.table} yet: run inv db.roles again once it is made"
+        for word in sorted(role.words & PREDEFINED.keys()):
+            if not is_to_be_had(other := PREDEFINED[word], names[role.key], there):
+                yield f"{role.key}: {word}: {there.me['name']} may not give {other}: a superuser can, by grant {other} to {names[role.key]}"
         if "maintain tables" in role.words and there.version < SINCE["MAINTAIN"]:
             yield f"{role.key}: maintain tables: only PostgreSQL 17 and later have that right"

@@ -47,11 +47,11 @@ def in_copy(script: Script, begins: int, context: str) -> int:
     return start + max(0, raw.find(value.encode()))
 
 
-def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> Problem:
+def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int, before: int = 0) -> Problem:
     """Return the fault of a script that was sent as it is.
 
     `diag` has psycopg's diagnostic fields; `spans` is where the statement and
-    the one after it start; positions count from `base`. A fault without a
+    the one after it start; positions count from `base`, behind `before` characters that are not of the script. A fault without a
     position (a constraint) points to the start of its statement.
     """
     found = outcome.row(diag.sqlstate)
@@ -61,7 +61,7 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int) -> 
     end = spans[1] if len(spans) > 1 else len(script.data)
     statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace") if spans else ""
     if diag.statement_position:
-        offset = script.offset(int(diag.statement_position), base)
+        offset = script.offset(int(diag.statement_position) - before, base)
     elif spans:
         offset = in_copy(script, offset, diag.context or "") or offset
     return pointed(script, offset, diag, statement)

@@ -79,8 +79,8 @@ _DEEPEST = 16
 _MOST = 64
 """Ways to fill in the variables of one statement that are looked at; beyond, it is refused."""
 
-SAFE_ENCODINGS = re.compile(r"(utf-?8|unicode|sql_ascii|latin-?\d+|iso_?8859_?\d+|win\d+|koi8.?)$", re.IGNORECASE)
-_PART = re.compile(
+SAFE_ENCODINGS = r"(?i)(utf-?8|unicode|sql_ascii|latin-?\d+|iso_?8859_?\d+|win\d+|koi8.?)$"
+_PART = (
     r"(?P<space>\s+)|'(?P<single>(?:[^'\\]|\\.|'')*)'|(?P<double>\"[^\"]*\")|(?P<run>`[^`]*`?)"
     r"|:(?:'(?P<v1>\w+)'|\"(?P<v2>\w+)\"|\{\?(?P<v3>\w+)\}|(?P<v4>\w+))|(?P<plain>[^\s'\"`:]+|:)"
 )
@@ -101,9 +101,9 @@ def arguments(command: str) -> list[list[str | tuple[str, str]]]:
     """Return a command's arguments, each as its parts: texts, and variables as (name, quote)."""
     text = re.sub(r"^\\[^\s\\]*", "", command)
     found: list[list[str | tuple[str, str]]] = []
-    fresh, at = True, 0
+    fresh, at, part_at = True, 0, re.compile(_PART).match
     while at < len(text):
-        part = _PART.match(text, at)
+        part = part_at(text, at)
         if part is None:  # a quote without its end: psql says so itself
             found.append([("", "open")])
             break
@@ -176,7 +176,7 @@ class Follower:
                 self.branches -= self.branches > 0
             case "set" | "unset" | "getenv" | "gset":
                 self.assign(at, name, words)
-            case "encoding" if words and not SAFE_ENCODINGS.match(self.only(at, shown, words[0])):
+            case "encoding" if words and not re.match(SAFE_ENCODINGS, self.only(at, shown, words[0])):
                 raise Misconfigured(
                     f"{at}: {shown}: in this encoding bytes mean what cannot be seen: save the file as UTF-8"
                 )

@@ -32,9 +32,9 @@ _DOLLAR = re.compile(rb"(?<![" + _WORD + rb"])\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_
 _NAME = rb"[A-Za-z0-9_\x80-\xff]+"
 _VARIABLE = re.compile(rb":(?:'(%b)'|\"(%b)\"|\{\?(%b)\}|((?![0-9])%b))" % (_NAME, _NAME, _NAME, _NAME))
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
-_BY_CLIENT = re.compile(rb"\b(?:(from)|to)\s+std(?:in|out)\b", re.IGNORECASE)
-_TOKEN = re.compile(rb"\"(?:[^\"]|\"\")*\"|'[^']*'|[\w$\x80-\xff]+|.", re.DOTALL)
-_NOISE = re.compile(rb"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_BY_CLIENT = rb"(?i)\b(?:(from)|to)\s+std(?:in|out)\b"
+_TOKEN = re.compile(rb"(\"(?:[^\"]|\"\")*\"|'[^']*'|[\w$\x80-\xff]+|.)\s*", re.DOTALL)
+_NOISE = rb"(?s)'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/"
 _PLAIN = re.compile(rb"(?:insert|select|update|delete|with|values)\b", re.IGNORECASE)
 # Of a statement that may hold others: one word, quoted piece, number or other thing at a time
 _PIECE = re.compile(
@@ -43,15 +43,15 @@ _PIECE = re.compile(
 )
 _MAY_NEST = re.compile(r"CREATE( OR REPLACE)? (FUNCTION|PROCEDURE|RULE)\b")
 # Commands that end the statement before them
-_SENDS = re.compile(r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|sendpipeline|r|reset)(?![^\s\\])")
-_COPIES = re.compile(r"\\copy\s")
+_SENDS = r"\\(g|gx|gset|gexec|gdesc|crosstabview|watch|parse|sendpipeline|r|reset)(?![^\s\\])"
+_COPIES = r"\\copy\s"
 # psql reads an argument up to a space, a command up to the next backslash, both outside of quotes
 _ARGUMENT = rb"'(?:[^'\\\n]|\\[^\n]|'')*'?|\"[^\"\n]*\"?|`[^`\n]*`?"
-_COMMAND = re.compile(rb"\\(?:[!?;:]|[^\s\\]*)")
-_ARGUMENTS = re.compile(rb"(?:%b|[^\\'\"`\n])*" % _ARGUMENT)
-_WHOLE_LINE = re.compile(rb"\\(?:copy|!|h|help|ef|ev|sf|sv)(?![^\s\\])|\\(?:g|gx|o|out|w|write)\s+\|")
+_COMMAND = rb"\\(?:[!?;:]|[^\s\\]*)"
+_ARGUMENTS = rb"(?:%b|[^\\'\"`\n])*" % _ARGUMENT
+_WHOLE_LINE = rb"\\(?:copy|!|h|help|ef|ev|sf|sv)(?![^\s\\])|\\(?:g|gx|o|out|w|write)\s+\|"
 
-_LAST_ROW = re.compile(rb"\n\\\.\r?(?=\n|\Z)")
+_LAST_ROW = rb"\n\\\.\r?(?=\n|\Z)"
 
 
 def scan(text: Text, meter: Meter | None = None) -> Contents:
@@ -62,6 +62,8 @@ def scan(text: Text, meter: Meter | None = None) -> Contents:
         window = text[position : position + reach]
         seen = Contents()
         done = statements(text, window, position, seen)
+        if not position and done == len(text):
+            return seen
         found.add(seen, position)
         # A statement or comment that is longer than the window wants a larger one
         reach = WHOLE if done else 2 * reach
@@ -109,7 +111,7 @@ def last_row(text: Text, at: int) -> tuple[int, int]:
         block = text[at : at + BLOCK]
         last = at + len(block) == len(text)
         # Most data has no backslash at all, and a single byte is found ten times as fast
-        if b"\\" in block and (ends := _LAST_ROW.search(block)) and (last or ends.end() < len(block)):
+        if b"\\" in block and (ends := re.search(_LAST_ROW, block)) and (last or ends.end() < len(block)):
             return at + ends.start() + 1, at + ends.end()
         at += len(block) - (0 if last else len(b"\n\\.\r"))
     return len(text), len(text)
@@ -164,7 +166,7 @@ def statement(data: bytes, start: int, found: Contents) -> int:
                 position = command(data, position, found)
                 text = found.commands[-1].text
                 # psql sends \\; as a semicolon, by which the server tells two statements apart
-                if _SENDS.match(text) or (text == "\\;" and not (nesting and nesting.goes_on())):
+                if re.match(_SENDS, text) or (text == "\\;" and not (nesting and nesting.goes_on())):
                     return finish(data, start, position, head, found)
                 if copies_rows(found):
                     return position
@@ -194,9 +196,14 @@ def finish(data: bytes, start: int, end: int, head: str, found: Contents) -> int
     if not head.startswith("COPY "):
         if head:
             found.remarkable.append(Found(start, end, head))
-    elif by_client := _BY_CLIENT.search(_NOISE.sub(b" ", data[start:end])):
-        found.copies.append(Found(start, end, COPY_IN if by_client[1] else "COPY … TO stdout"))
+    elif client := by_client(data[start:end]):
+        found.copies.append(Found(start, end, COPY_IN if client[1] else "COPY … TO stdout"))
     return end
+
+
+def by_client(statement: bytes) -> re.Match[bytes] | None:
+    """Return where a COPY names the client; its first group is there where that gives the rows."""
+    return re.search(_BY_CLIENT, re.sub(_NOISE, b" ", statement))
 
 
 class Nesting:
@@ -234,20 +241,20 @@ class Nesting:
 
 def command(data: bytes, position: int, found: Contents) -> int:
     """Note a backslash command, which ends with its line or before the next one; return the offset behind it."""
-    name = _COMMAND.match(data, position)
+    name = re.compile(_COMMAND).match(data, position)
     assert name is not None
     end = name.end()
     if name[0] == b"\\" and data[end : end + 1] == b"\\":  # the sign between a command and what follows it
         end += 1
-    elif _WHOLE_LINE.match(data, position):
+    elif re.compile(_WHOLE_LINE).match(data, position):
         newline = data.find(b"\n", position)
         end = len(data) if newline < 0 else newline
     elif name[0] not in (b"\\;", b"\\:"):
-        arguments = _ARGUMENTS.match(data, end)
+        arguments = re.compile(_ARGUMENTS).match(data, end)
         end = arguments.end() if arguments else end
     text = data[position:end].decode(errors="replace").rstrip("\r")
     found.commands.append(Found(position, end, text))
-    if _COPIES.match(text) and (by_client := _BY_CLIENT.search(_NOISE.sub(b" ", data[position:end]))) and by_client[1]:
+    if re.match(_COPIES, text) and (client := by_client(data[position:end])) and client[1]:
         found.copies.append(Found(position, end, COPY_IN))
     return end
 
@@ -318,8 +325,10 @@ def words(data: bytes, start: int, most: int = 40) -> list[str]:
     position, end = start, len(data)
     while position < end and len(found) < most:
         token = _TOKEN.match(data, position)
-        if token is None or token[0] in (b";", b"\\", b"$"):
+        if token is None or token[1] in (b";", b"\\", b"$"):
             break
-        found.append(token[0][:200].decode(errors="replace"))
-        position = skip_blank(data, token.end())
+        found.append(token[1][:200].decode(errors="replace"))
+        position = token.end()
+        if data[position : position + 1] in (b"-", b"/"):
+            position = skip_blank(data, position)
     return found

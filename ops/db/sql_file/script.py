@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,8 @@ from ops.meter import measured
 
 _MARK = b"\xef\xbb\xbf"
 
-_RECODES = re.compile(r"SET (?:SESSION |LOCAL )?(?:CLIENT_ENCODING (?:=|TO)|NAMES) '?([^' ]+)", re.IGNORECASE)
+_RECODES = re.compile(r"(?i)SET (?:SESSION |LOCAL )?(?:CLIENT_ENCODING (?:=|TO)|NAMES) '?([^' ]+)")
+_OLD_STRINGS = re.compile(r"SET STANDARD_CONFORMING_STRINGS (=|TO) '?(OFF|FALSE|0)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Script:
     path: Path | None = None
     stamp: Stamp | None = None
     """Which file it was, as it was read."""
+    marked: bool = False
+    """Whether it began with a byte order mark, which is no part of `data`."""
 
     @cached_property
     def contents(self) -> Contents:
@@ -96,7 +100,7 @@ class Script:
         for found in self.contents.remarkable:
             if encoding := _RECODES.match(found.text):
                 name = encoding[1].replace("-", "").lower()
-                return found if SAFE_ENCODINGS.match(name) and name not in ("utf8", "unicode") else None
+                return found if re.match(SAFE_ENCODINGS, name) and name not in ("utf8", "unicode") else None
         return None
 
     def place(self, offset: int) -> tuple[int, int]:
@@ -129,9 +133,10 @@ def read(path: Path, shown: str | None = None) -> Script:
     """Read an SQL file; raise `Misconfigured` for one that cannot be SQL text."""
     name = shown or display(path)
     try:
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise Misconfigured(f"{name} is a folder: name an SQL file")
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(mode):
             raise Misconfigured(f"{name} is not a regular file: use - for standard input")
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -142,7 +147,7 @@ def read(path: Path, shown: str | None = None) -> Script:
         raise Misconfigured(f"{name}: no such file: correct the option, or paths: in invoke.yaml") from None
     except OSError as error:
         raise Misconfigured(f"{name}: {error.strerror}") from None
-    return checked(Script(name, data, path, stamp(found)))
+    return checked(Script(name, data, path, stamp(found), bool(mark)))
 
 
 def read_stdin() -> Script:
@@ -220,11 +225,7 @@ def needs_psql(script: Script, variables: Mapping[str, str]) -> Found | None:
     if script.commands:  # \set and \gset may define any of them
         uses = contents.variables
     # The server reads a query's strings by the setting at its start, psql at each line
-    old = [
-        r
-        for r in contents.remarkable
-        if re.match(r"SET STANDARD_CONFORMING_STRINGS (=|TO) '?(OFF|FALSE|0)", r.text, re.IGNORECASE)
-    ]
+    old = [found for found in contents.remarkable if _OLD_STRINGS.match(found.text)]
     copies = [c for c in contents.copies if not (isinstance(c, CopyIn) and c.alone)]
     recoded = [script.recoded] if script.recoded else []  # the server reads a query by the encoding at its start
     return min([*script.commands, *copies, *uses, *old, *recoded], key=lambda f: f.start, default=None)

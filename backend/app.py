@@ -17,8 +17,9 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 
 from backend import settings
-from backend.db import pool, told
+from backend.db import Pool, told
 from backend.home_activities import LIMIT, MOST, Cursor, home
+from backend.replica import reading
 
 log = logging.getLogger("backend")
 
@@ -76,8 +77,12 @@ def create_app() -> Flask:
 
     @app.get("/api/health")
     def health() -> ResponseReturnValue:
-        with pool.connection():  # checked before it is given out
-            return jsonify(database="reachable")
+        def reached(source: Pool) -> None:
+            with source.connection():  # checked before it is given out
+                pass
+
+        reading.read(reached)
+        return jsonify(database="reachable")
 
     @app.errorhandler(psycopg.Error)
     def database(error: psycopg.Error) -> ResponseReturnValue:

@@ -33,6 +33,8 @@ from backend import iam, settings
 
 AWAY_TIMEOUT = 0.25
 """Seconds that a request waits for a connection while the last attempt to make one has failed."""
+IDLE, IDLE_ALONE = 600.0, 60.0
+"""Seconds after which a connection that nobody uses is closed, where some are kept and where none is."""
 RECONNECT = 0.5
 """Seconds that an attempt goes on; after that the next request begins one, so that none waits out a long pause."""
 PATIENCE, PAUSE = 2.0, 0.03
@@ -146,9 +148,16 @@ for _name in ("psycopg", "psycopg.pool"):
 class Pool:
     """A `ConnectionPool` that opens on first use, in each process anew, and notices a restart of the server."""
 
-    def __init__(self, conninfo: str | None = None, *, size: int | None = None, timeout: float | None = None) -> None:
-        """Arguments left out come from the environment, when the pool opens."""
-        self._conninfo, self._size, self._timeout = conninfo, size, timeout
+    def __init__(
+        self,
+        conninfo: str | None = None,
+        *,
+        size: int | None = None,
+        timeout: float | None = None,
+        replica: bool = False,
+    ) -> None:
+        """Arguments left out come from the environment, when the pool opens; with `replica` it is that of READ_CONNECTION_URL."""
+        self._conninfo, self._size, self._timeout, self._replica = conninfo, size, timeout, replica
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection[TupleRow]] | None = None
         self._inherited: list[object] = []
@@ -183,16 +192,18 @@ class Pool:
 
     def _made(self) -> ConnectionPool[Connection[TupleRow]]:
         read = settings.load(complete=self._conninfo is None)
-        conninfo = self._conninfo or read.connection_url
+        conninfo = self._conninfo or (read.read_url if self._replica else read.connection_url)
+        token = read.read_iam if self._replica else read.iam
         given = conninfo_to_dict(conninfo)
         kwargs = {"autocommit": True, **{k: v for k, v in DEFAULTS.items() if k not in given}}
-        sign = iam.signer(conninfo, read.iam) if read.iam else None
+        sign = iam.signer(conninfo, token, replica=self._replica) if token else None
         return ConnectionPool(
             conninfo,
             connection_class=_Connection,
             kwargs=(lambda: {**kwargs, "password": sign()}) if sign else kwargs,
-            min_size=1,
+            min_size=min(read.pool_kept, self._size or read.pool_size),
             max_size=self._size or read.pool_size,
+            max_idle=IDLE if read.pool_kept else IDLE_ALONE,
             timeout=self._timeout or read.pool_timeout,
             reconnect_timeout=RECONNECT,
             reconnect_failed=self._failed,

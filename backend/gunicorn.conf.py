@@ -1,9 +1,13 @@
 """How gunicorn serves the application: `gunicorn -c backend/gunicorn.conf.py`, from any folder."""
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
+
+# An image of its memory, left by a crash, would hold the login and rows
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 chdir = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, chdir)
@@ -14,6 +18,8 @@ try:
     read = settings.load(complete=True)
     if read.iam:  # said here, and not by the first request
         iam.signer(read.connection_url, read.iam)
+    if read.read_url and read.read_iam:
+        iam.signer(read.read_url, read.read_iam, replica=True)
 except settings.Misconfigured as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)

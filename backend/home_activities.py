@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from backend import settings
-from backend.db import Pool, pool, query, query_array_json
+from backend.db import Pool, query, query_array_json
+from backend.replica import reading
 
 try:
     from opentelemetry import trace
@@ -92,8 +93,8 @@ class HomeActivities:
         return home(limit, Cursor.parse(before) if before else None).activities
 
 
-def home(limit: int = LIMIT, before: Cursor | None = None, source: Pool = pool) -> Page:
-    """Return the page of at most `limit` activities after a cursor."""
+def home(limit: int = LIMIT, before: Cursor | None = None, source: Pool | None = None) -> Page:
+    """Return the page of at most `limit` activities after a cursor; without a source it is read where `reading` says."""
     if not 1 <= limit <= MOST:
         raise ValueError(f"limit: give a whole number from 1 to {MOST}")
     read = settings.load()
@@ -103,8 +104,13 @@ def home(limit: int = LIMIT, before: Cursor | None = None, source: Pool = pool) 
         "before_uuid": before.uuid if before else None,
         "hide_expired": read.hide_expired,
     }
+    template = query("home", read.queries)
+
+    def ask(where: Pool) -> list[dict[str, Any]]:
+        return query_array_json(template, parameters, where)
+
     with span("home-activities"):
-        rows = query_array_json(query("home", read.queries), parameters, source)
+        rows = ask(source) if source else reading.read(ask, read)
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(rows[:limit], Cursor(last["created_at"], last["uuid"]) if last else None)
 

@@ -16,26 +16,25 @@ from backend.settings import Misconfigured
 REGION = r"[a-z]{2,}(?:-[a-z]+)+-\d+"
 
 
-def signer(conninfo: str, server: str) -> Callable[[], str]:
+def signer(conninfo: str, server: str, *, replica: bool = False) -> Callable[[], str]:
     """Return what signs a token for a libpq URL or conninfo string; `server` is yes, or HOST:PORT where a tunnel leads there.
 
     Raises `Misconfigured` where no token may be sent, or none would be taken.
     """
     from psycopg.conninfo import conninfo_to_dict
 
+    asked, url = ("READ_DB_IAM", "READ_CONNECTION_URL") if replica else ("DB_IAM", "CONNECTION_URL")
     params = conninfo_to_dict(conninfo)
     host, _, port = server.rpartition(":") if ":" in server else (str(params.get("host", "")), "", "")
     host, port = host.lower().rstrip("."), port or str(params.get("port") or 5432)
     found = re.search(rf"(?:\.({REGION}))?\.rds(?:\.({REGION}))?\.", host)
     region = (found[1] or found[2]) if found else None
     if not region:
-        raise Misconfigured(
-            "DB_IAM: CONNECTION_URL names no instance of RDS by its own name, for which a token is signed"
-        )
+        raise Misconfigured(f"{asked}: {url} names no instance of RDS by its own name, for which a token is signed")
     if params.get("sslmode") != "verify-full":
-        raise Misconfigured("DB_IAM: a token goes over verified TLS only: add ?sslmode=verify-full to CONNECTION_URL")
+        raise Misconfigured(f"{asked}: a token goes over verified TLS only: add ?sslmode=verify-full to {url}")
     if not params.get("user"):
-        raise Misconfigured("DB_IAM: CONNECTION_URL names no user, for whom a token is signed")
+        raise Misconfigured(f"{asked}: {url} names no user, for whom a token is signed")
     return lambda: str(client(region).generate_db_auth_token(host, int(port), str(params["user"]), region))
 
 

@@ -25,8 +25,16 @@ class Settings:
     """A libpq URL or conninfo string (CONNECTION_URL)."""
     iam: str
     """Whether tokens of IAM stand in for its password (DB_IAM): yes, or HOST:PORT where a tunnel leads there; empty for no."""
+    read_url: str = field(repr=False)
+    """A replica of that database, to read at (READ_CONNECTION_URL); empty for none."""
+    read_iam: str
+    """DB_IAM for the replica (READ_DB_IAM)."""
+    read_lag: float
+    """Seconds that the replica may lag to be read (DB_READ_LAG)."""
     pool_size: int
     """The most connections that one process holds (DB_POOL_SIZE)."""
+    pool_kept: int
+    """How many of them stay open while nothing is asked (DB_POOL_KEPT); 0 lets a database pause that does so without a session."""
     pool_timeout: float
     """Seconds that a request waits for one of them (DB_POOL_TIMEOUT); a longer wait also delays the first answer after an outage."""
     queries: Path
@@ -47,27 +55,37 @@ def load(environ: Mapping[str, str] | None = None, *, complete: bool = False) ->
     """Read the variables; raise `Misconfigured` for what cannot be read, and if `complete` for what is missing."""
     environ = os.environ if environ is None else environ
 
-    def number(name: str, default: str, most: float, kind: Callable[[str], float] = int) -> float:
+    def number(
+        name: str, default: str, most: float, kind: Callable[[str], float] = int, *, none: bool = False
+    ) -> float:
         text = environ.get(name) or default
         try:
             value = kind(text)
         except ValueError:
             value = -1
-        if not 0 < value <= most:
+        if not (0 < value <= most or (none and value == 0)):
             raise Misconfigured(f"{name}: {text} is not a number above 0 and of at most {most}")
         return value
 
     hide = environ.get("HIDE_EXPIRED") or "no"
     if hide not in ("yes", "no"):
         raise Misconfigured(f"HIDE_EXPIRED: {hide} is neither yes nor no")
-    iam = environ.get("DB_IAM") or "no"
-    if iam not in ("yes", "no") and not re.fullmatch(r"[\w.-]+:\d{1,5}", iam, re.ASCII):
-        raise Misconfigured(f"DB_IAM: {iam} is none of yes, no, HOST:PORT")
+
+    def token(name: str) -> str:
+        text = environ.get(name) or "no"
+        if text not in ("yes", "no") and not re.fullmatch(r"[\w.-]+:\d{1,5}", text, re.ASCII):
+            raise Misconfigured(f"{name}: {text} is none of yes, no, HOST:PORT")
+        return "" if text == "no" else text
+
     host, port = environ.get("HOST") or "127.0.0.1", int(number("PORT", "4567", 65535))
     read = Settings(
         connection_url=environ.get("CONNECTION_URL", ""),
-        iam="" if iam == "no" else iam,
+        iam=token("DB_IAM"),
+        read_url=environ.get("READ_CONNECTION_URL", ""),
+        read_iam=token("READ_DB_IAM"),
+        read_lag=number("DB_READ_LAG", "10", 86400, float),
         pool_size=int(number("DB_POOL_SIZE", "8", 1000)),
+        pool_kept=int(number("DB_POOL_KEPT", "1", 1000, none=True)),
         pool_timeout=number("DB_POOL_TIMEOUT", "2", 60, float),
         queries=Path(environ.get("DB_QUERIES") or QUERIES),
         hide_expired=hide == "yes",

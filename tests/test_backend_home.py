@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.db import Pool, query
@@ -153,6 +153,7 @@ def test_a_cursor_is_opaque_stable_and_safe_in_a_url(feed: Database) -> None:
     assert home(8).next is not None
 
 
+@settings(deadline=None)
 @given(
     time=st.datetimes().map(lambda at: at.isoformat())
     | st.sampled_from(["infinity", "-infinity", "2026-01-01T00:00:00+00:00"]),
@@ -163,6 +164,7 @@ def test_a_cursor_comes_back_as_it_went(time: str, activity: uuid.UUID) -> None:
     assert Cursor.parse(str(cursor)) == cursor
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
 def test_any_other_text_is_no_cursor(text: str) -> None:
     try:

@@ -6,13 +6,15 @@ import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from config.paths import UNFINISHED, placed
+
 DAYS = 365
 RENEWAL = timedelta(days=30)
 """Before their end, from which on new ones are made."""
 
 
-def make(folder: Path, name: str) -> None:
-    """Write ca.pem and server.pem (certificate and key) for a name, which may be a wildcard.
+def make(folder: Path, *names: str) -> None:
+    """Write ca.pem and server.pem (certificate and key) for names, which may be wildcards.
 
     The CA's key is kept nowhere: nobody can sign for RDS names with what lies in the folder.
     """
@@ -49,7 +51,7 @@ def make(folder: Path, name: str) -> None:
     leaf = (
         builder("inv sandbox endpoint", key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -60,22 +62,28 @@ def make(folder: Path, name: str) -> None:
     write(folder / "ca.pem", ca.public_bytes(pem), 0o644)
 
 
-def good(folder: Path, now: datetime | None = None) -> bool:
-    """Whether both certificates are there and not near their end."""
+def good(folder: Path, *names: str, now: datetime | None = None) -> bool:
+    """Whether both certificates are there, for all of these names, and not near their end."""
     from cryptography import x509
 
     try:
         ends = [x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.pem", "server.pem")]
-    except (OSError, ValueError):
+        for_names = ends[1].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
         return False
     now = now or datetime.now(timezone.utc)
-    return all(one.not_valid_after_utc - now > RENEWAL for one in ends)
+    fresh = all(one.not_valid_after_utc - now > RENEWAL for one in ends)
+    return fresh and set(names) <= set(for_names.get_values_for_type(x509.DNSName))
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
     """Write a file by a rename, so that it is there whole or not at all."""
-    temporary = path.with_suffix(".new")
+    temporary = path.with_suffix(UNFINISHED)
     temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise placed(error, path) from None

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from config.paths import own_folder
+from config.paths import private_folder
 from ops import own_files, postgres
 from ops.targets.embedded import binaries, server
 from ops.targets.embedded import state as kept
@@ -31,12 +31,18 @@ recovery_target_time = '{at}'
 recovery_target_action = 'promote'
 hot_standby = off
 """
+FOLLOW = """
+# a copy that follows the server it is of
+primary_conninfo = 'host=127.0.0.1 port={port} user={user} password={password}'
+restore_command = ''
+recovery_target_time = ''
+hot_standby = on
+"""
 
 
 def take(of: kept.Server, home: Path) -> Path:
     """Copy the data of a running server into a new folder below the sandbox's, and return that."""
-    folder = own_folder(home / FOLDER)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = private_folder(home / FOLDER)
     copy = folder / secrets.token_hex(8)
     with postgres.connect(of.target("postgres"), task="sandbox") as conn:
         conn.execute("select pg_backup_start('inv', fast => true)")
@@ -101,6 +107,20 @@ def bring_to(copy: Path, of: kept.Server, at: datetime) -> None:
     with (copy / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
         file.write(RECOVERY.format(at=at.isoformat()))
     (copy / "recovery.signal").touch()
+
+
+def follow(copy: Path, of: kept.Server) -> None:
+    """Make a copy that will follow the server when it starts ("Setting Up a Standby Server"), until it is promoted."""
+    with (copy / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        file.write(FOLLOW.format(port=of.port, user=of.user, password=of.passwords[0]))
+    (copy / "standby.signal").touch()
+
+
+def promote(made: kept.Server) -> None:
+    """Have a server that follows another one take writes."""
+    with postgres.connect(made.target("postgres"), task="sandbox") as conn:
+        if postgres.row(conn, "select pg_is_in_recovery() as follows")["follows"]:
+            conn.execute("select pg_promote()")
 
 
 def start(copy: Path, root: Path, port: int, of: kept.Server) -> kept.Server:

@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 KEY = "key"
 """The file in the sandbox's folder."""
+SERVING = "serving"
+"""The file there that the sandbox's process holds as long as it serves."""
 REFUSED = b'403: the AWS of a sandbox, for the shells that have its address: eval "$(inv sandbox.up)"\n'
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

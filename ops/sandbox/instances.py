@@ -28,7 +28,8 @@ from ops import own_files
 from ops.console import say
 from ops.errors import Problem
 from ops.rds import connect_policy
-from ops.sandbox import data_copies, tokens
+from ops.rds.proxy import parts
+from ops.sandbox import clusters, data_copies, proxies, replicas, tokens
 from ops.sandbox.certificates import write
 from ops.targets.embedded import postmaster, server
 from ops.targets.embedded import state as kept
@@ -37,6 +38,8 @@ FOLDER = "instances"
 LIST = "instances.json"
 SHAPE = [{"host": str, "port": own_files.port}]
 """instances.json."""
+PREFIX = "%t:%r:%u@%d:[%p]:"
+"""Of each line of the log, as RDS has it."""
 OWNER = "rdsadmin"
 """The superuser of RDS, by which master users are made; none of them is one."""
 
@@ -50,6 +53,8 @@ class Instance:
     server: kept.Server | None = None
     master: tuple[str, str] = ("", "")
     """User and password, as the server has them."""
+    follows: bool = False
+    """Whether it is a replica's."""
     born: Path | None = None
     """A copy of its data from its birth, from which it can be brought to any moment since; None without backups."""
 
@@ -81,6 +86,8 @@ class Instances:
         """
         with self.turns:
             there = databases()
+            replicas.settle(there)
+            there += [reader for one in there if clusters.is_cluster(one) for reader in clusters.readers(one)]
             with refused(OSError):
                 self.follow_snapshots()
             for one in [one for one in self.known if one not in there]:
@@ -94,8 +101,11 @@ class Instances:
                         )
                 except Problem:
                     if known.server is None:
-                        one.deletion_protection = False
-                        one.backend.delete_db_instance(one.db_instance_identifier, skip_final_snapshot=True)
+                        if clusters.is_cluster(one):
+                            del one.backend.clusters[one.db_cluster_identifier]
+                        else:
+                            one.deletion_protection = False
+                            one.backend.delete_db_instance(one.db_instance_identifier, skip_final_snapshot=True)
                         self.drop(self.known.pop(one))
                     raise
             self.note()
@@ -129,11 +139,18 @@ class Instances:
 
     def settle(self, one: Any, known: Instance, *, fresh: bool, origin: Origin | None = None) -> None:
         """Have an instance's server there, with its master user, and the database that it was asked for with, or restored data."""
-        made = known.server
-        if made is None:  # moto gives all of them the same
+        made, source = known.server, replicas.source_of(one)
+        if made and known.follows and source is None:
+            made = server.start_server(known.root)  # it may have died
+            data_copies.promote(made)
+            known.follows = False
+        if made is None and not clusters.is_cluster(one):  # moto gives all of them the same
             letters = string.ascii_uppercase + string.digits
             one.dbi_resource_id = f"db-{''.join(secrets.choice(letters) for _ in range(26))}"
-        if made is None and origin:
+        if made is None and source is not None:
+            known.root.mkdir(exist_ok=True)
+            made, known.follows = self.replica(known.root, self.known[source]), True
+        elif made is None and origin:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
             made = self.restored(known.root, origin)
@@ -149,12 +166,14 @@ class Instances:
             known.root.mkdir(exist_ok=True)
             login = server.Login(postmaster.free_port(), OWNER, secrets.token_urlsafe(18))
             made = server.start_server(known.root, login, OWNER, socket=True)
-        if known.born is None and one.backup_retention_period:
+        if known.born is None and one.backup_retention_period and not known.follows:
             data_copies.keep_log(made)
             known.born = data_copies.take(made, self.home)
         user, password = str(one.master_username or ""), str(getattr(one, "_master_user_password", "") or "")
         if managed := getattr(one, "master_user_secret", None):
             password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
+        if known.follows:  # they come from its source
+            known.master = (user, password)
         if user and password and known.master != (user, password):
             made = server.start_server(known.root)  # it may have died
             admit(made, user, password, str(one.db_name or "") if known.server is None else "")
@@ -179,6 +198,17 @@ class Instances:
             return data_copies.start(own, root, postmaster.free_port(), running)
         finally:
             data_copies.remove(own)
+
+    def replica(self, root: Path, source: Instance) -> kept.Server:
+        """Start a server that follows another instance's."""
+        assert source.server  # of an instance that was there before
+        running = server.start_server(source.root)
+        copy = data_copies.take(running, self.home)
+        try:
+            data_copies.follow(copy, running)
+            return data_copies.start(copy, root, postmaster.free_port(), running)
+        finally:
+            data_copies.remove(copy)
 
     def address(self, name: str) -> tuple[str, int]:
         """Return where the server of an endpoint's name listens; one that has died is started again. Raises `Problem` for no such name."""
@@ -221,18 +251,38 @@ class Instances:
         one, _ = self.found(name)
         wrong = "there is no such instance"
         if one:
-            row = {"DBInstanceArn": one.db_instance_arn, "DbiResourceId": one.dbi_resource_id}
-            door = tokens.Door(one.address, int(one.port), one.region, connect_policy.resource(row, user), user)
+            door = door_of(one, proxies.named_so(name), user)
             wrong = tokens.fault(token, door, time.time())
         if wrong:
             say(f"token of {user} at {name}: {wrong}")
             raise Problem(f'PAM authentication failed for user "{user}"')
 
+    def by_identifier(self, identifier: str) -> Instance | None:
+        every = list(self.known.items())
+        of_cluster = [
+            one for of, one in every if clusters.is_cluster(of) for each in of.members
+            if each.is_cluster_writer and each.db_instance_identifier == identifier.lower()
+        ]  # fmt: skip
+        alone = [one for of, one in every if of.db_instance_identifier == identifier.lower()]
+        return next(iter([*alone, *of_cluster]), None)
+
     def found(self, name: str) -> tuple[Any, Instance | None]:
+        """Return the instance of an endpoint's name, or the one behind a proxy of that name."""
+        proxy = proxies.named_so(name)
+        behind = proxies.behind(proxy) if proxy else None
         for one, known in list(self.known.items()):
-            if one.address.lower() == name.lower():
+            if one is behind or name.lower() in clusters.names(one):
                 return one, known
         return None, None
+
+
+def door_of(one: Any, proxy: Any, user: str) -> tokens.Door:
+    """Return what a user comes in by: an instance, or the proxy before it, for which tokens and rights are."""
+    if proxy is None:
+        row = {"DBInstanceArn": one.db_instance_arn, "DbiResourceId": one.dbi_resource_id}
+        return tokens.Door(one.address, int(one.port), one.region, connect_policy.resource(row, user), user)
+    row = {"DBInstanceArn": proxy.arn, "DbiResourceId": proxy.unique_id}
+    return tokens.Door(proxy.endpoint, parts.PORT, proxy.region, connect_policy.resource(row, user), user)
 
 
 def connected(of: kept.Server) -> socket.socket:
@@ -251,21 +301,23 @@ def connected(of: kept.Server) -> socket.socket:
 
 
 def databases() -> list[Any]:
-    """Return moto's instances of Postgres, in all regions."""
+    """Return moto's instances of Postgres, in all regions, and its clusters in the place of theirs."""
     from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.rds.models import rds_backends
 
     backends: Iterable[Any] = list(rds_backends[DEFAULT_ACCOUNT_ID].values())
-    return [one for backend in backends for one in list(backend.databases.values()) if "postgres" in str(one.engine)]
+    every = [one for backend in backends for one in list(backend.databases.values()) if "postgres" in str(one.engine)]
+    return [*(one for one in every if not clusters.is_member(one)), *clusters.settle()]
 
 
 def snapshots() -> list[Any]:
-    """Return moto's snapshots of instances of Postgres, in all regions."""
+    """Return moto's snapshots of instances and clusters of Postgres, in all regions."""
     from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.rds.models import rds_backends
 
     backends: Iterable[Any] = list(rds_backends[DEFAULT_ACCOUNT_ID].values())
     every = [one for backend in backends for one in list(backend.database_snapshots.values())]
+    every += clusters.snapshots()
     return [one for one in every if "postgres" in str(one.database.engine) and one.snapshot_type == "manual"]
 
 
@@ -279,6 +331,8 @@ def admit(made: kept.Server, user: str, password: str, database: str) -> None:
     if user == made.user:
         raise Problem(f"MasterUsername {user} cannot be used as it is a reserved word used by the engine")
     with postgres.connect(made.target("postgres"), task="sandbox") as conn, refused(psycopg.Error):
+        conn.execute(f"alter system set log_line_prefix = '{PREFIX}'")
+        conn.execute("select pg_reload_conf()")
         there = conn.execute("select from pg_roles where rolname = %s", [user]).fetchone() is not None
         role, verb = sql.Identifier(user), sql.SQL("alter role" if there else "create role")
         conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, sql.Literal(password)))

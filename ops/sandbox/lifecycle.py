@@ -18,24 +18,28 @@ from typing import Any
 
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
-from ops import console, own_files
+from ops import console, own_files, silence
 from ops.console import say
 from ops.errors import Problem
 from ops.process import lasting_environ
-from ops.sandbox import certificates, gate, instances, shell
+from ops.sandbox import certificates, gate, instances, proxies, shell
 from ops.targets import identity, last_look
 from ops.targets.embedded import binaries, launch
 from ops.targets.embedded import state as kept
 
 NAME = f"*.aaaaaaaaaa.{shell.REGION}.rds.amazonaws.com"
 """The endpoints that moto gives to instances."""
+OF_CLUSTERS = tuple(NAME.replace("*.", f"*.{word}", 1) for word in ("cluster-", "cluster-ro-"))
+"""The endpoints of a cluster of Aurora: that of the one that writes, and that of its readers."""
+PROXIES = f"*.{proxies.PLACE}.{shell.REGION}.rds.amazonaws.com"
+"""Those that proxies get."""
 SECONDS = 60.0
 NEEDED = ("moto", "flask", "cryptography")
 
 
 STANDS_IN = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_EC2_METADATA_DISABLED": "true"}
 OURS = (
-    "serving",
+    gate.SERVING,
     f"{gate.KEY}*",
     "state.*",
     "ports.*",
@@ -49,7 +53,9 @@ OURS = (
     "rdsadmin*",
 )
 """What is made in its folder, beside the servers of its instances; the last of when one stood behind all."""
-SHAPE = {"pid": int, "aws_port": own_files.port, "port": own_files.port}
+MODULE = "ops.sandbox.serve"
+"""What the sandbox's process runs."""
+SHAPE = {"pid": own_files.pid, "aws_port": own_files.port, "port": own_files.port}
 """state.json."""
 ACCOUNT = "123456789012"
 """The account of everything in moto, which AWS keeps for its examples."""
@@ -79,8 +85,8 @@ def up(settings: Settings) -> shell.Change:
         env_file = settings.root / shell.ENV_FILE
         if not env_file.exists():
             certificates.write(env_file, b"", 0o600)
-        if not certificates.good(home):
-            certificates.make(home, NAME)
+        if not certificates.good(home, NAME, PROXIES, *OF_CLUSTERS):
+            certificates.make(home, NAME, PROXIES, *OF_CLUSTERS)
             end(home)  # it would go on with those it has read
         if not (key := key_of(home)):
             end(home)  # it may be one from before there were keys
@@ -88,7 +94,7 @@ def up(settings: Settings) -> shell.Change:
             certificates.write(home / gate.KEY, key.encode(), 0o600)
         if (kept.folder(home) / "server.json").exists():  # it is from when one Postgres stood behind all instances
             end(home)
-        state = serving(home)
+        state = settled(home)
         if not state:
             binaries.server_bin()
             instances.wipe_all(home)  # those of a process that was killed: moto has forgotten them
@@ -125,7 +131,8 @@ def turns(local: Path) -> Iterator[None]:
     """Let one run at a time start or stop the sandbox; the folder that it lies in is the lock, and stays."""
     lock = os.open(local, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with silence.waiting("another run that starts or stops the sandbox"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)
@@ -133,16 +140,31 @@ def turns(local: Path) -> Iterator[None]:
 
 def serving(home: Path) -> dict[str, Any] | None:
     """Return what state.json says, if the process that wrote it still serves."""
-    try:
-        with (home / "serving").open("a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if has_process(home):
         with contextlib.suppress(Problem):
             state: dict[str, Any] | None = own_files.read(home / "state.json", SHAPE, "")
             return state
+    return None
+
+
+def settled(home: Path) -> dict[str, Any] | None:
+    """Return what `serving` does, once a process that is about to serve does, and one that has done so is gone."""
+    deadline = time.monotonic() + SECONDS
+    while not (state := serving(home)) and has_process(home) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return state
+
+
+def has_process(home: Path) -> bool:
+    """Whether the sandbox's process is there, also one that does not serve yet, or no more."""
+    try:
+        with open(own_files.opened(home / gate.SERVING, os.O_WRONLY | os.O_CREAT), "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except FileNotFoundError:
         pass
-    return None
+    return False
 
 
 def spawn(root: Path, home: Path) -> dict[str, Any]:
@@ -151,7 +173,7 @@ def spawn(root: Path, home: Path) -> dict[str, Any]:
     own_files.remove(home, ("log",))
     with open(own_files.log(home / "log"), "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops.sandbox.serve", str(home)],
+            [sys.executable, "-m", MODULE, str(home)],
             cwd=suite_of(root),
             env=lasting_environ(STANDS_IN),
             stdin=subprocess.DEVNULL,
@@ -281,16 +303,31 @@ def forget(root: Path) -> None:
     last_look.forget(root, root / shell.ENV_FILE)
     with contextlib.suppress(Problem):  # what cannot be read is not removed either
         entries = identity.seen(root)
-        real = [entry for entry in entries if f"{NAME[1:]}:" not in entry["address"]]
+        real = [
+            entry for entry in entries if not any(f"{name[1:]}:" in entry["address"] for name in (NAME, *OF_CLUSTERS))
+        ]
         if not real:
             (local / "prod.json").unlink(missing_ok=True)
         elif real != entries:
             write_private(local / "prod.json", json.dumps(real, indent=2))
     for path in (local / "pools").glob("*.json"):
-        if f":{shell.REGION}:{ACCOUNT}:userpool/" in path.read_text(encoding="utf-8", errors="replace"):
-            path.unlink()
+        with contextlib.suppress(OSError, Problem):
+            if f":{shell.REGION}:{ACCOUNT}:userpool/".encode() in own_files.content(path):
+                path.unlink()
     with contextlib.suppress(OSError):  # those of real pools stay, and the folder with them
         (local / "pools").rmdir()
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a process is a sandbox's, by what it was started with, or has just ended."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).cmdline()[-2:-1] in ([MODULE], [])
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def end(home: Path) -> None:
@@ -298,10 +335,14 @@ def end(home: Path) -> None:
     state = serving(home)
     if state is None:
         return
+    if not is_ours(state["pid"]):
+        raise Problem(
+            f"{home / 'state.json'} names process {state['pid']}, which is not the sandbox's: end that of {MODULE} yourself, then run this again"
+        )
     with contextlib.suppress(ProcessLookupError):
-        os.kill(int(state["pid"]), signal.SIGTERM)
+        os.kill(state["pid"], signal.SIGTERM)
     deadline = time.monotonic() + SECONDS
-    while serving(home):
+    while has_process(home):
         if time.monotonic() > deadline:
             raise Problem(f"the sandbox's process {state['pid']} does not stop: end it, then run this again")
         time.sleep(0.02)

@@ -18,11 +18,12 @@ from xml.sax.saxutils import escape
 
 from ops import times
 from ops.errors import Problem
-from ops.sandbox import shell
+from ops.sandbox import clusters, log_files, shell
 from ops.sandbox.instances import Instances, Origin
 
 NO_PRICES = '{"__type": "UnknownOperationException", "message": "the sandbox has no price list"}'
 """moto fails at the name of that service."""
+LOGS = ("DescribeDBLogFiles", "DownloadDBLogFilePortion")
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -43,24 +44,56 @@ class Recorder:
         if scope(environ)[1] == "pricing":
             return answered(NO_PRICES, start_response, "application/x-amz-json-1.1")
         begun: list[Any] = []
+        if form.get("Action") in LOGS:
+            return self.logs(form, start_response)
         if form.get("Action") == "DescribeRouteTables":
             lead_out()
+        if refused := clusters.refusal(form):
+            self.note(call(environ, form), "400")
+            return failed(Problem("The DB cluster exists already."), start_response, refused)
         try:
             answer = self.app(environ, lambda *args: begun.extend(args))
         finally:  # what moto stumbles over was asked for all the same
             status = begun[0].partition(" ")[0] if begun else "500"
             name = call(environ, form)
             if name:
-                with self.calls.open("a", encoding="utf-8") as log:
-                    log.write(f"{name} {status}\n")
+                self.note(name, status)
         if status == "200" and name.startswith("rds ") and not name.startswith(("rds Describe", "rds List")):
             asked = "true" in (form.get("ManageMasterUserPassword"), form.get("RotateMasterUserPassword"))
+            name = form.get("DBInstanceIdentifier") or form.get("DBClusterIdentifier", "")
             try:
-                self.instances.follow(form.get("DBInstanceIdentifier", "") if asked else "", origin(form))
+                clusters.settle(form)
+                self.instances.follow(name if asked else "", origin(form))
             except Problem as problem:
                 return failed(problem, start_response)
         start_response(*begun)
         return answer
+
+    def logs(self, form: dict[str, str], start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer with the log of an instance's server."""
+        name, action = form.get("DBInstanceIdentifier", ""), form["Action"]
+        known = self.instances.by_identifier(name)
+        missing = "DBInstanceNotFound" if known is None else "DBLogFileNotFoundFault"
+        try:
+            if known is None or known.server is None:
+                raise Problem(f"DBInstance {name} not found.")
+            if action == "DescribeDBLogFiles":
+                said = log_files.listed(known.server)
+            else:
+                said = log_files.portion(
+                    known.server, form.get("LogFileName", ""), form.get("Marker", ""), form.get("NumberOfLines", "")
+                )
+        except Problem as problem:
+            self.note(f"rds {action}", "404")
+            return failed(problem, start_response, missing)
+        self.note(f"rds {action}", "200")
+        body = f"<{action}Response><{action}Result>{said}</{action}Result></{action}Response>"
+        return answered(body, start_response, "text/xml", "200 OK")
+
+    def note(self, name: str, status: str) -> None:
+        """Write down what was asked, and how it was answered."""
+        with self.calls.open("a", encoding="utf-8") as log:
+            log.write(f"{name} {status}\n")
 
 
 @functools.cache
@@ -84,18 +117,23 @@ def origin(form: dict[str, str]) -> Origin | None:
     if form.get("Action") == "RestoreDBInstanceToPointInTime":
         at = times.moment(form.get("RestoreTime", "")) or datetime.now(timezone.utc)
         return Origin(instance=form["SourceDBInstanceIdentifier"], at=at)
+    if form.get("Action") == "RestoreDBClusterFromSnapshot":
+        return Origin(snapshot=form["SnapshotIdentifier"].rpartition(":")[2])
+    if form.get("Action") == "RestoreDBClusterToPointInTime":
+        at = times.moment(form.get("RestoreToTime", "")) or datetime.now(timezone.utc)
+        return Origin(instance=form["SourceDBClusterIdentifier"], at=at)
     return None
 
 
-def failed(problem: Problem, start_response: Callable[..., Any]) -> list[bytes]:
+def failed(problem: Problem, start_response: Callable[..., Any], code: str = "SandboxFailure") -> list[bytes]:
     """Answer that the server of an instance could not be made or changed, as RDS words a refusal."""
-    said = f"<Error><Type>Sender</Type><Code>SandboxFailure</Code><Message>{escape(str(problem))}</Message></Error>"
+    said = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(str(problem))}</Message></Error>"
     return answered(f"<ErrorResponse>{said}<RequestId>sandbox</RequestId></ErrorResponse>", start_response, "text/xml")
 
 
-def answered(text: str, start_response: Callable[..., Any], kind: str) -> list[bytes]:
+def answered(text: str, start_response: Callable[..., Any], kind: str, status: str = "400 Bad Request") -> list[bytes]:
     body = text.encode()
-    start_response("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
 
 

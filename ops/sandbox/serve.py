@@ -19,19 +19,19 @@ from typing import Any
 
 from ops import own_files, process
 from ops.errors import Problem
-from ops.sandbox import instances, moto_server, tls_proxy
+from ops.sandbox import instances, moto_server, proxies, tls_proxy
 from ops.sandbox.certificates import write
-from ops.sandbox.gate import KEY, Gate
+from ops.sandbox.gate import KEY, SERVING, Gate
 
 
 def main(folder: Path) -> None:
     """Serve until told to stop; leave at once if another process does."""
-    with (folder / "serving").open("a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        asyncio.run(serve(folder))
+    lock = own_files.opened(folder / SERVING, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    asyncio.run(serve(folder))  # the lock goes with the process itself: who has it knows that there is none any more
 
 
 async def serve(folder: Path) -> None:
@@ -66,6 +66,7 @@ def application() -> Any:
     from moto.core.config import default_user_config
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    proxies.mend()
     default_user_config["lambda"] = {"use_docker": False}  # a function that is invoked answers {}
     return DomainDispatcherApplication(create_backend_app)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from config import proxies
@@ -38,7 +38,7 @@ def endpoint(aws_port: int, key: str) -> str:
 
 def variables(targets: Iterable[Declared]) -> list[str]:
     """Return the variables of all targets, in their order."""
-    names = (field for target in targets for field in astuple(target.names))
+    names = (field for target in targets for field in target.names)
     return list(dict.fromkeys(one for field in names for one in ([field] if isinstance(field, str) else field) if one))
 
 

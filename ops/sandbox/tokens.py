@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ops.cloud.policies import listed
 from ops.sandbox import shell
 
 ACTION = "rds-db:connect"
@@ -143,7 +144,3 @@ def matches(pattern: str, resource: str) -> bool:
     words = {"*": ".*", "?": "."}
     text = "".join(words.get(one) or re.escape(one[2] if one.startswith("${") else one) for one in parts)
     return re.fullmatch(text, resource) is not None
-
-
-def listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]

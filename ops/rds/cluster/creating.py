@@ -1,0 +1,128 @@
+"""A cluster of Aurora made: the cluster by one call, each of its instances by another.
+
+"For an Aurora DB cluster, CreateDBCluster creates the cluster, and CreateDBInstance its first instance" (Aurora User Guide, "Creating an
+Amazon Aurora DB cluster"). A run that is cut off between them leaves a cluster to which nobody can connect, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from config.rds import Rds
+from config.section import refuse
+from config.settings import Settings
+from ops import calls
+from ops.aws import Aws
+from ops.aws_errors import code
+from ops.cloud import prices, tags
+from ops.cloud.clock import Clock
+from ops.cloud.facts import Row
+from ops.console import say
+from ops.errors import Refused
+from ops.rds import instance, lookups, request
+from ops.rds.cluster import pause
+from ops.rds.cluster import request as asked_for
+from ops.rds.cluster.row import cluster_of, instances_of
+from ops.rds.security_group import instance_group
+from ops.rds.server import CLUSTER, INSTANCE
+from ops.rds.waiting import ALONE, HOPELESS, RESTING, Goal
+
+TASK = "rds.create"
+
+
+def tell_costs(settings: Settings, what: str = "costs") -> None:
+    """Say what the cluster costs a month."""
+    rds = settings.rds
+    say(f"{what}: {prices.of_capacity(rds.min_acu, rds.max_acu, asked_for.wanted(rds))}")
+
+
+def make_cluster(settings: Settings, aws: Aws) -> Row | None:
+    """Ask AWS for the cluster, without any instance yet; return the row of one that is suddenly there."""
+    rds, client = settings.rds, aws.client("rds")
+    found = lookups.look(aws, rds)
+    refuse(TASK, found.faults)
+    pause.check(settings, aws, TASK)
+    for name in names(rds, ()):
+        check_free(aws, rds, name)
+    tell_costs(settings)
+    wanted = request.build(settings, aws.region, [instance_group.ensure_group(aws, rds, found.vpc)], found.version)
+
+    def ours() -> Row | None:
+        there = instance.find(aws, rds)
+        return there if there and instance.is_ours(there, rds) else None
+
+    try:
+        calls.surely(lambda: client.create_db_cluster(**wanted), ours)
+    except client.exceptions.ClientError as error:
+        if code(error) == CLUSTER.exists and (row := instance.find(aws, rds)):  # another run was first
+            return row
+        raise
+    say(f"asked AWS for the cluster {rds.identifier}: PostgreSQL {wanted['EngineVersion']} on Aurora")
+    return None
+
+
+def names(rds: Rds, taken: tuple[str, ...]) -> list[str]:
+    """Return the names for the instances that are still to be made."""
+    missing = asked_for.wanted(rds) - len(taken)
+    every = (f"{rds.identifier}-{number}" for number in range(1, 10))
+    return [name for name in every if name not in taken][: max(0, missing)]
+
+
+def check_free(aws: Aws, rds: Rds, name: str) -> None:
+    """Raise `Refused` where somebody else's instance has a name that the cluster's is to get."""
+    there = instance.find_instance(aws, name)
+    if there is not None and there.get("DBClusterIdentifier") != rds.identifier:
+        raise Refused(
+            f"the instance {name} is there already, and not of the cluster {rds.identifier}: nothing was done; set another rds.identifier"
+        )
+
+
+def add_instances(settings: Settings, aws: Aws, clock: Clock, rds: Rds, task: str = TASK) -> None:
+    """Ask AWS for the instances that a cluster still lacks, once it takes some; `rds` names that one, which need not be the settings'."""
+    bad = {**HOPELESS, **RESTING}
+
+    def takes_some(row: Row | None) -> bool:
+        return row is not None and (cluster_of(row) or {}).get("Status") == "available"
+
+    row = instance.wait_for(aws, rds, Goal(task, takes_some, bad), clock)
+    assert row is not None
+    have = tuple(one["DBInstanceIdentifier"] for one in instances_of(row))
+    for name in names(rds, have):
+        if have and row["DBInstanceStatus"] != ALONE:
+            tell_costs(settings, "costs with another instance")
+        add(aws, rds, name, first=not have)
+        have = (*have, name)
+
+
+def add(aws: Aws, rds: Rds, name: str, *, first: bool) -> None:
+    """Ask AWS for one instance of the cluster."""
+    client = aws.client("rds")
+    wanted = asked_for.instance(rds, name, aws.region, first=first)
+
+    def there() -> Row | None:
+        row = instance.find_instance(aws, name)
+        return row if row and row.get("DBClusterIdentifier") == rds.identifier else None
+
+    check_free(aws, rds, name)
+    try:
+        calls.surely(lambda: client.create_db_instance(**wanted), there)
+    except client.exceptions.ClientError as error:
+        if code(error) != INSTANCE.exists or not there():  # another run was first
+            raise
+        return
+    what = "writes" if first else "reads"
+    say(f"asked AWS for its instance {name}, which {what}; this takes 5 to 15 minutes, Ctrl-C is safe")
+
+
+def adopt(settings: Settings, aws: Aws, row: Row) -> None:
+    """Tag the instances of a cluster that is handed over, too; an instance has none."""
+    its = {**tags.of_project(settings.rds.project), tags.CLUSTER: settings.rds.identifier}
+    for one in strangers(row):
+        aws.client("rds").add_tags_to_resource(ResourceName=one["DBInstanceArn"], Tags=tags.to_aws(its))
+
+
+def strangers(row: Row) -> Iterator[Row]:
+    """Yield the instances of a cluster that do not carry our tag."""
+    for one in instances_of(row):
+        if not tags.is_ours(tags.from_aws(one.get("TagList"))):
+            yield one

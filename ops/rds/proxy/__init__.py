@@ -1,0 +1,1 @@
+"""RDS Proxy before the instance, by which the function logs in."""

@@ -125,7 +125,7 @@ class Aws:
             self._clients[place] = client
             self.watch.follow(client)
             if foreign(url):
-                aws_errors.elsewhere.setdefault(variable)
+                aws_errors.elsewhere.setdefault(variable, region)
             if self._tell and foreign(url) and url not in self._said:
                 self._said.add(url)
                 self._tell(f"note: {service} is asked at {pathless(url)}, which is not AWS ({variable})")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from config.paths import POLICIES
 from ops import aws_proxies
 from ops.aws_proxies import pathless
 from ops.errors import Misconfigured, Problem
@@ -15,8 +16,8 @@ from ops.errors import Misconfigured, Problem
 NO_REGION = "no AWS region: set AWS_DEFAULT_REGION, like ca-central-1"
 
 GENERAL_ENDPOINT = "AWS_ENDPOINT_URL"
-elsewhere: dict[str, None] = {}
-"""What names the endpoints that are not AWS and were asked in this command; errors of botocore do not tell."""
+elsewhere: dict[str, str] = {}
+"""What names the endpoints that are not AWS and were asked in this command, each with the region; errors of botocore do not tell."""
 
 
 OTHER_SERVICE = (
@@ -25,8 +26,18 @@ OTHER_SERVICE = (
 )
 
 
+NO_SUCH_REGION = "what answers at {names} does not know what was asked: there is no region {region}: correct AWS_REGION or AWS_DEFAULT_REGION"
+
+
+def strange_region() -> str:
+    """Return the region in which an endpoint that is not AWS was asked, if there is none of that name."""
+    return next((region for region in elsewhere.values() if region and region not in regions()), "")
+
+
 def other_service(what: str) -> Misconfigured:
-    """Return the error for an endpoint that answers, but not as this service does."""
+    """Return the error for an endpoint that answers, but not as this service does: in a region that there is not, what stands in for AWS does not."""
+    if region := strange_region():
+        return Misconfigured(NO_SUCH_REGION.format(names=asked_at("or"), region=region))
     return Misconfigured(OTHER_SERVICE.format(names=asked_at("or"), what=what))
 
 
@@ -159,14 +170,16 @@ def in_no_region(it: Failure) -> bool:
 
 def unknown_region(host: str) -> str:
     """Return the region in the name of an endpoint of AWS, if there is none of that name."""
+    found = re.fullmatch(r"[\w.-]+?\.([a-z]+(?:-[a-z]+)+-\w+)\.amazonaws\.com(?:\.cn)?", host)
+    return found[1] if found and found[1] not in regions() else ""
+
+
+def regions() -> set[str]:
+    """Return the regions of AWS, as this botocore knows them."""
     import botocore.session
 
-    found = re.fullmatch(r"[\w.-]+?\.([a-z]+(?:-[a-z]+)+-\w+)\.amazonaws\.com(?:\.cn)?", host)
-    if not found:
-        return ""
     core = botocore.session.Session()
-    known = {name for part in core.get_available_partitions() for name in core.get_available_regions("rds", part)}
-    return "" if found[1] in known else found[1]
+    return {name for part in core.get_available_partitions() for name in core.get_available_regions("rds", part)}
 
 
 def unsure(call: str) -> str:
@@ -310,6 +323,16 @@ class Refusal:
     def endpoints(self) -> str:
         return asked_at("or")
 
+    @property
+    def region(self) -> str:
+        return strange_region()
+
+    @property
+    def policies(self) -> str:
+        """Which of our policies permit the call; the folder where several do, or none by that name."""
+        found = [path for path in sorted(POLICIES.glob("*.json")) if f':{self.operation}"' in path.read_text("utf-8")]
+        return f"config/policies/{found[0].name}" if len(found) == 1 else "config/policies"
+
 
 def is_skewed(it: Refusal) -> bool:
     return bool(it.skew)
@@ -321,6 +344,10 @@ def is_not_there(it: Refusal) -> bool:
 
 def is_theirs(it: Refusal) -> bool:
     return it.status >= 500
+
+
+def is_strange_region(it: Refusal) -> bool:
+    return bool(it.region) and (is_theirs(it) or is_not_there(it))
 
 
 def is_create(it: Refusal) -> bool:
@@ -360,7 +387,7 @@ def skew(headers: Any, what: str) -> str:
     return "off" if any(text in what for text in dated) else ""
 
 
-READS = ("Describe", "Get", "List", "Filter", "Lookup", "Search", "Head", "AssumeRole")
+READS = ("Describe", "Get", "List", "Filter", "Lookup", "Search", "Head", "Download", "AssumeRole")
 
 
 def writes(operation: str) -> bool:
@@ -412,6 +439,9 @@ ADVICE = {
     "InstanceQuotaExceeded": "delete an instance you no longer need, or ask AWS for a higher quota (Service Quotas)",
     "StorageQuotaExceeded": "delete instances or snapshots, or ask AWS for a higher quota (Service Quotas)",
     "SnapshotQuotaExceeded": "delete old snapshots, or ask AWS for a higher quota (Service Quotas)",
+    "DBProxyQuotaExceededFault": "delete a proxy you no longer need, or ask AWS for a higher quota (Service Quotas)",
+    "InvalidDBProxyStateFault": "wait until the proxy is available, then run this again",
+    "InsufficientAvailableIPsInSubnetFault": "its subnets have too few free addresses: make room there, or set another rds.subnet_group",
     "InsufficientDBInstanceCapacity": "AWS has no room for this class there: set another rds.zone or rds.instance_class",
     "StorageTypeNotSupported": "set another rds.storage_type, or rds.instance_class",
     "ProvisionedIopsNotAvailableInAZFault": "set another rds.zone, or rds.storage_type gp3",
@@ -424,14 +454,50 @@ ADVICE = {
     "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
     "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
     "InvalidRestoreFault": "choose another snapshot or moment: inv rds.snapshots lists what there is",
-    "PointInTimeRestoreNotEnabled": "it keeps no backups: --snapshot restores without, and rds.backup_days turns them on",
-    "DBInstanceAutomatedBackupNotFound": "it keeps no backups: --snapshot restores without",
+    "PointInTimeRestoreNotEnabled": "it keeps no backups: give --snapshot, or set rds.backup_days for the next time",
+    "DBInstanceAutomatedBackupNotFound": "it keeps no backups: give --snapshot",
     "DBSnapshotNotFound": "inv rds.snapshots lists those there are",
     "InvalidDBSnapshotState": "wait until it is available (inv rds.snapshots), then run this again",
     "DBParameterGroupNotFound": "its parameter group is gone: make it again, or give the instance another one",
-    "DBUpgradeDependencyFailure": "an extension or a replica stands in the way of the version: see the events (inv rds.status)",
+    "DBUpgradeDependencyFailure": "an extension or a replica stands in the way of the version: inv rds.events tells which",
+    "DBInstanceAutomatedBackupQuotaExceeded": "delete backups kept of instances that are gone (aws rds describe-db-instance-automated-backups), or ask AWS for a higher quota (Service Quotas)",
+    "BlueGreenDeploymentAlreadyExistsFault": "inv rds.upgrade goes on with the copy that AWS makes already",
+    "BlueGreenDeploymentNotFoundFault": "run inv rds.upgrade again, it looks anew what is there",
+    "InvalidBlueGreenDeploymentStateFault": "wait until AWS is done with the copy, then run inv rds.upgrade again: it goes on where it was",
+    "SourceDatabaseNotSupportedFault": "AWS makes no copy of it to switch over to: inv rds.upgrade without --blue-green does it in place",
+    "TagPolicy": "a tag policy of your organization refuses the tags ManagedBy and Project: ask who keeps it for an exception",
+    "OptionGroupNotFoundFault": "its option group is gone: give the instance another one",
+    "DBSecurityGroupNotFound": "a security group of the instance is gone: give it another one",
+    "CertificateNotFound": "the instance's certificate authority is withdrawn: give it a newer one (aws rds describe-certificates)",
+    "InvalidDBSubnetGroupFault": "its subnet group does not fit its VPC: mend that, or set another rds.subnet_group",
+    "NetworkTypeNotSupported": "its subnets do not have that kind of address: set another rds.subnet_group",
+    "DBInstanceNotReady": "wait until it is available (inv rds.status), then run this again",
     "DBInstanceNotFound": "inv rds.create makes it; rds.identifier and AWS_DEFAULT_REGION say which one is meant",
 }
+FAMILIES: dict[str, tuple[type[Problem], str]] = {
+    r"\w*(?:Quota|Limit)Exceeded\w*": (
+        Problem,
+        "delete what you no longer need of these, or ask AWS for a higher quota (Service Quotas)",
+    ),
+    r"\w*(?:NotFound|NoSuchEntity|DoesNotExist)\w*": (Problem, "run this again, it looks anew what is there"),
+    r"\w*(?:AlreadyExists|ResourceExists)\w*": (Problem, "run this again, it looks whose that one is"),
+    r"Invalid\w*State\w*|KMSInvalidState\w*": (Problem, "wait until AWS is done with it, then run this again"),
+    r"DeleteConflict": (Problem, "take off what others have attached to it, then run this again"),
+    r"\w*(?:Concurrent|Conflict|OperationAborted|StaleTag|Unmodifiable|PreconditionNotMet)\w*": (
+        Problem,
+        "something else changes it just now: run this again in a minute, it goes on where it was",
+    ),
+    r"\w*Not(?:Supported|Allowed)\w*": (
+        Problem,
+        "AWS does not offer that there: change the setting that asks for it (rds: in invoke.yaml)",
+    ),
+    r"(?:Encryption|Decryption)Failure|Disabled\w*": (
+        Problem,
+        "the encryption key cannot be used: see that it is enabled and that you may use it",
+    ),
+    r"(?:Invalid|Malformed|Validation)\w*": (Misconfigured, "correct what it names, then run this again"),
+}
+"""Advice on codes without one of their own, by how AWS names them."""
 REQUEST = dict.fromkeys(
     ("InvalidParameterCombination", "InvalidParameterValue"), "inv rds.create --dry-run shows the request"
 )
@@ -460,20 +526,21 @@ REFUSALS = (
     Row(
         "|".join(DENIED),
         Problem,
-        "AWS does not permit {it.operation}: ask for the rights in config/policies ({it.what})",
+        "AWS does not permit {it.operation}: ask for the rights in {it.policies} ({it.what})",
     ),
     Row(
         "|".join(THROTTLED),
         Problem,
         "AWS is asked too often just now ({it.operation}): run this again in a minute, it goes on where it was",
     ),
+    Row(".*", Misconfigured, NO_SUCH_REGION.format(names="{it.endpoints}", region="{it.region}"), is_strange_region),
     Row("UnknownOperationException|InvalidAction|UnsupportedOperation|404|405|501", Misconfigured, UNKNOWN),
     Row(".*", Misconfigured, UNKNOWN, is_not_there),
-    Row("InternalFailure|InternalError|ServiceUnavailable", Problem, FAILED),
+    Row(r"\w*Internal\w*|ServiceUnavailable\w*|ServiceFailure|DependencyTimeout\w*", Problem, FAILED),
     Row(".*", Problem, FAILED, is_theirs),
     *(Row(pattern, Problem, f"{TOLD}: {advice}") for pattern, advice in ADVICE.items()),
     *(Row(pattern, Misconfigured, f"{TOLD}: {advice}", is_create) for pattern, advice in REQUEST.items()),
-    Row("InvalidParameter.*", Misconfigured, TOLD),
-    Row(".*", Problem, TOLD),
+    *(Row(pattern, kind, f"{TOLD}: {advice}") for pattern, (kind, advice) in FAMILIES.items()),
+    Row(".*", Problem, f"{TOLD}: mend that, then run this again"),
 )
 """What each code of a refusal means: the first that fits holds."""

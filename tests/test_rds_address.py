@@ -9,7 +9,7 @@ import pytest
 
 from ops import web
 from ops.errors import Misconfigured, Problem
-from ops.rds.security_group import address
+from ops.rds.security_group import own_address
 from tests.fix_echo import Echo
 
 
@@ -17,9 +17,9 @@ from tests.fix_echo import Echo
     "text", ["8.8.4.4", "203.0.114.1", "1.1.1.1", "223.255.255.254", "2600:1f18::1", "2a00:1450::"]
 )
 def test_a_public_address_is_taken(text: str) -> None:
-    found = address.parse(text, "--ip")
+    found = own_address.parse(text, "--ip")
     assert str(found) == text
-    assert address.network(found) == f"{text}/{32 if found.version == 4 else 128}"
+    assert own_address.network(found) == f"{text}/{32 if found.version == 4 else 128}"
 
 
 BAD = (
@@ -34,26 +34,26 @@ BAD = (
 @pytest.mark.parametrize("text", [*BAD.split(), "", " ", "8.8.4.4 ", "8.8.4.4\n8.8.8.8", "8.8.4.4 1.1.1.1"])
 def test_anything_else_is_refused_on_one_line(text: str) -> None:
     with pytest.raises(Misconfigured) as error:
-        address.parse(text, "--ip")
+        own_address.parse(text, "--ip")
     assert str(error.value).startswith("--ip: ")
     assert "\n" not in str(error.value)
 
 
 def test_the_option_wins_over_the_variable_and_no_service_is_asked() -> None:
     services = ["https://localhost:1/"]
-    assert str(address.find("8.8.4.4", "1.1.1.1", services)) == "8.8.4.4"
-    assert str(address.find(None, "1.1.1.1", services)) == "1.1.1.1"
+    assert str(own_address.find("8.8.4.4", "1.1.1.1", services)) == "8.8.4.4"
+    assert str(own_address.find(None, "1.1.1.1", services)) == "1.1.1.1"
 
 
 def test_an_empty_option_is_an_error_and_not_a_reason_to_go_on() -> None:
     with pytest.raises(Misconfigured, match="--ip"):
-        address.find("", "1.1.1.1", [])
+        own_address.find("", "1.1.1.1", [])
 
 
 def test_two_services_that_agree_are_believed(echoes: tuple[Echo, Echo]) -> None:
     echoes[0].says("8.8.4.4\n")
     echoes[1].says("8.8.4.4\r\n")
-    assert str(address.find(None, "", [e.url for e in echoes])) == "8.8.4.4"
+    assert str(own_address.find(None, "", [e.url for e in echoes])) == "8.8.4.4"
     assert [e.asked for e in echoes] == [1, 1]
 
 
@@ -61,7 +61,7 @@ def test_two_services_that_differ_are_not(echoes: tuple[Echo, Echo]) -> None:
     echoes[0].says("8.8.4.4")
     echoes[1].says("8.8.8.8")
     with pytest.raises(Misconfigured, match=r"do not agree .*8\.8\.4\.4.*8\.8\.8\.8.*--ip"):
-        address.find(None, "", [e.url for e in echoes])
+        own_address.find(None, "", [e.url for e in echoes])
 
 
 @pytest.mark.parametrize("status", [301, 302, 204, 403, 404, 500, 503])
@@ -70,7 +70,7 @@ def test_a_service_that_is_down_is_said_and_the_other_believed(
 ) -> None:
     echoes[0].says(b"" if status == 204 else "8.8.8.8", status, Location="http://localhost/")
     echoes[1].says("8.8.4.4")
-    assert str(address.find(None, "", [e.url for e in echoes])) == "8.8.4.4"
+    assert str(own_address.find(None, "", [e.url for e in echoes])) == "8.8.4.4"
     assert f"does not answer over IPv4 (status {status})" in capsys.readouterr().err
 
 
@@ -99,14 +99,14 @@ def test_a_service_that_answers_no_address_ends_it(echoes: tuple[Echo, Echo], bo
     echoes[0].says(body)
     echoes[1].says("8.8.4.4")
     with pytest.raises(Misconfigured) as error:
-        address.find(None, "", [e.url for e in echoes])
+        own_address.find(None, "", [e.url for e in echoes])
     assert "\n" not in str(error.value)
     assert str(error.value).isprintable()
 
 
 def test_no_service_at_all_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Problem, match="no echo service answers") as error:
-        address.find(None, "", ["https://localhost:1/", "https://localhost:2/"])
+        own_address.find(None, "", ["https://localhost:1/", "https://localhost:2/"])
     assert error.value.code == 1
     assert capsys.readouterr().err.count("going on without it") == 4
 
@@ -120,19 +120,19 @@ def test_a_service_whose_certificate_is_not_trusted_is_not_believed(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     echoes[0].says("8.8.4.4")
     with pytest.raises(Problem, match="no echo service answers"):
-        address.find(None, "", [echoes[0].url])
+        own_address.find(None, "", [echoes[0].url])
     assert echoes[0].asked == 0
 
 
 def test_a_certificate_for_another_name_is_not_believed(echoes: tuple[Echo, Echo]) -> None:
     echoes[0].says("8.8.4.4")
     with pytest.raises(Problem, match="no echo service answers"):
-        address.find(None, "", [echoes[0].url.replace("localhost", "127.0.0.1")])
+        own_address.find(None, "", [echoes[0].url.replace("localhost", "127.0.0.1")])
 
 
 def test_a_service_that_is_listed_twice_is_asked_once(echoes: tuple[Echo, Echo]) -> None:
     echoes[0].says("8.8.4.4")
-    address.find(None, "", [echoes[0].url, echoes[0].url])
+    own_address.find(None, "", [echoes[0].url, echoes[0].url])
     assert echoes[0].asked == 1
 
 
@@ -146,9 +146,9 @@ def test_ipv6_is_asked_where_ipv4_gives_nothing(monkeypatch: pytest.MonkeyPatch)
             raise OSError("no route")
         return "2600:1f18::1"
 
-    monkeypatch.setattr(address, "ask", ask)
-    found = address.find(None, "", ["https://a/", "https://b/"])
-    assert address.network(found) == "2600:1f18::1/128"
+    monkeypatch.setattr(own_address, "ask", ask)
+    found = own_address.find(None, "", ["https://a/", "https://b/"])
+    assert own_address.network(found) == "2600:1f18::1/128"
     assert asked == [("https://a/", 4), ("https://b/", 4), ("https://a/", 6), ("https://b/", 6)]
 
 
@@ -158,7 +158,7 @@ def test_ipv6_is_asked_where_ipv4_gives_nothing(monkeypatch: pytest.MonkeyPatch)
 )
 def test_only_https_services_are_asked(service: str) -> None:
     with pytest.raises(Misconfigured, match=r"door\.echo"):
-        address.find(None, "", [service])
+        own_address.find(None, "", [service])
 
 
 def test_a_python_without_certificates_of_the_system_uses_those_of_botocore(
@@ -172,4 +172,4 @@ def test_a_python_without_certificates_of_the_system_uses_those_of_botocore(
 
 def test_a_rule_for_one_address_is_never_a_network() -> None:
     for text in ("8.8.4.4", "2600:1f18::1"):
-        assert ipaddress.ip_network(address.network(ipaddress.ip_address(text))).num_addresses == 1
+        assert ipaddress.ip_network(own_address.network(ipaddress.ip_address(text))).num_addresses == 1

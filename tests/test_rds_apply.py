@@ -21,6 +21,7 @@ from ops.errors import InProgress, Refused
 from ops.rds import create, differences, instance
 from ops.rds.apply import applying, limits, meaning, planning
 from tests.fix_aws import HOST, REGION, Call, Configure, Front, Hands, error, outcome
+from tests.fix_cli import SUITE
 from tests.test_rds_request import ORDERABLE, VERSIONS, option, options, versions
 from tests.test_rds_restore import errors_of, killed, region  # noqa: F401 - a fixture
 
@@ -444,6 +445,16 @@ def test_the_price_is_that_of_awss_list_in_its_region(configure: Configure) -> N
         assert "could not be looked up (it lists none): https://aws.amazon.com" in prices.told(
             aws, prices.Asked("db.x9.huge", 20, "gp3", False)
         )
+
+
+def test_all_prices_stand_in_one_place() -> None:
+    files = [path for path in (SUITE / "ops").rglob("*.py") if " USD" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in files] == ["prices.py"]
+    assert prices.of_snapshot(20).startswith("about 0.095 USD for each GB in it and month, 1.90 USD for 20 GB at most")
+    assert prices.of_machine("t4g.nano", 8, public=True).startswith(
+        "about 7.36 USD a month if it never stopped (t4g.nano, its"
+    )
+    assert prices.of_endpoints() == "about 7.30 USD a month each, and for each zone"
 
 
 def test_a_request_that_is_denied_says_which_right(scene: Scene) -> None:

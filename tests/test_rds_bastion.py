@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from config.settings import Settings
 from ops.errors import Misconfigured, Problem, Refused
-from ops.rds import create
+from ops.rds import create, delete, left_over
+from ops.rds.alarms import alarms
 from ops.rds.bastion import bastion, machine, parts, user_data
 from ops.rds.bastion.bastion import Bastion
+from ops.rds.schedule import schedule, times
 from ops.rds.security_group import allow
-from tests.fix_aws import Call, Configure, Front, Hands, outcome
+from tests.fix_aws import Call, Configure, Front, Hands, error, outcome
 from tests.fix_cli import SUITE
 
 VERSIONS = {"2014-10-31": "rds", "2016-11-15": "ec2", "2010-05-08": "iam", "": "ssm"}
@@ -112,6 +115,30 @@ def test_it_is_made_found_again_started_and_taken_away(
     remove(cloud, settings, hands)
     assert left(cloud, settings) == NOTHING
     assert remove(cloud, settings, hands).done == []
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["CreateSecurityGroup", "CreateRole", "CreateInstanceProfile", "AddRoleToInstanceProfile", "RunInstances", "AuthorizeSecurityGroupIngress"],
+)  # fmt: skip
+def test_two_runs_at_once_make_one(cloud: Front, settings: Settings, hands: Hands, action: str) -> None:
+    """The other one was first between our look and our request; ours ends what was one too many, which nobody knows yet."""
+    others: list[Bastion] = []
+
+    def meanwhile(call: Call) -> None:
+        if call.action == action and not others:
+            cloud.before = lambda _: None
+            others.append(make(cloud, settings, hands))
+            if action == "RunInstances":
+                time.sleep(1.1)  # AWS tells in seconds when a machine was begun
+
+    cloud.before = meanwhile
+    made = make(cloud, settings, hands)
+    assert (made.machine, made.via) == (others[0].machine, others[0].via)
+    assert left(cloud, settings) == WHOLE
+    cloud.forget()
+    assert make(cloud, settings, hands).done == []
+    assert cloud.writes == []
 
 
 def test_nothing_comes_in_and_what_is_asked_is_safe(cloud: Front, settings: Settings, hands: Hands) -> None:
@@ -288,3 +315,30 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     implied = {"iam:PassRole", "ec2:CreateTags", "iam:TagRole", "iam:TagInstanceProfile"}
     sessions = {"ssm:StartSession", "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel"}
     assert allowed - implied - sessions == used | {"ec2:DescribeVpcEndpoints"}
+
+
+def test_what_outlives_an_instance_is_named(
+    cloud: Front, settings: Settings, hands: Hands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = cloud.aws(settings)
+    monkeypatch.setattr(alarms, "max_connections", lambda *_: 100)
+    machine = make(cloud, settings, hands).machine
+    schedule.put(settings, aws, hands.clock, times.read("20:00", "", "mon-fri", "UTC"), dry_run=False)
+    alarms.put(settings, aws, "", dry_run=False)
+    delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=False)
+    capsys.readouterr()
+    left_over.tell(settings, aws)
+    said = capsys.readouterr().err
+    assert [line.partition(",")[0] for line in said.splitlines() if not line.startswith("note: ")] == [
+        f"left: the bastion {machine}", "left: its schedules", "left: 3 alarms",
+    ]  # fmt: skip
+    cloud.before = lambda call: error("UnauthorizedOperation") if call.action == "DescribeInstances" else None
+    left_over.tell(settings, aws)
+    assert "bastion" not in capsys.readouterr().err
+    cloud.mend()
+    bastion.remove(settings, aws, hands.clock, dry_run=False)
+    schedule.delete(settings, aws, dry_run=False)
+    alarms.delete(settings, aws, dry_run=False)
+    capsys.readouterr()
+    left_over.tell(settings, aws)
+    assert capsys.readouterr().err == ""

@@ -481,8 +481,9 @@ def test_revoke_takes_only_what_is_mine(at: Instance) -> None:
     at.ours("8.8.4.4/32")
     at.ours("1.1.1.1/32", owner="bob@there")
     at.add("1.0.0.1/32")
+    at.add("5.5.5.5/32", f"inv rds.allow-my-ip: {ME}")  # by hand, in our words: no tag of ours is on it
     assert [rule.source for rule in own_rule.revoke(at.door())] == ["8.8.4.4/32"]
-    assert {source for _, source, _ in at.facts()} == {"1.1.1.1/32", "1.0.0.1/32"}
+    assert {source for _, source, _ in at.facts()} == {"1.1.1.1/32", "1.0.0.1/32", "5.5.5.5/32"}
     at.cloud.forget()
     assert own_rule.revoke(at.door()) == []
     assert at.cloud.writes == []

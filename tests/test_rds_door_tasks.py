@@ -206,7 +206,7 @@ def test_an_expiry_that_is_typed_is_set_and_said(run: Run, at: Instance, typed: 
 
 def test_without_an_instance_the_next_step_is_said(run: Run, cloud: Front) -> None:
     done = run(ALLOW, "--ip", "8.8.4.4")
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (2, "")
     assert "inv rds.create" in done.lines[-1]
     assert len(done.lines) == 1
     assert cloud.writes == []

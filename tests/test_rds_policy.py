@@ -11,15 +11,20 @@ import pytest
 
 from config.defaults import DEFAULTS
 from ops import calls
-from ops.rds import create, delete, instance, prod, rotate
+from ops.errors import Problem
+from ops.rds import create, delete, events, instance, prod, rotate
 from ops.rds.alarms import alarms
 from ops.rds.apply import applying
+from ops.rds.logs import reading
+from ops.rds.replica import ending, making
+from ops.rds.replica import names as replicas
 from ops.rds.restore import restoring, snapshots, source, swapping, written_later
 from ops.rds.restore.names import PREV, RESTORED
 from ops.rds.schedule import own_role, schedule, times
-from ops.rds.upgrade import offers
-from tests.fix_aws import Call, Configure, Front, Hands
+from ops.rds.upgrade import offers, rehearsal
+from tests.fix_aws import Call, Configure, Front, Hands, error
 from tests.fix_cli import SUITE
+from tests.test_rds_logs import LogsOfRds
 
 VERSIONS = {"2014-10-31": "rds", "2016-11-15": "ec2"}
 JSON = {"GetProducts": "pricing"}
@@ -46,15 +51,28 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     used: set[str] = set()
 
     def note(call: Call) -> Any:
-        used.add(action(call))
+        if (
+            "/schedule-groups/" not in call.action
+        ):  # a note of rds.replica, for whoever has rights to schedules (schedule.json)
+            used.add(action(call))
         if call.action in ("DescribeDBEngineVersions", "DescribeOrderableDBInstanceOptions"):  # not in moto
             body = f"<{call.action}Response><{call.action}Result>{ANSWERS[call.action]}</{call.action}Result></{call.action}Response>"
             return "200 OK", body.encode()
-        return None
+        if call.action == "CreateDBInstance":
+            slow.append("DescribeDBInstances")
+        if call.action in slow:
+            slow.remove(call.action)
+            return ("200 OK", MAKING) if call.action == "DescribeDBInstances" else error("DependencyViolation")
+        return logs(call)
 
+    logs = LogsOfRds({"error/postgresql.log.2026-11-30-08": ""})
+    # moto makes an instance at once, and nothing of it holds its group: once each is as AWS has it
+    slow = ["DeleteSecurityGroup"]
     cloud.before = note
     settings = configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem")
     aws = cloud.aws(settings)
+    with pytest.raises(Problem, match=r"rds\.zone z(.|\n)*rds\.subnet_group none"):
+        create.create_or_resume(configure({"zone": "z", "subnet_group": "none"}), aws, hands.clock, adopt=False)
     create.create_or_resume(settings, aws, hands.clock, adopt=False)
     prod.ask_rds(settings, why="", aws=aws)
     instance.stop_instance(aws, settings.rds, hands.clock)
@@ -69,13 +87,25 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     change = configure({"zone": "a", "backup_days": "14", "storage_gb": "30"}, PROD_DB_SSLROOTCERT="/none.pem")
     applying.apply(change, aws, hands.clock, now=False, dry_run=False, confirm="cruddur-db-instance")
     grow(settings, aws, hands)
+    assert events.find(settings, aws, 24)
+    reading.show(settings, aws, reading.Wanted(1), str)
+    read_more(
+        configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem", POSTGRES_MASTER_PASSWORD="mine-alone-1"), aws, hands
+    )
+    with pytest.raises(Problem, match=r"stays, it is used by the instance at-birth"):
+        delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
-    used.discard("rds:RemoveTagsFromResource")
-    # asked only while something is waited for, or for a subnet group of the user's
-    used |= {"rds:DescribeEvents", "rds:DescribeDBSubnetGroups", "ec2:DescribeAvailabilityZones"}
-    used.add("ec2:DescribeNetworkInterfaces")  # asked only while something holds the group
+    used -= {"rds:RemoveTagsFromResource", "rds:CreateDBProxy"}  # the test's own
+    assert slow == []
     assert allowed() - IMPLIED == used
     assert not any(fnmatch(name, "*[*]*") for name in allowed())
+
+
+MAKING = (
+    b"<DescribeDBInstancesResponse><DescribeDBInstancesResult><DBInstances><DBInstance><DBInstanceIdentifier>cruddur-db-instance"
+    b"</DBInstanceIdentifier><DBInstanceStatus>creating</DBInstanceStatus></DBInstance></DBInstances></DescribeDBInstancesResult>"
+    b"</DescribeDBInstancesResponse>"
+)
 
 
 # What the caller must be allowed beside the call itself: tags at birth, and giving a role away
@@ -121,16 +151,29 @@ def test_the_policy_of_what_is_made_for_an_instance_holds_what_is_asked_for(
 
 
 def grow(settings: Any, aws: Any, hands: Hands) -> None:
-    """Restore from a snapshot and to a moment, swap, go back, prune."""
+    """Restore from a snapshot and to a moment, swap, go back, prune; beside a proxy, before whatever that is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prod, "open_session", lambda *_: io.BytesIO())
         patch.setattr(written_later, "find", lambda *_: written_later.Found())
         [name, *_] = [one.snapshot for one in snapshots.find(settings, aws)]
         now = instance.require_instance(aws, settings.rds)["InstanceCreateTime"]
+        rds, subnets = aws.client("rds"), aws.client("ec2").describe_subnets()["Subnets"]
+        theirs = {"EngineFamily": "POSTGRESQL", "RoleArn": "arn:aws:iam::123456789012:role/theirs", "Auth": []}
+        rds.create_db_proxy(DBProxyName="theirs", VpcSubnetIds=[one["SubnetId"] for one in subnets], **theirs)
         for wanted, given in ((source.Source(at=now), "at-birth"), (source.Source(snapshot=name), "")):
             restoring.restore(settings, aws, hands.clock, wanted, given, swap=not given, confirm="cruddur-db-instance")
         swapping.undo(settings, aws, hands.clock, "cruddur-db-instance")
-    snapshots.remove(aws, name)
+    snapshots.remove(settings, aws, name)
+
+
+def read_more(settings: Any, aws: Any, hands: Hands) -> None:
+    """Make replicas, promote one and delete another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prod, "open_session", lambda *_: io.BytesIO())
+        name = replicas.name(settings.rds)
+        for end in (ending.remove, ending.promote_one):
+            making.make(settings, aws, hands.clock, confirm=settings.rds.identifier)
+            end(settings, aws, hands.clock, confirm=name)
 
 
 ANSWERS = {
@@ -147,7 +190,7 @@ def test_what_changes_something_is_limited_to_what_is_tagged() -> None:
     policy = json.loads((SUITE / "config" / "policies" / "rds.json").read_text())
     for statement in policy["Statement"]:
         for name in statement["Action"]:
-            if name.startswith(("rds:Modify", "rds:Delete", "rds:Stop", "rds:Start", "ec2:Delete")):
+            if name.startswith(("rds:Modify", "rds:Delete", "rds:Stop", "rds:Start", "rds:Promote", "ec2:Delete")):
                 assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/ManagedBy": "inv"}}
 
 
@@ -200,7 +243,8 @@ def test_only_the_secret_of_the_default_instance_can_be_read() -> None:
     assert read["Condition"] == {
         "ArnLike": {
             "aws:ResourceTag/aws:rds:primaryDBInstanceArn": [
-                f"arn:aws:rds:*:*:db:{DEFAULTS['rds']['identifier']}{suffix}" for suffix in ("", RESTORED, PREV)
+                f"arn:aws:rds:*:*:db:{DEFAULTS['rds']['identifier']}{suffix}"
+                for suffix in ("", RESTORED, rehearsal.SUFFIX, PREV)
             ]
         }
     }

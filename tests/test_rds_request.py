@@ -71,7 +71,7 @@ def test_week4_names_every_setting_it_changes() -> None:
     inherited = set(DEFAULTS["rds"]) - set(week4)
     assert inherited == {
         *("master_username", "iops", "throughput", "subnet_group", "project", "wait_minutes", "ca_url", "login"),
-        *("keep_snapshots", "keep_snapshot_days"),
+        *("keep_snapshots", "keep_snapshot_days", "min_acu", "max_acu", "pause_after", "pause_with_function"),
     }
 
 

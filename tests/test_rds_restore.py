@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -19,41 +18,21 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from config.settings import Settings
 from ops.aws import Aws
 from ops.aws_errors import writes
 from ops.cloud import tags
 from ops.errors import InProgress, LoginFailed, Misconfigured, Problem, Refused, Unreachable
-from ops.rds import create, instance, prod
-from ops.rds.restore import making, names, request, restoring, snapshots, source, swapping, written_later
+from ops.rds import create, instance, prod, snapshot_kinds
+from ops.rds.restore import making, names, operations, request, restoring, snapshots, source, swapping, written_later
 from ops.rds.restore.source import Source
-from tests.fix_aws import HOST, REGION, Configure, Front, Hands, Killed, outcome, quiet, ready
+from tests.fix_aws import HOST, REGION, Configure, Front, Hands, Killed, OnInstances, outcome, quiet, ready
 
 LIVE, BESIDE, PREV = "cruddur-db-instance", "cruddur-db-instance-restored", "cruddur-db-instance-prev"
 SNAPSHOT = Source(snapshot="before")
 
 
-@dataclass
-class Scene:
+class Scene(OnInstances):
     """moto's instance with a snapshot `before`, and the tasks on it."""
-
-    cloud: Front
-    configure: Configure
-    hands: Hands
-    config: dict[str, str] = field(default_factory=dict)
-    environ: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def settings(self) -> Settings:
-        return self.configure(self.config, **self.environ)
-
-    @property
-    def aws(self) -> Aws:
-        return self.cloud.aws(self.settings)
-
-    @property
-    def rds(self) -> Any:
-        return self.aws.client("rds")
 
     def make(self) -> None:
         create.create_or_resume(self.settings, self.aws, self.hands.clock, adopt=False)
@@ -67,9 +46,6 @@ class Scene:
 
     def undo(self, confirm: str = LIVE) -> str:
         return swapping.undo(self.settings, self.aws, self.hands.clock, confirm)
-
-    def rows(self) -> dict[str, Any]:
-        return {row["DBInstanceIdentifier"]: row for row in self.rds.describe_db_instances()["DBInstances"]}
 
     def source_of(self, name: str) -> str:
         """Return from what an instance was restored; `live` for the one that was made first."""
@@ -131,7 +107,7 @@ def test_a_snapshot_becomes_an_instance_beside_with_what_a_restore_does_not_copy
         "BackupRetentionPeriod",
     ):
         assert made[name] == live[name], name
-    [asked] = [call.params for call in scene.cloud.calls if call.action == request.BY_SNAPSHOT]
+    [asked] = [call.params for call in scene.cloud.calls if call.action == operations.BY_SNAPSHOT]
     assert asked["DBParameterGroupName"] == "mine"
     assert asked["EngineLifecycleSupport"] == "open-source-rds-extended-support-disabled"
     assert "ManageMasterUserPassword" not in asked  # for Oracle only
@@ -142,7 +118,7 @@ def test_a_moment_too(scene: Scene) -> None:
     past = scene.rows()[LIVE]["InstanceCreateTime"] + timedelta(milliseconds=1)
     done = scene.restore(Source(at=past), "As-It-Was")
     assert done.identifier == "as-it-was"
-    [asked] = [call.params for call in scene.cloud.calls if call.action == request.BY_MOMENT]
+    [asked] = [call.params for call in scene.cloud.calls if call.action == operations.BY_MOMENT]
     assert (asked["SourceDBInstanceIdentifier"], asked["TargetDBInstanceIdentifier"]) == (LIVE, "as-it-was")
 
 
@@ -150,7 +126,7 @@ def test_again_makes_no_second_one_and_another_source_is_refused(scene: Scene) -
     scene.restore()
     scene.cloud.forget()
     scene.restore()
-    assert request.BY_SNAPSHOT not in scene.cloud.writes
+    assert operations.BY_SNAPSHOT not in scene.cloud.writes
     instance.take_snapshot(scene.aws, scene.settings.rds, "later", scene.hands.clock)
     with pytest.raises(Refused, match="is there already, restored from before: --as NAME makes another"):
         scene.restore(Source(snapshot="later"))
@@ -458,10 +434,10 @@ def test_a_swap_under_another_name_that_was_cut_off_wants_that_name_again(scene:
 # --- as AWS's own command asks ----------------------------------------------------------
 
 BY_HAND = {
-    request.BY_SNAPSHOT: (
+    operations.BY_SNAPSHOT: (
         "rds restore-db-instance-from-db-snapshot --db-snapshot-identifier before --db-instance-identifier {beside}"
     ),
-    request.BY_MOMENT: (
+    operations.BY_MOMENT: (
         "rds restore-db-instance-to-point-in-time --source-db-instance-identifier {live} "
         "--target-db-instance-identifier {beside} --restore-time {at} --max-allocated-storage 50"
     ),
@@ -482,7 +458,7 @@ def test_the_request_is_field_by_field_what_the_aws_command_sends(scene: Scene, 
     if not program.exists() and not shutil.which("aws"):
         pytest.skip("the AWS CLI is not installed: pip install awscli")
     born = scene.rows()[LIVE]["InstanceCreateTime"].replace(microsecond=0) + timedelta(seconds=1)
-    which = SNAPSHOT if operation == request.BY_SNAPSHOT else Source(at=born)
+    which = SNAPSHOT if operation == operations.BY_SNAPSHOT else Source(at=born)
     while datetime.now(timezone.utc) <= born:
         pass
     scene.restore(which)
@@ -542,7 +518,7 @@ def errors_of(*operations: str) -> list[tuple[str, str]]:
     ]
 
 
-DOCUMENTED = errors_of(request.BY_SNAPSHOT, request.BY_MOMENT, "DeleteDBSnapshot")
+DOCUMENTED = errors_of(operations.BY_SNAPSHOT, operations.BY_MOMENT, "DeleteDBSnapshot")
 
 
 @pytest.mark.parametrize(("operation", "code"), DOCUMENTED)
@@ -561,12 +537,12 @@ def test_each_documented_error_is_one_line_and_no_traceback(
     stub.add_client_error(xform_name(operation), code, "said so", http_status_code=400)
     which = names.names(settings.rds)
     if operation == "DeleteDBSnapshot":
-        failed = outcome(lambda: snapshots.remove(aws, "old"))
+        failed = outcome(lambda: snapshots.remove(settings, aws, "old"))
         assert (failed is None) == (code in ("DBSnapshotNotFound", "InvalidDBSnapshotState"))
         return
     if code == "DBInstanceAlreadyExists":
         stub.add_response("describe_db_instances", {"DBInstances": [{"DBInstanceIdentifier": BESIDE}]})
-    wanted = SNAPSHOT if operation == request.BY_SNAPSHOT else Source(at=NOW)
+    wanted = SNAPSHOT if operation == operations.BY_SNAPSHOT else Source(at=NOW)
     failed = outcome(lambda: making.make(settings, aws, wanted, which, None))
     assert failed is not None
     assert failed.code in (1, 2)
@@ -766,3 +742,15 @@ def test_rows_are_told_apart_by_the_transaction_that_wrote_them(
     live: list[tuple[int, int]], restored: list[tuple[int, int]], written: int, gone: int
 ) -> None:
     assert written_later.compare("t", iter(live), iter(restored)) == written_later.Later("t", written, gone)
+
+
+@pytest.mark.parametrize("kind", [snapshot_kinds.OF_INSTANCE, snapshot_kinds.OF_CLUSTER], ids=["instance", "cluster"])
+def test_an_answer_that_is_none_of_rds_is_not_taken_for_no_snapshot(
+    stubbed: tuple[Aws, Stubber], kind: snapshot_kinds.SnapshotKind
+) -> None:
+    aws, stub = stubbed
+    stub.add_response(kind.describe, {kind.rows: []})
+    assert kind.find(aws, "before") is None
+    stub.add_response(kind.describe, {})
+    with pytest.raises(Misconfigured, match="RDS"):
+        kind.find(aws, "before")

@@ -234,7 +234,7 @@ CODES = {
     "ServiceQuotaExceededException": 1,
     "ThrottlingException": 1,
     "InternalServerException": 1,
-    "ValidationException": 1,
+    "ValidationException": 2,
     "AccessDeniedException": 1,
     "ExpiredTokenException": 2,
 }

@@ -6,6 +6,7 @@ from the front. The databases are those of a real server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,12 @@ from ops import postgres
 from ops.aws import Aws
 from ops.errors import Differs, InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, instance, prod
-from ops.rds.upgrade import offers, statistics, upgrade
+from ops.rds.upgrade import offers, rehearsal, statistics, upgrade
 from tests.fix_aws import Answer, Call, Configure, Front, Hands, by_hand, outcome, quiet, ready
 from tests.fix_suppliers import Database
 
 NAME = "cruddur-db-instance"
+COPY = f"{NAME}-rehearsal"
 TAGS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
 OURS: dict[str, Any] = {
     "DBInstanceIdentifier": NAME, "TagList": TAGS, "EngineVersion": "17.6", "DBInstanceClass": "db.t4g.micro", "AllocatedStorage": 20,
@@ -167,18 +169,138 @@ def act(cloud: Front, configure: Configure, hands: Hands, server: Database) -> A
     cloud.before = listed
 
     def done(to: str = "18", confirm: str = NAME, dry_run: bool = False) -> upgrade.Upgraded:
-        return upgrade.upgrade(
-            settings,
-            cloud.aws(settings),
-            hands.clock,
-            to=to,
-            group="",
-            confirm=confirm,
-            dry_run=dry_run,
-            catalog_of=lambda _: None,
-        )
+        wanted = upgrade.Wanted(to, "", lambda _: None)
+        return upgrade.upgrade(settings, cloud.aws(settings), hands.clock, wanted, confirm=confirm, dry_run=dry_run)
 
     return done
+
+
+Rehearse = Callable[..., upgrade.Upgraded]
+
+
+@pytest.fixture
+def rehearse(
+    act: Act, cloud: Front, configure: Configure, hands: Hands, server: Database, monkeypatch: Any
+) -> Rehearse:
+    """What rehearses the upgrade of that instance; behind the copy is the same server."""
+    monkeypatch.setattr(prod, "open_session", lambda *_: postgres.connect(server.target(), task="test"))
+    settings = configure({"engine_version": "17"})
+
+    def done(dry_run: bool = False) -> upgrade.Upgraded:
+        wanted = upgrade.Wanted("18", "", lambda _: None)
+        return rehearsal.rehearse(settings, cloud.aws(settings), hands.clock, wanted, dry_run=dry_run)
+
+    return done
+
+
+def instances(cloud: Front, configure: Configure) -> dict[str, str]:
+    rows = cloud.aws(configure()).client("rds").describe_db_instances()["DBInstances"]
+    return {row["DBInstanceIdentifier"]: row["EngineVersion"] for row in rows}
+
+
+def test_a_copy_is_upgraded_tried_and_removed(
+    rehearse: Rehearse, cloud: Front, configure: Configure, server: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.do("create table t with (autovacuum_enabled = off) as select generate_series(1, 100) as n")
+    looked = rehearse(dry_run=True)
+    assert (looked.written, looked.findings, cloud.writes) == (False, [], [])
+    assert "costs: one more instance" in capsys.readouterr().err
+    done = rehearse()
+    assert cloud.writes == [
+        "RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance", "ModifyDBInstance", "ModifyDBInstance", "DeleteDBInstance",
+    ]  # fmt: skip
+    changed = [call.params for call in cloud.calls if call.action in ("ModifyDBInstance", "DeleteDBInstance")]
+    assert {one["DBInstanceIdentifier"] for one in changed} == {COPY}
+    [asked] = [one for one in changed if "EngineVersion" in one]
+    assert (asked["EngineVersion"], asked["AllowMajorVersionUpgrade"]) == ("18.4", "true")
+    assert instances(cloud, configure) == {NAME: "17"}
+    assert (done.rehearsed, done.from_version, done.to_version) == (True, "17", "18.4")
+    assert done.upgrade_seconds is not None
+    assert upgrade.told(done) == f"{NAME}: a copy went from PostgreSQL 17 to 18.4 (0:00 minutes), and is removed"
+    said = capsys.readouterr().err
+    assert re.search(rf"{server.name}: statistics of 1 tables in \d+:\d\d minutes", said)
+    assert f"{NAME} stays as it is" in said
+
+
+def test_without_a_snapshot_one_is_made(rehearse: Rehearse, cloud: Front, configure: Configure) -> None:
+    before, client = cloud.before, cloud.aws(configure()).client("rds")
+    gone = [one["DBSnapshotIdentifier"] for one in client.describe_db_snapshots()["DBSnapshots"]]
+    none = b"<DescribeDBSnapshotsResponse><DescribeDBSnapshotsResult><DBSnapshots/></DescribeDBSnapshotsResult></DescribeDBSnapshotsResponse>"
+
+    def without(call: Call) -> Answer | None:
+        if call.action == "DescribeDBSnapshots" and "CreateDBSnapshot" not in cloud.writes:
+            return "200 OK", none
+        return before(call)
+
+    cloud.before = without
+    rehearse()
+    assert cloud.writes[:2] == ["CreateDBSnapshot", "RestoreDBInstanceFromDBSnapshot"]
+    [asked] = [call.params for call in cloud.calls if call.action == "RestoreDBInstanceFromDBSnapshot"]
+    assert asked["DBSnapshotIdentifier"] not in gone
+
+
+def test_what_is_in_the_way_is_found_before_a_copy_is_made(rehearse: Rehearse, cloud: Front, server: Database) -> None:
+    server.do("create table t (f regproc)")
+    with pytest.raises(Differs, match="1 in the way"):
+        rehearse()
+    assert cloud.writes == []
+
+
+@pytest.mark.parametrize("how", ["before", "lost"])
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_rehearsal_cut_at_any_write_is_gone_on_with(
+    rehearse: Rehearse, cloud: Front, configure: Configure, number: int, how: str, pauses: None
+) -> None:
+    reached = cloud.cut(number, how)
+    cut = cloud.before
+    cloud.before = lambda call: cut(call) or listed(call)
+    outcome(rehearse)
+    assert reached()
+    assert instances(cloud, configure)[NAME] == "17"
+    cloud.mend()
+    cloud.before = listed
+    assert rehearse().to_version == "18.4"
+    assert instances(cloud, configure) == {NAME: "17"}
+
+
+def test_a_strangers_instance_of_the_copys_name_is_left(rehearse: Rehearse, cloud: Front, configure: Configure) -> None:
+    client = cloud.aws(configure()).client("rds")
+    client.create_db_instance(DBInstanceIdentifier=COPY, DBInstanceClass="db.t4g.micro", Engine="postgres", Tags=TAGS)
+    cloud.forget()
+    with pytest.raises(Refused, match=f"{COPY} is there already, and no copy of a rehearsal"):
+        rehearse()
+    assert cloud.writes == []
+
+
+def test_a_copy_that_aws_gives_up_stays_for_its_log(
+    stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure
+) -> None:
+    aws, stub = stubbed
+    copy: Any = {**OURS, "DBInstanceIdentifier": COPY, "DBInstanceStatus": "available"}
+    stub.add_response("modify_db_instance", {})
+    for status in ("upgrading", "available"):
+        ready(stub, "available", **{**copy, "DBInstanceStatus": status})
+        if status == "upgrading":
+            quiet(stub)
+    wanted = upgrade.Wanted("18", "", lambda _: None)
+    with pytest.raises(
+        Problem, match=rf"given up the upgrade(.|\n)*INVOKE_RDS_IDENTIFIER={COPY} inv rds\.delete --no-snapshot"
+    ):
+        rehearsal.lead(configure(), aws, hands.clock, copy, offers.Offer("18.4"), wanted)
+
+
+def test_a_rehearsal_that_takes_longer_is_exit_3(
+    stubbed: tuple[Aws, Stubber], hands: Hands, configure: Configure
+) -> None:
+    aws, stub = stubbed
+    copy: Any = {**OURS, "DBInstanceIdentifier": COPY, "DBInstanceStatus": "available"}
+    stub.add_response("modify_db_instance", {})
+    for _ in range(7):
+        ready(stub, "upgrading", **{**copy, "DBInstanceStatus": "upgrading"})
+        quiet(stub)
+    wanted = upgrade.Wanted("18", "", lambda _: None)
+    with pytest.raises(InProgress, match=r"run inv rds\.upgrade --to 18 --rehearse again to go on waiting"):
+        rehearsal.lead(configure({"wait_minutes": "1"}), aws, hands.clock, copy, offers.Offer("18.4"), wanted)
 
 
 def snapshots(cloud: Front, configure: Configure) -> list[str]:
@@ -350,9 +472,8 @@ def test_one_that_is_under_way_is_waited_for_and_not_asked_again(
     ready(stub, "upgrading", **OURS)
     quiet(stub)
     ready(stub, "available", **{**OURS, "EngineVersion": "18.4"})
-    done = upgrade.upgrade(
-        configure(), aws, hands.clock, to="18", group="", confirm="", dry_run=False, catalog_of=lambda _: None
-    )
+    wanted = upgrade.Wanted("18", "", lambda _: None)
+    done = upgrade.upgrade(configure(), aws, hands.clock, wanted, confirm="", dry_run=False)
     assert done.to_version == "18.4"
 
 

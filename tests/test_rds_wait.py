@@ -26,7 +26,7 @@ CREATE = Goal("rds.create", is_usable, {**HOPELESS, **RESTING})
 
 class Silent(Events):
     def __init__(self) -> None:
-        pass
+        self.kind = "db-instance"
 
     def tell(self) -> None:
         pass

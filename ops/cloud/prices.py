@@ -1,4 +1,4 @@
-"""What an instance of Postgres on RDS costs a month, by AWS's price list.
+"""What things of AWS cost a month: an instance of Postgres by AWS's price list, what stands beside one by list prices.
 
 The Price List Query API has few endpoints, of which us-east-1 is one, and knows the prices of all regions (Billing User Guide,
 "Using the Price List Query API"). Who may not ask it, or asks where it is not, is told the list prices of one region.
@@ -32,7 +32,23 @@ HOURLY = {
     "db.m7g.large": 0.168,
 }
 """USD for an hour of one zone, us-east-1, Linux, without a contract; for where the price list cannot be asked."""
+BASE = "list prices of us-east-1"
+"""Where the prices below hold; other regions are up to half as much above."""
 GB_MONTH = {"gp2": 0.115, "gp3": 0.115, "io1": 0.125, "io2": 0.125}
+ACU_HOUR, AURORA_GB_MONTH, AURORA_MILLION = 0.12, 0.10, 0.20
+"""Of Aurora PostgreSQL, Standard: a capacity unit, a GB of the cluster's volume, a million requests to it."""
+AURORA_PAGE = "https://aws.amazon.com/rds/aurora/pricing/"
+SNAPSHOT_GB_MONTH = 0.095
+ALARM_MONTH, METRIC_MONTH = 0.10, 0.30
+"""Of CloudWatch, each; ten of both are free."""
+MACHINE_HOUR = {"t4g.nano": 0.0042}
+"""Of EC2, Linux."""
+DISK_GB_MONTH, ADDRESS_HOUR, ENDPOINT_HOUR = 0.08, 0.005, 0.01
+"""gp3 of a machine's own, a public IPv4 address, an interface endpoint of a VPC in one zone."""
+PROXY_CPU_HOUR, SECRET_MONTH = 0.015, 0.40
+"""RDS Proxy by the vCPUs of the instance behind it, two at least (https://aws.amazon.com/rds/proxy/pricing/); a secret."""
+SIZES = {"micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
+"""vCPUs of the sizes of a class; one of Nxlarge has 4 N (RDS User Guide, "Hardware specifications for DB instance classes")."""
 PAGE = "https://aws.amazon.com/rds/postgresql/pricing/"
 
 
@@ -57,8 +73,54 @@ def told(aws: Aws, asked: Asked) -> str:
             return f"{about}, at a price that could not be looked up ({why}): {PAGE}"
         twice = 2 if asked.multi_az else 1
         hour, gb = HOURLY[asked.instance_class] * twice, GB_MONTH.get(asked.storage_type, GB_MONTH["gp3"]) * twice
-        source = f"list prices of us-east-1; those of {aws.region} could not be asked ({why})"
+        source = f"{BASE}; those of {aws.region} could not be asked ({why})"
     return f"about {hour * HOURS + gb * asked.storage_gb:.0f} USD a month: {about} ({source})"
+
+
+def of_capacity(least: float, most: float, instances: int) -> str:
+    """Say what a cluster of Aurora costs a month, by the capacity that its instances have."""
+    low, high = (acu * ACU_HOUR * HOURS * instances for acu in (least, most))
+    idle = "nothing while it is paused" if least == 0 else f"about {low:.0f} USD a month where it is idle"
+    each = f"for {instances} instances" if instances > 1 else "for one instance"
+    return (
+        f"{idle}, {high:.0f} if it always took all that it may ({least:g} to {most:g} ACU at {ACU_HOUR:g} USD an hour, {each}), and "
+        f"{AURORA_GB_MONTH:g} for each GB and month, {AURORA_MILLION:g} for a million requests to its volume ({BASE}; {AURORA_PAGE})"
+    )
+
+
+def of_snapshot(gb: int) -> str:
+    """Say what a snapshot costs a month, which is by what it holds and no other does."""
+    per = SNAPSHOT_GB_MONTH
+    return f"about {per:g} USD for each GB in it and month, {gb * per:.2f} USD for {gb} GB at most ({BASE})"
+
+
+def of_alarms(alarms: int, metrics: int) -> str:
+    """Say what alarms, and metrics of one's own, cost a month."""
+    price = ALARM_MONTH * alarms + METRIC_MONTH * metrics
+    return f"at most {price:.2f} USD a month for {alarms} alarms ({BASE}; the first ten are free)"
+
+
+def of_machine(kind: str, disk_gb: int, *, public: bool) -> str:
+    """Say what a machine of EC2 costs a month, by the hours it runs."""
+    disk = DISK_GB_MONTH * disk_gb
+    most = (MACHINE_HOUR[kind] + (ADDRESS_HOUR if public else 0)) * HOURS + disk
+    parts = f"{kind}{', its public address' if public else ''}, {disk_gb} GB"
+    return f"about {most:.2f} USD a month if it never stopped ({parts}), {disk:.2f} while it is stopped, by {BASE}"
+
+
+def of_endpoints() -> str:
+    """Say what endpoints in a VPC cost a month."""
+    return f"about {ENDPOINT_HOUR * HOURS:.2f} USD a month each, and for each zone"
+
+
+def of_proxy(instance_class: str, *, secret: bool) -> str:
+    """Say what a proxy before an instance costs a month, and the secret that it logs in by."""
+    size = instance_class.rpartition(".")[2]
+    times = size.removesuffix("xlarge")
+    cpus = 4 * int(times) if times.isdigit() else SIZES.get(size, 2)
+    price = PROXY_CPU_HOUR * cpus * HOURS + (SECRET_MONTH if secret else 0)
+    parts = f"{cpus} vCPUs of {instance_class}{', and a secret' if secret else ''}"
+    return f"about {price:.2f} USD a month as long as it is there, used or not ({parts}; {BASE})"
 
 
 def listed(aws: Aws, asked: Asked) -> tuple[float, float]:

@@ -1,9 +1,12 @@
-"""Calls of AWS's that are made in turn, each planned by a look at what is there: told, or carried out."""
+"""What is done to AWS in turn, each act planned by a look at what is there: told, or carried out.
+
+`Step` is a call whose request is told as it is; `Work` takes acts that depend on what those before them have made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ops.aws import Aws
@@ -54,3 +57,21 @@ def make(aws: Aws, step: Step) -> None:
     except ClientError as error:
         if code(error) not in step.done or not step.is_ours():
             raise
+
+
+@dataclass
+class Work:
+    """Carries out acts, and tells each in a line; without `write` it says what it would do."""
+
+    write: bool
+    done: list[str] = field(default_factory=list)
+    """What was, or would be, done."""
+
+    def do(self, what: str, act: Callable[[], object]) -> None:
+        """Do one thing to AWS; `what` is an imperative."""
+        self.done.append(what)
+        if self.write:
+            act()
+            say(f"done: {what}")
+        else:
+            say(f"would {what}")

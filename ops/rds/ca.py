@@ -7,17 +7,16 @@ certificate is a CA, as it will when libpq uses the file.
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 import ssl
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config.declared import PROD
-from config.paths import local_dir
+from config.paths import local_dir, write_private
 from config.settings import Settings
 from config.targets import ca_bundle
 from ops import web
@@ -39,10 +38,8 @@ def fetch(settings: Settings) -> Path:
     url = settings.rds.ca_url
     pem = check_bundle(download(url, settings.focus.names.sslrootcert), url)
     path = bundle(settings)
-    fd, temporary = tempfile.mkstemp(dir=local_dir(settings.root), prefix="rds-ca.")
-    with open(fd, "w", encoding="ascii") as file:
-        file.write("\n".join(pem) + "\n")
-    os.replace(temporary, path)
+    local_dir(settings.root)
+    write_private(path, "\n".join(pem) + "\n")
     say(f"fetched {len(pem)} RDS certificates into {path.relative_to(settings.root)}")
     return path
 
@@ -91,6 +88,27 @@ def check_bundle(text: str, source: str, now: float | None = None) -> list[str]:
     if len(kept) < len(found):
         say(f"left out {len(found) - len(kept)} certificates that are not in date")
     return kept
+
+
+@functools.cache
+def public_roots() -> str:
+    """Return Amazon's public roots: RDS Proxy has certificates of AWS Certificate Manager, which none of RDS's own roots has signed.
+
+    They are those that botocore brings (RDS User Guide, "Using TLS/SSL with RDS Proxy").
+    """
+    import botocore
+
+    text = (Path(botocore.__file__).parent / "cacert.pem").read_text(encoding="utf-8")
+    found = [str(pem) for pem in CERTIFICATE.findall(text) if is_amazons(pem)]
+    return "".join(f"{pem}\n" for pem in found)
+
+
+def is_amazons(pem: str) -> bool:
+    """Whether a CA's certificate is Amazon's own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=pem)
+    authorities: list[Any] = context.get_ca_certs()
+    return any(part == (("organizationName", "Amazon"),) for one in authorities for part in one["subject"])
 
 
 def validity(pem: str) -> tuple[int, int] | str:

@@ -52,6 +52,26 @@ def status(c: Context, target: str = "", json: bool = False) -> None:
 
 
 @task(
+    help={"target": OF_AWS, "hours": "how far to look back, 336 at most (default: 24)"},
+    answer="list[ops.rds.events.Event]",
+)
+def events(c: Context, target: str = "", hours: str = "24", json: bool = False) -> None:
+    """Show what RDS has done with the instance, newest last."""
+    from ops import console
+    from ops.rds import events
+
+    found = settings_of_aws(c, target)
+    since = events.read_hours(hours)
+    listed = events.find(found, aws(found), since)
+    if json:
+        console.as_json(listed)
+    elif listed:
+        console.table(("at", "of", "event"), map(events.table_row, listed))
+    else:
+        console.say(f"{found.rds.identifier}: nothing in the last {since} hours; --hours looks back further")
+
+
+@task(
     help={"target": OF_AWS, "save": "save it in the env file, whatever stands there (default: no)"},
     answer="ops.rds.instance.Endpoint",
 )
@@ -139,10 +159,11 @@ def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = 
     """Delete the instance and its group; a final snapshot stays."""
     from ops.cloud.clock import Clock
     from ops.console import say
-    from ops.rds import delete
+    from ops.rds import delete, left_over
 
     found = settings_of_aws(c, target)
     say(delete.delete_instance(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
+    left_over.tell(found, aws(found))
 
 
 @task(help={"target": OF_AWS})

@@ -29,17 +29,18 @@ def resource(row: Mapping[str, object], user: str) -> str:
     return f"arn:{partition}:rds-db:{region}:{account}:dbuser:{row['DbiResourceId']}/{name}"
 
 
-def document(row: Mapping[str, object], user: str) -> dict[str, Any]:
-    """Return the policy for a user.
+def document(row: Mapping[str, object], user: str, *more: Mapping[str, object]) -> dict[str, Any]:
+    """Return the policy for a user of an instance, and of what else is described in the same words, as a proxy before it.
 
     It has no end: for this right IAM looks at no condition of time (AWS re:Post, "How do I connect to my Amazon RDS for PostgreSQL
     or Amazon Aurora PostgreSQL using IAM authentication?"). What ends a login is in the database.
     """
-    policy: dict[str, Any] | None = own_files.read(TEMPLATE, {"Statement": has_one}, MEND)
+    policy: dict[str, Any] | None = own_files.read(TEMPLATE, {"Statement": has_one}, MEND, shared=True)
     if policy is None:
         raise Problem(f"{TEMPLATE} is not there: {MEND}")
     [statement] = policy["Statement"]
-    statement["Resource"] = resource(row, user)
+    every = [resource(one, user) for one in (row, *more)]
+    statement["Resource"] = every if more else every[0]
     return policy
 
 

@@ -20,8 +20,10 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import Problem, Refused
-from ops.rds import ca, differences, env_file, instance, lookups, request
+from ops.rds import ca, differences, env_file, instance, lookups, request, server
 from ops.rds.bastion import bastion
+from ops.rds.cluster import creating
+from ops.rds.cluster.creating import tell_costs as capacity_costs
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
 
@@ -67,13 +69,15 @@ class Created:
     port: int | None
     """Null on a dry run."""
     request: dict[str, Any] | None
-    """On a dry run the CreateDBInstance request with AWS's own names, its password masked; else null."""
+    """On a dry run the CreateDBInstance or CreateDBCluster request with AWS's own names, its password masked; else null."""
 
 
 def plan_instance(settings: Settings, aws: Aws) -> Created:
     """Return the request as AWS would get it, its password masked; nothing is sent."""
     preflight(settings, aws, ask=False)
     wanted = request.masked(request.build(settings, aws.region, [GROUP_TO_BE]))
+    if settings.rds.is_cluster:
+        capacity_costs(settings)
     say("nothing was sent; AWS's own minor version and limits are looked up by rds.create itself")
     return Created(settings.rds.identifier, False, None, None, wanted)
 
@@ -82,11 +86,14 @@ def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool)
     """Make the instance or go on with ours, wait for it, save how to reach it."""
     hide(request.master(settings).password)
     preflight(settings, aws, ask=True)
-    row: Row | None = instance.find_instance(aws, settings.rds.identifier)
+    env_file.check_kind(settings)
+    row: Row | None = instance.find(aws, settings.rds)
     if row is None:
-        row = create_instance(settings, aws)
+        row = (creating.make_cluster if settings.rds.is_cluster else create_instance)(settings, aws)
     if row is not None:
         take_over(settings, aws, row, adopt=adopt)
+    if settings.rds.is_cluster:
+        creating.add_instances(settings, aws, clock, settings.rds)
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
@@ -142,13 +149,14 @@ def take_over(settings: Settings, aws: Aws, row: Row, *, adopt: bool) -> None:
         aws.client("rds").add_tags_to_resource(
             ResourceName=row["DBInstanceArn"], Tags=tags.to_aws(tags.of_project(rds.project))
         )
+        creating.adopt(settings, aws, row)
         say(f"adopted {rds.identifier}: tagged, otherwise unchanged")
     say(f"{rds.identifier} is there already ({row['DBInstanceStatus']}): nothing is made")
     for difference in differences.find_differences(settings, aws, row):
         say(f"differs: {difference}")
     if request.master(settings).password and row.get("MasterUserSecret"):
         say(
-            f"differs: RDS keeps the password of this instance, {settings.focus.names.password} is another one: unset it"
+            f"differs: RDS keeps the password of this {server.of(rds).word}, {settings.focus.names.password} is another one: unset it"
         )
 
 
@@ -166,6 +174,8 @@ def way_in(settings: Settings, aws: Aws) -> str:
 def finish(settings: Settings, row: Row) -> None:
     """Save the endpoint and fetch the certificates: all that the first connection needs here."""
     env_file.save(settings, row, force=False)
+    if settings.rds.is_cluster:
+        env_file.save_reader(settings, row)
     if not env_file.leads_to(settings, instance.host(row)):
         say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
     if not settings.vars.get(settings.focus.names.sslrootcert) and not ca.bundle(settings).exists():

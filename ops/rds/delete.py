@@ -10,7 +10,9 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import env_file, instance
+from ops.rds import env_file, instance, server, snapshot_kinds
+from ops.rds.cluster import deleting
+from ops.rds.replica import following
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import Goal, is_gone
 from ops.typed_name import require_confirmation
@@ -21,29 +23,40 @@ GOAL = Goal("rds.delete", is_gone, {})
 def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
     """Delete the instance and all that belongs to it; return what to tell."""
     rds = settings.rds
-    row = instance.find_instance(aws, rds.identifier)
+    its = server.of(rds)
+    env_file.check_kind(settings)
+    row = instance.find(aws, rds)
     if row is not None and not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
+    host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
+    if row is not None and rds.is_cluster:
+        deleting.check_instances(row)
+    elif row is not None and row["DBInstanceStatus"] != "deleting":
+        following.check_deletion(aws, rds, row)
     require_confirmation(
         rds.identifier,
         confirm,
-        this="this instance",
+        this=f"this {its.word}",
         act=f"delete {rds.identifier}",
-        question=f"delete the instance {rds.identifier}. Type its name to go on:",
+        question=f"delete the {its.word} {rds.identifier}. Type its name to go on:",
         caseless=True,
     )
-    host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
     if row is not None:
-        last = delete_and_wait(settings, aws, row, snapshot=snapshot)
+        act = deleting.delete_all if rds.is_cluster else delete_and_wait
+        last = act(settings, aws, row, snapshot=snapshot)
         instance.wait_for(aws, rds, GOAL, clock)
         if last:
-            instance.wait_for_snapshot(aws.client("rds"), last, rds.wait_minutes, clock)
+            instance.wait_for_snapshot(aws, rds, last, clock)
             say(f"its data is in the snapshot {last}")
+    if rds.is_cluster:
+        env_file.forget_replica(settings, rds.identifier)
     if host.startswith(f"{rds.identifier}."):  # never the endpoint of another instance
         env_file.clear(settings, host)
     instance_group.remove_group(aws, rds, sleep=clock.sleep)
     return (
-        f"{rds.identifier} is deleted" if row else f"there is no instance {rds.identifier}: what was left of it is gone"
+        f"{rds.identifier} is deleted"
+        if row
+        else f"there is no {its.word} {rds.identifier}: what was left of it is gone"
     )
 
 
@@ -78,7 +91,7 @@ def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -
         )
     except client.exceptions.ClientError as error:
         if code(error) == "DBInstanceNotFound" or is_being_deleted(aws, settings):  # another run was first
-            return name if snapshot and instance.find_snapshot(client, name) else ""
+            return name if snapshot and snapshot_kinds.of(rds).find(aws, name) else ""
         if code(error) == "InvalidParameterCombination":  # it is lifted a moment after AWS has said yes to that
             said = error.response["Error"].get("Message", "")
             raise InProgress(
@@ -95,5 +108,5 @@ def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -
 
 
 def is_being_deleted(aws: Aws, settings: Settings) -> bool:
-    row = instance.find_instance(aws, settings.rds.identifier)
+    row = instance.find(aws, settings.rds)
     return row is None or row["DBInstanceStatus"] == "deleting"

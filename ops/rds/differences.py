@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from config.settings import Settings
 from ops.aws import Aws
@@ -12,10 +12,12 @@ from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.errors import Problem
 from ops.rds import request
+from ops.rds.cluster.row import instances_of
 from ops.rds.security_group import instance_group
 
-# Setting -> (field of the request, path in DescribeDBInstances)
-COMPARED = {
+Fields: TypeAlias = dict[str, tuple[str, str]]
+"""A setting -> the field of the request, and the path in what AWS describes."""
+COMPARED: Fields = {
     "instance_class": ("DBInstanceClass", "DBInstanceClass"),
     "engine_version": ("EngineVersion", "EngineVersion"),
     "storage_gb": ("AllocatedStorage", "AllocatedStorage"),
@@ -40,6 +42,19 @@ COMPARED = {
     "port": ("Port", "Endpoint.Port"),
     "subnet_group": ("DBSubnetGroupName", "DBSubnetGroup.DBSubnetGroupName"),
 }
+CAPACITY = "ServerlessV2ScalingConfiguration"
+OF_CLUSTER: Fields = {
+    **{name: COMPARED[name] for name in (
+        *("engine_version", "encrypted", "backup_days", "deletion_protection", "extended_support", "iam_auth"),
+        *("insights_mode", "insights_days", "copy_tags", "master_user", "port", "subnet_group"),
+    )},
+    "database": ("DatabaseName", "DBName"),
+    "min_acu": (f"{CAPACITY}.MinCapacity", f"{CAPACITY}.MinCapacity"),
+    "max_acu": (f"{CAPACITY}.MaxCapacity", f"{CAPACITY}.MaxCapacity"),
+    "pause_after": (f"{CAPACITY}.SecondsUntilAutoPause", f"{CAPACITY}.SecondsUntilAutoPause"),
+}  # fmt: skip
+"""Of a cluster; which of its instances are public and how many there are is looked at beside (`of_instances`)."""
+PATHS: Fields = {**COMPARED, **OF_CLUSTER}
 NOT_SET = {"master_user": "the master user", "database": "the database", "port": "the port"}
 """What is no key below rds:, as messages call it."""
 
@@ -65,15 +80,32 @@ class Difference:
 def find_differences(settings: Settings, aws: Aws, row: Row) -> list[Difference]:
     """Return the differences; what AWS does not tell is passed over."""
     wanted, found = request.build(settings, aws.region, []), []
-    for setting, (asked, path) in COMPARED.items():
-        want, have = wanted.get(asked), told(row, path)
+    for setting, (asked, path) in compared(settings).items():
+        want, have = told(wanted, asked), told(row, path)
         if want is None or have is None or is_same(setting, want, have, wanted):
             continue
-        found.append(Difference(setting, plain(have), plain(want)))
-    return found + groups(settings, aws, row)
+        unit = "s" if setting == "pause_after" else ""
+        found.append(Difference(setting, f"{plain(have)}{unit}", f"{plain(want)}{unit}"))
+    return found + of_instances(settings, row) + groups(settings, aws, row)
 
 
-def told(row: Row, path: str) -> Any:
+def compared(settings: Settings) -> Fields:
+    """Return what is compared of an instance, or of a cluster."""
+    return OF_CLUSTER if settings.rds.is_cluster else COMPARED
+
+
+def of_instances(settings: Settings, row: Row) -> list[Difference]:
+    """Return where the instances of a cluster are not what the settings say; nothing for an instance, or where none is there yet."""
+    rds, every = settings.rds, instances_of(row)
+    have = {"public": row.get("PubliclyAccessible"), "multi_az": len(every) > 1}
+    return [
+        Difference(name, plain(value), plain(getattr(rds, name)))
+        for name, value in have.items()
+        if every and value is not None and value != getattr(rds, name)
+    ]
+
+
+def told(row: Mapping[str, Any], path: str) -> Any:
     """Return what stands at a path of the answer, or None."""
     value: Any = row
     for name in path.split("."):
@@ -111,4 +143,4 @@ def plain(value: Any) -> str:
     for on, text in request.EXTENDED_SUPPORT.items():
         if value is on or value == text:
             return "yes" if on else "no"
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

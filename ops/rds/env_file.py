@@ -12,6 +12,7 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import Misconfigured
 from ops.rds import instance, request
+from ops.rds.cluster.row import reader_endpoint
 
 
 def save(settings: Settings, row: Row, *, force: bool) -> None:
@@ -80,6 +81,20 @@ def password(settings: Settings) -> str:
         return ""
 
 
+def check_kind(settings: Settings) -> None:
+    """Raise `Misconfigured` where what is saved is the endpoint of the other kind of server by the same name.
+
+    A cluster's has `.cluster-` in it (Aurora User Guide, "Types of Aurora endpoints").
+    """
+    rds, name = settings.rds, settings.focus.names.endpoint
+    host = settings.vars.saved.get(name, "")
+    if host.startswith(f"{rds.identifier}.") and (".cluster-" in host) is not rds.is_cluster:
+        raise Misconfigured(
+            f"{name} is the endpoint of {'an instance' if rds.is_cluster else 'a cluster'}: set rds.engine to what {rds.identifier} is, or "
+            "take that variable out, then run this again"
+        )
+
+
 def clear(settings: Settings, host: str) -> None:
     """Take out what was saved about an instance that is gone, and nothing else."""
     endpoint, url = settings.focus.names.endpoint, settings.focus.names.url
@@ -90,6 +105,66 @@ def clear(settings: Settings, host: str) -> None:
     for name in (endpoint, url):
         if host and host in settings.vars.environ.get(name, ""):
             say(f"note: {name} of the environment still names the instance that is gone: unset {name}")
+
+
+def save_reader(settings: Settings, row: Row) -> None:
+    """Save at which endpoint a cluster is read, where it has readers; forget it where it has none any more."""
+    if address := reader_endpoint(row):
+        save_replica(settings, {**row, "Endpoint": {"Address": address, "Port": instance.port(row)}})
+    else:
+        forget_replica(settings, row["DBInstanceIdentifier"])
+
+
+def save_replica(settings: Settings, row: Row, *, hostaddr: str = "") -> None:
+    """Save where a replica is reached: without a login, since it has that of its primary; `hostaddr` is the address behind its name."""
+    name = settings.focus.names.read_url
+    if not name:
+        say(f"note: {settings.focus.name} has no variable for a replica, so none reads at {instance.host(row)}")
+        return
+    url, saved = replica_url(settings, row, hostaddr), settings.vars.saved.get(name, "")
+    if saved and host_of(saved) != instance.host(row):
+        say(
+            f"note: {name} in {settings.vars.env_file.name} names {host_of(saved) or 'something else'}, kept: unset it, then run this again"
+        )
+    elif saved != url and not same_place(saved, url):
+        store(settings, name, url)
+    elif settings.vars.hides(name):
+        say(f"note: {name} of the environment hides the one saved in {settings.vars.env_file.name}: unset {name}")
+
+
+def same_place(saved: str, url: str) -> bool:
+    """Whether a saved URL leads to the same database; it may name a login of its own."""
+    if not saved:
+        return False
+    mine, wanted = parse(saved, "the saved URL", ""), parse(url, "the URL", "")
+    return (mine.host, mine.port, mine.dbname) == (wanted.host, wanted.port, wanted.dbname)
+
+
+def replica_url(settings: Settings, row: Row, hostaddr: str) -> str:
+    """Return the URL of the database on a replica, without a login."""
+    focus = settings.focus
+    try:
+        database = parse(settings.vars.get(focus.names.url), focus.names.url, "").dbname
+    except Misconfigured:  # not set
+        database = settings.database
+    params = {"host": instance.host(row), "port": str(instance.port(row)), "dbname": database, "hostaddr": hostaddr}
+    return Target(focus.name, focus.names.read_url, params, kind=Kind.RDS, declared=focus).url()
+
+
+def forget_replica(settings: Settings, identifier: str) -> None:
+    """Take out where a replica is reached, and no other's address."""
+    name = settings.focus.names.read_url
+    if not name:
+        return
+    if names_instance(settings.vars.saved.get(name, ""), identifier):
+        forget(settings, name)
+    if names_instance(settings.vars.environ.get(name, ""), identifier):
+        say(f"note: {name} of the environment still names {identifier}: unset {name}")
+
+
+def names_instance(url: str, identifier: str) -> bool:
+    host = host_of(url)
+    return is_rds(host) and host.startswith(f"{identifier}.")
 
 
 def leads_to(settings: Settings, host: str) -> bool:

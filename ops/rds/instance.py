@@ -16,18 +16,32 @@ from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
-from ops.errors import InProgress, Problem
-from ops.rds import differences
+from ops.errors import InProgress, Misconfigured, Problem
+from ops.rds import differences, server, snapshot_kinds
 from ops.rds.alarms import standing
 from ops.rds.alarms.standing import Alarms
+from ops.rds.cluster import row as cluster
+from ops.rds.cluster.capacity import Capacity
 from ops.rds.differences import Difference
 from ops.rds.schedule import times
 from ops.rds.schedule.times import Schedule
-from ops.rds.waiting import HOPELESS, INTERVAL, RESTING, STARTABLE, Events, Goal, is_stopped, is_usable, status, wait
+from ops.rds.waiting import (
+    HOPELESS,
+    INTERVAL,
+    RESTING,
+    STARTABLE,
+    UNMADE,
+    Events,
+    Goal,
+    is_stopped,
+    is_usable,
+    status,
+    wait,
+)
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_rds.client import RDSClient
-    from mypy_boto3_rds.type_defs import DBSnapshotTypeDef
 
 R = TypeVar("R")
 STOP_DAYS = 7
@@ -50,13 +64,33 @@ def find_instance(aws: Aws, identifier: str) -> Row | None:
     return rows[0]
 
 
-def require_instance(aws: Aws, rds: Rds) -> Row:
-    """Return the row of an instance that must be there, ours or not."""
+def find(aws: Aws, rds: Rds) -> Row | None:
+    """Return the row of the settings' instance, or of their cluster in the same shape; None where there is none.
+
+    Raises `Misconfigured` for an instance that belongs to a cluster, which is nothing by itself, and for one where a cluster is meant.
+    """
+    if rds.is_cluster:
+        found = cluster.find_cluster(aws, rds.identifier)
+        if found is None and find_instance(aws, rds.identifier) is not None:
+            raise Misconfigured(
+                f"{rds.identifier} is an instance: set rds.engine to postgres, or give the cluster another name (rds.identifier)"
+            )
+        return found
     row = find_instance(aws, rds.identifier)
+    if row is not None and (of := row.get("DBClusterIdentifier")):
+        raise Misconfigured(
+            f"{rds.identifier} is an instance of the cluster {of}: set rds.engine to {row.get('Engine')} and rds.identifier to {of}"
+        )
+    return row
+
+
+def require_instance(aws: Aws, rds: Rds) -> Row:
+    """Return the row of an instance, or of a cluster, that must be there, ours or not."""
+    row = find(aws, rds)
     if row is None:
-        raise Problem(
-            f"there is no instance {rds.identifier} in {aws.region}: inv rds.create makes it "
-            "(or correct rds.identifier, AWS_DEFAULT_REGION)"
+        raise Misconfigured(
+            f"there is no {server.of(rds).word} {rds.identifier} in {aws.region}: inv rds.create makes it "
+            f"(or correct rds.identifier, {'rds.engine, ' if rds.is_cluster else ''}AWS_DEFAULT_REGION)"
         )
     return row
 
@@ -105,8 +139,8 @@ def endpoint(row: Row) -> str:
 
 def wait_for(aws: Aws, rds: Rds, goal: Goal, clock: Clock) -> Row | None:
     """Wait with the settings' limit, showing state and events."""
-    events = Events(aws.client("rds"), rds.identifier, clock)
-    return wait(lambda: find_instance(aws, rds.identifier), goal, events, rds.wait_minutes, clock)
+    events = Events(aws.client("rds"), rds.identifier, clock, server.of(rds).source)
+    return wait(lambda: find(aws, rds), goal, events, rds.wait_minutes, clock)
 
 
 def start_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
@@ -118,8 +152,8 @@ def start_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
         row = wait_for(aws, rds, Goal("rds.start", is_stopped, HOPELESS), clock)
     begun = status(row) if status(row) in STARTABLE else ""
     if begun:
-        send_and_look(aws, rds, begun, "start_db_instance")
-    bad = {**HOPELESS, "deleting": RESTING["deleting"]}
+        send_and_look(aws, rds, begun, server.of(rds).start)
+    bad = {**HOPELESS, **UNMADE, "deleting": RESTING["deleting"]}
     wait_for(aws, rds, Goal("rds.start", is_usable, bad, begun), clock)
     return f"{rds.identifier} is available"
 
@@ -127,14 +161,15 @@ def start_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
 def send_and_look(aws: Aws, rds: Rds, state: str, operation: str) -> None:
     """Make a call that leads out of a state, or say what keeps the instance in it."""
     client: RDSClient = aws.client("rds")
+    its = server.of(rds)
 
     def left() -> bool | None:
-        return status(find_instance(aws, rds.identifier)) != state or None
+        return status(find(aws, rds)) != state or None
 
     try:
-        calls.surely(lambda: getattr(client, operation)(DBInstanceIdentifier=rds.identifier), left)
+        calls.surely(lambda: its.call(aws, operation, rds.identifier), left)
     except client.exceptions.ClientError as error:
-        if code(error) != "InvalidDBInstanceState":
+        if code(error) not in (its.wrong_state, server.INSTANCE.wrong_state):
             raise
         if left():
             return  # another run was first
@@ -148,8 +183,12 @@ def stop_instance(aws: Aws, rds: Rds, clock: Clock) -> str:
     row: Row | None = require_instance(aws, rds)
     assert row is not None
     already = is_stopped(row)
+    if is_usable(row) and not rds.is_cluster:
+        from ops.rds.replica import following
+
+        following.check_stop(row)
     if not already and row["DBInstanceStatus"] != "stopping":
-        send_and_look(aws, rds, status(row), "stop_db_instance")
+        send_and_look(aws, rds, status(row), server.of(rds).stop)
     row = wait_for(aws, rds, Goal("rds.stop", is_stopped, {**HOPELESS, "deleting": RESTING["deleting"]}), clock)
     assert row is not None
     return f"{rds.identifier} is stopped{' already' if already else ''}; {restart_time(row)}; storage and backups are still billed"
@@ -159,7 +198,7 @@ def restart_time(row: Row) -> str:
     """Say when AWS starts a stopped instance: told by AWS, else seven days from now at most."""
     told = row.get("AutomaticRestartTime")
     if told:
-        return f"AWS starts it by itself on {told:%Y-%m-%d %H:%M} UTC"
+        return f"AWS starts it by itself on {in_utc(told)}"
     latest = datetime.now(timezone.utc) + timedelta(days=STOP_DAYS)
     return f"AWS starts it by itself after {STOP_DAYS} days, on {latest:%Y-%m-%d} at the latest"
 
@@ -171,9 +210,9 @@ def snapshot_name(rds: Rds, kind: str) -> str:
 
 def take_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
     """Make a snapshot and wait for it; one that is just being made is waited for instead."""
-    client: RDSClient = aws.client("rds")
+    kind = snapshot_kinds.of(rds)
     row = require_instance(aws, rds)
-    known = client.describe_db_snapshots(DBInstanceIdentifier=rds.identifier, SnapshotType="manual")["DBSnapshots"]
+    known = kind.listed(aws, rds.identifier, SnapshotType="manual")
     name = name.lower()
     found = [s for s in known if s["DBSnapshotIdentifier"] == name or (not name and s["Status"] == "creating")]
     if found:
@@ -185,16 +224,16 @@ def take_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> str:
         labels = tags.to_aws(own | tags.of_project(rds.project))
         try:
             calls.surely(
-                lambda: client.create_db_snapshot(
-                    DBInstanceIdentifier=row["DBInstanceIdentifier"], DBSnapshotIdentifier=name, Tags=labels
-                ),
-                lambda: find_snapshot(client, name),
+                lambda: kind.make(aws, row["DBInstanceIdentifier"], name, labels),
+                lambda: kind.find(aws, name),
             )
-        except client.exceptions.DBSnapshotAlreadyExistsFault:
+        except aws.client("rds").exceptions.ClientError as error:
             # ours under that name are known from above: it is one that the look came too early for, or another instance's
-            if (find_snapshot(client, name) or {}).get("DBInstanceIdentifier") != row["DBInstanceIdentifier"]:
+            if code(error) != kind.exists:
                 raise
-    wait_for_snapshot(client, name, rds.wait_minutes, clock)
+            if (kind.find(aws, name) or {}).get("DBInstanceIdentifier") != row["DBInstanceIdentifier"]:
+                raise
+    wait_for_snapshot(aws, rds, name, clock)
     return name
 
 
@@ -208,20 +247,11 @@ class Snapshot:
     """Its name."""
 
 
-def find_snapshot(client: RDSClient, name: str) -> DBSnapshotTypeDef | None:
-    """Return DescribeDBSnapshots' row of a snapshot, or None."""
-    try:
-        rows = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
-    except client.exceptions.DBSnapshotNotFoundFault:
-        return None
-    return rows[0] if rows else None
-
-
-def wait_for_snapshot(client: RDSClient, name: str, minutes: float, clock: Clock) -> None:
+def wait_for_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> None:
     """Wait until a snapshot can be used."""
-    begun, shown = clock.monotonic(), ""
+    begun, shown, minutes = clock.monotonic(), "", rds.wait_minutes
     while True:
-        snapshot = client.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0]
+        snapshot = snapshot_kinds.of(rds).described(aws, name)
         if snapshot["Status"] == "available":
             return
         if snapshot["Status"] == "failed":
@@ -297,14 +327,23 @@ class Instance:
     """Where it is not what the settings say."""
     schedule: Schedule | None
     """When rds.schedule stops and starts it; null where it does not, or may not be asked."""
+    replicas: list[str]
+    """The instances that follow it."""
+    replica_of: str | None
+    """The instance that it follows; null where it follows none."""
     alarms: Alarms | None
     """What rds.alarms watches, and who is told; null where there is none, or it may not be asked."""
+    cluster: Capacity | None
+    """Of a cluster of Aurora, whose facts the others are then: its capacity and its instances; null for an instance."""
 
 
 def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
     """Return what rds.status shows."""
     from ops.rds.alarms import alarms
+    from ops.rds.cluster import capacity
     from ops.rds.schedule import schedule
+
+    alone = not settings.rds.is_cluster
 
     secret = row.get("MasterUserSecret")
     return Instance(
@@ -331,8 +370,11 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         restarts_at=row.get("AutomaticRestartTime"),
         pending=pending(row),
         differences=differences.find_differences(settings, aws, row),
-        schedule=unless_refused(lambda: schedule.holding(aws, row)),
-        alarms=unless_refused(lambda: alarms.holding(aws, row)),
+        schedule=unless_refused(lambda: schedule.holding(aws, row)) if alone else None,
+        replicas=sorted(row.get("ReadReplicaDBInstanceIdentifiers", [])),
+        replica_of=row.get("ReadReplicaSourceDBInstanceIdentifier"),
+        alarms=unless_refused(lambda: alarms.holding(aws, row)) if alone else None,
+        cluster=capacity.of(row),
     )
 
 
@@ -360,6 +402,8 @@ def plain(value: Any) -> str | int | bool:
 
 def told(found: Instance) -> dict[str, Any]:
     """Return an instance for people."""
+    if found.cluster:
+        return of_cluster(found, found.cluster)
     return {
         "instance": found.identifier,
         "status": found.status,
@@ -370,6 +414,16 @@ def told(found: Instance) -> dict[str, Any]:
         "class": found.instance_class,
         "storage": f"{found.storage_gib} GB {found.storage_type or ''}",
         "zone": found.zone,
+        **of_both(found),
+        **({"replica of": found.replica_of} if found.replica_of else {"replicas": found.replicas}),
+        "schedule": times.words(found.schedule) if found.schedule else None,
+        "alarms": standing.words(found.alarms) if found.alarms else None,
+    }
+
+
+def of_both(found: Instance) -> dict[str, Any]:
+    """Return what an instance and a cluster are both told by."""
+    return {
         "public": found.public,
         "encrypted": found.encrypted,
         "groups": found.security_groups,
@@ -377,10 +431,28 @@ def told(found: Instance) -> dict[str, Any]:
         "password": f"managed by RDS ({found.secret_status or ''})" if found.password_managed else "yours",
         "backup days": found.backup_days,
         "deletion protection": found.deletion_protection,
-        "created": found.created_at,
-        "restart": found.restarts_at,
+        "created": in_utc(found.created_at) if found.created_at else None,
+        "restart": in_utc(found.restarts_at) if found.restarts_at else None,
         "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
         "differs": found.differences,
-        "schedule": times.words(found.schedule) if found.schedule else None,
-        "alarms": standing.words(found.alarms) if found.alarms else None,
+    }
+
+
+def of_cluster(found: Instance, its: Capacity) -> dict[str, Any]:
+    """Return a cluster for people."""
+    from ops.rds.cluster import capacity
+
+    return {
+        "cluster": found.identifier,
+        "status": found.status,
+        "ours": found.ours,
+        "endpoint": found.endpoint,
+        "reads at": its.reader_endpoint,
+        "port": found.port,
+        "engine": f"{found.engine or ''} {found.engine_version or ''}",
+        "capacity": capacity.words(its),
+        "instances": [
+            f"{one.identifier}: {one.status}, {'writes' if one.writes else 'reads'}" for one in its.instances
+        ],
+        **of_both(found),
     }

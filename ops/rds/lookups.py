@@ -15,11 +15,12 @@ from config.rds import Rds
 from ops.aws import Aws
 from ops.aws_errors import DENIED, code, transient
 from ops.console import say
+from ops.rds.cluster.request import CLASS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_rds.client import RDSClient
-    from mypy_boto3_rds.type_defs import OrderableDBInstanceOptionTypeDef
+    from mypy_boto3_rds.type_defs import DBEngineVersionTypeDef, OrderableDBInstanceOptionTypeDef
 
 T = TypeVar("T")
 Flag: TypeAlias = Literal[
@@ -86,19 +87,34 @@ def version(aws: Aws, rds: Rds, found: Found) -> None:
     client: RDSClient = aws.client("rds")
     wanted = rds.engine_version
     exact = "." in wanted
-    asked: dict[str, Any] = {"Engine": "postgres", "EngineVersion": wanted, **({} if exact else {"DefaultOnly": True})}
+    asked: dict[str, Any] = {"Engine": rds.engine, "EngineVersion": wanted, **({} if exact else {"DefaultOnly": True})}
     rows = client.describe_db_engine_versions(**asked)["DBEngineVersions"]
     if rows:
         found.version = str(rows[0]["EngineVersion"])
         if not exact:
-            say(f"PostgreSQL {wanted} is {found.version} on RDS today")
+            say(f"PostgreSQL {wanted} is {found.version} on {'Aurora' if rds.is_cluster else 'RDS'} today")
+        if rds.is_cluster:
+            capacity(rows[0], rds, found)
         return
-    every = client.describe_db_engine_versions(Engine="postgres")["DBEngineVersions"]
+    every = client.describe_db_engine_versions(Engine=rds.engine)["DBEngineVersions"]
     offered = sorted({str(row["EngineVersion"]) for row in every}, key=numbers)
     found.faults.append(
         f"rds.engine_version {wanted}: RDS does not offer it (any more); it offers {', '.join(offered) or 'none'}: "
         f"a major version like {offered[-1].partition('.')[0] if offered else '18'} is the safe choice"
     )
+
+
+def capacity(row: DBEngineVersionTypeDef, rds: Rds, found: Found) -> None:
+    """See that the version takes the range of a cluster's capacity, and pauses where it is to (ServerlessV2FeaturesSupport)."""
+    takes = row.get("ServerlessV2FeaturesSupport") or {}
+    least, most = takes.get("MinCapacity"), takes.get("MaxCapacity")
+    if least is not None and rds.min_acu < least:
+        found.faults.append(
+            f"rds.min_acu {rds.min_acu:g}: PostgreSQL {found.version} takes {least:g} at least{' and does not pause' if least else ''}: "
+            "raise it, or set a newer rds.engine_version"
+        )
+    if most is not None and rds.max_acu > most:
+        found.faults.append(f"rds.max_acu {rds.max_acu:g}: PostgreSQL {found.version} takes {most:g} at most: lower it")
 
 
 def numbers(text: str) -> list[int]:
@@ -120,13 +136,19 @@ def options_of(aws: Aws, rds: Rds, version: str) -> list[OrderableDBInstanceOpti
     """Return what RDS offers of the class for a version."""
     client: RDSClient = aws.client("rds")
     pages = client.get_paginator("describe_orderable_db_instance_options").paginate(
-        Engine="postgres", EngineVersion=version, DBInstanceClass=rds.instance_class, Vpc=True
+        Engine=rds.engine,
+        EngineVersion=version,
+        DBInstanceClass=CLASS if rds.is_cluster else rds.instance_class,
+        Vpc=True,
     )
     return [option for page in pages for option in page["OrderableDBInstanceOptions"]]
 
 
 def judge(options: list[OrderableDBInstanceOptionTypeDef], region: str, rds: Rds, found: Found) -> None:
     """Note what is wanted and not among what RDS offers."""
+    if rds.is_cluster:
+        judge_zones(options, region, rds, found, f"PostgreSQL {found.version} of Aurora")
+        return
     if not options:
         found.faults.append(
             f"rds.instance_class {rds.instance_class}: {region} does not offer it for PostgreSQL {found.version}: "
@@ -137,11 +159,7 @@ def judge(options: list[OrderableDBInstanceOptionTypeDef], region: str, rds: Rds
     if not options:
         found.faults.append(f"rds.storage_type {rds.storage_type}: not offered for {rds.instance_class}: use gp3")
         return
-    zones = sorted({str(z["Name"]) for option in options for z in option["AvailabilityZones"]})
-    if rds.zone and f"{region}{rds.zone}" not in zones:
-        found.faults.append(
-            f"rds.zone {rds.zone}: {rds.instance_class} is offered in {', '.join(zones)}: use one of these, or unset"
-        )
+    judge_zones(options, region, rds, found, rds.instance_class)
     flags: tuple[tuple[bool | None, Flag, str], ...] = (
         (rds.encrypted, "SupportsStorageEncryption", "encrypted"),
         (rds.iam_auth, "SupportsIAMDatabaseAuthentication", "iam_auth"),
@@ -153,6 +171,19 @@ def judge(options: list[OrderableDBInstanceOptionTypeDef], region: str, rds: Rds
             found.faults.append(
                 f"rds.{setting}: {rds.instance_class} does not have it: use another class, or turn it off"
             )
+
+
+def judge_zones(
+    options: list[OrderableDBInstanceOptionTypeDef], region: str, rds: Rds, found: Found, what: str
+) -> None:
+    """Note a zone that does not have it; of what is offered nowhere, that."""
+    zones = sorted({str(z["Name"]) for option in options for z in option["AvailabilityZones"]})
+    if not options:
+        found.faults.append(
+            f"rds.engine {rds.engine}: {region} does not offer {what} by capacity ({CLASS}): use another"
+        )
+    elif rds.zone and f"{region}{rds.zone}" not in zones:
+        found.faults.append(f"rds.zone {rds.zone}: {what} is offered in {', '.join(zones)}: use one of these, or unset")
 
 
 def zone(aws: Aws, rds: Rds, found: Found) -> None:

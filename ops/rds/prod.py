@@ -13,7 +13,7 @@ from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
-from ops.rds import ca, instance, secret
+from ops.rds import ca, instance, secret, server
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -27,11 +27,13 @@ def ask_rds(settings: Settings, *, why: str, aws: Aws | None = None) -> Target:
     aws = aws or Aws(settings, tell=say)
     try:
         with speaking():
-            row = instance.find_instance(aws, settings.rds.identifier)
+            row = instance.find(aws, settings.rds)
     except Problem as error:
         raise Misconfigured(f"{why}; RDS was not asked: {error}") from error
     if row is None:
-        raise Misconfigured(f"{why}; there is no instance {settings.rds.identifier} in {aws.region} (inv rds.create)")
+        raise Misconfigured(
+            f"{why}; there is no {server.of(settings.rds).word} {settings.rds.identifier} in {aws.region} (inv rds.create)"
+        )
     host = instance.endpoint(row)
     named = settings.vars.get(settings.focus.names.endpoint)
     if named and named.lower().rstrip(".") != host.lower():

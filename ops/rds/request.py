@@ -1,4 +1,4 @@
-"""The CreateDBInstance request, and what AWS would refuse in it: pure, so that all of it is tested offline.
+"""The request that makes the server, and what AWS would refuse in it: pure, so that all of it is tested offline.
 
 The rules are those that RDS enforces, not those of its API text: that one
 leaves out the blank in passwords, and says that gp3 needs Iops.
@@ -17,6 +17,7 @@ from config.targets import MASK
 from config.urls import MAINTENANCE, is_port
 from ops.aws_errors import NO_REGION
 from ops.cloud import tags
+from ops.rds.cluster import request as cluster
 
 EXTENDED_SUPPORT = {
     True: "open-source-rds-extended-support",
@@ -53,12 +54,33 @@ def master(settings: Settings) -> Master:
 
 
 def build(settings: Settings, region: str, groups: list[str], version: str = "") -> dict[str, Any]:
-    """Return the request. What is unset is left out, so that AWS's own default holds.
+    """Return the request of CreateDBInstance, or of CreateDBCluster. What is unset is left out, so that AWS's own default holds.
 
     `version` is the minor version that AWS takes for the major one of the settings.
     """
     rds, login = settings.rds, master(settings)
-    asked: dict[str, Any] = {
+    own = of_cluster if rds.is_cluster else of_instance
+    asked = own(settings, region, groups, version)
+    asked |= {
+        "EngineLifecycleSupport": None if rds.extended_support is None else EXTENDED_SUPPORT[rds.extended_support],
+        "Tags": tags.to_aws(tags.of_project(rds.project)),
+    }
+    if rds.insights_days is not None:
+        asked |= {"EnablePerformanceInsights": True, "PerformanceInsightsRetentionPeriod": rds.insights_days}
+    asked |= {"MasterUserPassword": login.password} if login.password else {"ManageMasterUserPassword": True}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def of_cluster(settings: Settings, _: str, groups: list[str], version: str) -> dict[str, Any]:
+    """Return what CreateDBCluster is asked for."""
+    login = master(settings)
+    return cluster.build(settings, login.user, login.port, groups, version)
+
+
+def of_instance(settings: Settings, region: str, groups: list[str], version: str) -> dict[str, Any]:
+    """Return what CreateDBInstance is asked for."""
+    rds, login = settings.rds, master(settings)
+    return {
         "DBInstanceIdentifier": rds.identifier,
         "DBName": settings.database,
         "DBInstanceClass": rds.instance_class,
@@ -79,17 +101,11 @@ def build(settings: Settings, region: str, groups: list[str], version: str = "")
         "MultiAZ": rds.multi_az,
         "BackupRetentionPeriod": rds.backup_days,
         "DeletionProtection": rds.deletion_protection,
-        "EngineLifecycleSupport": None if rds.extended_support is None else EXTENDED_SUPPORT[rds.extended_support],
         "AutoMinorVersionUpgrade": rds.auto_minor_upgrade,
         "EnableIAMDatabaseAuthentication": rds.iam_auth,
         "DatabaseInsightsMode": rds.insights_mode,
         "CopyTagsToSnapshot": rds.copy_tags,
-        "Tags": tags.to_aws(tags.of_project(rds.project)),
     }
-    if rds.insights_days is not None:
-        asked |= {"EnablePerformanceInsights": True, "PerformanceInsightsRetentionPeriod": rds.insights_days}
-    asked |= {"MasterUserPassword": login.password} if login.password else {"ManageMasterUserPassword": True}
-    return {name: value for name, value in asked.items() if value is not None}
 
 
 def masked(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +116,8 @@ def masked(request: Mapping[str, Any]) -> dict[str, Any]:
 def faults(settings: Settings, region: str | None) -> list[str]:
     """Return everything in the settings and variables that AWS would refuse, without asking it."""
     rds, found = settings.rds_read[0], list(settings.rds_read[1])
-    found += [f"rds.{fault}" for check in CHECKS for fault in check(rds)]
+    checks = (name_faults, cluster.faults, upkeep_faults) if rds.is_cluster else CHECKS
+    found += [f"rds.{fault}" for check in checks for fault in check(rds)]
     found += login_faults(settings)
     return found + region_faults(region)
 
@@ -126,7 +143,7 @@ def name_faults(rds: Rds) -> Iterator[str]:
         yield f"engine_version {rds.engine_version!r}: give a major version like 18, or an exact one like 18.4"
     if rds.zone and not re.fullmatch("[a-z]", rds.zone):
         yield f"zone {rds.zone!r}: give the letter of the zone, behind the region's name, or unset"
-    if rds.zone and rds.multi_az:
+    if rds.zone and rds.multi_az and not rds.is_cluster:
         yield "zone and multi_az exclude each other: unset the zone"
     if not re.fullmatch(r"[\w .:/=+@-]{1,256}", rds.project) or rds.project.lower().startswith("aws:"):
         yield f"project {rds.project!r}: a tag holds at most 256 letters, digits, blanks and _.:/=+-@"

@@ -23,7 +23,7 @@ from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
-from ops.rds import env_file, instance, prod, secret
+from ops.rds import env_file, instance, prod, secret, server
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, require_usable
 
 TASK = "rds.rotate-password"
@@ -77,7 +77,8 @@ def wait_for(settings: Settings, aws: Aws, reached: Callable[[Row | None], bool]
 
 
 def modify(settings: Settings, aws: Aws, **change: Any) -> None:
-    aws.client("rds").modify_db_instance(DBInstanceIdentifier=settings.rds.identifier, ApplyImmediately=True, **change)
+    its = server.of(settings.rds)
+    its.call(aws, its.modify, settings.rds.identifier, ApplyImmediately=True, **change)
 
 
 # --- kept by RDS ------------------------------------------------------------------------

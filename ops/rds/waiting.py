@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ops.aws_errors import code, explain, transient
 from ops.cloud.clock import Clock
@@ -45,6 +45,9 @@ RESTING = {
     "stopping": "when it has stopped, inv rds.start starts it",
     "deleting": "when it is gone, inv rds.create makes a new one",
 }
+ALONE = "without an instance"
+"""A cluster that is there and that nobody can connect to: what is cut off between both calls leaves it so."""
+UNMADE = {ALONE: "inv rds.create makes its instance"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def require_usable(row: Row, again: str) -> None:
     """Raise `Problem` for an instance that AWS would not change now, or only some day; `again` is the task that wants it."""
     if not is_usable(row):
         state = status(row)
-        advice = {**HOPELESS, **RESTING}.get(state, "wait until it is available (inv rds.status)")
+        advice = {**HOPELESS, **RESTING, **UNMADE}.get(state, "wait until it is available (inv rds.status)")
         raise Problem(
             f"{row['DBInstanceIdentifier']} is {state}, nothing was changed: {advice}; inv {again} is for then"
         )
@@ -91,6 +94,7 @@ def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: fl
 
     Raises `Problem` on a state that does not heal, `InProgress` at the limit.
     """
+    word = events.kind.removeprefix("db-")
     begun, limit, seen, left = clock.monotonic(), minutes * 60, False, not goal.begun
     row: Row | None = None
     with progress(limit) as show:
@@ -101,20 +105,20 @@ def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: fl
                 if goal.reached(row):
                     return row
                 if row is None and (seen or elapsed > BIRTH):
-                    raise Problem("the instance is gone: somebody has deleted it")
+                    raise Problem(f"the {word} is gone: somebody has deleted it")
                 seen = seen or row is not None
                 events.tell()
                 state = status(row)
                 left = left or state != goal.begun
                 if left and (advice := goal.bad.get(state)):
-                    raise Problem(f"the instance is {state}, which waiting does not heal: {advice}")
+                    raise Problem(f"the {word} is {state}, which waiting does not heal: {advice}")
             except Exception as error:
                 if not transient(error):
                     raise
                 state = f"no answer ({explain(error)})"
             if elapsed >= limit:
                 raise InProgress(
-                    f"the instance is still {state} after {minutes:g} minutes (rds.wait_minutes): "
+                    f"the {word} is still {state} after {minutes:g} minutes (rds.wait_minutes): "
                     f"run inv {goal.again} again to go on waiting"
                 )
             show(state, elapsed)
@@ -138,10 +142,17 @@ def status(row: Row | None) -> str:
 
 
 class Events:
-    """What RDS itself tells about an instance, each line once."""
+    """What RDS itself tells about an instance, or another `kind` of thing, each line once."""
 
-    def __init__(self, rds: RDSClient, identifier: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        rds: RDSClient,
+        identifier: str,
+        clock: Clock,
+        kind: Literal["db-instance", "db-cluster", "db-proxy"] = "db-instance",
+    ) -> None:
         self.rds, self.identifier, self.clock = rds, identifier, clock
+        self.kind = kind
         self.begun = clock.monotonic()
         self.seen: set[tuple[Any, str]] = set()
         self.refused = False
@@ -154,9 +165,9 @@ class Events:
             return
         minutes = int((self.clock.monotonic() - self.begun) // 60) + 2
         try:
-            found = self.rds.describe_events(
-                SourceIdentifier=self.identifier, SourceType="db-instance", Duration=minutes
-            )["Events"]
+            found = self.rds.describe_events(SourceIdentifier=self.identifier, SourceType=self.kind, Duration=minutes)[
+                "Events"
+            ]
         except ClientError as error:
             if transient(error):
                 return

@@ -9,7 +9,7 @@ from typing import Any
 from config.settings import Settings
 from ops import postgres
 from ops.aws import Aws
-from ops.cloud import steps, tags
+from ops.cloud import prices, steps, tags
 from ops.cloud.facts import Row
 from ops.cloud.steps import Request, Step
 from ops.console import hide, say
@@ -22,8 +22,6 @@ from ops.rds.schedule.own_role import Names, is_ours, marks, names
 from ops.rds.schedule.schedule import arn_of, owned
 
 TASK = "rds.alarms"
-EACH, METRIC = 0.10, 0.30
-"""US dollars for an alarm, and for a metric of one's own, in a month (list prices of us-east-1; ten of each are free)."""
 MASK = "****@****"
 
 
@@ -55,10 +53,7 @@ def put(settings: Settings, aws: Aws, email: str, *, dry_run: bool) -> Changed:
     have = existing(aws, of, [one.kind for one in every])
     for one in every:
         todo += alarm_steps(of, one, have.get(one.kind), settings.rds.project)
-    price = EACH * len(every) + METRIC * (own is not None)
-    say(
-        f"cost: at most {price:.2f} USD a month for {len(every)} alarms (list price of us-east-1; the first ten are free)"
-    )
+    say(f"cost: {prices.of_alarms(len(every), int(own is not None))}")
     if not dry_run:
         steps.carry_out(aws, todo)
     requests = [masked(step.request) for step in todo]

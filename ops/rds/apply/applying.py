@@ -13,15 +13,18 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Refused
-from ops.rds import differences, instance
+from ops.rds import differences, instance, server
 from ops.rds.apply import planning
 from ops.rds.apply.planning import Plan, Step
+from ops.rds.cluster import creating, pause
+from ops.rds.replica import following
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, require_usable
+from ops.times import in_utc
 from ops.typed_name import require_confirmation
 
 TASK = "rds.apply"
-COSTS = {"instance_class", "storage_gb", "storage_type", "multi_az"}
+COSTS = {"instance_class", "storage_gb", "storage_type", "multi_az", "min_acu", "max_acu"}
 """The settings that change the bill."""
 
 
@@ -36,6 +39,9 @@ def apply(settings: Settings, aws: Aws, clock: Clock, *, now: bool, dry_run: boo
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
     plan = planning.make(settings, aws, row, now=now)
     tell(settings, aws, plan)
+    for step in plan.steps:
+        if version := step.request.get("EngineVersion"):
+            following.check_minor(aws, row, version)
     if plan.refused:
         waits = len(plan.refused) == 1 and plan.refused[0].startswith("the storage cannot be changed")
         raise (InProgress if waits else Refused)(f"nothing was changed: {'; '.join(plan.refused)}")
@@ -43,11 +49,13 @@ def apply(settings: Settings, aws: Aws, clock: Clock, *, now: bool, dry_run: boo
         say("nothing was sent" if plan.steps else f"{rds.identifier} is as the settings say, or will be in the window")
         return plan
     require_usable(row, TASK)
+    if any(one.setting == "min_acu" for one in plan.changes):
+        pause.check(settings, aws, TASK)
     changed = ", ".join(name for step in plan.steps for name in step.settings)
     require_confirmation(
         rds.identifier,
         confirm,
-        this="this instance",
+        this=f"this {server.of(rds).word}",
         act=f"change {changed} of {rds.identifier}",
         question=f"change {changed}. Type {rds.identifier} to go on:",
         caseless=True,
@@ -70,12 +78,21 @@ def tell(settings: Settings, aws: Aws, plan: Plan) -> None:
     for waiting in plan.pending:
         say(f"pending: {waiting.field} becomes {'a new one' if waiting.value is None else waiting.value} in the window")
     for action in plan.maintenance:
-        until = f", by itself on {action.applies_at:%Y-%m-%d %H:%M} UTC" if action.applies_at else ""
+        until = f", by itself on {in_utc(action.applies_at)}" if action.applies_at else ""
         say(f"maintenance: {action.action} ({action.description or 'no description'}){until}")
     if COSTS & {one.setting for one in plan.changes}:
         rds = settings.rds
+        if rds.is_cluster:
+            creating.tell_costs(settings, "costs from then on")
+            tell_steps(plan)
+            return
         asked = prices.Asked(rds.instance_class, rds.storage_gb, rds.storage_type, rds.multi_az)
         say(f"costs from then on: {prices.told(aws, asked)}")
+    tell_steps(plan)
+
+
+def tell_steps(plan: Plan) -> None:
+    """Say what is changed when."""
     for step in plan.steps:
         when = "now" if step.at_once else f"in the maintenance window, {plan.window or 'weekly'} UTC (--now: at once)"
         say(f"{', '.join(step.settings)}: {when}")
@@ -84,6 +101,7 @@ def tell(settings: Settings, aws: Aws, plan: Plan) -> None:
 def send(settings: Settings, aws: Aws, step: Step) -> None:
     """Ask AWS for a step, once: where the answer was lost, it is looked."""
     client, rds = aws.client("rds"), settings.rds
+    its = server.of(rds)
 
     def taken() -> bool | None:
         row = instance.require_instance(aws, rds)
@@ -91,9 +109,9 @@ def send(settings: Settings, aws: Aws, step: Step) -> None:
         return (not is_usable(row) or not left) or None
 
     try:
-        calls.surely(lambda: client.modify_db_instance(**step.request), taken)
+        calls.surely(lambda: getattr(client, its.modify)(**step.request), taken)
     except client.exceptions.ClientError as error:
-        if code(error) == "InvalidDBInstanceState" and taken():
+        if code(error) == its.wrong_state and taken():
             return  # the call before, whose answer was lost, or another run
         raise
     say(f"asked AWS: {', '.join(step.settings)}")

@@ -10,6 +10,7 @@ from config.rds import Rds
 from ops.aws import Aws
 from ops.cloud.facts import Row
 from ops.rds import lookups
+from ops.times import in_utc
 
 COOLDOWN = timedelta(hours=6)
 """After a change of storage, until the next one; longer while it is being optimized (User Guide, "Working with storage")."""
@@ -24,7 +25,7 @@ def storage_until(aws: Aws, row: Row) -> str:
         return f"until it is optimized{f' ({done}% done)' if done is not None else ''}"
     last = lookups.asked("when its storage was changed last", lambda: last_change(aws, row), None)
     if last and (until := last + COOLDOWN) > datetime.now(timezone.utc):
-        return f"until {until:%Y-%m-%d %H:%M} UTC, 6 hours after the last change"
+        return f"until {in_utc(until)}, 6 hours after the last change"
     return ""
 
 

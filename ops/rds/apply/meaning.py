@@ -50,6 +50,20 @@ MEANINGS = {
     "master_user": Meaning("never", "the master user is the one that it was made with"),
     "database": Meaning("never", "databases are made by SQL: inv db.setup"),
 }
+CAPACITY = "no outage; its instances take as much of it as they need"
+OF_CLUSTER = {
+    "min_acu": Meaning("at once", f"{CAPACITY}; from 0 on they pause where nobody is connected"),
+    "max_acu": Meaning("at once", f"{CAPACITY}; what follows from it, like max_connections, with their next restart"),
+    "pause_after": Meaning("at once", QUIET),
+    "public": Meaning(
+        "never",
+        "that is a matter of each of its instances: aws rds modify-db-instance --publicly-accessible (or --no-…)",
+    ),
+    "multi_az": Meaning(
+        "never", "an instance that reads is made by inv rds.create, and taken away by aws rds delete-db-instance"
+    ),
+}
+"""Of a cluster of Aurora, where it is another than an instance's (Aurora User Guide, "Modifying an Amazon Aurora DB cluster")."""
 BACKUPS_ON_OFF = Meaning("restart", "backups begin or end: input and output may stand still for seconds to minutes")
 IN_STORAGE = ("storage_gb", "storage_type", "iops", "throughput")
 """The settings that share the 6 hours."""

@@ -10,9 +10,10 @@ from typing import Any
 from config.settings import Settings
 from ops.aws import Aws
 from ops.cloud.facts import Row
-from ops.rds import differences, instance, lookups, request
+from ops.rds import differences, instance, lookups, request, server
 from ops.rds.apply import limits
-from ops.rds.apply.meaning import BACKUPS_ON_OFF, IN_STORAGE, MEANINGS, Meaning, When
+from ops.rds.apply.meaning import BACKUPS_ON_OFF, IN_STORAGE, MEANINGS, OF_CLUSTER, Meaning, When
+from ops.rds.cluster.row import cluster_of
 from ops.rds.differences import Difference
 from ops.rds.instance import Pending
 from ops.rds.security_group import instance_group
@@ -54,7 +55,7 @@ class Maintenance:
 
 @dataclass(frozen=True)
 class Step:
-    """A request of ModifyDBInstance."""
+    """A request of ModifyDBInstance, or of ModifyDBCluster."""
 
     at_once: bool
     """Whether it is made now, not in the maintenance window."""
@@ -93,7 +94,7 @@ def make(settings: Settings, aws: Aws, row: Row, *, now: bool) -> Plan:
     found = lookups.Found()
     differ = differences.find_differences(settings, aws, row)
     named = {one.setting for one in differ}
-    if named & {"engine_version", "instance_class", *IN_STORAGE, "multi_az"}:
+    if named & {"engine_version", "instance_class", *IN_STORAGE, "multi_az", "min_acu", "max_acu"}:
         lookups.optional("the engine version", lookups.version, aws, rds, found)
     changes = [change(row, one) for one in differ]
     refused = [*faults, *found.faults, *refusals(changes, now=now)]
@@ -119,8 +120,9 @@ def make(settings: Settings, aws: Aws, row: Row, *, now: bool) -> Plan:
 
 def change(row: Row, one: Difference) -> Change:
     """Return what a difference means."""
-    about = meaning(one)
-    _, path = differences.COMPARED.get(one.setting, ("", ""))
+    about = OF_CLUSTER.get(one.setting) if cluster_of(row) else None
+    about = about or meaning(one)
+    _, path = differences.PATHS.get(one.setting, ("", ""))
     waiting = row.get("PendingModifiedValues", {}).get(path.rpartition(".")[2])
     pending = waiting is not None and differences.plain(waiting) == one.wanted
     return Change(one.setting, one.value, one.wanted, about.when, about.words, pending)
@@ -209,14 +211,16 @@ def step(settings: Settings, aws: Aws, row: Row, changes: list[Change], version:
     """Return the request that makes these changes."""
     wanted = request.build(settings, aws.region, [], version)
     names = {one.setting for one in changes}
-    fields = {differences.COMPARED[name][0] for name in names if name in differences.COMPARED}
+    its, known = server.of(settings.rds), differences.compared(settings)
+    fields = {known[name][0].partition(".")[0] for name in names if name in known}
     if names & set(IN_STORAGE):  # provisioned storage wants its numbers with each of them
         fields |= (
             {"AllocatedStorage", "Iops", "StorageThroughput"} if settings.rds.iops or settings.rds.throughput else set()
         )
     if names & {"insights_mode", "insights_days"}:  # each is checked against the others
         fields |= {"EnablePerformanceInsights", "PerformanceInsightsRetentionPeriod", "DatabaseInsightsMode"}
-    asked = {RENAMED.get(name, name): wanted[name] for name in sorted(fields) if name in wanted}
+    renamed = {} if settings.rds.is_cluster else RENAMED
+    asked = {renamed.get(name, name): wanted[name] for name in sorted(fields) if name in wanted}
     if "AllocatedStorage" in asked:
         asked["AllocatedStorage"] = max(asked["AllocatedStorage"], row.get("AllocatedStorage", 0))
     if "security_group" in names:
@@ -224,9 +228,7 @@ def step(settings: Settings, aws: Aws, row: Row, changes: list[Change], version:
             *(str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])),
             *(own_groups(settings, aws) or [GROUP_TO_BE]),
         ]
-    return Step(
-        at_once, sorted(names), {**asked, "DBInstanceIdentifier": settings.rds.identifier, "ApplyImmediately": at_once}
-    )
+    return Step(at_once, sorted(names), {**asked, its.name: settings.rds.identifier, "ApplyImmediately": at_once})
 
 
 def own_groups(settings: Settings, aws: Aws) -> list[str]:

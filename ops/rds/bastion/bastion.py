@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from config.settings import Settings
 from ops.aws import Aws
 from ops.aws_errors import speaking
+from ops.cloud import prices
 from ops.cloud.clock import Clock
+from ops.cloud.steps import Work
 from ops.console import say
 from ops.env.variables import forget, store
 from ops.rds import instance
 from ops.rds.bastion import door, machine, parts, place, role
-from ops.rds.bastion.work import Work
 from ops.rds.security_group import location
 
 
@@ -37,7 +38,7 @@ def make(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool) -> Bastio
         row = instance.require_instance(aws, settings.rds)
         at = location.find_location(aws, settings)
         where = place.find_place(aws, row)
-        say(f"the bastion costs {parts.cost(public=where.public)}")
+        say(f"the bastion costs {prices.of_machine(parts.CLASS, parts.DISK_GB, public=where.public)}")
         group = door.ensure_group(aws, mine, where.vpc, work)
         role.ensure_role(aws, mine, work)
         made = machine.ensure_machine(aws, mine, where, group, work, clock)

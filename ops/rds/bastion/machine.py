@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops import calls
@@ -9,12 +10,12 @@ from ops.aws import Aws
 from ops.aws_errors import code, unless
 from ops.cloud import tags
 from ops.cloud.clock import Clock
+from ops.cloud.steps import Work
 from ops.console import progress
 from ops.errors import InProgress, Problem, Refused
 from ops.rds.bastion import user_data
 from ops.rds.bastion.parts import BASTION, CLASS, DISK_GB, IMAGE, Parts
 from ops.rds.bastion.place import Place
-from ops.rds.bastion.work import Work
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -37,7 +38,7 @@ def find_machines(aws: Aws, mine: Parts) -> list[Any]:
     ]
     pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
     found = [row for page in pages for group in page["Reservations"] for row in group["Instances"]]
-    return sorted(found, key=lambda row: str(row["LaunchTime"]))
+    return sorted(found, key=lambda row: (str(row["LaunchTime"]), str(row["InstanceId"])))
 
 
 def check_namesake(aws: Aws, mine: Parts) -> None:
@@ -67,7 +68,7 @@ def ensure_machine(aws: Aws, mine: Parts, place: Place, group: str, work: Work, 
             f"make the machine {mine.name} ({CLASS}) in {place.subnet}",
             lambda: made.append(run(aws, mine, place, group, clock)),
         )
-        return made[0] if made else ""
+        return one_of(aws, mine, made[0], work) if made else ""
     machine, state = str(there[0]["InstanceId"]), str(there[0]["State"]["Name"])
     if state in ("stopping", "stopped"):
 
@@ -77,6 +78,20 @@ def ensure_machine(aws: Aws, mine: Parts, place: Place, group: str, work: Work, 
 
         work.do(f"start {machine}, which is {state}", start)
     return machine
+
+
+def one_of(aws: Aws, mine: Parts, made: str, work: Work) -> str:
+    """Return the bastion that stays, where another run has made one at the same time: the first, by what both see; ours is ended."""
+    first = next((str(row["InstanceId"]) for row in find_machines(aws, mine)), made)
+    if first != made:
+        work.do(f"end the machine {made}: another run has just made {first}", lambda: end(aws, made))
+    return first
+
+
+def end(aws: Aws, machine: str) -> None:
+    """End a machine, if it is there."""
+    with unless("InvalidInstanceID.NotFound"):
+        aws.client("ec2").terminate_instances(InstanceIds=[machine])
 
 
 def run(aws: Aws, mine: Parts, place: Place, group: str, clock: Clock) -> str:
@@ -172,12 +187,7 @@ def remove_machines(aws: Aws, mine: Parts, work: Work, clock: Clock) -> None:
     ec2: EC2Client = aws.client("ec2")
     for row in find_machines(aws, mine):
         machine = str(row["InstanceId"])
-
-        def end(machine: str = machine) -> None:
-            with unless("InvalidInstanceID.NotFound"):
-                ec2.terminate_instances(InstanceIds=[machine])
-
-        work.do(f"end the machine {machine}", end)
+        work.do(f"end the machine {machine}", partial(end, aws, machine))
     if work.write:
         for machine in going(ec2, mine):
             wait_for(aws, machine, ("terminated",), clock)

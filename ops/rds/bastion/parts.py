@@ -1,4 +1,4 @@
-"""What the bastion of an instance consists of, what each part is called and known by, and what it costs."""
+"""What the bastion of an instance consists of, and what each part is called and known by."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
 CORE = "AmazonSSMManagedInstanceCore"
 """AWS's policy for a machine that Session Manager reaches."""
 DISK_GB = 8
-HOURS = 730
-"""Of a month."""
-# List prices in us-east-1, in USD; other regions are up to half as much above
-HOUR, ADDRESS_HOUR, DISK_MONTH, ENDPOINT_HOUR = 0.0042, 0.005, 0.08, 0.01
 ENDPOINTS = ("ssm", "ssmmessages")
 """By which an agent without a way to the internet is reached; ec2messages only by agents before 3.3.40."""
 
@@ -57,19 +53,3 @@ class Parts:
 def of(rds: Rds) -> Parts:
     """Return the parts of the bastion of the settings' instance."""
     return Parts(rds.identifier.lower(), rds.project)
-
-
-def cost(*, public: bool) -> str:
-    """Return what it costs per month, in words."""
-    address = ADDRESS_HOUR if public else 0.0
-    disk = DISK_MONTH * DISK_GB
-    most = (HOUR + address) * HOURS + disk
-    return (
-        f"about {most:.2f} USD a month if it never stopped ({CLASS}{', its public address' if public else ''}, {DISK_GB} GB), "
-        f"{disk:.2f} while it is stopped, by list prices of us-east-1"
-    )
-
-
-def cost_of_endpoints() -> str:
-    """Return what the endpoints cost that the task does not make, in words."""
-    return f"about {ENDPOINT_HOUR * HOURS:.2f} USD a month each, and for each zone"

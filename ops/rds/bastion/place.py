@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.aws import Aws
+from ops.cloud import prices
 from ops.cloud.facts import Row
 from ops.errors import Misconfigured
 from ops.rds.bastion import parts
@@ -40,7 +41,7 @@ def find_place(aws: Aws, row: Row) -> Place:
     names = ", ".join(f"com.amazonaws.{aws.region}.{name}" for name in parts.ENDPOINTS)
     raise Misconfigured(
         f"no subnet of {vpc} has a route to the internet, so Session Manager is not reached from there: make the VPC endpoints {names} "
-        f"({parts.cost_of_endpoints()}), or give a subnet a route to an internet gateway; then run this again"
+        f"({prices.of_endpoints()}), or give a subnet a route to an internet gateway; then run this again"
     )
 
 

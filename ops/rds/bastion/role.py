@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ops.aws import Aws
 from ops.aws_errors import unless
 from ops.cloud import tags
+from ops.cloud.steps import Work
 from ops.errors import Refused
 from ops.rds.bastion.parts import CORE, Parts
-from ops.rds.bastion.work import Work
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient

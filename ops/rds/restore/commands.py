@@ -33,12 +33,12 @@ def restore(
     """Restore the instance beside itself, or go on with that."""
     from ops import console
     from ops.cloud.clock import Clock
-    from ops.rds.restore import making, restoring, source
+    from ops.rds.restore import restoring, source, swapping
 
     wanted = source.read(snapshot, at)
     found = settings_of_aws(c, target, may_make_env_file=swap)
     done = (
-        making.plan(found, aws(found), wanted, as_)
+        swapping.plan(found, aws(found), wanted, as_, swap=swap)
         if dry_run
         else restoring.restore(found, aws(found), Clock(), wanted, as_, swap=swap, confirm=confirm)
     )

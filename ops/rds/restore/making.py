@@ -19,9 +19,10 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import LoginFailed, NotAllowed, NothingAnswers, Problem, Refused, Unreachable
-from ops.rds import instance, lookups, prod
+from ops.rds import instance, lookups, prod, server
 from ops.rds import request as create_request
-from ops.rds.restore import request
+from ops.rds.cluster import creating
+from ops.rds.restore import operations, request
 from ops.rds.restore.names import AS, SOURCE, Names, have, is_restored, names, of
 from ops.rds.restore.source import Source, check
 from ops.rds.security_group import instance_group
@@ -54,11 +55,16 @@ class Restored:
     """On a dry run the request with AWS's own names; else null."""
 
 
+def beside(aws: Aws, rds: Rds, which: Names) -> Row | None:
+    """Return the row of the restored one, or None."""
+    return instance.find(aws, replace(rds, identifier=which.beside))
+
+
 def target_name(aws: Aws, rds: Rds, source: Source, given: str) -> tuple[Names, Row | None]:
     """Return the names, and the live instance: where there is none, a restored one takes its name at once."""
-    live = instance.find_instance(aws, rds.identifier)
+    live = instance.find(aws, rds)
     which = names(rds, given)
-    if live is None and not given and not instance.find_instance(aws, which.beside):
+    if live is None and not given and not beside(aws, rds, which):
         which = replace(which, beside=rds.identifier)
     its = have(live) if live is not None and is_restored(live, rds) else {}
     if not given and its.get(AS) == which.live and its.get(SOURCE) == str(source):  # by a run before
@@ -71,7 +77,7 @@ def target_name(aws: Aws, rds: Rds, source: Source, given: str) -> tuple[Names, 
 def plan(settings: Settings, aws: Aws, source: Source, given: str) -> Restored:
     """Return the request as AWS would get it; nothing is written."""
     which, live = target_name(aws, settings.rds, source, given)
-    there = instance.find_instance(aws, which.beside)
+    there = beside(aws, settings.rds, which)
     if there is not None:
         require_same(there, settings.rds, source)
         say(f"{which.beside} is there already, restored from {source}: nothing would be made")
@@ -89,7 +95,7 @@ def group_ids(live: Row | None) -> list[str]:
 def ensure_restored(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, live: Row | None) -> Row:
     """Have the restored instance there, as the settings say, and reached; return its row."""
     rds = settings.rds
-    there = instance.find_instance(aws, which.beside)
+    there = beside(aws, rds, which)
     if there is None:
         check(source, aws, rds, which, live)
         refuse("rds.restore", create_request.faults(settings, aws.session.region_name))
@@ -98,6 +104,9 @@ def ensure_restored(settings: Settings, aws: Aws, clock: Clock, source: Source, 
     else:
         require_same(there, rds, source)
         say(f"{which.beside} is there already ({there['DBInstanceStatus']}): no second one is made")
+    if rds.is_cluster:
+        again = f"rds.restore {source.option}" + (f" --as {which.beside}" if which.beside != which.live else "")
+        creating.add_instances(settings, aws, clock, replace(rds, identifier=which.beside), again)
     row = wait_for(settings, aws, source, which, clock)
     row = finish(settings, aws, source, which, row, clock)
     connect(settings, aws, row, clock)
@@ -120,6 +129,9 @@ def require_same(row: Row, rds: Rds, source: Source) -> None:
 
 def tell_costs(settings: Settings, aws: Aws) -> None:
     rds = settings.rds
+    if rds.is_cluster:
+        creating.tell_costs(settings, "costs of one more cluster, until one of both is deleted")
+        return
     asked = prices.Asked(rds.instance_class, rds.storage_gb, rds.storage_type, rds.multi_az)
     say(f"costs: one more instance, {prices.told(aws, asked)}, until one of both is deleted")
 
@@ -128,18 +140,16 @@ def make(settings: Settings, aws: Aws, source: Source, which: Names, live: Row |
     """Ask AWS for the instance."""
     rds, client = settings.rds, aws.client("rds")
     asked = request.build(settings, aws, source, which, live, groups(settings, aws, live))
-    act = (
-        client.restore_db_instance_from_db_snapshot if source.snapshot else client.restore_db_instance_to_point_in_time
-    )
+    act = operations.call(client, rds, source)
 
     def ours() -> Row | None:
-        there = instance.find_instance(aws, which.beside)
+        there = beside(aws, rds, which)
         return there if there and is_restored(there, rds) else None
 
     try:
         calls.surely(lambda: act(**asked), ours)
     except client.exceptions.ClientError as error:
-        if code(error) == "DBInstanceAlreadyExists" and (row := instance.find_instance(aws, which.beside)):
+        if code(error) == server.of(rds).exists and (row := beside(aws, rds, which)):
             require_same(row, rds, source)  # another run was first
             return
         raise
@@ -182,15 +192,13 @@ def finish(settings: Settings, aws: Aws, source: Source, which: Names, row: Row,
         change["MasterUserPassword"] = login.password
     if not change:
         return row
-    client, secret = aws.client("rds"), bool(change.get("ManageMasterUserPassword"))
+    its, rds, secret = server.of(settings.rds), settings.rds, bool(change.get("ManageMasterUserPassword"))
 
     def done() -> bool | None:
-        now = instance.find_instance(aws, which.beside)
+        now = beside(aws, rds, which)
         return (now is not None and (not is_usable(now) or bool(secret and now.get("MasterUserSecret")))) or None
 
-    calls.surely(
-        lambda: client.modify_db_instance(DBInstanceIdentifier=which.beside, ApplyImmediately=True, **change), done
-    )
+    calls.surely(lambda: its.call(aws, its.modify, which.beside, ApplyImmediately=True, **change), done)
     say(f"{which.beside}: " + ", ".join(sorted(change)) + " as the settings say")
 
     def reached(now: Row | None) -> bool:
@@ -216,7 +224,9 @@ def is_admitted(settings: Settings, aws: Aws, row: Row) -> bool:
     return True
 
 
-def connect(settings: Settings, aws: Aws, row: Row, clock: Clock, minutes: float = 1) -> None:
+def connect(
+    settings: Settings, aws: Aws, row: Row, clock: Clock, minutes: float = 1, *, task: str = "rds.restore"
+) -> None:
     """Prove an instance by a session in its database; raises `Problem` that says what is to be done.
 
     A name that is new is not known everywhere at once: who is not reached is asked again for some minutes.
@@ -224,7 +234,7 @@ def connect(settings: Settings, aws: Aws, row: Row, clock: Clock, minutes: float
     until, told = clock.monotonic() + minutes * 60, False
     while True:
         try:
-            prod.open_session(settings, aws, row, "rds.restore").close()
+            prod.open_session(settings, aws, row, task).close()
         except LoginFailed:
             raise
         except (Unreachable, NothingAnswers) as error:

@@ -14,21 +14,20 @@ from ops.aws import Aws
 from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.rds import differences, request
+from ops.rds.cluster.row import cluster_of
+from ops.rds.restore import operations
 from ops.rds.restore.names import AS, BESIDE, SOURCE, Names
 from ops.rds.restore.source import Source
 
-BY_SNAPSHOT, BY_MOMENT = "RestoreDBInstanceFromDBSnapshot", "RestoreDBInstanceToPointInTime"
 NOT_ON_RESTORE = {
     "DBInstanceIdentifier": "it is another one",
+    "DBClusterIdentifier": "it is another one",
+    "DatabaseName": "the databases come with the data",
     "DBName": "for Oracle and SQL Server only; the databases come with the data",
     "AllocatedStorage": "never less than the source has",
     "ManageMasterUserPassword": "for Oracle only: ModifyDBInstance turns it on afterwards",
 }
 """Fields that all three operations have, and that are not asked for when restoring Postgres."""
-
-
-def operation(source: Source) -> str:
-    return BY_SNAPSHOT if source.snapshot else BY_MOMENT
 
 
 def members(aws: Aws, name: str) -> set[str]:
@@ -41,9 +40,12 @@ def build(
 ) -> dict[str, Any]:
     """Return the request: what the settings say, and of the live instance its parameter group, subnet group and tags."""
     wanted = request.build(settings, aws.region, groups)
-    takes = members(aws, operation(source))
+    rds = settings.rds
+    takes = members(aws, operations.name(rds, source))
     asked = {name: value for name, value in wanted.items() if name in takes and name not in NOT_ON_RESTORE}
-    if source.snapshot:
+    if rds.is_cluster:
+        asked |= {"DBClusterIdentifier": which.beside, **operations.of_cluster(source, which.live)}
+    elif source.snapshot:
         asked |= {"DBSnapshotIdentifier": source.snapshot, "DBInstanceIdentifier": which.beside}
     else:
         asked |= {
@@ -59,6 +61,9 @@ def kept(settings: Settings, live: Row | None) -> dict[str, Any]:
     if live is None:
         return {}
     found: dict[str, Any] = {}
+    parameters = (cluster_of(live) or {}).get("DBClusterParameterGroup", "")
+    if parameters and not parameters.startswith("default."):
+        found["DBClusterParameterGroupName"] = parameters
     group = next((one.get("DBParameterGroupName", "") for one in live.get("DBParameterGroups", [])), "")
     if group and not group.startswith("default."):
         found["DBParameterGroupName"] = group
@@ -86,9 +91,10 @@ def rest(settings: Settings, aws: Aws, source: Source, row: Row) -> dict[str, An
     Empty once it is as wanted; the password is not in it.
     """
     wanted = request.build(settings, aws.region, [])
-    left = (members(aws, "ModifyDBInstance") & set(wanted)) - members(aws, operation(source))
+    change = "ModifyDBCluster" if settings.rds.is_cluster else "ModifyDBInstance"
+    left = (members(aws, change) & set(wanted)) - members(aws, operations.name(settings.rds, source))
     left -= {"MasterUserPassword", "AllocatedStorage", "EngineVersion"}
-    paths = dict(differences.COMPARED.values())
+    paths = dict(differences.compared(settings).values())
     differs = {
         name for name in left if name in paths and differences.told(row, paths[name]) not in (None, wanted[name])
     }

@@ -13,6 +13,8 @@ from ops.aws import Aws
 from ops.aws_errors import code
 from ops.cloud import tags
 from ops.console import say
+from ops.rds import snapshot_kinds
+from ops.times import largest_unit
 from ops.typed_name import require_confirmation
 
 if TYPE_CHECKING:
@@ -50,10 +52,7 @@ class Listed:
 
 def find(settings: Settings, aws: Aws) -> list[Listed]:
     """Return the snapshots of the instance, the newest first."""
-    pages = (
-        aws.client("rds").get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=settings.rds.identifier)
-    )
-    rows = [row for page in pages for row in page["DBSnapshots"]]
+    rows = snapshot_kinds.of(settings.rds).listed(aws, settings.rds.identifier)
     rows.sort(key=lambda row: row.get("SnapshotCreateTime") or datetime.max.replace(tzinfo=timezone.utc), reverse=True)
     found = [listed(settings, row) for row in rows]
     old = set(to_prune(settings, found, datetime.now(timezone.utc)))
@@ -106,25 +105,23 @@ def prune(settings: Settings, aws: Aws, *, dry_run: bool, confirm: str) -> list[
         question=f"remove these {len(old)} snapshots for good. Type {rds.identifier} to go on:",
         caseless=True,
     )
-    gone = {one.snapshot for one in old if remove(aws, one.snapshot)}
+    gone = {one.snapshot for one in old if remove(settings, aws, one.snapshot)}
     return [replace(one, pruned=one.snapshot in gone) for one in found]
 
 
-def remove(aws: Aws, name: str) -> bool:
+def remove(settings: Settings, aws: Aws, name: str) -> bool:
     """Remove a snapshot; whether it is gone."""
-    from ops.rds.instance import find_snapshot
-
-    client = aws.client("rds")
+    kind = snapshot_kinds.of(settings.rds)
     try:
         calls.surely(
-            lambda: client.delete_db_snapshot(DBSnapshotIdentifier=name),
-            lambda: find_snapshot(client, name) is None or None,
+            lambda: kind.take_away(aws, name),
+            lambda: kind.find(aws, name) is None or None,
         )
-    except client.exceptions.ClientError as error:
-        if code(error) == "InvalidDBSnapshotState":  # a restore or a copy reads it
+    except aws.client("rds").exceptions.ClientError as error:
+        if code(error) == kind.wrong_state:  # a restore or a copy reads it
             say(f"note: {name} is in use, and stays: run this again later")
             return False
-        if code(error) != "DBSnapshotNotFound":  # another run was first
+        if code(error) != kind.missing:  # another run was first
             raise
     say(f"removed the snapshot {name}")
     return True
@@ -134,12 +131,12 @@ def age(one: Listed) -> str:
     """Return how old a snapshot is, for people."""
     if one.created_at is None:
         return "being made"
-    since = datetime.now(timezone.utc) - one.created_at
-    return f"{since.days} d" if since.days else f"{since.seconds // 3600} h"
+    count, unit = largest_unit((datetime.now(timezone.utc) - one.created_at).total_seconds())
+    return f"{count} {unit[0]}"
 
 
 def table_row(one: Listed) -> dict[str, Any]:
-    size = f"{one.full_bytes / 2**30:.1f} GiB" if one.full_bytes is not None else f"of {one.storage_gib} GiB"
+    size = f"{one.full_bytes / 2**30:.1f} GiB" if one.full_bytes is not None else f"of {one.storage_gib or '?'} GiB"
     what = "removed" if one.pruned else "to prune" if one.prune else ""
     kind = "ours" if one.ours else one.kind
     return {"snapshot": one.snapshot, "age": age(one), "size": size, "kind": kind, "status": one.status, "prune": what}

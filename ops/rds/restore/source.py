@@ -12,7 +12,7 @@ from ops.aws import Aws
 from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.rds import instance
+from ops.rds import snapshot_kinds
 from ops.rds.restore.names import Names
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def check(source: Source, aws: Aws, rds: Rds, which: Names, live: Row | None) ->
 
 def check_snapshot(name: str, aws: Aws, rds: Rds, which: Names) -> None:
     """Raise `Problem` for a snapshot that cannot be restored, `Refused` for one of another instance."""
-    found = instance.find_snapshot(aws.client("rds"), name)
+    found = snapshot_kinds.of(rds).find(aws, name)
     if found is None:
-        raise Problem(f"there is no snapshot {name} in {aws.region}: inv rds.snapshots lists those there are")
+        raise Misconfigured(f"there is no snapshot {name} in {aws.region}: inv rds.snapshots lists those there are")
     if not is_of(found, rds, which):
         raise Refused(
             f"{name} is a snapshot of {found.get('DBInstanceIdentifier')}, not of {rds.identifier}: nothing was made; "
@@ -77,8 +77,8 @@ def check_snapshot(name: str, aws: Aws, rds: Rds, which: Names) -> None:
         raise Problem(
             f"the snapshot {name} is {found['Status']} and cannot be restored: choose another (inv rds.snapshots)"
         )
-    if found.get("Engine", "postgres") != "postgres":
-        raise Problem(f"the snapshot {name} is of {found['Engine']}, not of postgres: choose another")
+    if found.get("Engine", rds.engine) != rds.engine:
+        raise Problem(f"the snapshot {name} is of {found['Engine']}, not of {rds.engine}: choose another")
 
 
 def is_of(snapshot: DBSnapshotTypeDef, rds: Rds, which: Names) -> bool:

@@ -19,6 +19,8 @@ from ops.cloud.facts import Row
 from ops.console import minutes, say
 from ops.errors import Problem, Refused
 from ops.rds import env_file, instance, prod
+from ops.rds.proxy import following as proxied
+from ops.rds.replica import following
 from ops.rds.restore import making, written_later
 from ops.rds.restore.making import Restored
 from ops.rds.restore.names import AS, PREV_OF, SOURCE, Names, have, is_restored, names, of, require_prev
@@ -42,14 +44,27 @@ def swap(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Name
             f"{prev['DBInstanceIdentifier']} is there already, from a swap before or somebody else's: nothing was renamed; "
             f"look at it, then INVOKE_RDS_IDENTIFIER={which.prev} inv rds.delete, or rename it"
         )
+    proxied.check_swap(aws, live)
     beside = instance.find_instance(aws, which.beside)
     assert beside is not None
     tell_rows(settings, aws, live, beside)
+    following.tell_swap(settings, live, which.prev)
     ask(which.live, confirm, f"give the name {which.live} to {which.beside}, restored from {source}")
+    following.forget_swapped(settings, live)
     mark(aws, live, which)
     begun = clock.monotonic()
     away(settings, aws, clock, which.live, which.prev, f"rds.restore {source.option} --swap")
     return finish(settings, aws, clock, source, which, begun)
+
+
+def plan(settings: Settings, aws: Aws, source: Source, given: str, *, swap: bool) -> Restored:
+    """Return the request for the instance beside, and say what a `swap` would make of replicas; nothing is written."""
+    planned = making.plan(settings, aws, source, given)
+    which, live = making.target_name(aws, settings.rds, source, given)
+    if swap and live is not None and which.beside != which.live:
+        proxied.check_swap(aws, live)
+        following.tell_swap(settings, live, which.prev)
+    return planned
 
 
 def ask(name: str, confirm: str, act: str) -> None:
@@ -185,12 +200,15 @@ def undo(settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: b
         aside = have(now).get(AS, which.beside)
         if instance.find_instance(aws, aside) is not None:
             raise Refused(f"{aside} is there already: delete it, or give it another name, then inv rds.undo")
+        proxied.check_swap(aws, now)
         say(f"what was written since the swap stays in {aside}, and is not in {which.prev}")
+        following.tell_swap(settings, now, aside)
         if dry_run:
             return (
                 f"nothing was renamed: {which.live} would become {aside}, then {which.prev} would become {which.live}"
             )
         ask(which.live, confirm, f"give the name {which.live} back to {which.prev}")
+        following.forget_swapped(settings, now)
         begun = clock.monotonic()
         away(settings, aws, clock, which.live, aside, "rds.undo")
     elif dry_run:

@@ -58,6 +58,8 @@ def put(settings: Settings, aws: Aws, clock: Clock, times: Times, *, dry_run: bo
         "cost: nothing to speak of, 14 million calls a month are free; an instance that is stopped is not billed, "
         "its storage, backups and public address are"
     )
+    if following := row.get("ReadReplicaDBInstanceIdentifiers"):
+        say(f"note: AWS stops no instance that has a replica ({', '.join(following)}): inv rds.replica --delete first")
     if not dry_run:
         carry_out(aws, todo, clock)
     holds = Schedule(times.stop or None, times.start or None, list(times.days), times.zone)

@@ -11,14 +11,15 @@ from typing import Any
 
 from config.paths import local_dir, write_private
 from config.settings import Settings
-from ops import console
+from ops import console, own_files
 from ops.aws import Aws
 from ops.cloud.facts import Row
 from ops.errors import Problem
 from ops.rds.bastion import bastion
-from ops.rds.security_group import address, location, own_rule, reachability, rules
+from ops.rds.security_group import location, own_address, own_rule, reachability, rules
 from ops.rds.security_group.changes import Door
 from ops.rds.security_group.rules import Rule
+from ops.times import largest_unit
 
 ID = re.compile("[0-9a-f]{16}")
 COLUMNS = ("who", "address", "port", "age", "expires", "rule", "group", "note")
@@ -50,9 +51,9 @@ def workspace(settings: Settings) -> str:
         return rules.owner_name(name)
     try:
         path = local_dir(settings.root) / "workspace"
-        if not path.exists() or not ID.fullmatch(path.read_text(encoding="utf-8", errors="replace")):
+        if not path.exists() or not ID.fullmatch(own_files.content(path).decode(errors="replace")):
             write_private(path, secrets.token_hex(8))
-        return path.read_text(encoding="utf-8")
+        return own_files.content(path).decode()
     except (OSError, Problem):
         return ""
 
@@ -89,14 +90,14 @@ def allow(aws: Aws, settings: Settings, ip: str | None, expires: str | None) -> 
     stays(settings, expires)
     location.ids(settings)
     given = settings.vars.get("GITPOD_IP")
-    known = address.find(ip, given, ()) if ip is not None or given else None
+    known = own_address.find(ip, given, ()) if ip is not None or given else None
     for service in settings.door.echo:
-        address.check_service(service)
+        own_address.check_service(service)
     at = location.find_location(aws, settings)
     if at.instance and is_private(settings, at.instance) and (via := bastion.let_in(settings, aws)):
         console.say(f"{settings.rds.identifier} is not public, so no address is let in: the bastion is, by {via}")
         return
-    found = known or address.find(None, "", settings.door.echo)
+    found = known or own_address.find(None, "", settings.door.echo)
     console.say(own_rule.allow(door_of(aws, settings, at, expires), found, offer))
     get, names = settings.vars.get, settings.focus.names
     console.say(
@@ -121,16 +122,21 @@ def offer(expired: Sequence[Rule]) -> bool:
 
 def show(aws: Aws, settings: Settings, *, json: bool) -> None:
     """List who is let in, by every group of the instance."""
-    at = location.find_location(aws, settings)
-    groups = [g["VpcSecurityGroupId"] for g in (at.instance or {}).get("VpcSecurityGroups", [])]
-    mine = door_of(aws, settings, at)
-    every = [rule for group in dict.fromkeys([at.group, *groups]) for rule in replace(mine, group=group).listed()]
+    every, mine = found(aws, settings)
     if json:
         console.as_json([as_data(rule, mine) for rule in every])
         return
     console.table(COLUMNS, [as_row(rule, mine) for rule in every], red=lambda row: row["note"] == "WIDE OPEN")
     if wide := [rule.id for rule in every if rule.wide_open]:
         console.say(f"note: {', '.join(wide)} lets anyone in: remove it once the addresses that need it have rules")
+
+
+def found(aws: Aws, settings: Settings) -> tuple[list[Rule], Door]:
+    """Return the rules of every group of the instance, and the door with this workspace before it."""
+    at = location.find_location(aws, settings)
+    groups = [g["VpcSecurityGroupId"] for g in (at.instance or {}).get("VpcSecurityGroups", [])]
+    mine = door_of(aws, settings, at)
+    return [rule for group in dict.fromkeys([at.group, *groups]) for rule in replace(mine, group=group).listed()], mine
 
 
 @dataclass(frozen=True)
@@ -210,10 +216,8 @@ def as_row(rule: Rule, mine: Door) -> dict[str, Any]:
 
 def span(seconds: float) -> str:
     """Return a length of time in its largest unit."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(0, int(seconds))}s"
+    count, unit = largest_unit(seconds)
+    return f"{count}{unit[0]}"
 
 
 def revoke(aws: Aws, settings: Settings) -> None:

@@ -72,11 +72,7 @@ def described(aws: Aws, settings: Settings, *, needed: bool) -> Row | None:
     """Return the instance, or None where it cannot be had and is not needed either."""
     try:
         with speaking():
-            return (
-                instance.require_instance(aws, settings.rds)
-                if needed
-                else instance.find_instance(aws, settings.rds.identifier)
-            )
+            return instance.require_instance(aws, settings.rds) if needed else instance.find(aws, settings.rds)
     except Misconfigured:
         raise
     except Problem as error:

@@ -16,8 +16,8 @@ from ops.cloud import tags
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 from ops.rds.security_group import rules
-from ops.rds.security_group.address import network
 from ops.rds.security_group.changes import REFUSED, Changed, Door, change, label, remove, send
+from ops.rds.security_group.own_address import network
 from ops.rds.security_group.rules import Mark, Rule
 
 TRIES = 4

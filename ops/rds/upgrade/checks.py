@@ -53,6 +53,19 @@ class Check:
         return old <= self.up_to and new >= self.to
 
 
+TABLES = r"""
+select pg_catalog.format('%I.%I', n.nspname, c.relname) as object,
+  pg_catalog.format('alter table %I.%I {act}', n.nspname, c.relname) as mend
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where {where} order by 1
+"""
+
+
+def of_tables(what: str, act: str, where: str, up_to: int = NEWEST) -> Check:
+    """Return the check for tables that fit, each of which an ALTER TABLE mends; `where` knows them as c, their schema as n."""
+    return Check(what, TABLES.format(act=act, where=where), up_to=up_to)
+
+
 # What is stored in a type whose bytes, or the OIDs in them, are others in the new version: also by way of a domain, an
 # array, a composite type or a range
 STORED = r"""
@@ -227,14 +240,10 @@ CHECKS = (
         """,
         up_to=13,
     ),
-    Check(
+    of_tables(
         "a table with OIDs, which 12 has no more",
-        r"""
-        select pg_catalog.format('%I.%I', n.nspname, c.relname) as object,
-          pg_catalog.format('alter table %I.%I set without oids', n.nspname, c.relname) as mend
-        from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-        where pg_catalog.to_jsonb(c) ->> 'relhasoids' = 'true' and n.nspname <> 'pg_catalog'
-        """,
+        "set without oids",
+        "pg_catalog.to_jsonb(c) ->> 'relhasoids' = 'true' and n.nspname <> 'pg_catalog'",
         up_to=11,
     ),
     Check(

@@ -13,6 +13,8 @@ from ops.cli import OF_AWS, aws, settings_of_aws, task
         "to": "a major version, or an exact one like 18.4 (default: the setting rds.engine_version)",
         "confirm": "the instance's identifier, which stands for typing it (default: ask)",
         "parameter-group": "one of the new version, where the instance has one of yours (default: AWS's own)",
+        "rehearse": "upgrade a copy that is restored beside, and remove it (default: no)",
+        "blue-green": "by a copy that is kept up to date and switched over to (default: in place)",
         "dry-run": "look what is in the way, and write nothing (default: no)",
     },
     answer="ops.rds.upgrade.upgrade.Upgraded",
@@ -23,6 +25,8 @@ def upgrade(
     to: str = "",
     confirm: str = "",
     parameter_group: str = "",
+    rehearse: bool = False,
+    blue_green: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -30,19 +34,21 @@ def upgrade(
     from ops import console
     from ops.cloud.clock import Clock
     from ops.db import new_version
-    from ops.rds.upgrade import upgrade
+    from ops.errors import Misconfigured
+    from ops.rds.upgrade import blue_green as copied
+    from ops.rds.upgrade import rehearsal, upgrade
+    from ops.rds.upgrade.upgrade import Wanted
 
     found = settings_of_aws(c, target)
-    done = upgrade.upgrade(
-        found,
-        aws(found),
-        Clock(),
-        to=to or found.rds.engine_version,
-        group=parameter_group,
-        confirm=confirm,
-        dry_run=dry_run,
-        catalog_of=lambda major: new_version.catalog(found, major),
-    )
+    wanted = Wanted(to or found.rds.engine_version, parameter_group, lambda major: new_version.catalog(found, major))
+    if rehearse and blue_green:
+        raise Misconfigured("--rehearse and --blue-green: one after the other")
+    if rehearse:
+        done = rehearsal.rehearse(found, aws(found), Clock(), wanted, dry_run=dry_run)
+    elif blue_green:
+        done = copied.lead(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
+    else:
+        done = upgrade.upgrade(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
     if json:
         console.as_json(done)
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from config.settings import Settings
 from config.targets import Target
 from ops import calls, postgres
 from ops.aws import Aws
+from ops.cloud import prices
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
-from ops.console import say
+from ops.console import minutes, say
 from ops.errors import Differs, Problem, Refused
 from ops.rds import instance, prod
+from ops.rds.replica import following
 from ops.rds.upgrade import catalog, checks, offers, statistics
 from ops.rds.upgrade.catalog import Catalog
 from ops.rds.upgrade.checks import Finding
@@ -36,10 +38,19 @@ FRESH = timedelta(hours=1)
 """How old the snapshot of a run that was cut off may be for the next one to go on with it."""
 SETTLED = 300.0
 """Seconds in which an upgrade that AWS has begun shows in the instance's state."""
-PER_GB = 0.095
-"""US dollars for a GB of snapshots and a month (list price of us-east-1)."""
 CatalogOf = Callable[[int], Catalog | None]
 """Returns what the catalogs of a major version hold; None where there is no server of it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an upgrade is asked for with."""
+
+    to: str
+    """A major version, or an exact one."""
+    group: str
+    """The parameter group of the new version; empty: AWS's own."""
+    catalog_of: CatalogOf
 
 
 @dataclass(frozen=True)
@@ -58,24 +69,16 @@ class Upgraded:
     """The one that was made before; null where none was."""
     findings: list[Finding]
     """What is in the way: always empty after an upgrade."""
+    upgrade_seconds: float | None = None
+    """How long the database was away, or the copy of a rehearsal, measured; null where this run did not begin it."""
+    rehearsed: bool = False
+    """Whether it was a copy that was upgraded, and nothing else."""
 
 
-def upgrade(
-    settings: Settings,
-    aws: Aws,
-    clock: Clock,
-    *,
-    to: str,
-    group: str,
-    confirm: str,
-    dry_run: bool,
-    catalog_of: CatalogOf,
-) -> Upgraded:
+def upgrade(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm: str, dry_run: bool) -> Upgraded:
     """Lead the instance to a version, or say what is in the way; raises `Differs` for that where it is no dry run."""
-    rds = settings.rds
-    row = instance.require_instance(aws, rds)
-    if not instance.is_ours(row, rds):
-        raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
+    rds, to, group = settings.rds, wanted.to, wanted.group
+    row = owned(settings, aws)
     offers.check_wanted(to, row)
     have = row["EngineVersion"]
     if under_way := is_under_way(row):
@@ -88,19 +91,16 @@ def upgrade(
         if not dry_run:
             finish(settings, aws, have)
         return Upgraded(rds.identifier, False, have, have, None, [])
-    snapshot = None
+    snapshot, begun = None, None
     if not under_way:
         check_ready(row)
-        offers.check_group(row, offer, group)
-        findings = look(settings, aws, row, offer, catalog_of) if major(offer.version) > major(have) else []
+        if major(offer.version) == major(have):
+            following.check_minor(aws, row, offer.version)
+        findings = in_the_way(settings, aws, row, offer, wanted)
         tell(row, offer)
         if dry_run:
             return Upgraded(rds.identifier, False, have, offer.version, None, findings)
-        if findings:
-            raise Differs(
-                f"{rds.identifier} is not upgraded, {len(findings)} in the way: mend these, then run this again",
-                *(f"- {finding}" for finding in findings),
-            )
+        require_none(rds.identifier, findings)
         require_confirmation(
             rds.identifier,
             confirm,
@@ -110,11 +110,38 @@ def upgrade(
             caseless=True,
         )
         snapshot = save(settings, aws, offer, clock)
+        begun = clock.monotonic()
         send(settings, aws, row, offer, group)
     done = instance.wait_for(aws, rds, goal(row, offer, clock, to), clock)
     assert done is not None
+    seconds = None if begun is None else clock.monotonic() - begun
     finish(settings, aws, done["EngineVersion"])
-    return Upgraded(rds.identifier, True, have, done["EngineVersion"], snapshot, [])
+    return Upgraded(rds.identifier, True, have, done["EngineVersion"], snapshot, [], seconds)
+
+
+def owned(settings: Settings, aws: Aws) -> Row:
+    """Return the row of the instance, which must be ours."""
+    row = instance.require_instance(aws, settings.rds)
+    if not instance.is_ours(row, settings.rds):
+        raise Refused(f"{settings.rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
+    return row
+
+
+def in_the_way(settings: Settings, aws: Aws, row: Row, offer: Offer, wanted: Wanted) -> list[Finding]:
+    """Return what is in the way in the databases; raises `Misconfigured` for a parameter group that AWS would refuse."""
+    offers.check_group(row, offer, wanted.group)
+    if major(offer.version) == major(row["EngineVersion"]):
+        return []
+    return look(settings, aws, row, offer, wanted.catalog_of)
+
+
+def require_none(identifier: str, findings: list[Finding]) -> None:
+    """Raise `Differs` where something is in the way."""
+    if findings:
+        raise Differs(
+            f"{identifier} is not upgraded, {len(findings)} in the way: mend these, then run this again",
+            *(f"- {finding}" for finding in findings),
+        )
 
 
 def is_under_way(row: Row) -> bool:
@@ -141,17 +168,18 @@ def tell(row: Row, offer: Offer) -> None:
         f"{row['DBInstanceIdentifier']}: PostgreSQL {row['EngineVersion']} becomes {offer.version} in place, after a snapshot; "
         f"the database is away for {away}, its name and logins stay"
     )
-    say(
-        f"the snapshot costs about {PER_GB:g} USD for each GB in it and month, {size * PER_GB:.2f} USD for {size} GB at most "
-        "(list price of us-east-1), until it is deleted"
-    )
+    say(f"the snapshot costs {prices.of_snapshot(size)}, until it is deleted")
     if big:
         for name in row.get("ReadReplicaDBInstanceIdentifiers", []):
             say(f"its replica {name} is upgraded with it")
         if row.get("MasterUserSecret"):
             say(
-                "AWS makes no copy to switch over to (blue/green) of an instance whose password RDS keeps: "
-                "that is why its minutes without a database cannot be shortened so"
+                "AWS makes no copy to switch over to (blue/green) of an instance whose password RDS keeps; --blue-green with a "
+                "password of your own in its variable changes that first, and then the database is away for a minute at most"
+            )
+        else:
+            say(
+                "--blue-green shortens its minutes without a database to one at most: a copy is kept up to date, then switched to"
             )
 
 
@@ -225,8 +253,9 @@ def save(settings: Settings, aws: Aws, offer: Offer, clock: Clock) -> str:
 
 
 def send(settings: Settings, aws: Aws, row: Row, offer: Offer, group: str) -> None:
-    """Ask AWS for the upgrade."""
-    rds, client = settings.rds, aws.client("rds")
+    """Ask AWS for the upgrade of an instance, which need not be that of the settings."""
+    client = aws.client("rds")
+    rds = replace(settings.rds, identifier=row["DBInstanceIdentifier"])
     more: dict[str, Any] = (
         {"AllowMajorVersionUpgrade": True} if major(offer.version) > major(row["EngineVersion"]) else {}
     )
@@ -275,9 +304,9 @@ class Progress:
         return False
 
 
-def goal(row: Row, offer: Offer, clock: Clock, to: str) -> Goal:
+def goal(row: Row, offer: Offer, clock: Clock, to: str, option: str = "") -> Goal:
     progress = Progress(row["EngineVersion"], offer.version, clock)
-    return Goal(f"{TASK} --to {to}", progress.reached, {**HOPELESS, **RESTING})
+    return Goal(f"{TASK} --to {to}{option}", progress.reached, {**HOPELESS, **RESTING})
 
 
 # --- after it -----------------------------------------------------------------------------
@@ -307,6 +336,13 @@ def told(done: Upgraded) -> str:
     """Return what to tell of an upgrade, or of what is in its way."""
     if done.findings:
         return "\n".join(str(finding) for finding in done.findings)
+    if done.rehearsed:
+        took = (
+            "another run has seen how long"
+            if done.upgrade_seconds is None
+            else f"{minutes(done.upgrade_seconds)} minutes"
+        )
+        return f"{done.identifier}: a copy went from PostgreSQL {done.from_version} to {done.to_version} ({took}), and is removed"
     if done.written:
         return f"{done.identifier} has PostgreSQL {done.to_version}"
     if done.from_version == done.to_version:

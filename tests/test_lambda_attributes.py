@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from functions.post_confirmation import handler
 from functions.post_confirmation.people import clean
 from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, handling
 
+EXAMPLES = int(os.environ.get("ATTRIBUTE_EXAMPLES", "30"))
+"""Sign-ups for each table."""
 MEGABYTE = 1_000_000
 SQL = (
     "'; drop table public.users; --",
@@ -64,7 +67,7 @@ def names(table: Users, sub: Any) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(
-    max_examples=60,
+    max_examples=EXAMPLES,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # to shrink a megabyte takes longer than to read it
     suppress_health_check=[

@@ -132,6 +132,13 @@ def test_a_python_that_uv_has_installed_is_found(tmp_path: Path, monkeypatch: py
     assert uv.python(RUNNING) is None  # what does not answer is none
 
 
+def test_what_to_type_is_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert uv.typed() == f"{sys.executable} -m uv"
+    (tmp_path / "uv").touch(0o755)
+    assert uv.typed() == "uv"
+
+
 def test_a_compiled_version_serves_every_machine_and_an_uncompiled_one_is_replaced_once(
     stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

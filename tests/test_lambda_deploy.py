@@ -47,7 +47,7 @@ def test_the_function_is_what_cognito_needs(stage: Stage) -> None:
     found = stage.function()
     have = found["Configuration"]
     assert (have["Runtime"], have["Handler"]) == ("python3.13", "post_confirmation.handler.handler")
-    assert (have["Timeout"], have["MemorySize"], have["Architectures"]) == (5, 256, ["x86_64"])
+    assert (have["Timeout"], have["MemorySize"], have["Architectures"]) == (5, 512, ["x86_64"])
     assert found["Tags"] == {"Project": "cruddur", "ManagedBy": "inv"}
     url = conninfo_to_dict(stage.url())
     assert (url["host"], url["user"], url["dbname"]) == (HOST, "lambda_signup", stage.database.name)
@@ -133,7 +133,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(stage: Stage, capsys: pytes
     assert "nothing was written" in shown.err
     stage.deploy()
     stage.cloud.forget()
-    assert stage.deploy({"memory_mb": "512"}, dry_run=True) == ["configuration"]
+    assert stage.deploy({"memory_mb": "1024"}, dry_run=True) == ["configuration"]
     assert stage.cloud.writes == []
     assert "would be updated configuration: MemorySize" in capsys.readouterr().out
 
@@ -142,7 +142,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(stage: Stage, capsys: pytes
     ("config", "part", "shown"),
     [
         ({"timeout_seconds": "4"}, "configuration", "Timeout"),
-        ({"memory_mb": "512"}, "configuration", "MemorySize"),
+        ({"memory_mb": "1024"}, "configuration", "MemorySize"),
         ({"log_days": "30"}, "logs", "kept 30 days (were: 14)"),
         ({"architecture": "arm64"}, "code", ""),
     ],

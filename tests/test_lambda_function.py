@@ -54,7 +54,7 @@ def made(cloud: Front, configure: Configure, hands: Hands) -> Bare:
 def configuration(**more: Any) -> dict[str, Any]:
     return {
         "FunctionName": NAME, "FunctionArn": f"arn:aws:lambda:ca-central-1:123456789012:function:{NAME}",
-        "Runtime": "python3.13", "Role": ROLE, "Handler": "h", "Timeout": 5, "MemorySize": 256,
+        "Runtime": "python3.13", "Role": ROLE, "Handler": "h", "Timeout": 5, "MemorySize": 512,
         "CodeSha256": "old", "Environment": {"Variables": {"CONNECTION_URL": URL}}, "Layers": [{"Arn": LAYER}],
         "VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}, "RevisionId": "r1",
         "State": "Active", "LastUpdateStatus": "Successful", **more,
@@ -138,7 +138,7 @@ def test_each_change_is_waited_for_before_the_next(made: Bare, built: archive.Ar
         stub.add_response(
             "update_function_configuration",
             configuration(LastUpdateStatus="InProgress"),
-            {"FunctionName": NAME, "MemorySize": 256, "RevisionId": "r1"},
+            {"FunctionName": NAME, "MemorySize": 512, "RevisionId": "r1"},
         )
         stub.add_response("get_function_configuration", configuration(LastUpdateStatus="InProgress"))
         stub.add_response("get_function_configuration", configuration(RevisionId="r2"))

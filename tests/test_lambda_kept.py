@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import Problem
-from ops.lambdas.package import archive, function_code, layer, layer_cache
+from ops.lambdas.package import archive, function_code, layer, layer_cache, sbom
 
 HERE = ("3.13", "x86_64")
 
@@ -26,6 +26,10 @@ def test_the_same_layer_is_taken_as_it_is(made: archive.Artifact, tmp_path: Path
     written = made.path.stat().st_mtime_ns
     assert layer.build(*HERE, tmp_path) == made
     assert made.path.stat().st_mtime_ns == written
+    told = sbom.place(made).read_bytes()
+    sbom.place(made).unlink()
+    layer.build(*HERE, tmp_path)
+    assert sbom.place(made).read_bytes() == told, "the list of what is in it, where that was lost"
 
 
 def test_other_pins_make_another(made: archive.Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import platform
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -15,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from ops.errors import Misconfigured, Problem
-from ops.lambdas.package import archive, elf, function_code, interpreters, layer, runtimes, uv
+from ops.lambdas.package import archive, elf, function_code, interpreters, layer, runtimes, sbom, uv
 from tests.fix_aws import Configure
+from tests.fix_cli import SUITE
 
 TARGETS = [
     ("3.10", "x86_64"),
@@ -59,6 +63,7 @@ def test_two_builds_in_two_folders_are_byte_equal(
     assert first.path.read_bytes() == second.path.read_bytes()
     assert (first.sha256, first.sources, first.unpacked) == (second.sha256, second.sources, second.unpacked)
     assert first.sha256 == hashlib.sha256(first.read()).hexdigest()
+    assert sbom.place(first).read_bytes() == sbom.place(second).read_bytes()
 
 
 @pytest.mark.parametrize(("python", "architecture"), TARGETS)
@@ -76,6 +81,38 @@ def test_the_layer_holds_psycopg_for_its_target_and_nothing_of_this_machine(
     assert made.unpacked < 25_000_000
     # typing_extensions is needed before 3.13 only: by the target's markers, not by those of the Python that builds
     assert ("python/typing_extensions.py" in made.names) == (int(python[2:]) < 13)
+
+
+@pytest.mark.parametrize(("python", "architecture"), [("3.12", "x86_64"), ("3.13", "arm64")])
+def test_a_layer_tells_what_is_in_it(built: Path, python: str, architecture: str) -> None:
+    made = make(built, python, architecture)
+    text = sbom.place(made).read_text(encoding="utf-8")
+    check_schema(text)
+    told = json.loads(text)
+    expected = {"pkg:pypi/psycopg@3.3.9", "pkg:pypi/psycopg-binary@3.3.9"}
+    expected |= {"pkg:pypi/typing-extensions@4.16.0"} if python == "3.12" else set()
+    assert {each["purl"] for each in told["components"]} == expected
+    assert all(each["licenses"] for each in told["components"])
+    assert told["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": made.sha256}]
+    # each library that came inside a wheel is named, by its content
+    inside = {each["name"]: each for of in told["components"] for each in of.get("components", [])}
+    with zipfile.ZipFile(made.path) as opened:
+        brought = {name.rpartition("/")[2]: opened.read(name) for name in opened.namelist() if ".libs/" in name}
+    assert any(name.startswith("libpq") for name in brought)
+    assert {name: inside[name]["hashes"][0]["content"] for name in brought} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in brought.items()
+    }
+    assert any(each.get("purl", "").startswith("pkg:rpm/") for each in inside.values()), "what the wheel says itself"
+
+
+def check_schema(document: str) -> None:
+    """Hold a list against the schema of its version, by the library of those who publish it."""
+    reason = "cyclonedx-bom is not here: pip install -r requirements-dev.txt"
+    validation = pytest.importorskip("cyclonedx.validation.json", reason=reason)
+    from cyclonedx.schema import SchemaVersion
+
+    version = SchemaVersion.from_version(json.loads(document)["specVersion"])
+    assert validation.JsonStrictValidator(version).validate_str(document) is None
 
 
 @pytest.mark.parametrize(("python", "architecture"), TARGETS)
@@ -232,16 +269,21 @@ def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
 
 def test_the_function_holds_its_modules_and_the_certificates(tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
-    roots.write_text("-----BEGIN CERTIFICATE-----\n")
+    shutil.copy(SUITE / "tests" / "data" / "rds-roots-ca-central-1.pem", roots)
     made = function_code.build(roots, tmp_path / "out")
     assert made.names == tuple(
         f"post_confirmation/{name}" for name in ("__init__.py", "handler.py", "iam.py", "people.py", "rds-ca.pem")
     )
     with zipfile.ZipFile(made.path) as opened:
-        assert opened.read("post_confirmation/rds-ca.pem") == roots.read_bytes()
+        trusted = opened.read("post_confirmation/rds-ca.pem").decode()
         modes = {info.external_attr >> 16 for info in opened.infolist()}
         assert modes == {0o100644}
         assert {info.date_time for info in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert trusted.startswith(roots.read_text().rstrip())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=trusted)
+    held = json.dumps(context.get_ca_certs())
+    assert all(f"Amazon Root CA {number}" in held for number in (1, 2, 3, 4)), "by which RDS Proxy is known"
     roots.touch()
     again = function_code.build(roots, tmp_path / "other")
     assert again.read() == made.read()

@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import time
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from config.settings import load
 from config.targets import Target
 from ops import console
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import delete, invoke, local, logs, publish, role, status
+from ops.lambdas import delete, invoke, local, logs, publish, role, sign_ups, status
 from ops.lambdas.package import archive, function_code, layer
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
@@ -408,7 +408,7 @@ def test_logs_follow_prints_each_event_once(deployed: Stage, capsys: pytest.Capt
     with pytest.raises(KeyboardInterrupt):
         logs.show(deployed.aws, deployed.settings(), 60, follow=True, sleep=sleep)
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split(" ", 2)[2] for line in printed] == ["one ****", "two", "three"]
+    assert [line.split(" ", 3)[3] for line in printed] == ["one ****", "two", "three"]
     logs.show(deployed.aws, deployed.settings(), 60, follow=False)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -423,6 +423,92 @@ def test_logs_with_nothing_in_them_say_so(deployed: Stage, capsys: pytest.Captur
 def test_logs_that_are_not_there_say_what_makes_them(stage: Stage) -> None:
     with pytest.raises(Problem, match=r"no logs .*inv lambda\.deploy"):
         logs.show(stage.aws, stage.settings(), 60, follow=False)
+
+
+# --- sign-ups -----------------------------------------------------------------------------
+
+
+def line_of(outcome: str, **more: object) -> str:
+    """Return what the handler prints of a sign-up."""
+    about = {
+        "function": "post_confirmation",
+        "outcome": outcome,
+        "sub": "CANARY",
+        "changed": [],
+        "attempts": 1,
+        "ms": 12,
+    }
+    return json.dumps({**about, **more}) + "\n"
+
+
+def test_sign_ups_are_counted_by_their_days(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Days are those of UTC, from the first millisecond to the last; what else stands in the log is no sign-up."""
+    now = datetime.now(timezone.utc)
+    day = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+    events = [
+        (day - 86_400_001, line_of("inserted")), (day - 86_400_000, line_of("inserted")), (day - 1, line_of("present")),
+        (day - 1, line_of("inserted")), (day, line_of("failed", error="UniqueViolation", sqlstate="23505", reason="taken")),
+        (day, '{"function": "other", "outcome": "failed"}'), (day, "START"), (day, '{"function": "post_confirmation"}'), (day, "[1]"),
+    ]  # fmt: skip
+    client, group = deployed.client("logs"), f"/aws/lambda/{NAME}"
+    client.create_log_stream(logGroupName=group, logStreamName="s")
+    client.put_log_events(
+        logGroupName=group, logStreamName="s", logEvents=[{"timestamp": at, "message": text} for at, text in events]
+    )
+    found = sign_ups.look(deployed.settings(), deployed.aws, 2)
+    assert [(d.day_on, d.inserted, d.present, d.failed) for d in found.days] == [
+        (now.date() - timedelta(days=1), 2, 1, 0),
+        (now.date(), 0, 0, 1),
+    ]
+    assert [(each.error, each.sqlstate, each.reason) for each in found.failures] == [
+        ("UniqueViolation", "23505", "taken")
+    ]
+    capsys.readouterr()
+    sign_ups.show(deployed.settings(), deployed.aws, "3", json=False)
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1 + 3 + 1
+    assert "failed: UniqueViolation 23505 taken" in told.out
+    assert "CANARY" not in told.out
+    assert "inv lambda.sync-users makes the rows that are missing" in told.err
+    assert set(deployed.cloud.writes) <= {"CreateLogStream", "PutLogEvents"}
+
+
+def test_days_that_cannot_be_read_in_time_or_are_not_kept_are_said(
+    deployed: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [d.failed for d in sign_ups.look(deployed.settings(), deployed.aws, 16).days]
+    assert days == [None] * 2 + [0] * 14
+    monkeypatch.setattr(sign_ups, "LIMIT", -1.0)
+    assert [d.failed for d in sign_ups.look(deployed.settings(), deployed.aws, 3).days] == [None] * 3
+
+
+def test_many_days_are_few_requests_and_a_full_page_makes_them_fewer_days(
+    deployed: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """90 days at five requests a second would be 18 s; each sign-up is counted once, on its day, however the days are asked for."""
+    now = datetime.now(timezone.utc)
+    noon = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+    client, group = deployed.client("logs"), f"/aws/lambda/{NAME}"
+    client.create_log_stream(logGroupName=group, logStreamName="s")
+    for ago in range(13, -1, -1):
+        events = [{"timestamp": noon - ago * 86_400_000, "message": line_of("inserted")}] * (ago + 1)
+        client.put_log_events(logGroupName=group, logStreamName="s", logEvents=events)
+    asked: list[int] = []
+    pages = logs.pages
+
+    def counted(*args: Any, **more: Any) -> Any:
+        asked.append(round((more["endTime"] - args[2]) / 86_400_000))
+        return pages(*args, **more)
+
+    monkeypatch.setattr(logs, "pages", counted)
+    found = sign_ups.look(deployed.settings(), deployed.aws, 14)
+    assert [each.inserted for each in found.days] == list(range(14, 0, -1))
+    assert asked == [1, 2, 4, 7]
+    asked.clear()
+    monkeypatch.setattr(logs, "pages", lambda *args, **more: counted(*args, **more, PaginationConfig={"PageSize": 10}))
+    found = sign_ups.look(deployed.settings(), deployed.aws, 14)
+    assert [each.inserted for each in found.days] == list(range(14, 0, -1))
+    assert asked == [1, 2, 4, 2, 1, 2, 1, 1]
 
 
 # --- the layer ----------------------------------------------------------------------------
@@ -637,6 +723,7 @@ def test_a_group_that_is_still_held_is_waited_for(deployed: Stage, capsys: pytes
         ("lambda.sync-users --pool nothing", "--pool: nothing is no id"),
         ("lambda.invoke --target local", "--target goes with --local"),
         ("lambda.invoke --local --event nothing", "--event nothing: no such file, and no sample"),
+        ("lambda.sign-ups --days 91", "--days 91: give a whole number, 1 to 90"),
         ("lambda.logs --minutes soon", "--minutes soon: give a whole number"),
         ("lambda.status", "no AWS region: set AWS_DEFAULT_REGION"),
     ],

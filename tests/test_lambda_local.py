@@ -209,7 +209,7 @@ def test_what_the_function_is_told_is_lambdas(other: Other) -> None:
     assert told["name"] == "cruddur-post-confirmation"
     assert told["cwd"] == told["env"]["LAMBDA_TASK_ROOT"]
     assert told["env"]["CONNECTION_URL"] == "x"
-    assert told["env"]["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
+    assert told["env"]["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
     assert "HOME" not in told["env"]
 
 

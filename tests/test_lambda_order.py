@@ -100,7 +100,7 @@ def test_whatever_was_written_last_a_sign_up_is_stored(releases: Releases, how: 
     assert stage.database.scalar("select count(*) from users where handle like 'handle_'") == 4
 
 
-@pytest.mark.parametrize(("config", "noted"), [({"architecture": "arm64"}, True), ({"memory_mb": "512"}, False)])
+@pytest.mark.parametrize(("config", "noted"), [({"architecture": "arm64"}, True), ({"memory_mb": "1024"}, False)])
 def test_what_cannot_be_changed_in_one_step_is_said(
     stage: Stage, config: dict[str, str], noted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

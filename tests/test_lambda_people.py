@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import string
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
-from functions.post_confirmation.people import Outcome, Person, Unusable, key, store
+from functions.post_confirmation.people import Fit, Outcome, Person, Unusable, key, store
 from tests.fix_people import NARROW, OURS, PLAIN, STRICT, Make, Users, made, person
 from tests.fix_suppliers import Database
 
@@ -47,6 +49,63 @@ def test_without_a_sub_that_can_be_stored_there_is_nobody(sub: object) -> None:
 def test_without_any_name_the_sub_stands_in() -> None:
     made = Person.of({"sub": SUB}, "")
     assert (made.display_name, made.handle) == (SUB, SUB)
+
+
+ADA = Person("Ada L.", "ada", "ada@example.com", SUB)
+DIGEST = "-" + hashlib.sha256(SUB.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("fit", "handle", "display_name"),
+    [
+        (Fit(ADA), "ada", "Ada L."),
+        (Fit(ADA).next("handle"), f"ada{DIGEST[:5]}", "Ada L."),
+        (Fit(ADA).next("handle").next("handle").next("display_name"), f"ada{DIGEST[:9]}", f"Ada L.{DIGEST[:5]}"),
+        (Fit(ADA).next("cognito_user_id"), "ada", "Ada L."),
+        (Fit(ADA, widths={"handle": 2}), "ad", "Ada L."),
+        (Fit(ADA, widths={"handle": 6}).next("handle"), f"a{DIGEST[:5]}", "Ada L."),
+        (Fit(ADA, widths={"handle": 4}).next("handle"), DIGEST[:4], "Ada L."),
+        (Fit(ADA, widths={"handle": 8}).next("handle"), f"ada{DIGEST[:5]}", "Ada L."),
+        (Fit(ADA).cut({"display_name": 3}), "ada", "Ada"),
+        (Fit(ADA).cut({"display_name": 3}).cut({"display_name": 5, "handle": 1}), "a", "Ada"),
+        (Fit(ADA).cut({"display_name": 3}).cut({"display_name": 2}), "ada", "Ad"),
+        (Fit(replace(ADA, display_name="Ąda", handle="ädä")).ascii(), "?d?", "?da"),
+    ],
+)
+def test_the_names_to_try_next(fit: Fit, handle: str, display_name: str) -> None:
+    assert fit.values == replace(ADA, handle=handle, display_name=display_name)
+    assert fit.values == fit.values
+
+
+@pytest.mark.parametrize(
+    ("fit", "email"),
+    [
+        (Fit(ADA).cut({"email": 15}), "ada@example.com"),
+        (Fit(ADA).cut({"email": 14}), None),
+        (Fit(ADA).cut({"handle": 2}), "ada@example.com"),
+        (Fit(ADA).with_email(Fit(ADA).nowhere), f"{SUB}@invalid"),
+        (Fit(ADA).with_email(Fit(ADA).nowhere).cut({"email": 10}), "01@invalid"),
+        (Fit(ADA).with_email(None).cut({"email": 0}), None),
+        (Fit(ADA).with_email("").ascii(), ""),
+        (Fit(ADA).ascii(), "ada@example.com"),
+        (Fit(replace(ADA, email="ädä@example.com")).ascii(), None),
+        (Fit(ADA).with_email(None).ascii(), None),
+    ],
+)
+def test_an_address_is_somebodys_or_none(fit: Fit, email: str | None) -> None:
+    assert fit.values.email == email
+
+
+def test_without_an_address_there_is_none_that_is_too_long() -> None:
+    fit = Fit(ADA).with_email(None).cut({"email": 2, "handle": 2})
+    assert (fit.values.handle, fit.values.email) == ("ad", None)
+
+
+def test_a_person_and_a_name_have_each_their_lock_in_64_bits() -> None:
+    assert key("sub", SUB) == int.from_bytes(hashlib.sha256(f"post_confirmation sub {SUB}".encode()).digest()[:8], "big", signed=True)  # fmt: skip
+    assert len({key("sub", "a"), key("handle", "a"), key("sub", "b")}) == 3
+    assert all(-(2**63) <= key("sub", str(number)) < 2**63 for number in range(100))
+    assert [Outcome(inserted).word for inserted in (True, False)] == ["inserted", "present"]
 
 
 @pytest.mark.parametrize("schema", [OURS, PLAIN, NARROW, STRICT])
@@ -194,6 +253,16 @@ def test_nobody_is_lost_where_even_no_address_is_one_that_must_be_unique(make_us
         assert store(conn, person(1, email=None)).changed == ()
         assert store(conn, person(2, email=None)).changed == ("email",)
         assert store(conn, person(3, email=None)).changed == ("email",)
+
+
+@pytest.mark.parametrize("name", ["email", "my email=cognito_user_id", "(email)=(x)"])
+def test_a_name_is_not_taken_for_the_column_that_refuses_it(make_users: Make, name: str) -> None:
+    """The server's detail has both: Key (display_name)=(email) already exists."""
+    users = make_users(DEMANDING.format(email="text"))
+    with users.connect() as conn:
+        assert store(conn, person(1, display_name=name)).changed == ()
+        assert store(conn, person(2, display_name=name)).changed == ("display_name",)
+    assert [row["email"] for row in users.rows()] == ["e1@example.com", "e2@example.com"]
 
 
 def test_a_display_name_that_another_holds_gets_a_suffix_where_it_must_be_unique(make_users: Make) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ops.lambdas import delete, invoke, logs, role, status
+from ops.cloud import policies
+from ops.lambdas import delete, invoke, logs, role, sign_ups, status
 from ops.lambdas.user_pool import sync
 from tests.fix_cli import SUITE
 from tests.fix_lambda import NAME, SERVICES, Stage
@@ -40,12 +41,13 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
         client.meta.events.register("before-call", note)
     try:
         stage.deploy()
-        stage.deploy({"memory_mb": "512", "architecture": "arm64"})
+        stage.deploy({"memory_mb": "1024", "architecture": "arm64"})
         stage.attach(pool_id)
         status.facts(settings, stage.aws, pool_id)
         sync.sync_users(settings, stage.aws, pool_id, "", dry_run=True, linking=False)
         invoke.invoke_in_aws(stage.aws, settings, {})
         logs.show(stage.aws, settings, 1, follow=False)
+        sign_ups.look(settings, stage.aws, 1)
         for client in clients:
             client.meta.events.unregister("before-call", note)
         stage.client("iam").untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
@@ -74,7 +76,7 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
 
 
 def resources(statement: dict[str, Any]) -> set[str]:
-    return set(role.listed(statement["Resource"]))
+    return set(policies.listed(statement["Resource"]))
 
 
 # Reading calls that AWS permits for all or for nothing

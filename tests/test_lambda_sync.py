@@ -6,12 +6,13 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from config.settings import Settings
 from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 from ops.lambdas.user_pool import link, sync
-from tests.fix_aws import LOGIN
+from tests.fix_aws import LOGIN, Killed, outcome
 from tests.fix_cli import SUITE, Cli
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -429,6 +430,43 @@ def test_a_local_database_is_told_of_it_and_filled(
     done = inv("lambda.sync-users", "--pool", pool_id, "--target", "local", env=pasted)
     assert done.returncode == 2
     assert f"--confirm {attached.database.name}" in done.stderr
+
+
+def test_cut_off_at_any_user_the_next_run_inserts_the_rest(
+    stage: Stage, pool_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies before a statement of it, or once the server has it: nobody is there twice, or half."""
+    for name in ("ada", "bob", "cleo"):
+        sign_up(stage, pool_id, name, email=f"{name}@example.com", preferred_username=name)
+    monkeypatch.setattr(sync, "PAGE", 2)
+    execute, done, number = psycopg.Connection.execute, 0, 0
+
+    def counted(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == number and number % 2:
+            self.close()
+            raise Killed
+        result = execute(self, query, *args, **kwargs)
+        if done == number:
+            self.close()
+            raise Killed
+        return result
+
+    while True:
+        number, done = number + 1, 0
+        stage.database.do("truncate users cascade")
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.Connection, "execute", counted)
+            died = outcome(lambda: run(stage, pool_id))
+        found = stage.database.query("select handle, email from users")
+        assert all(row["email"] == f"{row['handle']}@example.com" for row in found)
+        run(stage, pool_id)
+        handles = [row["handle"] for row in stage.database.query("select handle from users order by 1")]
+        assert handles == ["ada", "bob", "cleo"], f"after statement {number}"
+        if not died:
+            break
+    assert number > 8
 
 
 def test_users_whom_the_table_refuses_end_in_1() -> None:

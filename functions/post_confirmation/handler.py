@@ -52,6 +52,8 @@ RDS_HOST = re.compile(
 )
 BY_TOKEN_ALONE = "PAM authentication failed"  # noqa: S105 - what is said
 """What RDS says to a password where the login is by token, and to a token that it does not take."""
+BEHIND = "DB_IAM"
+"""The variable with the instance's own HOST:PORT, for which a token is signed, where a tunnel leads there by another port."""
 CERTIFICATES = Path(__file__).parent / "rds-ca.pem"
 """RDS's own roots, put here when the function is packaged."""
 
@@ -186,7 +188,9 @@ def token(params: dict[str, Any]) -> str:
     """Return what stands in for a password just now; raises `Unsigned`, also where it would not go over verified TLS."""
     if params.get("sslmode") != "verify-full":
         raise Unsigned("a token goes over verified TLS only: take sslmode out of CONNECTION_URL")
-    host, port = str(params["host"]).lower().rstrip("."), str(params.get("port") or 5432)
+    host = str(params["host"]).lower().rstrip(".")
+    own = os.environ.get(BEHIND, "").rpartition(":")  # behind a tunnel the URL has the port of its near end
+    port = own[2] if own[0] == host else str(params.get("port") or 5432)
     return signed(host, port, params.get("user", ""), os.environ, time.time())
 
 

@@ -21,14 +21,15 @@ def layer(c: Context, target: str = "", publish: bool = False, json: bool = Fals
     from ops import console
     from ops.lambdas import plan
     from ops.lambdas import publish as publishing
-    from ops.lambdas.package import function_code, layer
+    from ops.lambdas.package import function_code, layer, sbom
 
     found = settings_of_aws(c, target)
     lam = found.lambdas
     built = layer.build(lam.python, lam.architecture, function_code.folder(found))
     done = ", compiled" if built.compiled else ""
     console.say(
-        f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}"
+        f"{built.path}: {built.size / 1e6:.1f} MB for {lam.runtime} on {lam.architecture}{done}, sha256:{built.sources}; "
+        f"what is in it: {sbom.place(built).name}"
     )
     doing = plan.Plan(tell=plan.lines(json=json))
     version = publishing.ensure_layer(aws(found), lam, built, doing) if publish else None
@@ -199,6 +200,18 @@ def logs(c: Context, target: str = "", follow: bool = False, minutes: str = "60"
     if not (minutes.isascii() and minutes.isdigit() and len(minutes) < 7):
         raise Misconfigured(f"--minutes {minutes}: give a whole number")
     logs.show(aws(found), found, int(minutes), follow=follow, json=json)
+
+
+@task(
+    help={"target": OF_AWS, "days": "how many, today among them, 1 to 90 (default: 14)"},
+    answer="ops.lambdas.sign_ups.SignUps",
+)
+def sign_ups(c: Context, target: str = "", days: str = "14", json: bool = False) -> None:
+    """Count sign-ups and their failures, day by day."""
+    from ops.lambdas import sign_ups
+
+    found = settings_of_aws(c, target)
+    sign_ups.show(found, aws(found), days, json=json)
 
 
 @task(help={"target": OF_AWS, "pool": POOL}, answer="ops.lambdas.status.Status")

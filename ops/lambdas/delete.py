@@ -15,6 +15,7 @@ from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, logs, network, publish, role
 from ops.lambdas.plan import Plan, Tell
 from ops.lambdas.user_pool import attach, pool
+from ops.rds.proxy import parts
 from ops.targets.identity import PREV
 from ops.typed_name import require_confirmation
 
@@ -63,6 +64,8 @@ def say_what_stays(settings: Settings, aws: Aws, deleted: Mapping[str, Any] | No
         database = None
     if database:
         left.append(f"the rows in {database.dbname}")
+        if parts.is_endpoint(database.host):
+            left.append("its proxy, which costs (inv rds.proxy --delete)")
     if left:
         say(f"what stays: {', '.join(left)}")
     if database and database.params.get("user") == ROLE:

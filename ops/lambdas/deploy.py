@@ -16,9 +16,11 @@ from ops.console import hide, result, say
 from ops.db import lock
 from ops.errors import Misconfigured, Refused
 from ops.lambdas import function, login, login_ways, logs, network, publish, role
+from ops.lambdas import way as ways
 from ops.lambdas.package import function_code, layer, runtimes
 from ops.lambdas.plan import Plan, Tell
 from ops.rds import instance
+from ops.rds.cluster import pause
 from ops.targets import opening
 
 
@@ -27,7 +29,8 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
     lam, plan = settings.lambdas, Plan(write=not dry_run, tell=tell)
     runtimes.find(lam.python, lam.architecture)
     row = instance.require_instance(aws, settings.rds)
-    host, port = instance.endpoint(row), instance.port(row)
+    pause.check_row(settings, row, "lambda.deploy")
+    host = instance.endpoint(row)
     warn_of_age(lam)
     # before prod is opened: no session of it waits while wheels are fetched
     code = function_code.build(function_code.certificates(settings), function_code.folder(settings))
@@ -57,11 +60,13 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
             version = publish.ensure_layer(aws, lam, libraries, plan)
             logs.ensure_log_group(aws, settings, plan)
             now = function.environment(found).get(function.URL, "")
-            by_token = login_ways.tokens_wanted(settings, row)
+            by_token, way = login_ways.tokens_wanted(settings, row), ways.way_of(aws, settings, row, now)
+            ways.check_login(way, by_token=by_token)
             if by_token:
-                role.let_in(aws, settings, row, plan)
-            given = login.ensure_login(at, login.Client(lam.function, host, port, now, exists, by_token), plan)
+                role.let_in(aws, settings, row, plan, way.proxy)
+            given = login.ensure_login(at, login.Client(lam.function, way.host, way.port, now, exists, by_token), plan)
             hide(given.url if not given.by_token else given.kept)
+            ways.keep_secret(aws, settings, way, given.url, write=plan.write)
             want = function.wanted_configuration(lam, function_code.HANDLER, arn, version, vpc)
             if given.kept and plan.write:  # the code that knows both ways in, before the way changes
                 function.ensure_function(aws, settings, found, code, want, given.kept, plan, clock)

@@ -13,7 +13,7 @@ from ops.aws import Aws
 from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.console import say
-from ops.errors import Problem
+from ops.errors import Misconfigured, Problem
 from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 from ops.lambdas.waiting import Configuration, is_busy, patiently, wait_until_settled
@@ -49,7 +49,7 @@ def require_function(aws: Aws, lam: Lambda) -> Configuration:
     """Return the configuration of a function that must be there."""
     found = find_function(aws, lam)
     if found is None:
-        raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
+        raise Misconfigured(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
     return found["Configuration"]
 
 

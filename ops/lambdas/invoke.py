@@ -16,6 +16,7 @@ from ops.console import hide, say
 from ops.errors import Misconfigured, Problem
 from ops.lambdas import function, local, login_ways
 from ops.lambdas.package import function_code
+from ops.rds.proxy import parts
 from ops.targets import opening, production_guard
 from ops.targets.tunnel import way
 from ops.typed_name import require_confirmation
@@ -110,7 +111,7 @@ def invoke_here(
         at = function.login(found)
         if made_up:
             confirm_write(at, confirm)
-        at = way.led(settings, reached(settings, replace(at, declared=settings.focus)))
+        at = way.led(settings, reached(settings, near_end(settings, replace(at, declared=settings.focus))))
         hide(at.password)
         environment[function.URL] = at.direct().url(show_password=True)
     environment |= login_ways.login_to_aws(aws, at)
@@ -119,6 +120,12 @@ def invoke_here(
         say(line)
     say(f"answered in {answer.seconds:.2f} s; Cognito waits 5 s")
     return answer
+
+
+def near_end(settings: Settings, at: Target) -> Target:
+    """Return the database of a function that has a proxy, by the port at which the address behind its name is reached from here."""
+    port, address = (settings.vars.get(name) for name in (settings.focus.names.port, settings.focus.names.hostaddr))
+    return at.on(port=port) if parts.is_endpoint(at.host) and address and port else at
 
 
 def database_of(settings: Settings, target: str, confirm: str, *, made_up: bool) -> Target:

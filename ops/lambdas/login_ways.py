@@ -8,6 +8,7 @@ from config.targets import Target
 from ops.aws import Aws
 from ops.cloud.facts import Row
 from ops.console import hide, say
+from ops.rds.proxy import parts
 from ops.targets.roles import declared
 
 
@@ -23,7 +24,10 @@ def tokens_wanted(settings: Settings, row: Row) -> bool:
 
 
 def login_to_aws(aws: Aws, target: Target) -> dict[str, str]:
-    """Return Lambda's variables of a role, with this machine's own login to AWS, where a function has a token to sign for a target."""
+    """Return Lambda's variables of a role, with this machine's own login to AWS, where a function has a token to sign for a target.
+
+    Behind a tunnel it is told for which port: RDS takes a token for the instance's own alone.
+    """
     if target.password or not target.rds:
         return {}
     aws.login.ensure()
@@ -35,4 +39,9 @@ def login_to_aws(aws: Aws, target: Target) -> dict[str, str]:
     if held.token:
         hide(held.token)
         found["AWS_SESSION_TOKEN"] = held.token
+    host = target.host.lower().rstrip(".")
+    if parts.is_endpoint(host):
+        found["DB_IAM"] = f"{host}:{parts.PORT}"
+    elif target.via:
+        found["DB_IAM"] = f"{host}:{target.port}"
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from ops.aws import Aws
@@ -16,10 +17,11 @@ from ops.cloud import tags
 from ops.console import as_json, redact, result, say
 from ops.errors import Problem
 from ops.lambdas.plan import Plan
+from ops.times import in_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_logs.client import CloudWatchLogsClient
-    from mypy_boto3_logs.type_defs import LogGroupTypeDef
+    from mypy_boto3_logs.type_defs import FilteredLogEventTypeDef, LogGroupTypeDef
 
 POLL = 2.0
 """Seconds between two looks of --follow."""
@@ -70,16 +72,33 @@ def ensure_log_group(aws: Aws, settings: Settings, plan: Plan) -> None:
         plan.same("logs", f"{name}, kept {days} days")
 
 
-def lines(aws: Aws, name: str, since: int, seen: set[str]) -> Iterator[tuple[int, str]]:
-    """Yield time (ms since 1970) and text of each event since then that is not in `seen` yet."""
+def lines(
+    aws: Aws, name: str, since: int, seen: set[str], until: float = math.inf, **more: Any
+) -> Iterator[tuple[int, str]]:
+    """Yield time (ms since 1970) and text of each event since then that is not in `seen` yet; `more` is of FilterLogEvents.
+
+    No further page is asked for from `until` on, by time.monotonic().
+    """
+    for page in pages(aws, name, since, until, **more):
+        for event in page:
+            if event["eventId"] not in seen:
+                seen.add(event["eventId"])
+                yield event["timestamp"], event["message"].rstrip()
+
+
+def pages(
+    aws: Aws, name: str, since: int, until: float = math.inf, **more: Any
+) -> Iterator[list[FilteredLogEventTypeDef]]:
+    """Yield the events since then (ms since 1970) as FilterLogEvents hands them out: any of its pages may be empty.
+
+    No further one is asked for from `until` on, by time.monotonic(). Raises `Problem` where there is no such log.
+    """
     logs: CloudWatchLogsClient = aws.client("logs")
-    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name, startTime=since)
     try:
-        for page in pages:
-            for event in page["events"]:
-                if event["eventId"] not in seen:
-                    seen.add(event["eventId"])
-                    yield int(event["timestamp"]), str(event["message"]).rstrip()
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name, startTime=since, **more):
+            yield page["events"]
+            if time.monotonic() > until:
+                return
     except logs.exceptions.ResourceNotFoundException as error:
         raise Problem(f"there are no logs {name}: inv lambda.deploy makes them") from error
 
@@ -103,7 +122,7 @@ def show(
                 as_json(Event(when, redact(text)), indent=None)
                 sys.stdout.flush()  # whoever follows waits for it
             else:
-                result(redact(f"{when:%Y-%m-%d %H:%M:%S} {text}"))
+                result(redact(f"{in_utc(when, seconds=True)} {text}"))
             since = max(since, stamp - OVERLAP)
         if not follow:
             if not seen:

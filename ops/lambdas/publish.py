@@ -9,7 +9,7 @@ from config.lambdas import Lambda
 from ops import calls
 from ops.aws import Aws
 from ops.console import say
-from ops.lambdas.package import bytecode
+from ops.lambdas.package import bytecode, uv
 from ops.lambdas.package.archive import Artifact
 from ops.lambdas.plan import Plan
 
@@ -80,7 +80,7 @@ def uncompiled_warning(lam: Lambda) -> str:
     """Return what to say of a layer that could not be compiled."""
     return (
         f"note: no Python {lam.python} is here to compile the layer with, so each cold start of the function does it, "
-        f"and imports psycopg in {bytecode.SLOWER:g} times the time: uv python install {lam.python}, then run this again"
+        f"and imports psycopg in {bytecode.SLOWER:g} times the time: {uv.typed()} python install {lam.python}, then run this again"
     )
 
 

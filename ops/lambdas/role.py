@@ -15,13 +15,16 @@ from ops.aws import Aws
 from ops.aws_errors import unless
 from ops.cloud import tags
 from ops.cloud.facts import Row
+from ops.cloud.policies import listed
 from ops.errors import Refused
 from ops.lambdas.plan import Plan
 from ops.rds import connect_policy
+from ops.rds.proxy import standing
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient
     from mypy_boto3_iam.type_defs import AttachedPolicyTypeDef, RoleTypeDef
+    from mypy_boto3_rds.type_defs import DBProxyTypeDef
 
 SERVICE = "lambda.amazonaws.com"
 TRUST: dict[str, Any] = {
@@ -150,13 +153,6 @@ def trusts(statement: dict[str, Any]) -> bool:
     )
 
 
-def listed(value: Any) -> list[Any]:
-    """Return what a policy may write as one value or as a list of them."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
-
-
 def policies(iam: IAMClient, name: str) -> list[AttachedPolicyTypeDef]:
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
     return [policy for page in pages for policy in page["AttachedPolicies"]]
@@ -196,10 +192,13 @@ def inner(iam: IAMClient, name: str, policy: str) -> dict[str, Any] | None:
         return None
 
 
-def let_in(aws: Aws, settings: Settings, row: Row, plan: Plan) -> None:
-    """Give the role the right to log in to the instance as its user, and as no other."""
-    text = json.dumps(connect_policy.document(row, ROLE), indent=2)
+def let_in(aws: Aws, settings: Settings, row: Row, plan: Plan, proxy: DBProxyTypeDef | None = None) -> None:
+    """Give the role the right to log in to the instance, and by its proxy, as its user, and as no other."""
+    more = [standing.resource(proxy)] if proxy else []
+    text = json.dumps(connect_policy.document(row, ROLE, *more), indent=2)
     what = f"rds-db:connect as {ROLE} on {row['DBInstanceIdentifier']}"
+    if proxy:
+        what += f" and {proxy['DBProxyName']}"
     ensure_policy(aws.client("iam"), settings.lambdas.role, plan, Inner("database", DATABASE_POLICY, what, text))
 
 

@@ -21,7 +21,9 @@ from ops.lambdas.login_check import Drift, Trial
 from ops.lambdas.package import function_code, runtimes
 from ops.lambdas.plan import Plan, nothing, slug
 from ops.lambdas.user_pool import attach, pool
+from ops.lambdas.way import Way, way_of
 from ops.rds import instance
+from ops.rds.proxy import parts
 from ops.times import moment
 
 REDEPLOY = "inv lambda.deploy puts it right"
@@ -84,18 +86,19 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     lam = settings.lambdas
     found = function.find_function(aws, lam)
     if found is None:
-        raise Problem(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
+        raise Misconfigured(f"there is no function {lam.function} in {aws.region}: inv lambda.deploy makes it")
     have = found["Configuration"]
     arn, architecture = str(have["FunctionArn"]), have.get("Architectures", ["x86_64"])[0]
     wrong = waiting.state(have)[1]
-    row = instance.find_instance(aws, settings.rds.identifier)
+    row = instance.find(aws, settings.rds)
     target = login(have)
     tried = try_login(settings, target, row) if target else login_check.Outcome(None)
     by_token = row is not None and login_ways.tokens_wanted(settings, row)
+    way = way_of(aws, settings, row, target.url()) if target and row is not None and instance.host(row) else None
     end, soon = runtimes.end_of_life(have["Runtime"])
     code, code_note = compare_code(settings, have)
     drift = [Drift("function", wrong)] if wrong else []
-    drift += logins(target, row, by_token=by_token)
+    drift += logins(target, row, way, by_token=by_token)
     if soon:
         what = f"AWS maintains {have['Runtime']} until {end}: set a newer lambda.python, then inv lambda.deploy"
         drift.append(Drift("runtime", what))
@@ -105,7 +108,7 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
         drift.append(Drift("architecture", what))
     if code == "differs":
         drift.append(Drift("code", f"the code is not what is here: {REDEPLOY}"))
-    drift += compared(aws, settings, have, row, by_token=by_token)
+    drift += compared(aws, settings, have, row, way, by_token=by_token)
     group = logs.find_log_group(aws, lam.log_group)
     triggered = Trigger()
     if pool_id:
@@ -177,12 +180,12 @@ def login(have: waiting.Configuration) -> Target | None:
         return None
 
 
-def logins(target: Target | None, row: Row | None, *, by_token: bool) -> list[Drift]:
+def logins(target: Target | None, row: Row | None, way: Way | None, *, by_token: bool) -> list[Drift]:
     """Return what is wrong with the login by its looks."""
     if target is None:
         return [Drift("login", f"{function.URL} is missing or no URL: {REDEPLOY}")]
     drift = []
-    if row is not None and instance.host(row) and target.host != instance.host(row):
+    if row is not None and way is not None and target.host.lower() != way.host.lower():
         what = f"{function.URL} leads to {target.host}, the instance is {instance.host(row)}: inv lambda.deploy"
         drift.append(Drift("login", what))
     if target.params.get("user") != ROLE:
@@ -199,6 +202,8 @@ def logins(target: Target | None, row: Row | None, *, by_token: bool) -> list[Dr
 
 def try_login(settings: Settings, target: Target, row: Row | None) -> login_check.Outcome:
     """Try the login where it leads to the instance: by PROD_DB_HOSTADDR and its like, no other server is reached."""
+    if parts.is_endpoint(target.host):
+        return login_check.Outcome(None, "it leads through a proxy, which is reached from its own network alone")
     if row is None or target.host != instance.host(row):
         return login_check.Outcome(None, "it does not lead to the instance")
     return login_check.check_login(settings, target, REDEPLOY)
@@ -216,7 +221,7 @@ def compare_code(
 
 
 def compared(
-    aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, *, by_token: bool
+    aws: Aws, settings: Settings, have: waiting.Configuration, row: Row | None, way: Way | None, *, by_token: bool
 ) -> list[Drift]:
     """Compare all but login and code as lambda.deploy does, by a plan of it that writes nothing."""
     lam, plan, drift = settings.lambdas, Plan(write=False, tell=nothing), list[Drift]()
@@ -227,7 +232,7 @@ def compared(
     except Refused as error:
         drift.append(Drift("role", str(error)))
     if by_token and row is not None:
-        role.let_in(aws, settings, row, plan)
+        role.let_in(aws, settings, row, plan, way.proxy if way else None)
     if row is None:
         drift.append(Drift("instance", f"there is no instance {settings.rds.identifier}: inv rds.create"))
     else:

@@ -6,12 +6,12 @@ import base64
 import hashlib
 import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.paths import placed, unfinished
 from ops.errors import Problem
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -67,10 +67,16 @@ def write(files: Mapping[str, bytes], path: Path, compiled: Mapping[str, bytes] 
             f"{UPLOAD >> 20} and {UNPACKED >> 20}, leave packages out of requirements.txt"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.")
-    with open(fd, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    fd, temporary = unfinished(path)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)  # a power cut must not leave it empty
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise placed(error, path) from None
     digest = hashlib.sha256(content).hexdigest()
     sources = hashlib.sha256(packed(files)).hexdigest() if compiled else digest
     return Artifact(path, digest, sources, len(content), unpacked, tuple(sorted(everything)))

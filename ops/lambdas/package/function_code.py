@@ -1,4 +1,4 @@
-"""The function's zip file: its modules, and the certificates that RDS is checked against."""
+"""The function's zip file: its modules, and the certificates that RDS is checked against, and a proxy of RDS's."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def build(certificates: Path | None, to: Path) -> Artifact:
         raise Problem(f"{SOURCE} holds no function: it comes with the suite's own repository")
     files = {f"{SOURCE.name}/{module.name}": module.read_bytes() for module in modules}
     if certificates:
-        files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes()
+        files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes().rstrip() + b"\n" + ca.public_roots().encode()
     return write(files, to / "function.zip")

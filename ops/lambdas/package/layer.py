@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from ops.errors import Problem
-from ops.lambdas.package import bytecode, elf, function_code, interpreters, layer_cache, runtimes, uv
+from ops.lambdas.package import bytecode, elf, function_code, interpreters, layer_cache, runtimes, sbom, uv
 from ops.lambdas.package.archive import Artifact, write
 
 SITE = "python"
@@ -23,7 +23,7 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
 def build(python: str, architecture: str, to: Path) -> Artifact:
-    """Build layer-<python>-<architecture>.zip in the folder `to`; the same pins give the same bytes.
+    """Build layer-<python>-<architecture>.zip in the folder `to`, with the list of what is in it beside; the same pins give the same bytes.
 
     One that is there, and made of the same, is taken. It is compiled where this machine has that Python. Raises `Problem` where a
     pinned version has no wheel for it, or a library in a wheel is for another
@@ -32,6 +32,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
     runtime, interpreter = runtimes.find(python, architecture), interpreters.find(python)
     path, mark = to / f"layer-{python}-{architecture}.zip", layer_cache.mark(runtime, interpreter)
     if found := layer_cache.find(path, mark):
+        sbom.ensure(found)
         return found
     with tempfile.TemporaryDirectory(prefix="layer-") as folder:
         site = Path(folder)
@@ -42,6 +43,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
             if fault := elf.fault(name, content, runtime):
                 raise Problem(f"the wheels for {runtime.name} on {architecture} do not fit: {name} {fault}")
         made = packed(files, bytecode.compiled(site, interpreter), path)
+    sbom.ensure(made)
     if made.compiled or interpreter is None:  # else the next one may be
         layer_cache.note(made, mark)
     return made

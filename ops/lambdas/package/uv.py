@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,6 +94,11 @@ def python(version: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def typed() -> str:
+    """Return what a person types for the uv that installs Pythons: their own, or that of this environment, which is seldom on the PATH."""
+    return "uv" if shutil.which("uv") else f"{shlex.quote(sys.executable)} -m uv"
 
 
 def run(

@@ -16,12 +16,15 @@ from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
 from ops.aws_errors import unless
+from ops.cloud import policies
 from ops.console import say
 from ops.errors import Refused
-from ops.lambdas import function, role
+from ops.lambdas import function
 from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import pool
 from ops.lambdas.user_pool.pool_request import TRIGGER, Facts
+from ops.rds import instance
+from ops.rds.cluster import pause
 
 PRINCIPAL = "cognito-idp.amazonaws.com"
 ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
@@ -31,6 +34,8 @@ ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
 def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: bool) -> None:
     """Let the pool call the function, and set its trigger to it."""
     arn = str(function.require_function(aws, settings.lambdas)["FunctionArn"])
+    if settings.rds_read[0].is_cluster:
+        pause.check_row(settings, instance.require_instance(aws, settings.rds), "lambda.attach")
     if plan.write:
         at.resume()
     before = at.read()
@@ -120,7 +125,7 @@ def wanted(one: Mapping[str, Any], name: str, *operators: str) -> set[str]:
     found = [
         value for operator in operators for key, value in conditions.get(operator, {}).items() if key.lower() == name
     ]
-    return {str(value) for values in found for value in role.listed(values)}
+    return {str(value) for values in found for value in policies.listed(values)}
 
 
 def is_permitted(one: Mapping[str, Any], pool_arn: str) -> bool:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from config.settings import Settings
+from ops import process
 from ops.console import say
 from ops.errors import Misconfigured, Problem
 
 CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "docs", "tests")
 
 
-def test(settings: Settings, only: str, *, quick: bool, changed: bool, coverage: bool) -> None:
+def test(
+    settings: Settings, only: str, *, quick: bool, changed: bool, coverage: bool, nightly: bool, mutants: bool
+) -> None:
     """Run pytest, which names each skipped test and why; raise Problem where a test fails."""
+    if mutants:
+        if quick or changed or coverage or nightly:
+            raise Misconfigured("--mutants runs the tests that each wrong change names: leave out the other options")
+        wrong_changes(settings, only)
+        return
     if coverage and (quick or changed):
         raise Misconfigured("--coverage holds the whole suite to its floor: leave out --quick and --changed")
+    if nightly and quick:
+        raise Misconfigured("--nightly runs more than the whole suite, --quick less: leave out one of them")
     # a third of the whole is waiting: one process more than processors has something to do meanwhile
     workers = min(4, (os.cpu_count() or 1) + (not quick))
     arguments = ["-m", "pytest", "-n", str(workers), "--dist", "loadgroup"]
@@ -35,11 +47,22 @@ def test(settings: Settings, only: str, *, quick: bool, changed: bool, coverage:
         arguments += chosen
     if quick:
         arguments += ["--quick", "-q"]
+    if nightly:
+        arguments.append("--nightly")
     if only:
         arguments += ["-k", only]
     if coverage:
         arguments += ["--cov", "--cov-report=term:skip-covered"]
     python(settings, arguments, "pytest", "tests failed")
+
+
+def wrong_changes(settings: Settings, only: str) -> None:
+    """Make each wrong change of tests/mutants, and run the tests that must fail by it."""
+    from ops.workspace import mutants
+
+    if not (settings.root / mutants.FOLDER).is_dir():
+        raise Misconfigured(f"{mutants.FOLDER}/ is not here: it comes with the suite's own repository")
+    mutants.run(settings.root, only)
 
 
 def lint(settings: Settings, *, fix: bool) -> None:
@@ -73,10 +96,24 @@ def bench(settings: Settings, only: Sequence[str], runs: str, *, tiny: bool, wri
     compare.main(settings, list(only), int(runs), tiny=tiny, write=write, json=json)
 
 
+def soak(settings: Settings, minutes: str, seed: str, rounds: str) -> None:
+    """Have four users work on a server of its own under random faults; raise Problem where something is lost."""
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", minutes):
+        raise Misconfigured(f"--minutes {minutes}: give a number of minutes, like 2 or 0.5")
+    for option, text in (("seed", seed), ("rounds", rounds)):
+        if not re.fullmatch(r"[0-9]{0,9}", text):
+            raise Misconfigured(f"--{option} {text}: give a whole number")
+    if not (settings.root / "tests" / "soak").is_dir():
+        raise Misconfigured("tests/ is not here: the soak comes with the suite's own repository")
+    run = importlib.import_module("tests.soak.run")
+    run.main(float(minutes), int(seed or secrets.randbelow(10**6)), int(rounds or 0))
+
+
 def python(settings: Settings, arguments: Sequence[str], package: str, failure: str) -> None:
     """Run a module of a development package; it owns the terminal meanwhile."""
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(name=package)
     sys.stdout.flush()
-    if subprocess.run([sys.executable, *arguments], cwd=settings.root, check=False).returncode != 0:
+    env = process.child_environ({})
+    if subprocess.run([sys.executable, *arguments], cwd=settings.root, env=env, check=False).returncode != 0:
         raise Problem(failure)

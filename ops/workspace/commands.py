@@ -49,16 +49,27 @@ def adopt(
 @task(
     help={
         "only": "run tests whose name matches this expression, as pytest -k does (default: all)",
-        "quick": "only what starts nothing, and what matters most on one real server: under a minute (default: no)",
+        "quick": "only what starts nothing, and what matters most on one real server: about a minute (default: no)",
         "changed": "only the test files that import or name what differs from the main branch (default: no)",
         "coverage": "measure coverage and hold it to the floor (default: no)",
+        "mutants": "make each wrong change of tests/mutants, and see that its tests fail; --only picks by name (default: no)",
+        "nightly": "what repeats the others, too: on each version of Postgres, and in greater numbers (default: no)",
     }
 )
-def test(c: Context, only: str = "", quick: bool = False, changed: bool = False, coverage: bool = False) -> None:
+def test(
+    c: Context,
+    only: str = "",
+    quick: bool = False,
+    changed: bool = False,
+    coverage: bool = False,
+    nightly: bool = False,
+    mutants: bool = False,
+) -> None:
     """Run every test that this machine can run."""
     from ops.workspace import checks
 
-    checks.test(settings(c), only, quick=quick, changed=changed, coverage=coverage)
+    kind = {"quick": quick, "changed": changed, "coverage": coverage, "nightly": nightly, "mutants": mutants}
+    checks.test(settings(c), only, **kind)
 
 
 @task(help={"fix": "let ruff repair what it can, and write generated pages anew (default: no)"})
@@ -91,3 +102,17 @@ def bench(
     from ops.workspace import checks
 
     checks.bench(settings(c), only or [], runs, tiny=tiny, write=write, json=json)
+
+
+@task(
+    help={
+        "minutes": "how long it goes on; the round that is under way is ended (default: 10)",
+        "seed": "the number by which all is chosen: what failed by it is played again (default: one at random)",
+        "rounds": "so many rounds instead of so long (default: by --minutes)",
+    }
+)
+def soak(c: Context, minutes: str = "10", seed: str = "", rounds: str = "") -> None:
+    """Let four users work under random faults, and lose nothing."""
+    from ops.workspace import checks
+
+    checks.soak(settings(c), minutes, seed, rounds)

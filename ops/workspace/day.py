@@ -15,6 +15,7 @@ from config.declared import Declared, Kind, assert_never
 from config.settings import Settings
 from config.targets import kind_of
 from ops.targets.last_look import Look, recalled
+from ops.times import largest_unit
 
 DAY = {
     "First day": (
@@ -154,12 +155,8 @@ def seen(look: Look, now: datetime) -> str:
 
 def age(then: datetime, now: datetime) -> str:
     """Return how long ago a time was, for people."""
-    seconds = (now - then).total_seconds()
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
+    count, unit = largest_unit((now - then).total_seconds())
+    return "just now" if unit == "second" else f"{count} {unit}{'s' if count > 1 else ''} ago"
 
 
 def written(path: Path) -> float:

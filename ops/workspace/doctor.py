@@ -264,12 +264,23 @@ def alarms(settings: Settings) -> Iterator[Fact]:
     cloud = Aws(replace(settings, config={**settings.config, "aws": {**own, **limits}}))
 
     def look() -> standing.Alarms | None:
-        row = instance.find_instance(cloud, settings.rds.identifier)
+        row = instance.find(cloud, settings.rds)
         return alarms.holding(cloud, row) if row else None
 
     found = instance.unless_refused(look)
     if found and found.unconfirmed:
         yield Fact("alarms", "note", standing.who(found))
+
+
+def pauses(settings: Settings) -> Iterator[Fact]:
+    """Say which target's database pauses by itself, and what does not wait for it."""
+    from ops.rds.cluster import pause
+
+    for name in settings.targets:
+        found = settings.on(name)
+        its = found.rds_read[0]
+        if Kind.RDS in found.focus.kinds and its.is_cluster and its.min_acu == 0:
+            yield Fact(f"pause {name}", "note", f"{its.identifier} may pause (rds.min_acu 0): {pause.WHY}")
 
 
 def passwords(settings: Settings) -> Iterator[Fact]:
@@ -348,6 +359,7 @@ LOOKS: tuple[Look, ...] = (
     proxy,
     aws,
     alarms,
+    pauses,
     passwords,
     targets,
 )

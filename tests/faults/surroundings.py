@@ -1,0 +1,168 @@
+"""What is wrong around a task, made so: a room without space, a clock that jumps, a resolver that is silent, messages that take their time.
+
+Rooms and resolver are in a mount namespace of the run's own (unshare(1)), so that nothing of this machine changes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cutting import Proxy
+from tests.forked import INV
+
+OWN = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m"]
+DELAY = 0.01
+"""Seconds that each message takes longer."""
+ROOM = {"disk full": "size=24m", "no inodes": "size=24m,nr_inodes=1500"}
+RESOLVER = "127.0.0.153"
+
+CROWDED = r"""
+out=$1 options=$2 kind=$3; shift 3
+room=$out/room
+mkdir "$room"
+mount -t tmpfs -o "$options" room "$room"
+number=0
+for place in .local tmp sql/migrations; do
+  number=$((number + 1))
+  mkdir -p "$place" && cp -a "$place" "$room/$number" && mount --bind "$room/$number" "$place"
+done
+look() { find .local tmp sql/migrations -type f -exec sha256sum {} + | sort -k 2; }
+look >"$out/before"
+if [ "$kind" = "disk full" ]; then
+  dd if=/dev/zero of="$room/filler" bs=4k 2>/dev/null
+else
+  mkdir "$room/filler"; n=0
+  while { : >"$room/filler/$n"; } 2>/dev/null; do n=$((n + 1)); done
+fi
+"$@" >"$out/stdout" 2>"$out/stderr" </dev/null; echo $? >"$out/code"
+look >"$out/after"
+rm -r "$room/filler"
+"$@" >"$out/stdout2" 2>"$out/stderr2" </dev/null; echo $? >"$out/code2"
+look >"$out/end"
+# what it has started is known by files that go with the room
+if [ -e .local/sandbox ]; then "$inv" sandbox.down >/dev/null 2>&1; fi
+if [ -n "$(find .local -name postgres -print -quit)" ]; then "$python" -c "$END"; fi
+"""
+
+END = """
+from pathlib import Path
+from ops.db import scratch_server
+from ops.targets.embedded import server
+server.remove_data(Path.cwd())
+scratch_server.remove_all(Path.cwd())
+"""
+
+JUMPS = '''
+"""A clock that is a day ahead, or two behind, each time it is read."""
+
+import datetime
+import itertools
+import time
+
+_time, _offsets = time.time, itertools.cycle([0, 86_400, -172_800, 3_600])
+time.time = lambda: _time() + next(_offsets)
+
+
+class _Kind(type):
+    def __instancecheck__(cls, one):
+        return isinstance(one, _usual)
+
+    def __subclasscheck__(cls, one):
+        return issubclass(one, _usual)
+
+
+_usual = datetime.datetime
+
+
+class _Jumping(_usual, metaclass=_Kind):
+    @classmethod
+    def now(cls, tz=None):
+        return _usual.fromtimestamp(time.time(), tz)
+
+    @classmethod
+    def utcnow(cls):
+        return _usual.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None)
+
+
+datetime.datetime = _Jumping
+'''
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """What became of a task without room, and of the same once there was some."""
+
+    code: int
+    said: str
+    before: dict[str, str]
+    """Each file by its name: a digest of what is in it."""
+    after: dict[str, str]
+    again: int
+    said_again: str
+    end: dict[str, str]
+
+
+def reason_against() -> str:
+    """Return why there are no namespaces here, or an empty text."""
+    if not shutil.which("unshare"):
+        return "there is no unshare here"
+    words = ["sh", "-c", "d=$(mktemp -d) && mount -t tmpfs -o size=1m room $d"]
+    done = subprocess.run([*OWN, *words], capture_output=True, text=True, check=False)
+    return f"no mount namespace to be had here: {done.stderr.strip()}" if done.returncode else ""
+
+
+def crowded(kind: str, args: Sequence[str], cwd: Path, env: Mapping[str, str], out: Path) -> Crowded:
+    """Run inv where its places have no room, and again when they have."""
+    out.mkdir()
+    argv = [*OWN, "bash", "-uc", CROWDED, "-", str(out), ROOM[kind], kind, str(INV), *args]
+    there = {**env, "END": END, "inv": str(INV), "python": sys.executable, "PYTHONPATH": str(cwd)}
+    subprocess.run(argv, cwd=cwd, env=there, capture_output=True, check=True, timeout=180)
+
+    def told(name: str) -> str:
+        return (out / name).read_text(encoding="utf-8")
+
+    def files(name: str) -> dict[str, str]:
+        lines = [line.split(maxsplit=1) for line in told(name).splitlines()]
+        return {path: digest for digest, path in lines}
+
+    codes = int(told("code")), int(told("code2"))
+    looks = files("before"), files("after"), files("end")
+    return Crowded(codes[0], told("stderr"), looks[0], looks[1], codes[1], told("stderr2"), looks[2])
+
+
+def unresolved(args: Sequence[str], cwd: Path, env: Mapping[str, str], quiet: Path) -> subprocess.CompletedProcess[str]:
+    """Run inv where the resolver says nothing."""
+    words = ["sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(quiet), str(INV), *args]
+    return subprocess.run([*OWN, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def jumping(folder: Path, args: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run inv by a clock that jumps."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
+    there = {**env, "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [INV, *args],
+        cwd=cwd,
+        env=there,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+
+
+class Slow(Proxy):
+    """Takes its time for each message of a client."""
+
+    def meets(self, text: bytes) -> bool:  # noqa: ARG002 (it is none)
+        time.sleep(DELAY)
+        return False

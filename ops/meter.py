@@ -14,15 +14,28 @@ PERIOD = 0.2
 """Seconds between two looks."""
 
 
-class Meter(threading.Thread):
-    """Looks from its own thread at how far the work is, so that the work only sets a number, and rich is imported beside it."""
+class Meter:
+    """Looks from a thread at how far the work is, so that the work only sets a number, and rich is imported beside it."""
+
+    thread: threading.Thread | None = None
 
     def __init__(self, what: str, total: int, running: Callable[[int], str]) -> None:
-        super().__init__(daemon=True)
         self.what, self.total, self.running = what, total, running
         self.done = 0
         """Bytes that are done; the work sets it."""
+
+    def start(self) -> None:
         self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def is_alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def stop(self) -> None:
+        self.over.set()
+        if self.thread:
+            self.thread.join()
 
     def run(self) -> None:
         if self.over.wait(PATIENCE):
@@ -75,5 +88,4 @@ def measured(what: str, total: int, running: Callable[[int], str] = lambda _: ""
     try:
         yield meter
     finally:
-        meter.over.set()
-        meter.join()
+        meter.stop()

@@ -6,6 +6,7 @@ planted there must not lead root to another file.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import json
@@ -24,10 +25,14 @@ TRIES, PAUSE = 40, 0.05
 """To remove a folder that is still written to, and seconds between two."""
 
 
+class Foreign(Problem):
+    """A link, or what is no file of ours, stands in the place of one."""
+
+
 def opened(path: Path, flags: int, mode: int = 0o600) -> int:
     """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so.
 
-    Raises `Problem` for a link of either kind, and for a file of another user than ours or the folder's.
+    Raises `Foreign` for a link of either kind, and for a file of another user than ours or the folder's.
     """
     folder = os.open(own_folder(path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -46,29 +51,54 @@ def opened(path: Path, flags: int, mode: int = 0o600) -> int:
     return fd
 
 
-def foreign(path: Path) -> Problem:
-    return Problem(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")
+def foreign(path: Path) -> Foreign:
+    return Foreign(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")
 
 
-def read(path: Path, shape: Any, advice: str) -> Any:
+def content(path: Path) -> bytes:
+    """Return what is in a file of ours; raises OSError, and `Foreign` for a link and for what is not ours."""
+    with open(opened(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def read(path: Path, shape: Any, advice: str, *, shared: bool = False) -> Any:
     """Return the JSON in a file of ours, or None where there is no such file.
 
     `shape` is what it must look like: a type or several, a function that tells, a list with the shape of its items, or a mapping with those of
-    its keys (one that ends in ? may be left out). Raises `Problem` with the `advice` for anything else.
+    its keys (one that ends in ? may be left out). Raises `Problem` with the `advice` for anything else, for a link and what is no
+    file, which is neither followed nor waited for, and for a file that others may write to, unless it is `shared`, as what git holds is.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path if shared else opened(path, os.O_RDONLY), encoding="utf-8") as file:
+            if not shared:
+                check_closed(path, file.fileno())
+            found = json.load(file)
     except FileNotFoundError:
         return None
+    except Foreign:
+        raise Problem(f"{path}: it is a link, or no file of ours: {advice}") from None
     except PermissionError:
         raise Problem(f"{path} belongs to another user: run inv as that user") from None
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}: {advice}") from None
     except (ValueError, RecursionError):
         raise Problem(f"{path} is damaged: {advice}") from None
-    if not is_shaped(content, shape):
+    if not is_shaped(found, shape):
         raise Problem(f"{path} is damaged: {advice}")
-    return content
+    return found
+
+
+def check_closed(path: Path, fd: int) -> None:
+    """Close an open file of ours to others, who may have come to read it; raises `Problem` where they could have written to it.
+
+    A file system without modes shows the same for each file and folder: there they tell nothing.
+    """
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & 0o022 & ~path.parent.stat().st_mode:
+        raise Problem(f"{path} may be written by others: see what is in it, then chmod 600 it, or remove it")
+    if mode & 0o077:
+        with contextlib.suppress(OSError):  # another user's
+            os.fchmod(fd, 0o600)
 
 
 def is_shaped(content: Any, shape: Any) -> bool:
@@ -85,9 +115,14 @@ def is_shaped(content: Any, shape: Any) -> bool:
     return isinstance(content, shape) and not (isinstance(content, bool) and shape is int)
 
 
-def port(content: Any) -> bool:
+def port(found: Any) -> bool:
     """Whether a JSON value is the number of a port."""
-    return is_shaped(content, int) and 0 < content < 65536
+    return is_shaped(found, int) and 0 < found < 65536
+
+
+def pid(found: Any) -> bool:
+    """Whether a JSON value is the number of a process that may be ended: none of those that stand for all of a group or of a user (kill(2))."""
+    return is_shaped(found, int) and 1 < found < 2**31
 
 
 def log(path: Path) -> int:

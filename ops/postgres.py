@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from config.targets import Target
 from ops import silence
 from ops.errors import Misconfigured, Problem
-from ops.postgres_errors import refusal
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -161,14 +160,17 @@ def connect(
         with silence.waiting(f"{target.address} ({target.name}) to let us in"):
             conn: Any = silence.session_class().connect(autocommit=True, row_factory=dict_row, **login)
     except psycopg.Error as error:
+        from ops.postgres_errors import refusal
+
         through = target.way.fault(str(error)) if target.way else None
         raise through or refusal(target, str(error)) from None
     except (UnicodeError, ValueError):
         raise Misconfigured(f"{target.source}: the host name is not one, check the URL") from None
     conn.what = f"{target.address} ({target.name})"
     conn.others = functools.partial(sign_of_life, target, params, 0)  # of a program of ours, too: child=
+    pid = conn.info.backend_pid  # now: who asks does so beside, when the session may be closed
     # a pooler's pids are its own
-    conn.ask = lambda: sign_of_life(target, params, conn.info.backend_pid if server_of(target) in _timeouts else 0)
+    conn.ask = lambda: sign_of_life(target, params, pid if server_of(target) in _timeouts else 0)
     try:
         if not known:
             lift_timeouts(conn, target)
@@ -227,6 +229,20 @@ def lift_timeouts(conn: Connection[DictRow], target: Target) -> None:
 def fetch(conn: Connection[DictRow], query: LiteralString, *params: Any) -> list[DictRow]:
     """Return all rows of a query."""
     return conn.execute(query, params or None).fetchall()
+
+
+def fetch_briefly(conn: Connection[DictRow], query: str, patience: str) -> list[DictRow]:
+    """Return all rows of a query that waits no longer for a lock than `patience`, as Postgres writes it; empty: as long as is set there.
+
+    Raises psycopg's `LockNotAvailable`. Both statements are one message, and so one transaction, which holds the lock no longer than the
+    query takes (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT); a limit of the session would
+    be whoever's is next behind a pooler.
+    """
+    if not patience:
+        return conn.execute(query.encode()).fetchall()
+    found = conn.execute(f"set local lock_timeout = '{patience}'; {query}".encode(), prepare=False)
+    found.nextset()
+    return found.fetchall()
 
 
 def row(conn: Connection[DictRow], query: LiteralString, *params: Any) -> DictRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ INHERITED = ("PGPASSFILE", "PGSSLCERT", "PGSSLKEY")
 _LASTING = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _LASTING_KINDS = ("LC_", "PYTHON", "COVERAGE_")
 
+_OWN_LOGINS = ("UV_", "PIP_", "DOCKER_", "BUILDX_", "GIT_")
+
 PATIENCE = 5.0
 """Seconds that an interrupted program has to put its things in order."""
 
@@ -29,6 +32,22 @@ PATIENCE = 5.0
 def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without libpq's variables, plus `extra`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k in INHERITED}
+    return {**kept, **extra}
+
+
+def child_environ(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the same without what holds a secret, for a program that is told those that it needs by `extra`.
+
+    Its own logins it keeps: to a proxy, and to where it gets packages and images.
+    """
+    from config.variables import holds_secret
+
+    def is_its_business(name: str, value: str) -> bool:
+        if name.upper().endswith("_PROXY") or name.startswith(_OWN_LOGINS):
+            return True
+        return not (holds_secret(name, value) or re.search(r"://[^/@]*:[^/]*@", value))
+
+    kept = {name: value for name, value in clean_environ({}).items() if is_its_business(name, value)}
     return {**kept, **extra}
 
 
@@ -94,7 +113,7 @@ def run(
     feeder = Feeder(feed) if feed is not None else None
     with subprocess.Popen(
         list(argv),
-        env=clean_environ(env),
+        env=child_environ(env),
         stdin=feeder.out if feeder else subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -148,7 +167,7 @@ def follow(
     feeder = Feeder(feed) if feed is not None else None
     with Family(
         list(argv),
-        env=clean_environ(env),
+        env=child_environ(env),
         stdin=feeder.out if feeder else subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -183,7 +202,6 @@ def run_drawing(
     """Run a program that draws a bar of its own on the terminal which stderr is; return what it said, without the drawing."""
     import fcntl
     import pty
-    import re
     import termios
     import tty
 
@@ -203,7 +221,7 @@ def run_drawing(
     reader = threading.Thread(target=pass_on, daemon=True)
     try:
         with subprocess.Popen(
-            list(argv), env=clean_environ(env), stdin=subprocess.DEVNULL, stdout=outer, stderr=outer, cwd=cwd
+            list(argv), env=child_environ(env), stdin=subprocess.DEVNULL, stdout=outer, stderr=outer, cwd=cwd
         ) as child:
             os.close(outer)
             reader.start()

@@ -8,8 +8,7 @@ is structure stays: constraint, table, column, function and line.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 VALUE = "?"
 WORDS_OF_ITS_OWN = (
@@ -19,30 +18,25 @@ WORDS_OF_ITS_OWN = (
 _hides = False
 
 # Functions of the server by which those of its languages raise what they like
-_RAISED = re.compile(r"exec_stmt_(raise|assert)|PLy_|plperl|pltcl|throw_tcl")
-_LITERAL = re.compile(
-    r"\braise\s+(?:(?:debug|log|info|notice|warning|exception)\s+)?'((?:[^']|'')*)'|\bassert\b[^;]*,\s*'((?:[^']|'')*)'",
-    re.IGNORECASE,
-)
-_DYNAMIC = re.compile(r"\bat (?:EXECUTE|FOR over EXECUTE|RETURN QUERY|OPEN)\b")
-_PLACE = re.compile("%%|%")
+_RAISED = r"exec_stmt_(raise|assert)|PLy_|plperl|pltcl|throw_tcl"
+_LITERAL = r"(?i)\braise\s+(?:(?:debug|log|info|notice|warning|exception)\s+)?'((?:[^']|'')*)'|\bassert\b[^;]*,\s*'((?:[^']|'')*)'"
+_DYNAMIC = r"\bat (?:EXECUTE|FOR over EXECUTE|RETURN QUERY|OPEN)\b"
+_PLACE = "%%|%"
 # The first thing in quotes is a name behind these, and a value else
-_NAMED = re.compile(r'[^"]*\b(?:column|encoding|relation|parameter|sequence|constraint) "[^"]*"')
-_BYTES = re.compile(r"\b0x[0-9a-f]{2}\b(?: 0x[0-9a-f]{2}\b)*")
-_KEY = re.compile(r"(?:Key|Partition key of the failing row contains) \(.*?\)(?:=| = )\(", re.DOTALL)
-_TAIL = re.compile(
-    r"\)( already exists\.| is duplicated\.| is not present in table \"[^\"]*\"\.| is still referenced from table \"[^\"]*\"\.)$"
-)
-_CONFLICTS = re.compile(r"\) conflicts with (?:existing )?key \(")
-_CONTEXTS = re.compile(
+_NAMED = r'[^"]*\b(?:column|encoding|relation|parameter|sequence|constraint) "[^"]*"'
+_BYTES = r"\b0x[0-9a-f]{2}\b(?: 0x[0-9a-f]{2}\b)*"
+_KEY = r"(?s)(?:Key|Partition key of the failing row contains) \(.*?\)(?:=| = )\("
+_TAIL = r"\)( already exists\.| is duplicated\.| is not present in table \"[^\"]*\"\.| is still referenced from table \"[^\"]*\"\.)$"
+_CONFLICTS = r"\) conflicts with (?:existing )?key \("
+_CONTEXTS = (
     r"PL/pgSQL function [^\"]+ line \d+ at [\w /-]+|PL/pgSQL function [^\"]+ (?:while|during) [\w /-]+"
     r"|SQL function \"[^\"]*\" (?:statement \d+|during \w+)|COPY [^,:]+, line \d+(?:, column [^:,]+)?"
-    r"|while [\w ]+ \(\d+,\d+\) in relation \"[^\"]*\""
+    r"|while [\w ]+ \(\d+,\d+\) in relation \"[^\"]*\"|JSON data, line \d+"
+    r"|(?:unnamed portal|portal \"\w+\") (?:with parameters|parameter \$\d+)"
 )
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """What may be shown of an error, by the names that psycopg has for it."""
 
     sqlstate: str
@@ -94,7 +88,11 @@ def shown(diag: Any, text: str = "") -> Any:
 def is_raised(diag: Any) -> bool:
     """Whether a function has raised an error in its own words, whatever its state."""
     by = getattr(diag, "source_function", None) or ""
-    return bool(_RAISED.match(by)) or (diag.sqlstate or "")[:2] in ("38", "HV") or (diag.sqlstate == "P0001" and not by)
+    return (
+        bool(re.match(_RAISED, by))
+        or (diag.sqlstate or "")[:2] in ("38", "HV")
+        or (diag.sqlstate == "P0001" and not by)
+    )
 
 
 def message(diag: Any, text: str = "") -> str:
@@ -113,14 +111,14 @@ def message(diag: Any, text: str = "") -> str:
 def is_put_together(diag: Any) -> bool:
     """Whether an error is about SQL that a function has made at run time, perhaps of values that it forgot to quote."""
     inside = (diag.sqlstate or "").startswith("42") and getattr(diag, "internal_query", None)
-    return bool(inside and _DYNAMIC.search(diag.context or ""))
+    return bool(inside and re.search(_DYNAMIC, diag.context or ""))
 
 
 def as_written(said: str, text: str) -> str:
     """Return the words of a RAISE in `text` that `said` comes from, each value in it a `?`; empty where there is none."""
-    for found in _LITERAL.finditer(text):
+    for found in re.finditer(_LITERAL, text):
         words = " ".join((found[1] or found[2] or "").replace("''", "'").split())
-        pieces, places = _PLACE.split(words), _PLACE.findall(words)
+        pieces, places = re.split(_PLACE, words), re.findall(_PLACE, words)
         if found[2] is not None:  # an ASSERT's is taken as it is
             pieces, places = [words], []
         pattern = re.escape(pieces[0])
@@ -135,12 +133,12 @@ def as_written(said: str, text: str) -> str:
 
 def without_quoted(said: str, *, names: bool = True) -> str:
     """Return a message with what it quotes replaced; `names`: save a name that it begins with, as those of class 22 do."""
-    named = _NAMED.match(said) if names else None
+    named = re.match(_NAMED, said) if names else None
     kept, rest = (named[0], said[named.end() :]) if named else ("", said)
     first, last = rest.find('"'), rest.rfind('"')
     if first >= 0:  # a value may have quotes in it, so all up to the last
         rest = rest[:first] + VALUE + rest[max(last, first) + 1 :]
-    return _BYTES.sub(VALUE, kept + rest)
+    return re.sub(_BYTES, VALUE, kept + rest)
 
 
 def detail(said: str, state: str, *, raised: bool) -> str:
@@ -149,14 +147,14 @@ def detail(said: str, state: str, *, raised: bool) -> str:
         return ""
     if said.startswith("Failing row contains ("):
         return f"Failing row contains ({VALUE})."
-    if key := _KEY.match(said):
-        tail = _TAIL.search(said)
-        ends = tail[1] if tail else " conflicts with another key." if _CONFLICTS.search(said) else "."
+    if key := re.match(_KEY, said):
+        tail = re.search(_TAIL, said)
+        ends = tail[1] if tail else " conflicts with another key." if re.search(_CONFLICTS, said) else "."
         return f"{re.sub(r' ?= ?[(]$', '', key[0])} = ({VALUE}){ends}"
     return ""
 
 
 def context(said: str) -> str:
     """Return the lines of a context that name functions and places, and nothing that was at work there."""
-    found = (_CONTEXTS.match(line) for line in said.splitlines())
+    found = (re.match(_CONTEXTS, line) for line in said.splitlines())
     return "\n".join(each[0] for each in found if each)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import itertools
@@ -28,6 +29,7 @@ UNITS = {
     "seconds": "seconds",
     "days": "days",
     "ratio": "ratio",
+    "acu": "capacity units of Aurora",
 }
 """The last word of a key, and the unit that it says."""
 HEAD = """\
@@ -42,7 +44,7 @@ error, and the exit code is the same. This page is made from the types in the co
 - Where it says so, a value is one of a fixed set of words; those of AWS and Postgres are theirs. What is "in words" is for people, and changes.
 - Passwords are masked or left out; `db.url` and `db.grant-access` with `--show-password` and `sandbox.up` print those that they are asked for.
 - A task that fails prints nothing but its line on standard error, unless its answer is the failure: `doctor` and `lambda.sync-users`
-  print it and exit with 1, `db.drift`, `db.rehearse`, `rds.upgrade --dry-run` and `db.diagnose --fail-on` with 4.
+  print it and exit with 1, `db.drift`, `db.compare`, `db.rehearse`, `rds.upgrade --dry-run` and `db.diagnose --fail-on` with 4.
 - Keys may be added. A key that is taken away or changes its meaning is in the changelog.
 
 ```sh
@@ -107,9 +109,14 @@ def sys_module(kind: Any) -> types.ModuleType:
     return importlib.import_module(kind.__module__)
 
 
+@functools.cache
+def parsed(module: types.ModuleType) -> list[ast.stmt]:
+    return ast.parse(inspect.getsource(module)).body
+
+
 def meanings(module: types.ModuleType, owner: str = "") -> dict[str, str]:
     """Return the strings that stand below names: those of a module, or of a class in it."""
-    body: list[ast.stmt] = ast.parse(inspect.getsource(module)).body
+    body: list[ast.stmt] = parsed(module)
     if owner:
         body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == owner)
     found = {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-from typing_extensions import Self
 
 ASKING, ANSWER = "asking", "answer"
 """Cut before the server has the client's message, or when it has done what that asks: its answer is lost."""
@@ -134,6 +135,31 @@ class Proxy:
             with contextlib.suppress(OSError):
                 line.server.shutdown(socket.SHUT_RDWR)
         line.client.close()
+
+
+@dataclass
+class Killer(Proxy):
+    """Kills the client's process at its nth message behind the one with `begins` in it; the cut's own word is not looked for."""
+
+    begins: bytes = b""
+    victim: int = 0
+    """The process's id, which is known only once it runs; the cut waits for it."""
+    begun: bool = False
+
+    def meets(self, text: bytes) -> bool:
+        with self.lock:
+            self.begun = self.begun or self.begins in text
+            if self.hit or not self.begun:
+                return False
+            self.seen += 1
+            self.hit = self.seen == self.cut.nth
+            return self.hit
+
+    def end(self, line: Line) -> None:
+        while not self.victim:
+            time.sleep(0.001)
+        os.kill(self.victim, signal.SIGKILL)
+        super().end(line)
 
 
 @dataclass

@@ -33,8 +33,11 @@ from ops.cli import translate
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
+from tests import fork_server
 
-READS = ("Describe", "Get", "List", "Filter", "GET ")
+fork_server.share_models()
+
+READS = ("Describe", "Get", "List", "Filter", "Download", "GET ")
 REGION = "ca-central-1"
 LOGIN = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
 
@@ -126,8 +129,18 @@ class Front:
             return answered(refused, start)
         if call.action == "GetProducts":  # moto has no price list, and fails at the name of the service
             return answered(json_error("UnknownOperationException"), start)
+        from ops.sandbox import clusters
+
+        if refusal := clusters.refusal({"Action": call.action, **call.params}):
+            return answered(error(refusal), start)
         begun: list[Any] = []
         sent = list(self.app(environ, lambda *args: begun.extend(args)))
+        if "DBCluster" in call.action and call.writes:
+            clusters.settle({"Action": call.action, **call.params})
+        if call.action.endswith(("DBInstance", "ReadReplica")) and call.writes:
+            from ops.sandbox import instances, replicas
+
+            replicas.settle(instances.databases())
         if lost := self.after(call):
             if lost == DROPPED:
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -220,6 +233,8 @@ def front(read_once: None) -> Iterator[Front]:
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from ops.sandbox import proxies
+
     class Application(DomainDispatcherApplication):
         """moto's, which looks through its folders on each call for what a host is."""
 
@@ -227,6 +242,7 @@ def front(read_once: None) -> Iterator[Front]:
         def get_backend_for_host(self, host: str | None) -> Any:
             return super().get_backend_for_host(host)
 
+    proxies.mend()
     made = Front(Application(create_backend_app))
     server = make_server("127.0.0.1", 0, made, threaded=True, request_handler=Quiet)
     made.url = f"http://127.0.0.1:{server.server_port}"
@@ -282,6 +298,32 @@ def hands() -> Hands:
 
 
 Configure = Callable[..., Settings]
+
+
+@dataclass
+class OnInstances:
+    """moto's instances, and what tasks are given that work on them."""
+
+    cloud: Front
+    configure: Configure
+    hands: Hands
+    config: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return self.configure(self.config, **self.environ)
+
+    @property
+    def aws(self) -> Aws:
+        return self.cloud.aws(self.settings)
+
+    @property
+    def rds(self) -> Any:
+        return self.aws.client("rds")
+
+    def rows(self) -> dict[str, Any]:
+        return {row["DBInstanceIdentifier"]: row for row in self.rds.describe_db_instances()["DBInstances"]}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import aws_errors, aws_proxies, console
+from ops import aws_errors, aws_proxies, console, row_values
 
 FOREIGN = (
     "PG",
@@ -31,6 +31,7 @@ FOREIGN = (
     "WEB_CONCURRENCY",
     "GUNICORN_",
     "APP_PORT",
+    "TEST_PASSED_",
 )
 KEPT = ("POSTGRES_IMAGE",)
 WHEELS = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
@@ -65,6 +66,7 @@ def isolated(
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("UV_CACHE_DIR", WHEELS)
     monkeypatch.setattr(console, "_secrets", set())  # one test's password is another one's word
+    monkeypatch.setattr(row_values, "_hides", row_values.hides())
     monkeypatch.setattr(aws_errors, "elsewhere", {})
     monkeypatch.setattr(aws_proxies, "_named", [])
     monkeypatch.setattr(aws_proxies, "_asked", {})

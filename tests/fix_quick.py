@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-STARTS = {"subprocess", "make_server", "layer"}
-"""By which names the tests' own code starts a program, a service of its own, or uv to build a layer."""
+STARTS = {"subprocess", "make_server", "start_server", "layer", "prepare"}
+"""By which names the tests' own code starts a program, a service of its own, a server, or uv and pip for what Lambda runs."""
 
 EXAMPLES = "200"
 """How many texts the scanner is compared on, where nothing else is said (tests/test_scan_oracle.py)."""
@@ -45,11 +45,14 @@ def is_quick(item: pytest.Function, known: dict[object, bool]) -> bool:
         return not hasattr(item, "callspec") or item.callspec.params.get("supplier", "embedded") == "embedded"
     if item.get_closest_marker("slow"):
         return False
-    fixtures = [each.func for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
-    for function in (item.function, *fixtures):
-        if function not in known:
-            known[function] = is_starting(function, set())
-    return not any(known[function] for function in (item.function, *fixtures))
+    shared = id(item._fixtureinfo)  # by all items of a function
+    if shared not in known:
+        fixtures = [each.func for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
+        for function in (item.function, *fixtures):
+            if function not in known:
+                known[function] = is_starting(function, set())
+        known[shared] = any(known[function] for function in (item.function, *fixtures))
+    return not known[shared]
 
 
 def is_starting(thing: Any, seen: set[int]) -> bool:

@@ -152,14 +152,18 @@ class Database:
 
     def names(self) -> set[str]:
         """Return the databases of this test that are there, by their suffix; a removal on its way is awaited."""
+        with self.connect("postgres") as conn:
+            return self.names_by(conn)
+
+    def names_by(self, conn: psycopg.Connection[dict[str, Any]]) -> set[str]:
         removing = (
             "select from pg_locks where locktype = 'advisory' and objsubid = 1"
             f" and (classid::bigint << 32 | objid::bigint) = hashtextextended('inv:{self.name}', 0)"
         )
         patience = time.monotonic() + 10
-        while self.query(removing, "postgres") and time.monotonic() < patience:
+        while conn.execute(removing.encode()).fetchall() and time.monotonic() < patience:
             time.sleep(0.01)
-        rows = self.query("select datname from pg_database", "postgres")
+        rows = conn.execute("select datname from pg_database").fetchall()
         return {r["datname"].removeprefix(self.name) for r in rows if r["datname"].startswith(self.name)}
 
     def sql(self, text: str | bytes, name: str = "test.sql") -> Path:
@@ -172,7 +176,7 @@ def made(server: servers.Server, root: Path) -> Iterator[Database]:
     database = Database(server, f"t{uuid.uuid4().hex[:10]}", root)
     yield database
     with database.connect("postgres") as conn:
-        for suffix in database.names():
+        for suffix in database.names_by(conn):
             conn.execute(f'drop database if exists "{database.name}{suffix}" with (force)'.encode())
 
 

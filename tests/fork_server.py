@@ -2,7 +2,7 @@
 
 A call reads tasks.py, config/ and ops/ of its folder itself, as a start does, and ends as an interpreter does. Its
 directory, environment, umask and streams are those that it was given. tests/forked.py asks for calls, and makes a
-start of what would see a difference.
+start of what would see a difference; so do programs on the PATH of a shell (tests/fork_client.py).
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
+import marshal
 import os
 import selectors
 import signal
 import socket
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "OPENSSL_", "MALLOC_", "GLIBC_")
+"""What an interpreter and libraries in C read as they start: for each way to set these there is a server of its own."""
 PRELOADED = (
     "invoke.main",
     "psycopg",
@@ -40,6 +45,38 @@ PRELOADED = (
     "rich.text",
     "yaml",
 )
+PRELOADED_FOR_AWS = ("awscli.clidriver", "awscli.handlers", "awscli.formatter", "awscli.customizations.commands")
+PRELOADED_FOR_PYTEST = (
+    *PRELOADED,
+    *("pytest", "pytest_cov.plugin", "pytest_timeout", "xdist.plugin", "hypothesis"),
+    *(
+        "asyncio",
+        "http.server",
+        "unittest.mock",
+        "flask",
+        "psycopg_pool",
+        "moto.server",
+        "moto.backends",
+        "waitress",
+        "docker",
+    ),
+)
+"""The libraries of the tests and of what they test; ours each call reads from its own folder, where one of them has been changed."""
+SERVICES = (
+    "sts",
+    "rds",
+    "ec2",
+    "iam",
+    "lambda",
+    "logs",
+    "cognito-idp",
+    "cloudwatch",
+    "scheduler",
+    "sns",
+    "ssm",
+    "secretsmanager",
+)
+"""Those that the tasks ask: one that is missing here is read by each call."""
 LONGEST = 1 << 20
 """Bytes of a call; the environment is most of it."""
 
@@ -59,6 +96,37 @@ def noting() -> Iterator[set[str]]:
         yield names
     finally:
         kind.__getitem__ = usual
+
+
+def share_models() -> None:
+    """Have botocore read the description of a service once, and not for each session: a tenth of a second each time.
+
+    It keeps them within a session, whose clients share them, and changes none. Those of other folders are others (AWS_DATA_PATH, ~/.aws/models).
+    """
+    from botocore.loaders import Loader
+
+    kind: Any = Loader
+    usual, known = kind.__init__, dict[tuple[str, ...], dict[Any, Any]]()
+
+    def sharing(loader: Any, *args: Any, **how: Any) -> None:
+        usual(loader, *args, **how)
+        there = tuple(path for path in loader.search_paths if Path(path).is_dir())
+        if not (args or how.keys() - {"extra_search_paths"}):
+            loader._cache = known.setdefault(there, loader._cache)
+
+    kind.__init__ = sharing
+
+
+def read_models() -> None:
+    """Read what clients of our services are made of; a loader looks at no variable."""
+    from botocore.loaders import Loader
+
+    loader = Loader()
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        loader.load_data(name)
+    for service in SERVICES:
+        for kind in ("service-2", "endpoint-rule-set-1"):
+            loader.load_service_model(service, kind, api_version=None)
 
 
 def made_of_home(home: str) -> list[tuple[Any, str, str]]:
@@ -91,16 +159,35 @@ def leave_preloaded() -> None:
 _preloaded: dict[str, Any] = {}
 
 
+def opened_again(fd: int, like: Any) -> Any:
+    """Return a stream as Python makes it when it starts (create_stdio in CPython's pylifecycle.c): it looks at what its file is."""
+    is_unbuffered = like.write_through  # -u, PYTHONUNBUFFERED
+    mode = "w" if fd else "r"
+    buffer: Any = open(fd, f"{mode}b", 0 if fd and is_unbuffered else -1, closefd=False)  # noqa: SIM115
+    getattr(buffer, "raw", buffer).name = like.name
+    lines = not is_unbuffered and (fd == 2 or buffer.isatty())
+    newline = "\n" if fd else None
+    made: Any = io.TextIOWrapper(buffer, like.encoding, like.errors, newline, lines, is_unbuffered)
+    made.mode = mode
+    return made
+
+
 class Server:
     """Takes calls, one after the other; the processes that carry them out run beside each other."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, door: socket.socket, asked: set[str]) -> None:
         self.channel = channel
+        self.door = door
+        """Where the programs of tests/fork_client.py knock."""
+        self.asked = asked - {"HOME"}
+        """Which variables the imports have asked for."""
+        self.environ = dict(os.environ)
         self.home = os.environ["HOME"]
         self.of_home = made_of_home(self.home)
         self.running: dict[int, tuple[int, socket.socket]] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(channel, selectors.EVENT_READ)
+        self.selector.register(door, selectors.EVENT_READ)
 
     def serve(self) -> dict[str, Any] | None:
         """Return a call in the process that is to carry it out; None in the server's own, when nobody will ask any more."""
@@ -109,15 +196,41 @@ class Server:
                 if key.fd in self.running:
                     self.tell_end(key.fd)
                     continue
-                text, fds, _, _ = socket.recv_fds(self.channel, LONGEST, 4)
-                if not text:
-                    return None
-                call: dict[str, Any] = json.loads(text)
+                if key.fd == self.door.fileno():
+                    answers, _ = self.door.accept()
+                    text, fds, _, _ = socket.recv_fds(answers, LONGEST, 3)
+                    call = self.call_of(text, answers)
+                    fds.append(answers.detach())
+                else:
+                    text, fds, _, _ = socket.recv_fds(self.channel, LONGEST, 4)
+                    if not text:
+                        return None
+                    call = json.loads(text)
+                if not call:
+                    for fd in fds:  # whoever asked becomes a start
+                        os.close(fd)
+                    continue
                 pid = os.fork()
                 if not pid:
                     self.become(call, fds)
                     return call
                 self.tell_begin(pid, fds)
+
+    def call_of(self, text: bytes, answers: socket.socket) -> dict[str, Any]:
+        """Return the call of a program in a shell; nothing where the imports or the session would not be those of a start."""
+        if not text:
+            return {}
+        argv, cwd, environ, umask = marshal.loads(text)  # noqa: S302 # from a program of ours, whose socket nobody else reaches
+        env = {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
+        at_start = {name for name in env.keys() | self.environ.keys() if name.startswith(AT_START)}
+        if any(env.get(name) != self.environ.get(name) for name in at_start | self.asked):
+            return {}
+        asking = struct.unpack("3i", answers.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        if os.getsid(asking) != os.getsid(0):
+            return {}
+        words = [os.fsdecode(word) for word in argv]
+        group = os.getpgid(asking)
+        return {"argv": words, "cwd": os.fsdecode(cwd), "env": env, "umask": umask, "session": False, "group": group}
 
     def tell_begin(self, pid: int, fds: list[int]) -> None:
         *streams, told = fds
@@ -143,11 +256,13 @@ class Server:
         for number, fd in enumerate(fds[:3]):
             os.dup2(fd, number)
         self.selector.close()
-        for mine in (self.channel, *(answers for _, answers in self.running.values())):
+        for mine in (self.channel, self.door, *(answers for _, answers in self.running.values())):
             mine.close()
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         if call["session"]:
             os.setsid()
+        elif "group" in call:
+            os.setpgid(0, call["group"])
         os.umask(call["umask"])
         os.chdir(call["cwd"])
         os.environ.clear()
@@ -156,25 +271,46 @@ class Server:
         for owner, name, value in self.of_home:
             setattr(owner, name, value.replace(self.home, home))
         sys.argv[:] = call["argv"]
+        for fd, name in enumerate(("stdin", "stdout", "stderr")):
+            made = opened_again(fd, getattr(sys, name))
+            setattr(sys, name, made)
+            setattr(sys, f"__{name}__", made)
         atexit.register(leave_preloaded)  # the first of all, and so the last that runs
 
 
-def serve(fd: int) -> dict[str, Any] | None:
+def serve(fd: int, door: int, preloaded: Sequence[str]) -> dict[str, Any] | None:
     """Import, tell which variables had a say in that, and take calls."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the tests and for what they have started
     with noting() as names:
-        for name in PRELOADED:
+        for name in preloaded:
             importlib.import_module(name)
+    share_models()
+    read_models()
     channel = socket.socket(fileno=fd)
-    server = Server(channel)
+    server = Server(channel, socket.socket(fileno=door), names)
     keep_preloaded()
     channel.send(json.dumps(sorted(names)).encode())
     return server.serve()
 
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(sys.argv[1]).parent)
-    if serve(int(sys.argv[2])) is not None:
-        from invoke.main import program
+def main(program: str, channel: str, door: str) -> None:
+    sys.path[0] = str(Path(program).parent)
+    name = Path(program).name
+    preloaded = {"aws": PRELOADED_FOR_AWS, "pytest": PRELOADED_FOR_PYTEST}.get(name, PRELOADED)
+    if serve(int(channel), int(door), preloaded) is None:
+        return
+    if name == "aws":
+        from awscli.clidriver import main as aws
 
-        program.run()
+        sys.exit(aws())
+    if name == "pytest":
+        import pytest
+
+        sys.exit(pytest.main())
+    from invoke.main import program as inv
+
+    inv.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

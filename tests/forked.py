@@ -5,18 +5,24 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.fork_server import AT_START
+
 INV = Path(sys.executable).parent / "inv"
+AWS = INV.with_name("aws")
+PYTEST = INV.with_name("pytest")
 SERVER = Path(__file__).with_name("fork_server.py")
-AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "OPENSSL_", "MALLOC_", "GLIBC_")
-"""What an interpreter and libraries in C read as they start: for each way to set these there is a server of its own."""
+CLIENT = Path(__file__).with_name("fork_client.py")
 HOME = "/home-of-the-fork-server"
 """HOME of a server: what is imported keeps it, and is given that of each call."""
 
@@ -30,6 +36,8 @@ class Server:
     environ: Mapping[str, str]
     asked: Sequence[str]
     """Which variables the imports have asked for."""
+    folder: Path
+    """Where its socket is, and a program for the PATH of a shell that knocks there."""
 
     def takes(self, env: Mapping[str, str]) -> bool:
         """Whether the imports would have come out the same in an environment."""
@@ -38,47 +46,68 @@ class Server:
     def stop(self) -> None:
         self.channel.close()
         self.process.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_servers: dict[frozenset[tuple[str, str]], Server] = {}
+_servers: dict[tuple[Path, frozenset[tuple[str, str]]], Server] = {}
 
 
-def server_for(env: Mapping[str, str]) -> Server | None:
-    """Return a server for calls in an environment; None where only a start will do.
+def server_for(env: Mapping[str, str], program: Path = INV) -> Server | None:
+    """Return a server for calls of a program in an environment; None where only a start will do.
 
     All is a start where TEST_INV=exec says so, and where coverage counts lines, which begins with a process.
     """
     if sys.platform != "linux" or os.environ.get("TEST_INV") == "exec" or any(n.startswith("COVERAGE_") for n in env):
         return None
-    key = frozenset((name, value) for name, value in env.items() if name.startswith(AT_START))
+    key = program, frozenset((name, value) for name, value in env.items() if name.startswith(AT_START))
     if key not in _servers:
-        _servers[key] = begin({**env, "HOME": HOME})
+        _servers[key] = begin({**env, "HOME": HOME}, program)
     return _servers[key] if _servers[key].takes(env) else None
 
 
-def interpreter() -> str:
-    """Return by which name `inv` starts Python, which is what sys.executable is there."""
-    first = INV.read_bytes().partition(b"\n")[0].decode()
+def path_of(text: str, env: Mapping[str, str]) -> str:
+    """Return the PATH of a shell that runs some lines in an environment: its `inv` and `aws` are of ours, by a fork where that will do."""
+    called = [program for program in (INV, AWS) if program.exists() and re.search(rf"\b{program.name}\b", text)]
+    serving = [server for program in called if (server := server_for(env, program))]
+    return os.pathsep.join([*(str(server.folder) for server in serving), str(INV.parent), env["PATH"]])
+
+
+def interpreter(program: Path) -> str:
+    """Return by which name a program starts Python, which is what sys.executable is there."""
+    first = program.read_bytes().partition(b"\n")[0].decode()
     return first[2:] if first.startswith(f"#!{sys.prefix}/") else sys.executable
 
 
-def begin(env: Mapping[str, str]) -> Server:
+def write_client(program: Path, socket_of: Path) -> None:
+    """Write the program that stands for another one, beside the socket of the server that forks."""
+    code = CLIENT.read_text(encoding="utf-8")
+    path = socket_of.with_name(program.name)
+    path.write_text(f"#!{sys.executable} -IS\n{code}\n\nmain({str(socket_of)!r}, {str(program)!r})\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def begin(env: Mapping[str, str], program: Path) -> Server:
     """Start a server, and hear from it once it has imported."""
+    folder = Path(tempfile.mkdtemp(prefix="forked-", dir="/tmp"))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, door:
+        door.bind(str(folder / "door"))
+        door.listen()
         process = subprocess.Popen(
-            [interpreter(), SERVER, INV, str(theirs.fileno())],
+            [interpreter(program), SERVER, program, str(theirs.fileno()), str(door.fileno())],
             cwd="/",
             env=env,
             stdin=subprocess.PIPE,  # of the kind that a call's are: Python looks at its streams when it starts
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), door.fileno()],
         )
     asked = ours.recv(1 << 16)
     if not asked:
         raise RuntimeError(process.communicate()[1].decode())
-    made = Server(process, ours, env, json.loads(asked))
+    made = Server(process, ours, env, json.loads(asked), folder)
+    write_client(program, folder / "door")
     atexit.register(made.stop)
     return made
 
@@ -125,20 +154,28 @@ def own_umask() -> int:
     return found
 
 
-def start(args: Sequence[object], *, cwd: Path, env: Mapping[str, str], **how: Any) -> subprocess.Popen[str]:
-    """Begin `inv` with these arguments, as subprocess.Popen begins a program; all three of its streams must be said."""
-    server = server_for(env)
+def start(
+    args: Sequence[object], *, cwd: Path, env: Mapping[str, str], program: Path = INV, **how: Any
+) -> subprocess.Popen[str]:
+    """Begin `inv` or another program with these arguments, as subprocess.Popen begins it; all three of its streams must be said."""
+    server = server_for(env, program)
     if server is None:
-        return subprocess.Popen([INV, *args], cwd=cwd, env=env, text=True, **how)  # type: ignore[list-item]
-    return Call(server, [INV, *args], cwd=cwd, env=env, **how)
+        return subprocess.Popen([program, *args], cwd=cwd, env=env, text=True, **how)  # type: ignore[list-item]
+    return Call(server, [program, *args], cwd=cwd, env=env, **how)
 
 
 def run(
-    args: Sequence[object], *, cwd: Path, env: Mapping[str, str], input: str = "", timeout: float
+    args: Sequence[object],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    input: str = "",
+    timeout: float,
+    program: Path = INV,
 ) -> subprocess.CompletedProcess[str]:
-    """Do what subprocess.run does for `inv` with these arguments, all output captured."""
+    """Do what subprocess.run does for `inv` or another program with these arguments, all output captured."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with start(args, cwd=cwd, env=env, **streams) as process:
+    with start(args, cwd=cwd, env=env, program=program, **streams) as process:
         try:
             out, err = process.communicate(input, timeout)
         except BaseException:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import importlib.util
 import os
 import shutil
@@ -15,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ops.targets.embedded import binaries
 
 INITDB = ("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8")
 PASSWORD = "p@ss w:rd/%41é"
+ROOM = 4e9
+"""Bytes of memory that there have to be for servers in it: one of a worker takes some 100 MB, and there are up to ten."""
 
 
 def free_port() -> int:
@@ -27,12 +34,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def quick_disk() -> str:
+    """Return where a new server costs little: the memory, if there is enough of it and programs may be run there.
+
+    On a disk initdb and each commit of a server of the suite's own wait for it, and of the files of databases that come and
+    go the file system remembers which were removed a moment ago: ext4 looks at each of them for each new one.
+    """
+    memory = "/dev/shm"
+    if not os.access(memory, os.W_OK) or os.statvfs(memory).f_flag & getattr(os, "ST_NOEXEC", 0):
+        return "/tmp"
+    return memory if min(shutil.disk_usage(memory).free, psutil.virtual_memory().available) > ROOM else "/tmp"
+
+
+folder: Path | None = None
+"""Where servers are made in this process, if another place than `quick_disk` is to have them (tests/fix_memory.py)."""
+
+
+def new_home() -> Path:
+    """Make the folder of a server, which others may pass."""
+    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir=folder or quick_disk()))
+    home.chmod(0o755)
+    return home
+
+
 def wheel(package: str) -> Path | None:
     """Return the bin folder of a wheel that brings Postgres."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def secret(password: str) -> str:
+    """Return a password as Postgres keeps it, with 1,000 rounds of SCRAM instead of 4,096.
+
+    A client works for milliseconds at each login else, and the tests log in tens of thousands of times; Go's lib/pq, dbmate's, takes no
+    fewer. Its form:
+    https://www.postgresql.org/docs/18/catalog-pg-authid.html; the keys: RFC 5802, section 3.
+    """
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1000)
+    client, server = (hmac.digest(salted, key, "sha256") for key in (b"Client Key", b"Server Key"))
+    kept = [base64.b64encode(each).decode() for each in (salt, hashlib.sha256(client).digest(), server)]
+    return "SCRAM-SHA-256$1000:{}${}:{}".format(*kept)
 
 
 @dataclass
@@ -60,8 +104,7 @@ class Server:
 
 def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD, more: Sequence[str] = ()) -> Server:
     """Make and start a throw-away server as the user that may run one."""
-    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
-    home.chmod(0o755)
+    home = new_home()
     data = home / "data"
     data.mkdir(mode=0o700)
     who = binaries.runner(home / "none")
@@ -74,7 +117,7 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD,
             shutil.copytree(package.parent / f"{package.name}.libs", home / f"{package.name}.libs")
         bin = home / package.name / "pginstall" / "bin"
     pwfile = home / "pw"
-    pwfile.write_text(password + "\n", encoding="utf-8")
+    pwfile.write_text(secret(password) + "\n", encoding="utf-8")
     who.own(pwfile)
     env = {**{k: v for k, v in os.environ.items() if not k.startswith("PG")}, "LC_ALL": "C.UTF-8"}
     subprocess.run(
@@ -107,8 +150,7 @@ def start(label: str, bin: Path, *, tls: bool = False, password: str = PASSWORD,
 def standby(primary: Server) -> Server:
     """Make a streaming replica of a server of ours, and start it."""
     assert primary.bin
-    home = Path(tempfile.mkdtemp(prefix="pgtest-", dir="/tmp"))
-    home.chmod(0o755)
+    home = new_home()
     who = binaries.runner(home / "none")
     who.own(home)
     argv = [str(primary.bin / "pg_basebackup"), "-D", str(home / "data"), "-R", "-X", "stream", "-c", "fast"]
@@ -130,6 +172,7 @@ def launch(server: Server, settings: Sequence[str]) -> Server:
     options: dict[str, Any] = binaries.runner(home / "none").options()
     argv = [str(bin / "postgres"), "-D", str(data)]
     usual = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"]
+    usual += ["max_wal_size=128MB", "min_wal_size=32MB"]  # 1 GB of what many databases have left would stay in memory
     for setting in [*usual, "max_prepared_transactions=2", *settings]:
         argv += ["-c", setting]
     log = (home / "log").open("wb")

@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from config.app import app
 from config.defaults import DEFAULTS
 from config.settings import load
-from ops.app import serve
+from ops.app import serve, service
 from ops.errors import Misconfigured
 from ops.targets import compose
 from tests import test_docker
@@ -236,6 +236,34 @@ def test_the_settings_are_what_invoke_yaml_shows() -> None:
 
 
 # --- in Docker ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("read", "says"),
+    [
+        ("", {}),
+        (
+            "postgresql://copy:5433/cruddur",
+            {"DOCKER_READ_CONNECTION_URL": "postgresql://postgres:password@copy:5433/cruddur"},
+        ),
+        ("postgresql://a:b@copy/cruddur", {"DOCKER_READ_CONNECTION_URL": "postgresql://a:b@copy/cruddur"}),
+        ("postgresql://copy/other", "names the database other, and docker is cruddur"),
+    ],
+)
+def test_the_container_is_handed_its_replica(tmp_path: Path, read: str, says: dict[str, str] | str) -> None:
+    settings = load({"db": {"read_lag": "3s"}}, {"DOCKER_READ_CONNECTION_URL": read}, tmp_path)
+    if isinstance(says, str):
+        with pytest.raises(Misconfigured, match=f"^DOCKER_READ_CONNECTION_URL: {says}"):
+            service.at_replica(settings, "")
+        return
+    lag = {"DB_READ_LAG": "3"} if says else {}
+    assert service.at_replica(settings, "") == says | lag
+    reader = "postgresql://cruddur_reader:r@db:5432/cruddur"
+    handed = service.at_replica(settings, reader).get("DOCKER_READ_CONNECTION_URL", "")
+    assert handed == (
+        says["DOCKER_READ_CONNECTION_URL"].replace("postgres:password", "cruddur_reader:r") if says else ""
+    )
+    assert {*says, *lag} <= set(re.findall(r"\$\{(\w+)", (SUITE / "docker-compose.yml").read_text()))
 
 
 @pytest.fixture

@@ -60,7 +60,16 @@ TABLE: list[tuple[Exception, int, str]] = [
     (refused("RequestTimeTooSkewed", 403, "x"), 1, "CreateDBInstance: x (RequestTimeTooSkewed)"),
     (refused("InvalidParameter", 400, ""), 2, "CreateDBInstance: refused (InvalidParameter)"),
     (refused("InvalidParameterValue"), 2, "what AWS said (InvalidParameterValue): inv rds.create --dry-run"),
-    (refused("NeverHeardOf"), 1, "CreateDBInstance: what AWS said (NeverHeardOf)"),
+    (refused("NeverHeardOf"), 1, "what AWS said (NeverHeardOf): mend that, then run this again"),
+    (refused("SomeLimitExceededFault"), 1, "delete what you no longer need of these"),
+    (refused("SomethingNotFoundFault"), 1, "run this again, it looks anew"),
+    (refused("RoleAlreadyExists"), 1, "run this again, it looks whose that one is"),
+    (refused("InvalidThingStateFault"), 1, "wait until AWS is done with it"),
+    (refused("DeleteConflict"), 1, "take off what others have attached to it"),
+    (refused("ConcurrentModification"), 1, "run this again in a minute, it goes on where it was"),
+    (refused("ThingNotSupported"), 1, "AWS does not offer that there"),
+    (refused("DecryptionFailure"), 1, "the encryption key cannot be used"),
+    (refused("MalformedThing"), 2, "correct what it names, then run this again"),
     *(
         (refused(code), 2 if code.startswith("InvalidParameter") else 1, advice)
         for code, advice in {**aws_errors.ADVICE, **aws_errors.REQUEST}.items()
@@ -79,7 +88,9 @@ def test_each_error_is_one_line_with_what_to_do(error: Exception, code: int, say
 
 def test_each_row_of_the_refusals_has_an_example_that_reaches_it() -> None:
     reached = [aws_errors.refusal_row(error) for error, *_ in TABLE if isinstance(error, e.ClientError)]
-    assert [row for row in aws_errors.REFUSALS if row not in reached] == []
+    missed = [row for row in aws_errors.REFUSALS if row not in reached]
+    # that one asks for the region of who is asked: test_what_stands_in_for_aws_knows_no_region_that_there_is_not
+    assert [row.where for row in missed] == [aws_errors.is_strange_region]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +258,27 @@ def test_the_variable_in_force_is_named_where_another_service_answers(
     exit = translate(caught.value)
     assert exit is not None
     assert str(exit.message).startswith(f"what answers at {RDS} does not know this service of AWS: unset it")
+
+
+@pytest.mark.parametrize(("region", "variable"), [("us-nowhere-9", ""), ("eu-west-1", "AWS_ENDPOINT_URL")])
+def test_what_stands_in_for_aws_knows_no_region_that_there_is_not(
+    cloud: Front, configure: Configure, monkeypatch: pytest.MonkeyPatch, region: str, variable: str
+) -> None:
+    """moto answers with a page of HTML then, with status 500; where the region is one, it is another service."""
+    monkeypatch.setenv("AWS_REGION", region)
+    calls = [("rds", "describe_db_instances"), ("lambda", "list_functions")]
+    if variable:
+        cloud.before = lambda _: OTHERS["DynamoDB local"]
+    for service, call in calls[:1] if variable else calls:
+        aws = Aws(configure())
+        assert aws.region == region
+        with pytest.raises(Exception, match=r".*") as caught:
+            getattr(aws.client(service), call)()
+        told = str(explain(caught.value))
+        assert ("unset it" in told) is bool(variable)
+        assert told.endswith(f"there is no region {region}: correct AWS_REGION or AWS_DEFAULT_REGION") is not bool(
+            variable
+        )
 
 
 def test_the_variable_in_force_is_named_where_nothing_answers(

@@ -485,9 +485,11 @@ def test_what_looks_like_a_key_is_not_shown(text: str, shown: str) -> None:
 
 
 def alive(marker: str) -> bool:
+    """Whether a process with this word in its command line is left; one that was ended just now may be there for a moment."""
     import psutil
 
-    return any(marker in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    found = [p for p in psutil.process_iter(["cmdline"]) if marker in " ".join(p.info["cmdline"] or ())]
+    return bool(psutil.wait_procs(found, timeout=10)[1])
 
 
 @pytest.mark.parametrize("of", ["work", "base"])

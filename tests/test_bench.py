@@ -64,6 +64,14 @@ def test_sides_take_turns_after_a_run_that_does_not_count(tmp_path: Path) -> Non
     assert order == ["a"]
 
 
+def test_what_takes_nothing_is_within_every_bound() -> None:
+    found = measure.run(
+        "x", Comparison("a", measure.Told(float), {"1 s": measure.Told(lambda: 1.0)}, {"1 s": 1}), 1, warm=False
+    )
+    assert [side.ratio for side in found.sides] == [1.0, 0.0]
+    assert found.sides[1].reached
+
+
 def test_memory_may_be_the_target(tmp_path: Path) -> None:
     found = measure.run("x", Comparison("a", sh("true", tmp_path), memory=1 << 40), 1, warm=False)
     assert found.sides[0].reached

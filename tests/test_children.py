@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ops.targets.embedded import state
+from tests import forked
 from tests.fix_cli import Cli
 from tests.servers import free_port
 
@@ -26,6 +31,12 @@ SECRETS = (
 PROC = Path("/proc")
 if not PROC.is_dir():
     pytest.skip("this system shows no environment of a process in /proc", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def served() -> None:
+    """Have what forks `inv` begin before there is a secret: it would have its environment from the first call."""
+    forked.server_for({**os.environ})
 
 
 @pytest.fixture
@@ -62,6 +73,19 @@ def test_what_lives_on_does_not_know_the_logins_of_who_started_it(
     )
     assert "PATH=" in told
     assert canary not in told
+
+
+def test_a_crash_leaves_no_image_of_what_holds_secrets(inv: Cli) -> None:
+    asked = ("sh", "-c", 'ulimit -c unlimited 2>/dev/null && "$@"', "-")
+    if subprocess.run([*asked, "true"], check=False).returncode:
+        pytest.skip("nobody may have an image of what crashes here")
+    argv = [*asked, sys.executable, "-m", "invoke", "db.setup"]
+    done = subprocess.run(argv, cwd=inv.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    server = state.load(inv.root)
+    assert server
+    pid = (server.data / "postmaster.pid").read_text("utf-8").split()[0]
+    assert re.search(r"^Max core file size +0 ", (PROC / pid / "limits").read_text("utf-8"), re.MULTILINE)
 
 
 def test_the_feed_knows_the_one_login_that_it_is_given(

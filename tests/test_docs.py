@@ -22,7 +22,7 @@ import tasks
 from config.targets import Target
 from ops.db import scratch_server
 from ops.targets.embedded import server
-from tests import fix_migrations, servers
+from tests import fix_migrations, forked, servers
 from tests.fix_app import get, wait
 from tests.fix_bastion import Bastion
 from tests.fix_cli import SUITE, Cli, copy_suite
@@ -54,11 +54,11 @@ RECIPES = [b for b in blocks("sh") if "requirements" not in b]
 
 def shell(root: Path, text: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a code block as a reader would paste it, with the environment activated."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, **environ}
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text],
         cwd=root,
-        env={**os.environ, "PATH": path, **environ},
+        env={**env, "PATH": forked.path_of(text, env)},
         input=stdin,
         capture_output=True,
         text=True,
@@ -90,6 +90,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
         "yaml",
         "toml",
         "python",
+        "json",
     }
     assert len(QUICK_START) == 2
     assert len(RECIPES) >= 5
@@ -206,6 +207,9 @@ def test_the_recipes_of_a_document_in_the_sandbox(inv: Cli, path: Path) -> None:
     try:
         done = shell(inv.root, 'eval "$(inv sandbox.up)"\n' + text)
         assert done.returncode == 0, done.stderr
+        assert ("inv rds.replica\n" in text or "inv rds.replica --confirm" in text) == (
+            "read at its replica" in done.stderr
+        )
     finally:
         shell(inv.root, "inv sandbox.down")
 

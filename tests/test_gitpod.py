@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import forked
 from tests.fix_cli import SUITE, copy_suite, lines_of
 
 
@@ -38,10 +38,11 @@ def root(tmp_path: Path) -> Path:
 
 def start(root: Path, file: str, before: str = "", after: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a start command with bash, as the workspace does."""
+    text, env = f"{before}\n{commands(root)[file][1]}\ncode=$?\n{after}\nexit $code", {**os.environ, **environ}
     return subprocess.run(
-        ["bash", "-c", f"{before}\n{commands(root)[file][1]}\ncode=$?\n{after}\nexit $code"],
+        ["bash", "-c", text],
         cwd=root,
-        env={**os.environ, **environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**env, "PATH": forked.path_of(text, env)},
         capture_output=True,
         text=True,
         check=False,

@@ -91,6 +91,7 @@ def test_without_confirmation_nothing_happens_on_prod(prod: Database, act: Act) 
 def test_a_wrong_name_confirms_nothing_on_any_target(prod: Database, act: Act) -> None:
     with pytest.raises(Refused, match="is not the name of this database"):
         act(as_prod(prod), "prod", "cruddurr")
+    (prod.root / ".local" / "prod.json").unlink()  # else it were production on the other target, too
     with pytest.raises(Refused, match="is not the name of this database"):
         act(prod.settings(), "local", "other")
     assert untouched(prod)
@@ -113,6 +114,14 @@ def test_the_confirmed_act_goes_through_and_stamps(prod: Database) -> None:
     (prod.root / ".local" / "prod.json").unlink()
     with pytest.raises(Refused, match="carries the stamp"):
         setup(prod.settings(), "local", "")
+
+
+def test_an_idle_session_on_prod_stays_unless_force_says_so(prod: Database) -> None:
+    with prod.connect() as customer:
+        with pytest.raises(Refused, match=rf"in use by pid {customer.info.backend_pid}.*--force"):
+            build.setup(as_prod(prod), "prod", "", build.DEFAULT, {}, prod.name, force=False)
+        assert customer.execute("select 1 as n").fetchone() == {"n": 1}
+    assert untouched(prod)
 
 
 def test_the_stamp_keeps_the_comment_and_is_set_once(prod: Database) -> None:

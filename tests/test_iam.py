@@ -16,17 +16,21 @@ import pytest
 from backend import iam as feed_iam
 from backend.db import Pool, told
 from backend.settings import Misconfigured as FeedMisconfigured
+from config import via
 from config.settings import load
 from config.targets import Target, resolve
 from functions.post_confirmation import handler
 from functions.post_confirmation.iam import region_of
 from ops import postgres, process
+from ops.aws import Aws
 from ops.db.copies.relay import open_relay
 from ops.errors import LoginFailed, Misconfigured, Problem, WrongLogin
+from ops.lambdas import login_ways
 from ops.rds import connect_policy
 from ops.sandbox import shell
 from ops.targets import iam, opening
 from ops.targets.embedded import binaries
+from tests.cutting import ASKING, CLOSE, Cut, Proxy
 from tests.fix_iam import HOST, Instance
 
 
@@ -263,8 +267,8 @@ def test_the_feeds_pool_signs_for_each_new_connection(instance: Instance, monkey
     signed: list[str] = []
     signer = feed_iam.signer
 
-    def noted(conninfo: str, server: str) -> Any:
-        sign = signer(conninfo, server)
+    def noted(conninfo: str, server: str, *, replica: bool) -> Any:
+        sign = signer(conninfo, server, replica=replica)
         return lambda: signed.append(sign()) or signed[-1]  # type: ignore[func-returns-value]
 
     monkeypatch.setattr("backend.db.iam.signer", noted)
@@ -333,6 +337,26 @@ def test_the_function_takes_each_way_in(
     """Also where its URL still has a password, and its role takes tokens already: while one way takes the other's place."""
     monkeypatch.setenv("CONNECTION_URL", in_lambda.url(login, more="?hostaddr=127.0.0.1"))
     assert entered(os.environ["CONNECTION_URL"]) == who
+
+
+def test_behind_a_tunnel_the_function_signs_for_the_instances_own_port(
+    in_lambda: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lambda.invoke --local runs it: the URL leads to the near end, whose port no token holds for."""
+    with Proxy(in_lambda.front.port, Cut(b"never sent", ASKING, CLOSE)) as near:
+        beyond = in_lambda.target()
+        tunnel = replace(beyond, via=via.read("ssh://me@bastion", "x"))
+        given = login_ways.login_to_aws(Aws(in_lambda.settings()), tunnel)
+        assert "DB_IAM" not in login_ways.login_to_aws(Aws(in_lambda.settings()), beyond)
+        url = in_lambda.url("by_token", more="?hostaddr=127.0.0.1").replace(
+            f":{in_lambda.front.port}/", f":{near.port}/"
+        )
+        monkeypatch.setenv("CONNECTION_URL", url)
+        with pytest.raises(psycopg.OperationalError, match="PAM authentication failed"):
+            handler.opened(5)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        assert entered(url) == "by_token"
 
 
 @pytest.mark.parametrize(

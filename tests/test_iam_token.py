@@ -51,7 +51,7 @@ REGION = st.sampled_from(["ca-central-1", "us-gov-west-1", "cn-north-1", "ap-sou
 PRINTABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=63)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=LABEL,
     region=REGION,

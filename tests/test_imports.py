@@ -8,12 +8,14 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import pytest
+from tests import source
+from tests.source import SUITE
 
-SUITE = Path(__file__).parent.parent
+pytestmark = source.GROUP
+
 FILES = sorted(
     str(path.relative_to(SUITE))
     for path in [SUITE / "tasks.py", *SUITE.glob("config/**/*.py"), *SUITE.glob("ops/**/*.py")]
@@ -32,10 +34,17 @@ HEAVY = {
     "dotenv",
     "pgcli",
 }
-HEAVY |= {"uv", "elftools", "postgast"}
+HEAVY |= {"uv", "elftools", "postgast", "grandalf", "mcp"}
 OURS = ("config", "ops", "bench", "tests", "backend", "functions", "tasks")
 STANDALONE = sorted(str(path.relative_to(SUITE)) for path in SUITE.glob("backend/**/*.py"))
-FOLLOW_THE_USER = {"ops/db/build.py", "ops/db/copies/dump.py", "ops/db/copies/restore.py", "ops/db/sql_file/script.py"}
+FOLLOW_THE_USER = {
+    "ops/db/build.py",
+    "ops/db/copies/dump.py",
+    "ops/db/copies/restore.py",
+    "ops/db/diagram/draw.py",
+    "ops/db/sql_file/script.py",
+    "ops/look/saved.py",
+}
 """A file named on the command line is looked for where the user stands."""
 ENTRY = "ops/adopt/inv_suite.py"
 """What another repository's tasks.py calls: it ends where ops/cli.py cannot be imported, since another module has a name of ours."""
@@ -46,9 +55,8 @@ BESIDE = "ops/testing/__main__.py"
 SEES_INVOKE = {"tasks.py", "ops/cli.py", ENTRY, BESIDE, *(name for name in FILES if name.endswith("/commands.py"))}
 
 
-@functools.cache
 def tree(name: str) -> ast.Module:
-    return ast.parse((SUITE / name).read_text(encoding="utf-8"))
+    return source.tree(SUITE / name)
 
 
 def modules(node: ast.AST) -> list[str]:
@@ -64,7 +72,7 @@ def modules(node: ast.AST) -> list[str]:
 @functools.cache
 def imported(name: str) -> set[str]:
     """Return everything that a file imports, anywhere in it."""
-    return {module for node in ast.walk(tree(name)) for module in modules(node)}
+    return {module for node in source.nodes(SUITE / name) for module in modules(node)}
 
 
 def at_import_time(nodes: list[ast.stmt]) -> Iterator[str]:
@@ -85,7 +93,7 @@ def top(module: str) -> str:
 @functools.cache
 def calls(name: str) -> set[str]:
     """Return the source of each call's function and of each attribute."""
-    nodes = list(ast.walk(tree(name)))
+    nodes = list(source.nodes(SUITE / name))
     found = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
     return found | {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
 
@@ -95,14 +103,13 @@ def test_there_is_something_to_look_at() -> None:
     assert "functions/post_confirmation/handler.py" in DEPLOYED
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_only_the_task_layer_knows_invoke(name: str) -> None:
-    assert name in {READER, *SEES_INVOKE} or "invoke" not in {top(module) for module in imported(name)}
+def test_only_the_task_layer_knows_invoke() -> None:
+    knowing = {name for name in FILES if "invoke" in {top(module) for module in imported(name)}}
+    assert sorted(knowing - {READER, *SEES_INVOKE}) == []
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_heavy_libraries_are_imported_where_they_are_used(name: str) -> None:
-    assert not HEAVY & {top(module) for module in at_import_time(tree(name).body)}
+def test_heavy_libraries_are_imported_where_they_are_used() -> None:
+    assert [name for name in FILES if HEAVY & {top(module) for module in at_import_time(tree(name).body)}] == []
 
 
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -110,7 +117,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops/adopt/inv_suite.py",),
     ("ops/*/commands.py", "ops/testing/__main__.py"),
     ("ops/cli.py",),
-    ("ops/adopt/", "ops/workspace/"),
+    ("ops/adopt/", "ops/look/", "ops/agent/", "ops/workspace/"),
     ("ops/lambdas/", "ops/testing/"),
     ("ops/db/", "ops/app/", "ops/sandbox/"),
     ("ops/targets/",),
@@ -153,16 +160,16 @@ def file_of(module: str) -> str | None:
     return next((f"{found}.py" for found in (path, path.rpartition("/")[0]) if (SUITE / f"{found}.py").is_file()), None)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_each_layer_imports_from_below_only(name: str) -> None:
-    ours = {module for module in imported(name) if top(module) in OURS and top(module) != "functions"}
-    files = {found for module in ours if (found := file_of(module))}
-    assert not {file for file in files if layer(file) < layer(name)}
-    # what the function does with one sign-up, lambda.sync-users does with all, and db.rehearse asks whether it survives
-    if not name.startswith(("ops/lambdas/", "ops/db/rehearsal/")):
-        assert not {module for module in imported(name) if top(module) == "functions"}
-    if name not in SEES_INVOKE:
-        assert not {file for file in files if file in SEES_INVOKE}
+def test_each_layer_imports_from_below_only() -> None:
+    for name in FILES:
+        ours = {module for module in imported(name) if top(module) in OURS and top(module) != "functions"}
+        files = {found for module in ours if (found := file_of(module))}
+        assert not {file for file in files if layer(file) < layer(name)}, name
+        # what the function does with one sign-up, lambda.sync-users does with all, and db.rehearse asks whether it survives
+        if not name.startswith(("ops/lambdas/", "ops/db/rehearsal/")):
+            assert not {module for module in imported(name) if top(module) == "functions"}, name
+        if name not in SEES_INVOKE:
+            assert not {file for file in files if file in SEES_INVOKE}, name
 
 
 def test_rooms_of_one_layer_do_not_know_each_other() -> None:
@@ -204,66 +211,60 @@ def test_the_map_tells_files_of_one_name_apart() -> None:
     assert mapped(page) == {"a.py", "b.py", "ops/a.py", "ops/db/own.py", "ops/x/own.py"}
 
 
-@pytest.mark.parametrize("name", DEPLOYED)
-def test_what_is_deployed_to_lambda_stands_alone(name: str) -> None:
-    nodes = [node for node in ast.walk(tree(name)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    absolute = {top(module) for node in nodes if not getattr(node, "level", 0) for module in modules(node)}
-    assert absolute <= {*sys.stdlib_module_names, "psycopg"}
+def test_what_is_deployed_to_lambda_stands_alone() -> None:
+    for name in DEPLOYED:
+        nodes = [node for node in source.nodes(SUITE / name) if isinstance(node, ast.Import | ast.ImportFrom)]
+        absolute = {top(module) for node in nodes if not getattr(node, "level", 0) for module in modules(node)}
+        assert absolute <= {*sys.stdlib_module_names, "psycopg"}, name
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_place_opens_connections(name: str) -> None:
-    opening = {call for call in calls(name) if re.search(r"(psycopg|Connection|session_class).*\.connect$", call)}
-    assert name == "ops/postgres.py" or not opening
+def those(match: Callable[[str], object], names: Iterable[str] = FILES) -> set[str]:
+    """Return the files that have a call or an attribute of some kind."""
+    return {name for name in names if any(match(call) for call in calls(name))}
 
 
-def test_that_place_is_found_by_the_rule() -> None:
-    assert any(call.endswith("session_class().connect") for call in calls("ops/postgres.py"))
+def test_one_place_opens_connections() -> None:
+    opening = those(re.compile(r"(psycopg|Connection|session_class).*\.connect$").search)
+    assert opening == {"ops/postgres.py"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_place_makes_clients_of_aws(name: str) -> None:
-    assert name == "ops/aws.py" or not [call for call in calls(name) if call in {"boto3.client", "boto3.resource"}]
+def test_one_place_makes_clients_of_aws() -> None:
+    assert those({"boto3.client", "boto3.resource"}.__contains__) <= {"ops/aws.py"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_place_prints(name: str) -> None:
-    assert name == "ops/console.py" or not {"print", "sys.stdout.write", "sys.stderr.write"} & calls(name)
+def test_one_place_prints() -> None:
+    assert those({"print", "sys.stdout.write", "sys.stderr.write"}.__contains__) == {"ops/console.py"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_one_place_reads_the_environment(name: str) -> None:
-    reads = {"os.environ", "os.getenv", "os.putenv", "os.environb"} & calls(name)
-    assert name in {"config/settings.py", "ops/process.py"} or not reads
+ENVIRONMENT = {"os.environ", "os.getenv", "os.putenv", "os.environb"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_nothing_depends_on_the_current_directory_or_linux(name: str) -> None:
-    here = {"os.getcwd", "Path.cwd", "os.chdir"} & calls(name)
-    assert not here or (here == {"Path.cwd"} and name in FOLLOW_THE_USER)
-    texts = [node.value for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)]
-    assert not [text for text in texts if isinstance(text, str) and text.startswith("/proc")]
+def test_one_place_reads_the_environment() -> None:
+    assert those(ENVIRONMENT.__contains__) == {"config/settings.py", "ops/process.py"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_nothing_but_the_wrapper_ends_the_process(name: str) -> None:
-    ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"} & calls(name)
-    assert name in {"ops/cli.py", ENTRY} or not ends
+def test_nothing_depends_on_the_current_directory_or_linux() -> None:
+    assert those({"os.getcwd", "os.chdir"}.__contains__) == set()
+    assert those("Path.cwd".__eq__) == FOLLOW_THE_USER
+    for name in FILES:
+        texts = [node.value for node in source.nodes(SUITE / name) if isinstance(node, ast.Constant)]
+        assert not [text for text in texts if isinstance(text, str) and text.startswith("/proc")], name
 
 
-@pytest.mark.parametrize("name", STANDALONE)
-def test_what_is_deployed_stands_alone(name: str) -> None:
+def test_nothing_but_the_wrapper_ends_the_process() -> None:
+    ends = {"sys.exit", "os._exit", "exit", "quit", "SystemExit", "Exit"}
+    assert those(ends.__contains__) == {"ops/cli.py", ENTRY}
+
+
+def test_what_is_deployed_stands_alone() -> None:
     """The reading side is imported by applications, and goes into a container, without the rest of the suite."""
-    found = imported(name)
-    assert {module for module in found if top(module) in OURS} <= {
-        module for module in found if top(module) == "backend"
-    }
-    assert not {"invoke", "boto3", "dotenv"} & {top(module) for module in found}
+    for name in STANDALONE:
+        found = {top(module) for module in imported(name)}
+        assert found & {*OURS, "invoke", "boto3", "dotenv"} <= {"backend"}, name
 
 
-@pytest.mark.parametrize("name", STANDALONE)
-def test_one_place_there_reads_the_environment(name: str) -> None:
-    assert name == "backend/settings.py" or not {"os.environ", "os.getenv"} & calls(name)
+def test_one_place_there_reads_the_environment() -> None:
+    assert those(ENVIRONMENT.__contains__, STANDALONE) == {"backend/settings.py"}
 
 
 def test_listing_the_tasks_loads_no_heavy_library() -> None:

@@ -28,7 +28,7 @@ from config import settings as settings_module
 from ops.db.access import grant, standing
 from ops.rds.restore import written_later
 from ops.targets import git_branch
-from tests import contract, fix_git, test_docker
+from tests import contract, fix_git, source, test_docker
 from tests.contract import ANSWERS
 from tests.fix_access import Team
 from tests.fix_cli import SUITE, Cli
@@ -38,9 +38,15 @@ from tests.fix_lambda import NAME, Stage
 from tests.fix_suppliers import Database
 from tests.test_lambda_sync import sign_up
 from tests.test_rds_bastion import out
+from tests.test_rds_logs import LogsOfRds
 
 GOLDEN = Path(__file__).parent / "data" / "json"
 TYPES: set[Any] = {kind for answer in ANSWERS.values() for kind in contract.every(answer.type)}
+LOG = (
+    '2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:ERROR:  relation "userz" does not exist at character 15\n'
+    "2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:STATEMENT:  select * from userz where email = 'ada@example.com'\n"
+    "2026-11-30 08:00:01 UTC::@:[7]:LOG:  checkpoint starting: time\n"
+)
 CHANGING = re.compile(r"(_bytes|pid|age_seconds|build_seconds|_port|^port|cpus)$")
 """Numbers that are others on each run."""
 PATTERNS = {
@@ -116,11 +122,20 @@ def test_keys_are_in_snake_case_with_their_unit_and_meaning(kind: Any) -> None:
 PRINT = {("ops.console", name) for name in ("result", "table", "as_json")}
 
 
+def tree(module: str) -> ast.Module:
+    return source.tree(Path(str(inspect.getsourcefile(importlib.import_module(module)))))
+
+
+@functools.cache
+def imports_of(module: str) -> dict[str, tuple[str, str]]:
+    return imports(tree(module).body)
+
+
 @functools.cache
 def functions(module: str) -> dict[str, ast.AST]:
     """Return the functions of a module, its methods as Class.method, and its classes without them."""
     found: dict[str, ast.AST] = {}
-    for node in ast.parse(Path(str(inspect.getsourcefile(importlib.import_module(module)))).read_text("utf-8")).body:
+    for node in tree(module).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = node
         elif isinstance(node, ast.ClassDef):
@@ -131,19 +146,25 @@ def functions(module: str) -> dict[str, ast.AST]:
     return found
 
 
-def called(module: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield what a function names of ours: functions and classes, methods of itself and of what is annotated so."""
+@functools.cache
+def called(module: str, name: str) -> frozenset[tuple[str, str]]:
+    """Return what a function names of ours: functions and classes, methods of itself and of what is annotated so."""
+    return frozenset(names(module, name))
+
+
+def names(module: str, name: str) -> Iterator[tuple[str, str]]:
     node = functions(module)[name]
     owner = name.partition(".")[0] if "." in name else ""
-    whole = ast.parse(Path(str(inspect.getsourcefile(importlib.import_module(module)))).read_text("utf-8"))
-    known = imports(whole.body) | imports(list(ast.walk(node)))
+    within = list(ast.walk(node))
+    known = imports_of(module) | imports(within)
     own = {each: (module, each) for each in functions(module) if "." not in each}
+    ours = {**own, **known}
     kinds = {"self": (module, owner)} if owner else {}
-    for argument in [one for one in ast.walk(node) if isinstance(one, ast.arg)]:
-        if isinstance(argument.annotation, ast.Name) and (kind := {**own, **known}.get(argument.annotation.id)):
+    for argument in [one for one in within if isinstance(one, ast.arg)]:
+        if isinstance(argument.annotation, ast.Name) and (kind := ours.get(argument.annotation.id)):
             kinds[argument.arg] = kind
-    for one in ast.walk(node):
-        if isinstance(one, ast.Name) and (place := {**own, **known}.get(one.id)):
+    for one in within:
+        if isinstance(one, ast.Name) and (place := ours.get(one.id)):
             yield place
         elif isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name):
             if one.value.id in kinds:
@@ -183,14 +204,15 @@ def prints_a_result(name: str) -> bool:
     return False
 
 
+@source.GROUP
 @pytest.mark.parametrize("name", sorted(tasks.ns.task_names))
 def test_every_task_that_prints_a_result_has_json(name: str) -> None:
-    """Not those whose output is another program's: psql, pytest, gunicorn; what rds.connect-policy prints is JSON of IAM's."""
-    assert prints_a_result(name) == (name in ANSWERS) or name in ("bench", "rds.connect-policy")
+    """Not those whose output is another program's: psql, pytest, gunicorn; nor what has a form of its own: IAM's JSON, SVG."""
+    assert prints_a_result(name) == (name in ANSWERS) or name in ("bench", "db.diagram", "rds.connect-policy", "test")
 
 
 def test_bench_prints_by_a_module_that_is_found_at_run_time() -> None:
-    assert ("ops.console", "as_json") in set(called("bench.compare", "main"))
+    assert ("ops.console", "as_json") in called("bench.compare", "main")
 
 
 @pytest.mark.parametrize(
@@ -275,11 +297,16 @@ def test_golden_of_what_is_kept(one: Database, inv: Cli) -> None:
 
 def test_golden_of_a_database_that_somebody_has_changed(one: Database, inv: Cli) -> None:
     env = {"CONNECTION_URL": one.url}
-    inv.ok("db.setup", env=env)
+    for _ in range(2):
+        inv.ok("db.setup", env=env)
     one.do("alter table users add column bio text, alter column handle set default 'me'; drop index activities_expiry")
     done = inv("db.drift", "--json", env=env, timeout=120)
     assert done.returncode == 4, done.stderr
     check("db.drift", done.stdout, database=one.name)
+    env["PROD_CONNECTION_URL"] = one.url.replace(one.name, f"{one.name}__prev")
+    done = inv("db.compare", "--with", "prod", "--json", env=env)
+    assert done.returncode == 4, done.stderr
+    check("db.compare", done.stdout, database=one.name)
 
 
 def test_golden_of_a_diagnosis(one: Database, inv: Cli) -> None:
@@ -439,17 +466,23 @@ def test_golden_in_aws(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     golden("rds.create", "--adopt")
     golden("rds.schedule", "--stop", "20:00", "--start", "08:00")
     golden("rds.alarms", "--email", "ada@example.com")
+    golden("rds.export")
     golden("rds.status")
     monkeypatch.setattr("ops.rds.upgrade.upgrade.look", lambda *_: [])  # other tests have databases on that server
     golden("rds.upgrade", "--dry-run")
     golden("rds.endpoint")
     golden("rds.snapshot", "--name", "before")
+    golden("rds.events")
+    monkeypatch.setattr(stage.cloud, "before", LogsOfRds({"error/postgresql.log.2026-11-30-08": LOG}))
+    golden("rds.logs")
+    stage.cloud.mend()
     run("rds.allow-my-ip", "--ip", "8.8.4.4")
     golden("rds.rules")
     out(stage.client("ec2"))
     golden("rds.bastion", "--dry-run")
     golden("lambda.layer", "--publish")
     golden("lambda.deploy")
+    golden("rds.proxy", "--dry-run")
     pool_id = stage.make_pool()
     monkeypatch.setenv("AWS_COGNITO_USER_POOL_ID", pool_id)
     golden("lambda.attach")
@@ -463,6 +496,10 @@ def test_golden_in_aws(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     events = [{"timestamp": now + number, "message": text} for number, text in enumerate(("START", '{"a": 1}'))]
     logs.put_log_events(logGroupName=group, logStreamName="one", logEvents=events)
     golden("lambda.logs")
+    text = '{"function": "post_confirmation", "outcome": "failed", "error": "OperationalError", "sqlstate": null, "reason": "Connection refused"}'
+    logs.put_log_events(logGroupName=group, logStreamName="one", logEvents=[{"timestamp": now, "message": text}])
+    printed = run("lambda.sign-ups", "--days", "1", "--json")
+    check("lambda.sign-ups", printed, today=json.loads(printed)["days"][0]["day_on"])
     golden("lambda.detach")
     golden("lambda.delete", "--confirm", NAME)
 
@@ -485,6 +522,9 @@ def test_golden_of_growth(run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("INVOKE_RDS_BACKUP_DAYS", "14")
     monkeypatch.setenv("INVOKE_RDS_INSTANCE_CLASS", "db.t4g.small")
     golden("rds.apply", "--confirm", live)
+    monkeypatch.setenv("POSTGRES_MASTER_PASSWORD", "one-of-our-own-1")
+    monkeypatch.setattr("ops.rds.replica.making.address_of", lambda *_: "")
+    golden("rds.replica", "--confirm", live)
 
 
 def test_a_dry_run_answers_with_the_request(run: Run) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from config.paths import local_dir
 from ops import own_files
 from ops.errors import Problem
-from tests.fix_cli import SUITE, Cli
+from tests.fix_cli import SUITE, Cli, copy_suite
 from tests.fix_suppliers import Database
 
 DEEP = "[" * 100_000
@@ -33,6 +35,7 @@ ODD = {
     "port": b'{"home": null, "port": 999999, "user": "x", "passwords": ["x"]}',
     "home": b'{"home": 5, "port": 5432, "user": "x", "passwords": ["x"]}',
     "password": b'{"home": null, "port": 5432, "user": "x", "passwords": [5]}',
+    "process": b'{"ssh://a": {"port": 1, "pid": -1, "mark": "inv-tunnel-0123456789abcdef", "target": "prod"}}',
     "address": b'[{"system_id": null, "dbname": "x", "address": 5}]',
     "folder": None,
 }
@@ -47,6 +50,7 @@ READ: dict[str, list[tuple[str, ...]]] = {
     "looked.json": [(), ("db.status",)],
     "workspace": [("rds.allow-my-ip",), ("doctor",)],
     "sandbox/state.json": [("sandbox.status",)],
+    "tunnels.json": [("db.tunnel", "--stop")],
 }
 """What is kept in .local, and the tasks that look there."""
 NAMED = ("prod.json", "postgres/server.json")
@@ -55,6 +59,18 @@ NAMED = ("prod.json", "postgres/server.json")
 
 COUNTED = ("nothing", "list of numbers", "no text", "folder")
 """For which coverage counts lines: one of each way to be odd; the others are refused where one of these is."""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_suite(tmp_path_factory.mktemp("kept") / "clone")
+
+
+@pytest.fixture
+def inv(clone: Path) -> Iterator[Cli]:
+    """`inv` in one clone, in which nothing is kept yet."""
+    yield Cli(clone)
+    shutil.rmtree(clone / ".local")
 
 
 @pytest.mark.parametrize(

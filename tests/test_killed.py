@@ -7,12 +7,10 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +18,7 @@ import pytest
 
 from ops.db import build, swap
 from ops.targets import opening
+from tests import forked
 from tests.fix_cli import Cli, without_coverage
 from tests.fix_suppliers import Database
 
@@ -45,14 +44,13 @@ class Victim:
         (self.cli.root / "s.sql").write_text(SCHEMA)
 
     def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [Path(sys.executable).parent / "inv", *args],
+        return forked.start(
+            args,
             cwd=self.cli.root,
             env={**without_coverage(), "CONNECTION_URL": self.database.url},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,  # a process group of its own: inv and what it has started
         )
 
@@ -153,7 +151,8 @@ def test_setup_killed_at_random_moments(victim: Victim) -> None:
 
 
 @pytest.mark.slow
-def test_setup_interrupted_at_random_moments(victim: Victim) -> None:
+def test_setup_interrupted_at_random_moments(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_INV", "exec")  # how Python leaves is part of it
     print(f"TEST_SEED={SEED}")
     dice = random.Random(SEED)
     span(victim.setup(0))

@@ -21,6 +21,7 @@ from ops.errors import Misconfigured, Refused
 from ops.rds import create, rotate
 from ops.targets import identity, opening, production_guard
 from ops.targets.embedded import server
+from tests import source
 from tests.fix_aws import Front, Hands
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -79,9 +80,9 @@ def test_a_target_that_is_not_there_is_told_with_those_that_are(root: Path) -> N
 
 
 def test_its_variables_begin_with_its_name_and_are_nobody_elses(root: Path) -> None:
-    mine = [str(value) for value in vars(names_of("eu-west")).values() if isinstance(value, str)]
+    mine = [value for value in names_of("eu-west") if isinstance(value, str)]
     assert all(name.startswith("EU_WEST_") for name in mine)
-    theirs = {name for target in BUILT_IN.values() for name in vars(target.names).values() if isinstance(name, str)}
+    theirs = {name for target in BUILT_IN.values() for name in target.names if isinstance(name, str)}
     assert not set(mine) & theirs
 
 
@@ -202,13 +203,14 @@ def test_setup_works_on_a_named_target_and_on_no_other(one: Database, inv: Cli) 
     assert "target staging" in inv("doctor", env=env).stdout
 
 
+@source.GROUP
 def test_nobody_compares_a_targets_name_outside_the_place_that_knows_them() -> None:
     def compared(node: ast.Compare | ast.match_case) -> list[ast.AST]:
         return [node.left, *node.comparators] if isinstance(node, ast.Compare) else [node.pattern]
 
     found = []
     for path in [*SUITE.glob("ops/**/*.py"), *SUITE.glob("config/**/*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in source.nodes(path):
             if isinstance(node, ast.Compare | ast.match_case):
                 words = [n.value for part in compared(node) for n in ast.walk(part) if isinstance(n, ast.Constant)]
                 if {"local", "prod"} & {word for word in words if isinstance(word, str)}:
@@ -261,6 +263,17 @@ def test_what_lies_on_rds_is_production_until_it_is_marked_as_none(one: Database
     marked(settings, production=True)
     assert one.scalar(comment) == f"our shop {identity.STAMP}"
     assert reason(settings)
+
+
+def test_a_word_is_all_that_a_database_without_a_comment_gets(one: Database) -> None:
+    one.do(f"create database {one.name}", "postgres")
+    comment = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()"
+    with pytest.raises(Refused, match=r"^mark as not production on production \("):
+        marked(on_rds(one), production=False)
+    for production, word, told in ((False, identity.NOT_PROD, "not production"), (True, identity.STAMP, "production")):
+        said = marked(on_rds(one), production=production, given=one.name)
+        assert said == f"{one.name} is marked as {told}: its comment says so to every clone"
+        assert one.scalar(comment) == word
 
 
 def test_the_word_holds_for_the_previous_one_that_is_kept_beside_it(one: Database) -> None:
@@ -348,7 +361,9 @@ def test_advice_for_staging_leads_to_staging(capsys: pytest.CaptureFixture[str])
     )
 
 
-@pytest.mark.parametrize("words", ["rds.status", "rds.rules", "lambda.status", "lambda.logs"])
+@pytest.mark.parametrize(
+    "words", ["rds.status", "rds.rules", "rds.events", "rds.logs", "lambda.status", "lambda.logs", "lambda.sign-ups"]
+)
 def test_what_is_on_no_aws_is_refused(inv: Cli, words: str) -> None:
     done = inv(words, "-t", "local")
     assert (done.returncode, "nothing of it is on AWS" in done.stderr) == (2, True)

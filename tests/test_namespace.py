@@ -40,11 +40,11 @@ def test_says_what_it_does_in_one_line(name: str) -> None:
 def test_explains_each_argument_with_its_default(name: str) -> None:
     task = TASKS[name]
     parameters = list(inspect.signature(task.body).parameters.values())[1:]
-    texts = {key.replace("-", "_"): text for key, text in HELP[name].items()}
-    assert set(texts) == {parameter.name for parameter in parameters}
+    texts = {key.replace("-", "_").strip("_"): text for key, text in HELP[name].items()}
+    assert set(texts) == {parameter.name.strip("_") for parameter in parameters}  # --with is with_ in Python
     for parameter in parameters:
         if parameter.default is not inspect.Parameter.empty:
-            assert "default: " in texts[parameter.name], parameter.name
+            assert "default: " in texts[parameter.name.strip("_")], parameter.name
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures of another file come by import)
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,7 +18,12 @@ import pytest
 from config.paths import local_dir
 from ops import own_files
 from ops.errors import Problem
+from ops.rds.security_group import allow
+from ops.sandbox import gate, lifecycle
+from ops.targets import identity
 from ops.targets.embedded import server
+from ops.targets.tunnel import shared
+from tests.fix_aws import Configure
 from tests.fix_cli import Cli
 from tests.test_server import Clone, Clones, User, clones, needs_root, one, somebody  # noqa: F401
 
@@ -231,6 +237,73 @@ def test_what_a_killed_runs_program_still_writes_goes_too(tmp_path: Path) -> Non
 
 def test_a_wipe_of_nothing_is_one(tmp_path: Path) -> None:
     assert server.remove_data(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "link to nowhere", "link to a device", "fifo", "folder"])
+def test_what_is_no_file_of_ours_is_not_read_nor_closed_to_others(configure: Configure, root: Path, kind: str) -> None:
+    """By what a look at a target reads, and by what else reads a text there: `read` closes what it has opened to others."""
+    theirs, local = root / "passwd", local_dir(root)
+    theirs.write_text("[]")
+    theirs.chmod(0o644)
+    for name in ("prod.json", "workspace", "a.log"):
+        match kind:
+            case "link":
+                (local / name).symlink_to(theirs)
+            case "hard link":
+                (local / name).hardlink_to(theirs)
+            case "link to nowhere":
+                (local / name).symlink_to(root / "nowhere")
+            case "link to a device":
+                (local / name).symlink_to("/dev/zero")
+            case "fifo":
+                os.mkfifo(local / name)
+            case _:
+                (local / name).mkdir()
+    with pytest.raises(Problem, match=r"prod\.json: it is a link, or no file of ours: remove it"):
+        identity.seen(root)
+    assert (allow.workspace(configure()) == "") is (kind != "link to nowhere")  # in whose place a new one is put
+    assert shared.Standing(root, shared.Open(1, 1, "a", "prod")).said() == ""
+    assert (theirs.read_text(), theirs.stat().st_mode & 0o777) == ("[]", 0o644)
+    assert not (root / "nowhere").exists()
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, True, 2**70, "5", "this one", "a stranger"])
+def test_no_process_is_ended_that_a_crafted_file_names(root: Path, pid: object) -> None:
+    """kill(-1) would be each process of the user, kill(0) and killpg(0) all of this group, killpg(1) as kill(-1)."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    pid = {"this one": os.getpid(), "a stranger": stranger.pid}.get(str(pid), pid)
+    home = local_dir(root) / "sandbox"
+    home.mkdir()
+    (home / "state.json").write_text(json.dumps({"pid": pid, "aws_port": 1, "port": 2}))
+    entry = {"port": 1, "pid": pid, "mark": "inv-tunnel-0123456789abcdef", "target": "prod"}
+    (root / ".local" / "tunnels.json").write_text(json.dumps({"ssh://a": entry}))
+    try:
+        assert shared.stop(root) == []
+        assert shared.read(root) == {}
+        with (home / gate.SERVING).open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # as a sandbox that serves does
+            if pid in (os.getpid(), stranger.pid):
+                with pytest.raises(Problem, match=r"state\.json names process \d+, which is not the sandbox's"):
+                    lifecycle.end(home)
+            else:
+                lifecycle.end(home)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_the_sandboxs_lock_is_no_link(root: Path, kind: str) -> None:
+    home = local_dir(root) / "sandbox"
+    home.mkdir()
+    if kind == "fifo":
+        os.mkfifo(home / gate.SERVING)
+    else:
+        (home / gate.SERVING).symlink_to(root / "elsewhere")
+    with pytest.raises(Problem, match=r"serving is a link or not ours"):
+        lifecycle.serving(home)
+    assert not (root / "elsewhere").exists()
 
 
 def test_a_special_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 
 import pytest
 
 if not os.environ.get("REQUIRE_CHROMIUM"):
     pytest.importorskip("playwright", reason="playwright is not installed: pip install -r requirements-dev.txt")
 
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from config.paths import local_dir
 from tests.fix_app import filled, serve
+from tests.fix_browser import contrast
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database
 from tests.servers import free_port
@@ -26,47 +25,6 @@ POST = "insert into activities (user_uuid, message, created_at) select uuid, %s,
 MANY = """insert into activities (user_uuid, message, created_at)
 select (select uuid from users where handle = 'zoe'), 'number ' || n, now() - interval '1 year' - n * interval '1 hour'
 from generate_series(1, {}) n"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, or another one of this machine; REQUIRE_CHROMIUM makes its absence a failure."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        if os.environ.get("REQUIRE_CHROMIUM"):
-            pytest.fail("Chromium is required here: apt-get install chromium")
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        # Its sandbox does not work as root
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=program, args=[*sandbox, "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A window of its own, in which neither an error nor a refused script nor a dialog goes unnoticed."""
-    context = chromium.new_context(viewport={"width": 900, "height": 1000}, locale="en-GB", timezone_id="Europe/Berlin")
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    seen: list[str] = []
-
-    def logged(message: ConsoleMessage) -> None:
-        # What the network refuses is for the page to tell, and each test of that looks there
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            seen.append(message.text)
-
-    def asked(dialog: Dialog) -> None:
-        seen.append(dialog.message)
-        dialog.dismiss()
-
-    opened.on("console", logged)
-    opened.on("dialog", asked)
-    opened.on("pageerror", lambda error: seen.append(str(error)))
-    yield opened
-    context.close()
-    assert not seen
 
 
 def post(database: Database, *messages: str) -> None:
@@ -266,25 +224,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium: Browser, one: Dat
     context.close()
 
 
-CONTRAST = """selector => {
-  const node = document.querySelector(selector);
-  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  let back = node;
-  while ((parse(getComputedStyle(back).backgroundColor)[3] ?? 1) === 0) back = back.parentElement;
-  const light = (colour) => parse(colour).slice(0, 3).map((c) => c / 255)
-    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const pair = [getComputedStyle(node).color, getComputedStyle(back).backgroundColor].map(light).sort((a, b) => b - a);
-  return (pair[0] + 0.05) / (pair[1] + 0.05);
-}"""
-
-
-def contrast(page: Page, selector: str) -> float:
-    """Return the contrast of a text with what is behind it, as WCAG reckons it (4.5 is enough to read)."""
-    return float(page.evaluate(CONTRAST, selector))
-
-
-def test_the_readme_shows_the_page() -> None:
+def test_the_readme_shows_both_pages() -> None:
     readme = (SUITE / "README.md").read_text(encoding="utf-8")
-    [image] = re.findall(r"!\[[^\]]+\]\((docs/[\w.-]+\.png)\)", readme)
-    assert (SUITE / image).read_bytes().startswith(b"\x89PNG")
+    images = re.findall(r"!\[[^\]]+\]\((docs/[\w.-]+\.png)\)", readme)
+    assert images == ["docs/feed.png", "docs/look.png"]
+    assert all((SUITE / image).read_bytes().startswith(b"\x89PNG") for image in images)

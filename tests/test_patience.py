@@ -246,9 +246,9 @@ def test_who_waits_himself_is_not_the_one_to_ask(people: Database) -> None:
 
 
 def test_those_who_may_be_in_the_way_are_listed(people: Database) -> None:
-    with in_the_way(people) as other, in_the_way(people, "select 1"), opened(people) as at, at.connect() as conn:
+    with in_the_way(people) as other, in_the_way(people, "select 1"), opened(people) as at:
         time.sleep(1.2)
-        [line] = watch.in_the_way(conn)
+        [line] = watch.in_the_way(at)
         assert line.startswith(f"pid {other.info.backend_pid} (postgres, feed), idle in transaction for 00:00:0")
 
 
@@ -350,7 +350,7 @@ def test_a_constraint_is_validated_however_long_that_has_to_wait(
 ) -> None:
     people.do("alter table people add constraint named check (email <> '') not valid")
     with in_the_way(people, "lock table people in share update exclusive mode") as other:
-        later(1.5, other.rollback)
+        later(4.0, other.rollback)
         build.schema_load(
             people.settings(), "local", str(people.sql("alter table people validate constraint named;")), {}, ""
         )

@@ -127,6 +127,7 @@ def small(home: Home) -> Home:
 # --- the goal -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_95_of_100_queries_have_the_same_plan(home: Home) -> None:
     same, others, most = 0, list[str](), 0
     for name, schema in SCHEMAS.items():

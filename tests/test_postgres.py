@@ -13,6 +13,7 @@ from config.declared import Kind
 from config.targets import Target, parse
 from ops import postgres, postgres_errors
 from ops.errors import LoginFailed, NoDatabase, NotAllowed, NothingAnswers, Problem, Unreachable, WrongLogin
+from tests import source
 
 AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -185,11 +186,12 @@ def test_no_advice_weakens_a_check(text: str, mode: str, host: str) -> None:
     assert not told.endswith(f": {text}"), "more than libpq's own words"
 
 
+@source.GROUP
 def test_no_text_of_ours_advises_to_check_less() -> None:
     """Advice is in strings; what a program does by itself (no TLS to a container of ours) is none."""
     root = Path(__file__).parent.parent
     for path in sorted([*root.glob("ops/**/*.py"), *root.glob("config/**/*.py"), *root.glob("functions/**/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in source.nodes(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
                 assert not re.search(
                     r"(remove|leave out|drop|lower)\b[^:;,.]*\b(sslmode|TLS|sslrootcert|channel_binding|require_auth)"

@@ -14,7 +14,7 @@ from ops import aws_errors, process, web
 from ops.aws import Aws
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.package import uv
-from ops.rds.security_group import address
+from ops.rds.security_group import own_address
 from tests.fix_aws import LOGIN, Configure, Front
 from tests.fix_cli import Cli, lines_of
 from tests.fix_echo import Echo
@@ -144,17 +144,17 @@ def test_the_address_services_are_asked_by_it_and_the_doubt_is_told(
     services = [f"https://{name}.{OUTSIDE}/" for name in ("a", "b")]
     for said in ("8.8.4.4", "2600:1f18::1"):  # over which family is the proxy's choice
         outside.says(said)
-        assert str(address.find(None, "", services)) == said
+        assert str(own_address.find(None, "", services)) == said
         assert "if Postgres is reached from here by another address, give that by --ip" in capsys.readouterr().err
     assert proxy.asked == [f"CONNECT a.{OUTSIDE}:443", f"CONNECT b.{OUTSIDE}:443"] * 2
     proxy.refuses = {f"a.{OUTSIDE}": 403}
-    assert str(address.find(None, "", services)) == "2600:1f18::1"
+    assert str(own_address.find(None, "", services)) == "2600:1f18::1"
     assert f"does not let us through to a.{OUTSIDE} (403 Forbidden)" in capsys.readouterr().err
     proxy.refuses = {"": 403}
     with pytest.raises(
         Problem, match=rf"does not let us through to a\.{OUTSIDE} \(403 Forbidden\): have it allowed .*--ip$"
     ):
-        address.find(None, "", services)
+        own_address.find(None, "", services)
     assert "going on without it" not in capsys.readouterr().err
 
 

@@ -15,7 +15,9 @@ CHILD = """
 import os, signal, subprocess, sys, time
 
 def test_a_child_can_be_interrupted():
-    child = subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], stdout=-1)
+    # in short pieces: a signal just before a sleep begins is only seen when it ends
+    forever = "import itertools, time; print(1, flush=True); any(time.sleep(0.1) for _ in itertools.count())"
+    child = subprocess.Popen([sys.executable, "-c", forever], stdout=-1)
     child.stdout.read(1)
     child.send_signal(signal.SIGINT)
     assert child.wait(20) == -signal.SIGINT

@@ -12,7 +12,6 @@ import socket
 import stat
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +23,7 @@ from ops.errors import Problem
 from ops.sandbox import certificates, lifecycle, moto_server, shell, tls_proxy
 from ops.targets import identity
 from ops.targets.embedded import state
+from tests import forked
 from tests.fix_cli import SUITE, Cli, copy_suite
 
 pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
@@ -52,10 +52,11 @@ REAL = {
 
 def bash(root: Path, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run lines as a reader types them, in a shell with the environment activated."""
+    env = {**os.environ, **CA_URL, **environ}
     return subprocess.run(
         ["bash", "-c", text],
         cwd=root,
-        env={**os.environ, **CA_URL, **environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**env, "PATH": forked.path_of(text, env)},
         capture_output=True,
         text=True,
         check=False,
@@ -81,7 +82,7 @@ def entered(box: Cli, text: str, **environ: str) -> subprocess.CompletedProcess[
 
 
 def test_the_whole_chain_in_a_fresh_clone(tmp_path: Path) -> None:
-    """As the issue words it, with the counts between its steps."""
+    """Up, made, let in, attached, signed up, read: with the counts between the steps."""
     root = copy_suite(tmp_path / "clone")
     chain = f"""
         eval "$(inv sandbox.up)" && inv rds.create && : > .local/sandbox/calls.log && inv rds.create &&
@@ -223,6 +224,14 @@ def test_down_twice_is_well_and_takes_the_shell_out(box: Cli) -> None:
 
 
 @pytest.mark.xdist_group("sandbox")
+def test_gone_means_that_its_process_is_gone_too(box: Cli) -> None:
+    """It takes its state away before it ends."""
+    bash(box.root, "inv sandbox.up")
+    pid = json.loads((lifecycle.folder(box.root) / "state.json").read_text())["pid"]
+    bash(box.root, "inv sandbox.down")
+    assert not Path(f"/proc/{pid}/exe").exists()  # one that nobody has asked for its end yet has none either
+
+
 def test_down_leaves_a_shell_that_was_never_inside_as_it_is(box: Cli) -> None:
     own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_DEFAULT_REGION": "eu-central-1", "ENV_FILE": ".env"}
     (box.root / ".env").touch()
@@ -422,7 +431,8 @@ def test_another_ca_does_not_verify_the_endpoint(ports: dict[str, int], tmp_path
 @pytest.mark.parametrize(("days", "good"), [(0, True), (334, True), (336, False), (400, False)])
 def test_certificates_are_made_anew_before_their_end(tmp_path: Path, days: int, good: bool) -> None:
     certificates.make(tmp_path, "*.example")
-    assert certificates.good(tmp_path, datetime.now(timezone.utc) + timedelta(days=days)) is good
+    assert certificates.good(tmp_path, now=datetime.now(timezone.utc) + timedelta(days=days)) is good
+    assert not certificates.good(tmp_path, "*.another")
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "server.pem"])
@@ -440,7 +450,7 @@ def test_a_sandbox_that_runs_near_their_end_goes_on_with_new_ones(box: Cli, port
     home = lifecycle.folder(box.root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certificates, "DAYS", 20)
-        certificates.make(home, lifecycle.NAME)
+        certificates.make(home, lifecycle.NAME, lifecycle.PROXIES, *lifecycle.OF_CLUSTERS)
     old = (home / "ca.pem").read_bytes()
     done = entered(
         box, f"inv rds.create && inv db.status -t prod; code=$?; inv rds.delete --confirm {INSTANCE}; exit $code"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
+import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -274,11 +277,93 @@ def test_an_instance_that_gets_another_name_keeps_its_data(both: Box) -> None:
             both.connect(old, **superuser(of))
 
 
+def test_a_replica_follows_its_source_until_it_is_promoted_or_the_source_is_gone(both: Box) -> None:
+    rds, of = aws(both, "rds"), both.server(STAGING)
+
+    def told(name: str, statement: str) -> Any:
+        with both.connect(name, **superuser(of), dbname="cruddur", autocommit=True) as conn:
+            found = conn.execute(statement)
+            return found.fetchone() if found.description else None
+
+    for name in ("follower", "heir"):
+        made = {"DBInstanceIdentifier": name, "SourceDBInstanceIdentifier": STAGING, "DeletionProtection": False}
+        rds.create_db_instance_read_replica(**made)
+    told(STAGING, "create table followed as select 1 as one")
+    here = told(STAGING, "select pg_current_wal_lsn()::text as lsn")["lsn"]
+    deadline = time.monotonic() + 30
+    while not told("follower", f"select pg_last_wal_replay_lsn() >= '{here}' as level")["level"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert told("follower", "select one from followed") == {"one": 1}
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        told("follower", "insert into followed values (2)")
+    row = rds.promote_read_replica(DBInstanceIdentifier="follower", BackupRetentionPeriod=1)["DBInstance"]
+    assert row["DBInstanceIdentifier"] == "follower"
+    told("follower", "insert into followed values (2)")
+    assert told(STAGING, "select count(*) from followed") == {"count": 1}
+    left = [both.server(name) for name in ("follower", "heir")]
+    rds.create_db_instance_read_replica(DBInstanceIdentifier="second", SourceDBInstanceIdentifier="follower")
+    rds.delete_db_instance(DBInstanceIdentifier="follower", SkipFinalSnapshot=True)
+    told("second", "insert into followed values (3)")
+    left.append(both.server("second"))
+    for name in ("second", "heir"):
+        rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+    assert all(gone(one) for one in left)
+    told(STAGING, "drop table followed")
+
+
 def test_sandbox_status_names_them(both: Box) -> None:
     found = json.loads(both.ok("sandbox.status", "--json"))
     assert [(one["host"].partition(".")[0], one["postgres_port"]) for one in found["instances"]] == [
         (name, both.server(name).port) for name in (INSTANCE, STAGING)
     ]
+
+
+def test_its_log_and_its_events_are_there_without_anybodys_data(both: Box) -> None:
+    """The server's own log, in RDS's portions and with RDS's prefix."""
+    login = json.loads(secret(both, INSTANCE)["SecretString"])
+    with both.connect(INSTANCE, user=login["username"], password=login["password"]) as conn:
+        conn.autocommit = True
+        for statement in (
+            "select 'Zoe'::int",
+            "do $$ begin raise exception 'Zoe is blocked'; end $$",
+            "select name\n from 'Zoe'",
+        ):
+            with pytest.raises(psycopg.Error):
+                conn.execute(statement)
+    told = both.ok("rds.logs", "--lines", "40")
+    assert "Zoe" not in told
+    assert re.search(
+        rf"UTC:.*:{login['username']}@postgres:\[\d+\]:ERROR:  invalid input syntax for type integer: \?", told
+    )
+    assert "STATEMENT:  select ?::int\n" in told
+    assert "ERROR:  raised by a function in words of its own" in told
+    assert "CONTEXT:  PL/pgSQL function inline_code_block line 1 at RAISE\n" in told
+    listed = [json.loads(line) for line in both.ok("rds.logs", "--json", "--lines", "3").splitlines()]
+    assert {one["file"] for one in listed} == {"error/postgresql.log"}
+    assert "DB instance created" in both.ok("rds.events")
+    events = json.loads(both.ok("rds.events", "-t", "staging", "--json"))
+    assert {one["name"] for one in events if one["source"] == "db-instance"} == {STAGING}
+
+
+def test_its_log_is_followed_until_ctrl_c(both: Box) -> None:
+    env = {**os.environ, **both.environ}
+    argv = [str(Path(sys.executable).parent / "inv"), "rds.logs", "--follow", "--lines", "1", "--json"]
+    with subprocess.Popen(
+        argv, cwd=both.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        with both.connect(INSTANCE, **superuser(both.server(INSTANCE))) as conn:
+            conn.autocommit = True
+            for number in itertools.count():
+                with pytest.raises(psycopg.Error):
+                    conn.execute(f"select from nothing_{number}")
+                readable, _, _ = select.select([process.stdout], [], [], 1)
+                if readable and "nothing_" in process.stdout.readline():
+                    break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (130, "cancelled")
 
 
 # --- killed, repeated, removed ----------------------------------------------------------

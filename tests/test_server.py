@@ -172,16 +172,10 @@ def remove(root: Path) -> None:
 Clones = Callable[..., Clone]
 
 
-def quick_disk() -> str:
-    """Return where a new server costs little: initdb waits for the disk, which CI's machines have few of."""
-    memory = "/dev/shm"
-    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2e9 else "/tmp"
-
-
 @pytest.fixture
 def clones() -> Iterator[Clones]:
     """Make clones in a folder that every user can pass, or in a closed one."""
-    base = Path(tempfile.mkdtemp(prefix="inv-", dir=quick_disk())).resolve()
+    base = Path(tempfile.mkdtemp(prefix="inv-", dir=servers.quick_disk())).resolve()
     base.chmod(0o755)
 
     def make(name: str = "clone", *, user: User | None = None, **more: Any) -> Clone:
@@ -263,8 +257,15 @@ def test_wipe_asks_and_then_removes_all(one: Clone) -> None:
     assert "--confirm cruddur" in one.fails(2, "db.down", "--wipe")
     assert "cruddur" in one.fails(2, "db.down", "--wipe", "--confirm", "other")
     assert one.users() == 5
+    one.ok("db.roles")
+    one.ok("db.grant-access", "anna")
+    [url] = (one.root / ".local" / "access").iterdir()
+    theirs = url.with_name("staging-cruddur_anna.url")
+    theirs.write_text("a login of another server")
     one.ok("db.down", "--wipe", "--confirm", "cruddur")
     assert servers_in(one.root) == []
+    assert not (one.root / ".local" / "roles.json").exists()
+    assert list(url.parent.iterdir()) == [theirs]
     assert [p.name for p in one.folder.iterdir()] == ["lock"]
     one.ok("db.setup")
     assert one.users() == 5

@@ -194,8 +194,8 @@ def test_a_file_given_with_f_is_merged_over_everything(inv: Cli) -> None:
     ("name", "content", "message"),
     [
         ("missing.yaml", None, "-f missing.yaml: no such file"),
-        ("x.yaml", "db: [", "expected the node content"),
-        ("x.yaml", "db:\n\tname: 'x'", "found character '\\t'"),
+        ("x.yaml", "db: [", "node content"),
+        ("x.yaml", "db:\n\tname: 'x'", "cannot start any token"),
         ("x.yaml", "db: 'x'", "Can't cleanly merge"),
         ("x.yaml", "target: {a: b}", "Can't cleanly merge"),
         ("x.yaml", "- a", "configuration"),

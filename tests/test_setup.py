@@ -32,6 +32,7 @@ def undo(database: Database) -> None:
 
 
 @pytest.mark.quick
+@pytest.mark.every_server
 def test_makes_the_tables_and_the_rows(database: Database) -> None:
     setup(database)
     assert database.scalar("select count(*) from public.users") == 5
@@ -42,6 +43,7 @@ def test_makes_the_tables_and_the_rows(database: Database) -> None:
 
 
 @pytest.mark.quick
+@pytest.mark.every_server
 def test_does_the_same_again_and_keeps_the_one_before(database: Database) -> None:
     setup(database)
     database.query("insert into users (display_name, handle, cognito_user_id) values ('x', 'x', 'x') returning 1")
@@ -112,6 +114,7 @@ def test_an_error_in_the_last_line_leaves_the_live_database_untouched(database: 
 
 
 @pytest.mark.quick
+@pytest.mark.every_server
 def test_carries_owner_settings_grants_and_comment_over(database: Database) -> None:
     setup(database)
     name = database.name
@@ -245,6 +248,7 @@ def test_a_name_without_room_for_the_suffix_is_refused(one: Database) -> None:
         setup(one)
 
 
+@pytest.mark.every_server
 def test_an_owner_without_superuser_rights_can_do_it_all(database: Database) -> None:
     """As on RDS: CREATEDB and pg_signal_backend, no more."""
     role = f"{database.name}_master"

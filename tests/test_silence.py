@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,14 @@ def test_who_holds_a_lock_is_named(
         conn.execute("select pg_advisory_lock(4711)")
         pid = holder.info.backend_pid
     assert f"waiting for a lock held by pid {pid} (theirs, " in capsys.readouterr().err
+
+
+def test_a_session_that_was_closed_meanwhile_is_no_fault_of_who_asks_for_it(one: Database) -> None:
+    """Which is done beside the wait, in a thread of its own."""
+    with postgres.connect(one.target(), task="test", dbname="postgres") as conn:
+        ask: Any = vars(conn)["ask"]
+        assert ask() is None, "it is there, and waits for its client"
+    assert ask() is None
 
 
 def test_template1_in_use_names_who_uses_it(one: Database, inv: Cli) -> None:

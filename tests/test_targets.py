@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from config.settings import load
-from config.targets import Target, parse, resolve
+from config.targets import SECRETS, Target, parse, resolve
 from ops.errors import Misconfigured
 
 # each URL holds this password in some form; no four characters of it may be shown
@@ -190,6 +190,13 @@ def test_a_masked_url_and_an_address_are_without_the_password(url: str) -> None:
     assert target.url() == other.url()
     assert target.address == other.address
     assert ":****@" in target.url()
+
+
+@pytest.mark.parametrize("name", SECRETS[1:])
+def test_a_secret_among_the_parameters_is_masked_too(name: str) -> None:
+    shown = target(host="h", **{name: "canary"}).url()
+    assert "canary" not in shown
+    assert shown.endswith(f"/db?{name}=****")
 
 
 def target(**params: str) -> Target:

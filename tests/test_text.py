@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops import process
@@ -45,6 +45,7 @@ def held(content: bytes, skip: int = 0) -> FileText:
         return FileText(file, "x.sql", skip)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.binary(min_size=1, max_size=3), st.integers(0, 61), st.integers(0, 61))
 def test_a_text_in_a_file_answers_as_bytes_do(content: bytes, wanted: bytes, start: int, end: int) -> None:
     with patch.object(text, "BLOCK", 7):
@@ -59,6 +60,7 @@ def test_a_text_in_a_file_answers_as_bytes_do(content: bytes, wanted: bytes, sta
         assert b"".join(text.blocks(ours)) == content
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="a\n", max_size=30), st.integers(1, 31))
 def test_the_end_of_a_line_is_found_by_its_number(content: str, number: int) -> None:
     lines = content.split("\n")
@@ -67,6 +69,7 @@ def test_the_end_of_a_line_is_found_by_its_number(content: str, number: int) -> 
         assert line_end(held(content.encode()), number) == line_end(content.encode(), number) == expected
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(BETWEEN), st.sampled_from(STATEMENTS)), max_size=8),
     st.integers(1, 90),

@@ -12,6 +12,8 @@ from ops import postgres
 from ops.db import build, lock
 from tests.fix_suppliers import Database
 
+pytestmark = pytest.mark.every_server
+
 KEPT = ("tcp_user_timeout", "wal_sender_timeout")
 ALL = (
     r"select name, setting from pg_settings where context = 'user' and unit = 'ms' and name like '%\_timeout'"

@@ -74,7 +74,7 @@ class Manifest:
 
 def manifest(folder: Path) -> Manifest:
     """Read the manifest of a repository, an empty one where there is none; raise `Problem` for a damaged one."""
-    found = own_files.read(folder / MANIFEST, SHAPE, "take it back from git, then run again")
+    found = own_files.read(folder / MANIFEST, SHAPE, "take it back from git, then run again", shared=True)
     return Manifest(**found) if found else Manifest()
 
 

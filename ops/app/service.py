@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.settings import Settings
-from config.targets import resolve
+from config.targets import parse, resolve
 from ops import process
-from ops.app.serve import backend
+from ops.app.serve import DAY, backend
 from ops.console import as_json, progress, result, say
 from ops.errors import InProgress, Misconfigured, Problem
 from ops.targets import compose, last_look, least_login
@@ -33,6 +33,7 @@ def up(settings: Settings) -> None:
     env = {name: value for name in PASSED_ON if (value := settings.vars.get(name))}
     if url := readers_url(settings):
         env[PASSED_ON[0]] = url
+    env |= at_replica(settings, url)
     compose.command()
     say(f"building and starting {SERVICE}; the first time takes a minute")
     compose.compose(settings.root, "up", "-d", "--build", SERVICE, env=env)
@@ -46,6 +47,26 @@ def readers_url(settings: Settings) -> str:
     own, look = resolve(settings, DOCKER), last_look.recalled(settings).get(DOCKER)
     least = least_login.least(settings, own, "reader") if own and look and "reader" in (look.roles or ()) else None
     return least.url(show_password=True) if least else ""
+
+
+def at_replica(settings: Settings, reader: str) -> dict[str, str]:
+    """Return the variables by which the service reads at the target's replica; its URL is as the container sees it.
+
+    One without a user takes the login of the database itself: the reader's URL, where there is one.
+    """
+    variable = settings.on(DOCKER).focus.names.read_url
+    text = settings.vars.get(variable)
+    if not text:
+        return {}
+    target, own = parse(text, variable, DOCKER), resolve(settings, DOCKER)
+    if own and target.dbname != own.dbname:
+        raise Misconfigured(
+            f"{variable}: names the database {target.dbname}, and {DOCKER} is {own.dbname}: give the same"
+        )
+    login = parse(reader, PASSED_ON[0], DOCKER) if reader else own
+    if login and not target.params.get("user"):
+        target = target.on(user=login.params.get("user", ""), password=login.password)
+    return {variable: target.url(show_password=True), "DB_READ_LAG": f"{min(settings.read_lag, DAY):g}"}
 
 
 def healthy(container: str) -> None:
@@ -111,7 +132,12 @@ def logs(settings: Settings, lines: str, *, follow: bool, json: bool = False) ->
     sys.stdout.flush()
     heard = subprocess.PIPE if json else None
     with subprocess.Popen(
-        argv, cwd=settings.root, env=process.clean_environ({}), stdout=heard, text=True, errors="replace"
+        argv,
+        cwd=settings.root,
+        env=process.child_environ(compose.named(settings.root)),
+        stdout=heard,
+        text=True,
+        errors="replace",
     ) as running:
         for text in running.stdout or ():
             as_json(line(text.rstrip("\n")), indent=None)

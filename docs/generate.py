@@ -1,4 +1,4 @@
-"""Write docs/tasks.md, docs/variables.md, docs/json.md and the table in README.md from the tasks, variables and types themselves.
+"""Write docs/tasks.md, docs/variables.md, docs/json.md, docs/reliability.md and the table in README.md from the tasks, variables, types and tests.
 
 `inv lint` says where one is stale, `inv lint --fix` writes them anew.
 """
@@ -20,6 +20,7 @@ from ops import errors
 from ops.console import result
 from ops.workspace import day
 from tests import contract
+from tests.faults import page
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- day -->\n", "<!-- end of day -->"
@@ -67,6 +68,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "tasks.md": reference(),
         ROOT / "docs" / "variables.md": table_of_variables(),
         ROOT / "docs" / "json.md": contract.page(),
+        ROOT / "docs" / "reliability.md": page.text(),
         readme: with_day(readme.read_text(encoding="utf-8")),
     }
 

@@ -560,6 +560,23 @@ def test_a_stale_pid_file(one: Clone, postgres: servers.Server, kind: str) -> No
             pass
 
 
+@pytest.mark.parametrize("kind", ["half", "us"])
+def test_a_stale_pid_file_and_a_stranger_on_the_port(one: Clone, postgres: servers.Server, kind: str) -> None:
+    """The pid file names a process that is alive, and on the port answers a server that knows neither user nor password."""
+    one.ok("db.setup")
+    kill(psutil.Process(one.pid))
+    taken = int(postgres.params["port"])
+    (one.folder / "server.json").write_text(json.dumps({**one.state, "port": taken}))
+    pidfile = one.home / "data" / "postmaster.pid"
+    lines = pidfile.read_text().split("\n")
+    whole = "\n".join([str(os.getpid()), *lines[1:3], str(taken), *lines[4:]])
+    pidfile.write_text(str(os.getpid()) if kind == "half" else whole)
+    done = finished(one.start("db.setup"))
+    assert done.returncode == 0, done.stderr
+    assert "refuse" not in done.stderr, "no login of a role is blamed"
+    assert (one.users(), one.state["port"] != taken) == (5, True)
+
+
 def test_copied_while_it_runs(one: Clone) -> None:
     one.ok("db.setup")
     pid = one.pid

@@ -196,7 +196,8 @@ def reach(
         try:
             return own, least, maintenance(settings, least, task)
         except LoginFailed:
-            least_login.tell_refused(least, own)
+            if not is_taken(settings, own):
+                least_login.tell_refused(least, own)
         except Problem:
             if not own.embedded:
                 raise
@@ -213,12 +214,13 @@ def reach_as_own(settings: Settings, target: Target, task: str) -> tuple[Target,
             from ops.targets import iam
 
             raise iam.explained(settings, target, error) from error
-        if not target.rds:
-            raise
-        from ops.rds import prod as by_rds
+        if target.rds:
+            from ops.rds import prod as by_rds
 
-        target = by_rds.read_login_again(settings, target, error)
-        return target, maintenance(settings, target, task)
+            target = by_rds.read_login_again(settings, target, error)
+            return target, maintenance(settings, target, task)
+        if not is_taken(settings, target):
+            raise
     except Problem:
         if not target.embedded:
             raise
@@ -232,6 +234,11 @@ def reach_as_own(settings: Settings, target: Target, task: str) -> tuple[Target,
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def is_taken(settings: Settings, target: Target) -> bool:
+    """Whether what refuses us on the embedded server's port is another server, which no more than a pid file speaks against."""
+    return target.embedded and not server.is_answering(settings.root, target.port)
 
 
 def is_at_home(settings: Settings, known: dict[str, Any]) -> bool:

@@ -47,6 +47,8 @@ def test(
         arguments += chosen
     if quick:
         arguments += ["--quick", "-q"]
+    else:
+        arguments += ["--durations=100", "--durations-min=3"]
     if nightly:
         arguments.append("--nightly")
     if only:

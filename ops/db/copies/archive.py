@@ -49,6 +49,16 @@ NO_READER = re.compile(
 LOST = re.compile(
     r"server closed the connection|terminating connection|connection to (server|database)|no connection to the server|SSL |could not (receive|send) data"
 )
+PREFIX = re.compile(r"((?:pg_restore:|error: |warning: |detail: |hint: | )*)(.*)")
+"""What stands before a message. Its words are written one by one and the message in one piece, whatever lines it has
+(pg_log_generic_v in Postgres' src/common/logging.c): of several jobs a message may follow another one's prefix."""
+FAILED = ("could not ", "COPY failed ", "error returned ")
+"""How an error begins that a server or a file is the cause of."""
+TOLD = re.compile(
+    r"(while|from TOC entry|connecting|creating|dropping|processing|executing|implied|disabling|enabling|table \"|entering|launching"
+    r"|skipping|finished|no item|ready|moving|worker|transferring|reducing|setting|restored|restoring|starting|reading) ?"
+)
+"""How what --verbose tells begins: it is no error, whatever prefix it has come behind."""
 UNKNOWN_SETTING = "Command was: SET transaction_timeout = 0;"
 """pg_restore 17 and newer set it for whatever server; servers before 17 do not know it, and wait without an end anyway."""
 SESSIONS = """
@@ -196,7 +206,7 @@ class Archive:
                 done = process.follow(argv, env, reading.line, feed=[listed(entries)], watch=watch)
             except Silent as error:
                 raise outcome.session_lost(self.shown, None, str(error)) from None
-        if reading.failed or done not in (0, 1 if reading.passed_over else 0):
+        if reading.has_failed(done):
             raise reading.problem(self)
 
     @contextlib.contextmanager
@@ -251,7 +261,8 @@ class Reading:
         self.last = self.entry = ""
         self.error: list[str] = []
         self.failed = False
-        self.passed_over = 0
+        self.begun = self.passed_over = 0
+        """How many errors it has begun to tell, and how many of them were of the kind that is none."""
         self.rest: list[str] = []
 
     def line(self, line: str) -> None:
@@ -260,20 +271,27 @@ class Reading:
         if self.failed:
             self.error.append(line)
             return
+        marks, said = cast(re.Match[str], PREFIX.match(line)).groups()
+        self.begun += marks.count("error: ")
         if self.error and self.tolerant and line == UNKNOWN_SETTING:
             self.error.clear()
             self.passed_over += 1
-        elif self.error and line.startswith("pg_restore: ") and "error: " not in line:
+        elif self.error and ("pg_restore:" in marks or said.startswith(FAILED)):
             self.fail()
         elif self.error:
             self.error.append(line)
-        elif line.startswith("pg_restore: error: "):
-            self.error.append(line.removeprefix("pg_restore: error: "))
-        elif found := re.match(r"pg_restore: (?:while .*|from TOC entry \d+; \d+ \d+ (.*))", line):
+        elif said.startswith(FAILED) or (marks.endswith("error: ") and not TOLD.match(said)):
+            self.error.append(said)
+        elif found := re.match(r"while .*|from TOC entry \d+; \d+ \d+ (.*)", said):
             self.entry = found[1] or ""
-        elif line.startswith("pg_restore: "):
-            self.last = line.removeprefix("pg_restore: ")
-            self.rest = [*self.rest[-3:], self.last]
+        elif marks:
+            self.last = said
+            self.rest = [*self.rest[-3:], said]
+
+    def has_failed(self, code: int) -> bool:
+        """Whether one that has ended with a code has done less than all: each error that was begun must be one that is none."""
+        passed_over = self.begun == self.passed_over > 0
+        return self.failed or bool(self.error) or code not in (0, 1 if passed_over else 0)
 
     def fail(self) -> None:
         """Note that it has failed, and end it."""

@@ -131,6 +131,12 @@ def table(
     result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
 
 
+def few(names: Sequence[str], shown: int = 3) -> str:
+    """Return the first names for one line, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
 def harmless(text: str) -> str:
     """Return a text without what would steer the terminal, or turn the letters behind it round: a row may come from a stranger.
 

@@ -57,6 +57,13 @@ def test_a_secret_inside_a_longer_one_does_not_betray_it() -> None:
     assert console.redact("abcdef abc") == "**** ****"
 
 
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (99, "0, 1, 2 and 96 more")]
+)
+def test_of_many_names_the_first_are_told_and_how_many_more(number: int, shown: str) -> None:
+    assert console.few([str(each) for each in range(number)]) == shown
+
+
 @pytest.mark.parametrize("word", ["", "ab", "password", "postgres"])
 def test_words_that_protect_nothing_are_left_readable(word: str) -> None:
     console.hide(word)

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ops import silence
-from ops.console import minutes, say
+from ops.console import few, minutes, say
 from ops.db.migrations import watch
 from ops.errors import Contended, InProgress, Problem, SessionLost
 from ops.targets import outcome
@@ -340,8 +340,7 @@ def kept_closed(place: OpenTarget, what: str, looked: watch.Watch, limits: Limit
 
 def names(looked: watch.Watch) -> str:
     """Return the tables that were closed, in words."""
-    closed = sorted(looked.closed)
-    return ", ".join(closed[:3]) + (f" and {len(closed) - 3} more" if len(closed) > 3 else "")
+    return few(sorted(looked.closed))
 
 
 def hint(looked: watch.Watch, limits: Limits) -> str:

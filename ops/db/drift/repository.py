@@ -22,7 +22,7 @@ from ops.targets.open_target import OpenTarget
 def content(settings: Settings, variables: Mapping[str, str]) -> tuple[scratch.Content, str]:
     """Return what the repository says, and how it is called; raises `Misconfigured` for a file that is wrong or not there."""
     first = None if build.by_migrations(settings, "") else build.script("", settings.schema)
-    behind = baseline.of(settings, first, rebuilds=settings.database)
+    behind = baseline.of(settings, first, rebuilds=settings.database, silent="all are taken to come behind it")
     name = first.name if first else display(settings.migrations)
     if (
         behind is None

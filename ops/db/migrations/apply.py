@@ -81,7 +81,8 @@ def limits_of(at: OpenTarget, care: Care) -> Limits:
     """Return how long a change may wait, and be waited for."""
     from ops.db.migrations import patience
 
-    return patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
+    limits = patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
+    return replace(limits, allowed_by="--allow stall")
 
 
 def in_the_way(at: OpenTarget) -> list[str]:

@@ -34,7 +34,7 @@ from backend import iam, settings
 AWAY_TIMEOUT = 0.25
 """Seconds that a request waits for a connection while the last attempt to make one has failed."""
 IDLE, IDLE_ALONE = 600.0, 60.0
-"""Seconds after which a connection that nobody uses is closed, where some are kept and where none is."""
+"""Seconds after which a connection that nobody uses is closed where some are kept, and all of them where none is."""
 RECONNECT = 0.5
 """Seconds that an attempt goes on; after that the next request begins one, so that none waits out a long pause."""
 PATIENCE, PAUSE = 2.0, 0.03
@@ -197,13 +197,14 @@ class Pool:
         given = conninfo_to_dict(conninfo)
         kwargs = {"autocommit": True, **{k: v for k, v in DEFAULTS.items() if k not in given}}
         sign = iam.signer(conninfo, token, replica=self._replica) if token else None
+        size = self._size or read.pool_size
         return ConnectionPool(
             conninfo,
             connection_class=_Connection,
             kwargs=(lambda: {**kwargs, "password": sign()}) if sign else kwargs,
-            min_size=min(read.pool_kept, self._size or read.pool_size),
-            max_size=self._size or read.pool_size,
-            max_idle=IDLE if read.pool_kept else IDLE_ALONE,
+            min_size=min(read.pool_kept, size),
+            max_size=size,
+            max_idle=IDLE if read.pool_kept else IDLE_ALONE / size,  # it closes one at each of these times
             timeout=self._timeout or read.pool_timeout,
             reconnect_timeout=RECONNECT,
             reconnect_failed=self._failed,

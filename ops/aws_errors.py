@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -157,20 +158,34 @@ class Failure:
         return asked_at("and")
 
     @property
-    def region(self) -> str:
-        """The region in the endpoint's name, if there is none of that name."""
+    def host(self) -> str:
         from urllib.parse import urlsplit
 
-        return unknown_region(urlsplit(str(self.error.kwargs.get("endpoint_url") or "")).hostname or "")
+        return urlsplit(str(self.error.kwargs.get("endpoint_url") or "")).hostname or ""
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether no resolver has an address of the host."""
+        return isinstance(getattr(self.error.kwargs.get("error"), "__context__", None), socket.gaierror)
+
+    @property
+    def region(self) -> str:
+        """The region in the endpoint's name, if there is none of that name."""
+        return unknown_region(self.host)
 
 
 def in_no_region(it: Failure) -> bool:
-    return bool(it.region) and not elsewhere
+    """Whether a region is none; one that botocore does not know yet has hosts with an address."""
+    return it.unresolved and bool(it.region) and not elsewhere
+
+
+REGIONAL = re.compile(r"[\w.-]+\.(?!us-gov\.)([\w-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
+"""The host of a service in a region; iam.us-gov.amazonaws.com is in none (https://docs.aws.amazon.com/general/latest/gr/iam-service.html)."""
 
 
 def unknown_region(host: str) -> str:
     """Return the region in the name of an endpoint of AWS, if there is none of that name."""
-    found = re.fullmatch(r"[\w.-]+?\.([a-z]+(?:-[a-z]+)+-\w+)\.amazonaws\.com(?:\.cn)?", host)
+    found = REGIONAL.fullmatch(host)
     return found[1] if found and found[1] not in regions() else ""
 
 
@@ -250,7 +265,7 @@ ROWS = (
     Row(
         "ConnectionError",
         Misconfigured,
-        "AWS was not reached: {it.said}: there is no region {it.region}: correct AWS_DEFAULT_REGION",
+        "AWS: there is no region {it.region} (botocore knows none, and {it.host} has no address): correct AWS_REGION or AWS_DEFAULT_REGION",
         in_no_region,
     ),
     Row(
@@ -454,8 +469,8 @@ ADVICE = {
     "InvalidDBInstanceState": "wait until it is available (inv rds.status), then run this again",
     "DBSnapshotAlreadyExists": "run this again: the next name has another time in it",
     "InvalidRestoreFault": "choose another snapshot or moment: inv rds.snapshots lists what there is",
-    "PointInTimeRestoreNotEnabled": "it keeps no backups: give --snapshot, or set rds.backup_days for the next time",
-    "DBInstanceAutomatedBackupNotFound": "it keeps no backups: give --snapshot",
+    "PointInTimeRestoreNotEnabled": "it keeps no backups: inv rds.restore --snapshot NAME, or set rds.backup_days for the next time",
+    "DBInstanceAutomatedBackupNotFound": "it keeps no backups: inv rds.restore --snapshot NAME",
     "DBSnapshotNotFound": "inv rds.snapshots lists those there are",
     "InvalidDBSnapshotState": "wait until it is available (inv rds.snapshots), then run this again",
     "DBParameterGroupNotFound": "its parameter group is gone: make it again, or give the instance another one",

@@ -91,7 +91,10 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(body)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        from ops.console import offer
+
         quiet()
+        offer(name.strip("_").replace("_", "-") for name in body.__code__.co_varnames[1 : body.__code__.co_argcount])
         _runs.append((body.__module__, body.__name__.replace("_", "-")))
         try:
             try:
@@ -113,6 +116,8 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
             if exit is None:
                 raise
             raise exit from error
+        finally:
+            offer(None)
 
     return wrapper
 

@@ -18,6 +18,8 @@ SELDOM = 5.0
 _secrets: set[str] = set()
 _about = ""
 """The target of the user's own that the command is for."""
+_options: frozenset[str] | None = None
+"""Those of the task that runs; None: nobody has said which."""
 _muted = False
 
 
@@ -33,6 +35,17 @@ def about(target: str) -> None:
     """Have each command that is advised from now on name this target; nothing: it needs no name."""
     global _about  # noqa: PLW0603 - one command, one target
     _about = target
+
+
+def offer(options: Iterable[str] | None) -> None:
+    """Have advice name no other options from now on than these, as they are written behind `--`; None: any."""
+    global _options  # noqa: PLW0603 - one task at a time
+    _options = None if options is None else frozenset(options)
+
+
+def option(name: str, advice: str, otherwise: str = "") -> str:
+    """Return advice that names an option, where the task that runs has it."""
+    return advice if _options is None or name in _options else otherwise
 
 
 def directed(text: str, target: str | None = None) -> str:
@@ -129,6 +142,12 @@ def table(
     drawn = io.StringIO()  # rich would end the process when the reader of stdout has gone
     Console(file=drawn, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
     result("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+
+
+def few(names: Sequence[str], shown: int = 3) -> str:
+    """Return the first names for one line, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def harmless(text: str) -> str:

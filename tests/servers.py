@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import importlib.util
+import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -43,7 +45,33 @@ def quick_disk() -> str:
     memory = "/dev/shm"
     if not os.access(memory, os.W_OK) or os.statvfs(memory).f_flag & getattr(os, "ST_NOEXEC", 0):
         return "/tmp"
-    return memory if min(shutil.disk_usage(memory).free, psutil.virtual_memory().available) > ROOM else "/tmp"
+    room = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available, allowed())
+    return memory if room > ROOM else "/tmp"
+
+
+def allowed(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the bytes that the limits of a container, or of another cgroup around this process, leave; without one, all there are.
+
+    What lies in /dev/shm counts against them, and the kernel ends a process where they are passed; pages of files that nobody
+    uses are given back before that. https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max, memory.current, memory.stat)
+    """
+    left = math.inf
+    for line in own.read_text().splitlines() if own.exists() else ():
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            mounted, limit, used = groups, "memory.max", "memory.current"
+        elif "memory" in kinds.split(","):
+            mounted, limit, used = groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        below = mounted / path.lstrip("/")
+        for folder in (below, *below.parents):
+            if (folder / limit).exists() and (most := (folder / limit).read_text().strip()) != "max":
+                unused = re.findall(
+                    r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE
+                )
+                left = min(left, int(most) - int((folder / used).read_text()) + int(unused[-1]))
+    return left
 
 
 folder: Path | None = None

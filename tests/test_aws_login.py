@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import botocore.awsrequest
 import botocore.credentials
 import botocore.exceptions
+import botocore.httpsession
 import botocore.session
 import pytest
 
@@ -456,15 +458,46 @@ def test_every_row_is_of_exceptions_that_there_are() -> None:
     assert {name for one in ROWS for name in one.pattern.split("|")} <= {kind.__name__ for kind in EXCEPTIONS}
 
 
-def test_an_endpoint_in_no_region_is_told_from_one_that_is_not_reached() -> None:
-    """The only two rows of one exception."""
-    nowhere, there = (
-        botocore.exceptions.EndpointConnectionError(endpoint_url=f"https://rds.{region}.amazonaws.com/")
-        for region in ("moon-east-1", "ca-central-1")
-    )
-    assert row(nowhere) != row(there)
-    assert "there is no region moon-east-1: correct AWS_DEFAULT_REGION" in str(explain(nowhere))
-    assert "check the network, the region and AWS_ENDPOINT_URL" in str(explain(there))
+@pytest.mark.parametrize("resolved", [False, True], ids=["no address", "nothing listens"])
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("rds.mars-1.amazonaws.com", "mars-1"),
+        ("rds.moon-east-1.amazonaws.com", "moon-east-1"),
+        ("rds.ca-central.amazonaws.com", "ca-central"),
+        ("rds.ca-central-1a.amazonaws.com", "ca-central-1a"),
+        ("cognito-idp.frankfurt.amazonaws.com", "frankfurt"),
+        ("rds.mars-1.api.aws", "mars-1"),
+        ("rds.cn-nowhere-1.amazonaws.com.cn", "cn-nowhere-1"),
+        ("rds.ca-central-1.amazonaws.com", ""),
+        ("iam.us-gov.amazonaws.com", ""),
+        ("iam.amazonaws.com", ""),
+    ],
+)
+def test_a_region_that_there_is_not_is_said_but_a_new_one_works(
+    monkeypatch: pytest.MonkeyPatch, host: str, region: str, resolved: bool
+) -> None:
+    """botocore's own requests: a region that it does not know yet has addresses. The only two rows of one exception."""
+    real = socket.getaddrinfo
+
+    def resolver(*_: object, **__: object) -> object:
+        if not resolved:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real("127.0.0.1", 1, socket.AF_INET, socket.SOCK_STREAM)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    request = botocore.awsrequest.AWSRequest("GET", f"https://{host}/").prepare()
+    with pytest.raises(botocore.exceptions.EndpointConnectionError) as caught:
+        botocore.httpsession.URLLib3Session().send(request)
+    problem = explain(caught.value)
+    if region and not resolved:
+        assert isinstance(problem, Misconfigured)
+        assert str(problem) == (
+            f"AWS: there is no region {region} (botocore knows none, and {host} has no address): correct AWS_REGION or AWS_DEFAULT_REGION"
+        )
+    else:
+        assert not isinstance(problem, Misconfigured)
+        assert "check the network, the region and AWS_ENDPOINT_URL" in str(problem)
 
 
 @pytest.mark.parametrize(

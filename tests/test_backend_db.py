@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from backend import settings
+from backend import db, settings
 from backend.db import (
     AWAY_TIMEOUT,
     Pool,
@@ -217,6 +217,27 @@ def test_it_never_holds_more_than_its_size(one: Database, mine: Pool) -> None:
         assert connections(one) == 4
     with mine.connection():
         pass
+
+
+@pytest.mark.parametrize(("kept", "left"), [("0", 0), ("1", 4)])
+def test_connections_that_nobody_uses_are_closed_where_none_is_to_be_kept(
+    one: Database, mine: Pool, monkeypatch: pytest.MonkeyPatch, kept: str, left: int
+) -> None:
+    """All of them in that time, so that the database can pause; where some are kept, ten times as much passes for each."""
+    monkeypatch.setattr(db, "IDLE_ALONE", 2.0)
+    monkeypatch.setenv("DB_POOL_KEPT", kept)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(mine.connection())
+        assert connections(one) == 4
+    begun = time.monotonic()
+    while connections(one) > left and time.monotonic() - begun < 8:
+        time.sleep(0.1)
+    if kept == "1":
+        time.sleep(4)
+    assert (connections(one), time.monotonic() - begun < 5) == (left, True)
+    with mine.connection():  # and again
+        assert connections(one) >= 1
 
 
 def test_the_urls_own_parameters_win(one: Database) -> None:

@@ -339,6 +339,13 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("db.up", {LOCAL: "postgresql://u@127.0.0.1:1/db"}, 2, "give user and password"),
     ("db.down --wipe", {}, 2, "which is not the embedded server"),
     ("db.down --wipe --confirm other", {}, 2, "which is not the embedded server"),
+    # what rds.restore has an option for, and rds.undo has not
+    (
+        "rds.undo",
+        {"INVOKE_RDS_IDENTIFIER": "a" * 60, "AWS_DEFAULT_REGION": "ca-central-1"},
+        2,
+        "first a letter (a shorter rds.identifier leaves room)",
+    ),
     # files
     ("db.setup --schema missing.sql", {}, 2, "missing.sql"),
     ("db.setup --seed missing.sql", {}, 2, "missing.sql"),

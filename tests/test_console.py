@@ -57,6 +57,23 @@ def test_a_secret_inside_a_longer_one_does_not_betray_it() -> None:
     assert console.redact("abcdef abc") == "**** ****"
 
 
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (99, "0, 1, 2 and 96 more")]
+)
+def test_of_many_names_the_first_are_told_and_how_many_more(number: int, shown: str) -> None:
+    assert console.few([str(each) for each in range(number)]) == shown
+
+
+def test_advice_names_an_option_that_the_task_has_else_what_goes_without() -> None:
+    assert console.option("force", "--force goes on", "stop it") == "--force goes on"  # nobody has said which there are
+    console.offer(["force", "json"])
+    try:
+        assert console.option("force", "--force goes on", "stop it") == "--force goes on"
+        assert console.option("var", "add --var", "write it out") == "write it out"
+    finally:
+        console.offer(None)
+
+
 @pytest.mark.parametrize("word", ["", "ab", "password", "postgres"])
 def test_words_that_protect_nothing_are_left_readable(word: str) -> None:
     console.hide(word)

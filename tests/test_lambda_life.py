@@ -28,7 +28,7 @@ from ops.lambdas.runtime_api import Answer
 from ops.lambdas.user_pool import attach
 from ops.postgres import environment
 from ops.targets.embedded import binaries
-from tests.fix_aws import LOGIN
+from tests.fix_aws import LOGIN, Front
 from tests.fix_cli import Cli, lines_of
 from tests.fix_lambda import HOST, NAME, Stage
 from tests.fix_people import event
@@ -287,7 +287,9 @@ def test_a_function_that_fails_is_exit_1_with_its_reason(stage: Stage, payload: 
 def test_there_is_nothing_to_invoke_before_it_is_deployed(stage: Stage) -> None:
     with pytest.raises(Problem, match=r"no function .*: inv lambda\.deploy makes it"):
         invoke.invoke_in_aws(stage.aws, stage.settings(), {}, made_up=True)
-    with pytest.raises(Problem, match=r"its login is not known: inv lambda\.deploy, or name a database by --target"):
+    with pytest.raises(
+        Problem, match=r"its login is not known: inv lambda\.deploy makes it, or name a database by --target"
+    ):
         invoke.invoke_here(stage.settings(), stage.aws, "", {})
 
 
@@ -734,6 +736,26 @@ def test_what_is_given_wrong_is_one_line_and_exit_2(inv: Cli, line: str, message
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(lines_of(done.stderr)) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lambda.status",
+        "lambda.logs",
+        "lambda.sign-ups",
+        "lambda.invoke",
+        "lambda.invoke --local",
+        "lambda.attach",
+    ],
+)
+def test_before_the_function_is_deployed_each_task_says_so_with_the_same_code(
+    cloud: Front, inv: Cli, line: str
+) -> None:
+    variables = {**LOGIN, "AWS_ENDPOINT_URL": cloud.url, "AWS_COGNITO_USER_POOL_ID": "ca-central-1_abcdefghi"}
+    done = inv(*line.split(), env=variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(r"inv lambda\.deploy makes (it|them)", lines_of(done.stderr)[-1])
 
 
 def test_a_local_database_needs_no_aws_and_no_roots_of_rds(inv: Cli) -> None:

@@ -349,7 +349,12 @@ def test_out_of_order_is_applied_where_nothing_is_shared(single: Repo, sql: str,
     single.migrate()
     single.write(**{f"v{TWO}_late": f"-- migrate:up\n{sql}\n-- migrate:down\n"})
     assert single.states() == {ONE: "applied", TWO: "out_of_order", THREE: "applied"}
+    checked = refused(Differs, lambda: listing.show(single.settings, "local", check=True, json=True))
+    assert checked.startswith(f"local: 1 out of order ({TWO}_late): ")
     if not stops:
+        assert checked.endswith(
+            "inv db.migrate applies what came late, too: it touches nothing that is touched by what is behind it"
+        )
         single.migrate()
         assert single.applied() == [ONE, TWO, THREE]
         return
@@ -359,10 +364,35 @@ def test_out_of_order_is_applied_where_nothing_is_shared(single: Repo, sql: str,
     )
     assert why in said
     assert said.endswith("give it a new stamp, or --out-of-order")
+    assert f"{TWO}_late.sql is not applied behind {THREE}_b (" in checked
+    assert why in checked
+    assert checked.endswith("give it a new stamp, or inv db.migrate --out-of-order")
     assert single.applied() == [ONE, THREE]
     if "gone" not in sql:
         single.migrate(out_of_order=True)
         assert single.applied() == [ONE, TWO, THREE]
+
+
+def test_long_folder_is_no_long_line(single: Repo) -> None:
+    """Of what stands in the way the first are named, and the check leads to what works though another is pending, too."""
+    single.write(**{f"v{ONE}_a": A})
+    single.write(
+        **{
+            f"v202602{day:02}000000_n{day}": f"-- migrate:up\ncreate table n{day} ();\n-- migrate:down\n"
+            for day in range(1, 21)
+        }
+    )
+    single.migrate()
+    single.write(**{f"v{TWO}_late": "-- migrate:up\ncreate view v as select from n7;\n-- migrate:down\n"})
+    single.write(v20260301000000_next="-- migrate:up\ncreate table next ();\n-- migrate:down\n")
+    first = "20260201000000_n1, 20260202000000_n2, 20260203000000_n3 and 17 more behind it are applied"
+    assert refused(Refused, single.migrate) == (
+        f"{single.folder}/{TWO}_late.sql is out of order: {first} (20260207000000_n7: both touch n7): "
+        "give it a new stamp, or --out-of-order"
+    )
+    assert refused(Differs, lambda: listing.show(single.settings, "local", check=True, json=True)).endswith(
+        f"{TWO}_late.sql is not applied behind 20260207000000_n7 (both touch n7): give it a new stamp, or inv db.migrate --out-of-order"
+    )
 
 
 def test_missing_file_is_taken_back_by_what_the_history_kept(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,13 @@ def test_file_that_somebody_wrote_stays_and_is_checked(repo: Repo, capsys: pytes
     path.write_text(f"{HAND}-- migrations up to 0\ncreate table e ();\n", encoding="utf-8")
     check(repo)  # they begin with it
     path.write_text(f"{HAND}create table a (i int, b text); create table c (n int);\n", encoding="utf-8")
+    capsys.readouterr()
     check(repo)  # it does not say what it holds: so they begin with it
+    said = capsys.readouterr().err
+    assert (
+        "does not say which of the 3 migrations it holds, so all are taken to come behind it; if it holds them" in said
+    )
+    assert "pending" not in said  # they are applied
 
 
 def test_drift_is_from_the_file_and_the_migrations(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,6 +235,12 @@ REFUSED: dict[str, tuple[str, dict[str, str], str]] = {
         STRUCTURE,
         "20250101000000 are not in the structure",
     ),
+    "rails_far_ahead": (
+        RAILS + "insert into schema_migrations select '2023010100000' || n from generate_series(0, 7) n;"
+        " insert into schema_migrations values ('20240101000000')",
+        STRUCTURE,
+        "20230101000005 and 2 more are not in the structure",
+    ),
     "two_tables": (
         "".join(f"create schema {name}; set search_path = {name}; {ALEMBIC}" for name in ("a", "b")),
         HEADS,

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import subprocess
-import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -119,23 +119,49 @@ def test_it_is_made_found_again_started_and_taken_away(
 
 @pytest.mark.parametrize(
     "action",
-    ["CreateSecurityGroup", "CreateRole", "CreateInstanceProfile", "AddRoleToInstanceProfile", "RunInstances", "AuthorizeSecurityGroupIngress"],
+    ["CreateSecurityGroup", "CreateRole", "CreateInstanceProfile", "AddRoleToInstanceProfile", "AuthorizeSecurityGroupIngress"],
 )  # fmt: skip
 def test_two_runs_at_once_make_one(cloud: Front, settings: Settings, hands: Hands, action: str) -> None:
-    """The other one was first between our look and our request; ours ends what was one too many, which nobody knows yet."""
+    """The other one was first between our look and our request."""
     others: list[Bastion] = []
 
     def meanwhile(call: Call) -> None:
         if call.action == action and not others:
             cloud.before = lambda _: None
             others.append(make(cloud, settings, hands))
-            if action == "RunInstances":
-                time.sleep(1.1)  # AWS tells in seconds when a machine was begun
 
     cloud.before = meanwhile
     made = make(cloud, settings, hands)
     assert (made.machine, made.via) == (others[0].machine, others[0].via)
     assert left(cloud, settings) == WHOLE
+    cloud.forget()
+    assert make(cloud, settings, hands).done == []
+    assert cloud.writes == []
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("ours", ["i-0aaaaaaaaaaaaaaaa", "i-0ccccccccccccccccc"])
+def test_of_two_machines_one_stays_whichever_was_ready_first(
+    cloud: Front, settings: Settings, hands: Hands, monkeypatch: pytest.MonkeyPatch, ours: str, seconds: int
+) -> None:
+    """The other run has ended before ours asks for its own, in the same second or the one before: AWS tells no more of when that was."""
+    theirs, begun = "i-0bbbbbbbbbbbbbbbb", datetime(2026, 11, 29, 12, tzinfo=timezone.utc)
+    others: list[Bastion] = []
+    of_moto = "moto.ec2.models.instances"
+    monkeypatch.setattr(f"{of_moto}.random_instance_id", lambda: ours if others else theirs)
+    monkeypatch.setattr(f"{of_moto}.utcnow", lambda: begun + timedelta(seconds=seconds if others else 0))
+
+    def meanwhile(call: Call) -> None:
+        if call.action == "RunInstances" and not others:
+            cloud.before = lambda _: None
+            others.append(make(cloud, settings, hands))
+
+    cloud.before = meanwhile
+    made = make(cloud, settings, hands)
+    assert others[0].machine == theirs
+    assert made.machine == (theirs if seconds else min(ours, theirs))
+    assert left(cloud, settings) == WHOLE
+    assert settings.vars.env_file.read_text().count(f"PROD_DB_VIA='ssm://{made.machine}'") == 1
     cloud.forget()
     assert make(cloud, settings, hands).done == []
     assert cloud.writes == []

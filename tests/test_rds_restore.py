@@ -702,6 +702,21 @@ def test_what_is_pruned_is_old_ours_and_none_of_the_newest(stubbed: tuple[Aws, S
     assert found[0].snapshot == "fresh"
 
 
+def test_of_two_snapshots_of_one_moment_the_same_is_pruned_however_aws_lists_them(
+    stubbed: tuple[Aws, Stubber], configure: Configure
+) -> None:
+    aws, stub = stubbed
+    settings = configure({"keep_snapshots": "1", "keep_snapshot_days": "30"})
+    rows = [snapshot(name, 0) | {"SnapshotCreateTime": NOW - timedelta(days=40)} for name in ("b", "a", "c")]
+    for listed in (rows, rows[::-1]):
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": listed}, {"DBInstanceIdentifier": LIVE})
+        assert [(one.snapshot, one.prune) for one in snapshots.find(settings, aws)] == [
+            ("c", False),
+            ("b", True),
+            ("a", True),
+        ]
+
+
 def test_prune_asks_and_removes_and_repeats(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.config.update(keep_snapshots="0", keep_snapshot_days="0")
     scene.rds.create_db_snapshot(DBInstanceIdentifier=LIVE, DBSnapshotIdentifier="by-hand")

@@ -276,6 +276,31 @@ def test_start_does_not_try_what_aws_does_not_do(stubbed: tuple[Aws, Stubber], h
         instance.start_instance(aws, settings_of.rds({})[0], hands.clock)
 
 
+def test_a_snapshot_is_waited_for_past_what_passes_and_its_state_is_shown(
+    stubbed: tuple[Aws, Stubber], hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws, stub = stubbed
+    rds = settings_of.rds({"wait_minutes": "1"})[0]
+    making = {"DBSnapshotIdentifier": "s1", "Status": "creating", "PercentProgress": 40}
+    stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
+    stub.add_client_error("describe_db_snapshots", "ServiceUnavailable", http_status_code=503)
+    stub.add_response("describe_db_snapshots", {"DBSnapshots": [{**making, "Status": "available"}]})
+    instance.wait_for_snapshot(aws, rds, "s1", hands.clock)
+    said = capsys.readouterr().err
+    assert "0:00 creating, 40%" in said
+    assert "0:10 no answer (AWS failed at DescribeDBSnapshots" in said
+    for _ in range(7):
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": [making]})
+    with pytest.raises(
+        InProgress,
+        match=r"^the snapshot s1 is still creating, 40% after 1 minutes .*: run this again to go on waiting$",
+    ):
+        instance.wait_for_snapshot(aws, rds, "s1", hands.clock)
+    stub.add_response("describe_db_snapshots", {"DBSnapshots": [{**making, "Status": "failed"}]})
+    with pytest.raises(Problem, match="the snapshot s1 has failed: delete it, then run this again"):
+        instance.wait_for_snapshot(aws, rds, "s1", hands.clock)
+
+
 def test_a_snapshot_under_way_is_waited_for_and_not_made_twice(stubbed: tuple[Aws, Stubber], hands: Hands) -> None:
     aws, stub = stubbed
     ready(stub, "backing-up")

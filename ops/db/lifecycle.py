@@ -28,7 +28,7 @@ def up(settings: Settings, name: str) -> None:
         case Kind.COMPOSE:
             resolve(settings, name)
             compose.up(settings.root)
-            wait(settings, name, "60")
+            wait_for(settings, name, 60)
         case Kind.RDS:
             about = "production" if settings.focus.protected else name
             raise Misconfigured(f"{about} is not started from here: inv rds.start, or inv db.wait -t {name}")
@@ -193,13 +193,18 @@ def look(settings: Settings, name: str) -> status.Status:
 
 
 def wait(settings: Settings, name: str, timeout: str) -> None:
-    """Wait until the target's server lets us in; stop at once on what never heals."""
+    """Wait until the target's server lets us in, for as long as the option says."""
     try:
         seconds = float(timeout)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise Misconfigured(f"--timeout {timeout}: give a number of seconds")
+    wait_for(settings, name, seconds)
+
+
+def wait_for(settings: Settings, name: str, seconds: float) -> None:
+    """Wait until the target's server lets us in, for so long at most; stop at once on what never heals."""
     deadline = time.monotonic() + seconds
     told = False
     target: Target | None = None

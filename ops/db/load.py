@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres, row_values, silence
-from ops.console import say, watched
+from ops.console import option, say, watched
 from ops.db.sql_file import diagnostics, hints
 from ops.db.sql_file.contents import Contents, CopyIn, Found
 from ops.db.sql_file.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
@@ -124,9 +124,8 @@ def plan(script: Script, variables: Mapping[str, str], *, rebuilds: str = "") ->
         begun = False
         for use in missing_variables(member, variables):
             if member is script:
-                raise Misconfigured(
-                    f"{script.at(use.start)}: the variable {use.text} is not given: add --var {use.text}=…"
-                )
+                advice = option("var", f"add --var {use.text}=…", f"write \\set {use.text} … above it")
+                raise Misconfigured(f"{script.at(use.start)}: the variable {use.text} is not given: {advice}")
         if member.data.startswith(b"#!"):
             raise Misconfigured(f"{member.at(0)}: a #! line is not SQL: remove it")
         for found in member.contents.remarkable:

@@ -131,7 +131,7 @@ def explained(
             lacking = [name for name, value in values.items() if value is None]
             if lacking and conn.info.server_version < 160000:
                 raise Misconfigured(
-                    f"PostgreSQL {at.facts['version']} makes no plan without values: add --var {lacking[0]}=…"
+                    f"PostgreSQL {at.facts['version']} makes no plan without values: inv db.query --explain --var {lacking[0]}=…"
                 )
             options = ["format json"] * as_json + ["generic_plan"] * bool(lacking)
             head = f"explain ({', '.join(options)}) " if options else "explain "

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
-from ops.console import to_a_person
+from ops.console import few, to_a_person
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.open_target import OpenTarget
 
@@ -144,10 +144,8 @@ def check_sessions(place: OpenTarget, names: Sequence[str], *, force: bool) -> N
 
     busy = at_work(place, names)
     if busy:
-        more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
-        raise Refused(
-            f"{place.name} is in use by {describe(busy[0])}{more}: nothing was done; --force ends these sessions"
-        )
+        who = few([describe(each) for each in busy], 1)
+        raise Refused(f"{place.name} is in use by {who}: nothing was done; --force ends these sessions")
 
 
 def at_work(place: OpenTarget, names: Sequence[str]) -> list[DictRow]:
@@ -174,9 +172,8 @@ def end_sessions(conn: Connection[DictRow], sessions: Sequence[dict[str, Any]]) 
         except psycopg.errors.InsufficientPrivilege:
             left.append(session)
     if left:
-        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise Problem(
-            f"{describe(left[0])}{more} is in the way and this user may not end it: ask that user; "
+            f"{few([describe(each) for each in left], 1)} is in the way and this user may not end it: ask that user; "
             "pg_signal_backend is enough for all sessions but a superuser's"
         )
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from config.declared import Word
 from config.targets import Target
 from ops import postgres
+from ops.console import few
 from ops.db import seed
 from ops.db.table_rows import Table, unlocked
 from ops.errors import NoDatabase
@@ -17,8 +18,6 @@ from ops.targets.open_target import OpenTarget
 
 PATIENCE = "250ms"
 """How long a look waits for a lock: behind one that keeps readers out it would say nothing at all of what runs there."""
-TOLD = 3
-"""Tables that are named of those that are locked."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,9 @@ def told(locked: Mapping[str, Sequence[int]]) -> str:
     """Return what was not looked at, and who holds it; nothing where nobody does."""
     if not locked:
         return ""
-    names, more = list(locked)[:TOLD], len(locked) - TOLD
     pids = sorted({pid for each in locked.values() for pid in each})
     return (
-        f"{', '.join(names)}{f' and {more} more' if more > 0 else ''} locked by {', '.join(f'pid {pid}' for pid in pids[:TOLD])}: "
+        f"{few(list(locked))} locked by {few([f'pid {pid}' for pid in pids])}: "
         "rows not counted, sizes as at the last vacuum (inv db.sessions tells who that is)"
     )
 

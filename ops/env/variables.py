@@ -168,7 +168,9 @@ def share_by_gp(name: str, value: str, *, share: bool) -> None:
     if holds_secret(name, value):
         hide(value)
         if not share:
-            say("not given to gp env, which takes values on its command line: --share does it all the same")
+            say(
+                f"not given to gp env, which takes values on its command line: inv env.set {name} --share does it all the same"
+            )
             return
     try:
         done = asked("gp", "env", f"{name}={value}")

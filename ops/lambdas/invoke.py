@@ -105,8 +105,8 @@ def invoke_here(
         found = function.find_function(aws, lam)
         environment = function.environment(found)
         if found is None or not environment.get(function.URL):
-            raise Problem(
-                f"{lam.function} is not deployed, so its login is not known: inv lambda.deploy, or name a database by --target"
+            raise Misconfigured(
+                f"{lam.function} is not deployed, so its login is not known: inv lambda.deploy makes it, or name a database by --target"
             )
         at = function.login(found)
         if made_up:

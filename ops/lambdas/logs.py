@@ -15,7 +15,7 @@ from config.settings import Settings
 from ops.aws import Aws
 from ops.cloud import tags
 from ops.console import as_json, redact, result, say
-from ops.errors import Problem
+from ops.errors import Misconfigured
 from ops.lambdas.plan import Plan
 from ops.times import in_utc
 
@@ -91,7 +91,7 @@ def pages(
 ) -> Iterator[list[FilteredLogEventTypeDef]]:
     """Yield the events since then (ms since 1970) as FilterLogEvents hands them out: any of its pages may be empty.
 
-    No further one is asked for from `until` on, by time.monotonic(). Raises `Problem` where there is no such log.
+    No further one is asked for from `until` on, by time.monotonic(). Raises `Misconfigured` where there is no such log.
     """
     logs: CloudWatchLogsClient = aws.client("logs")
     try:
@@ -100,7 +100,7 @@ def pages(
             if time.monotonic() > until:
                 return
     except logs.exceptions.ResourceNotFoundException as error:
-        raise Problem(f"there are no logs {name}: inv lambda.deploy makes them") from error
+        raise Misconfigured(f"there are no logs {name} in {aws.region}: inv lambda.deploy makes them") from error
 
 
 def show(

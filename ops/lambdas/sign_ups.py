@@ -106,7 +106,7 @@ def show(settings: Settings, aws: Aws, days: str, *, json: bool) -> None:
 
 
 def look(settings: Settings, aws: Aws, days: int, now: Callable[[], float] = time.time) -> SignUps:
-    """Return the sign-ups of the last days, today among them; raises `Problem` where there is no log."""
+    """Return the sign-ups of the last days, today among them; raises `Misconfigured` where there is no log."""
     name, until = settings.lambdas.log_group, time.monotonic() + LIMIT
     today = datetime.fromtimestamp(now(), timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     kept = min(days, settings.lambdas.log_days)

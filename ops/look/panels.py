@@ -132,7 +132,7 @@ def migrations(settings: Settings, name: str) -> Any:
     from ops.db.migrations import listing
 
     require_running(settings, name)
-    return listing.look_at(settings, name, announced=False)[1].states
+    return listing.look_at(settings, name, announced=False).standing.states
 
 
 def rehearsals(settings: Settings, name: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
-from ops.console import SELDOM, aloud, json_text, muted, say
+from ops.console import SELDOM, aloud, few, json_text, muted, say
 from ops.db.copies import beside
 from ops.errors import Misconfigured, Refused
 from ops.look import panels
@@ -28,8 +28,6 @@ from ops.silence import PATIENCE
 
 LIMIT = 60.0
 """Seconds that all of it may take; what has no answer by then says so."""
-NAMED = 3
-"""Answers that are named while they are waited for."""
 MARK = "<!doctype html>\n<!-- inv look -->\n"
 """How a file of ours begins, which may be written anew."""
 LEFT_OUT = ("client_address", "application", "user", "applied_by", "login", "owner", "variable")
@@ -98,7 +96,7 @@ def wait(jobs: dict[tuple[str, str], Job], until: float) -> None:
             return
         if now >= due:
             due = now + SELDOM
-            named = ", ".join("/".join(path) for path in left[:NAMED]) + (", …" if len(left) > NAMED else "")
+            named = few(["/".join(path) for path in left])
             aloud(f"waiting for {len(left)} of {len(jobs)} answers, {until - now:.0f} s at most: {named}")
         jobs[left[0]].done.wait(min(0.2, until - now))
 

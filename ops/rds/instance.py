@@ -27,7 +27,6 @@ from ops.rds.schedule import times
 from ops.rds.schedule.times import Schedule
 from ops.rds.waiting import (
     HOPELESS,
-    INTERVAL,
     RESTING,
     STARTABLE,
     UNMADE,
@@ -36,6 +35,7 @@ from ops.rds.waiting import (
     is_stopped,
     is_usable,
     status,
+    until,
     wait,
 )
 from ops.times import in_utc
@@ -249,20 +249,15 @@ class Snapshot:
 
 def wait_for_snapshot(aws: Aws, rds: Rds, name: str, clock: Clock) -> None:
     """Wait until a snapshot can be used."""
-    begun, shown, minutes = clock.monotonic(), "", rds.wait_minutes
-    while True:
+
+    def look(_: float) -> str | None:
         snapshot = snapshot_kinds.of(rds).described(aws, name)
-        if snapshot["Status"] == "available":
-            return
         if snapshot["Status"] == "failed":
             raise Problem(f"the snapshot {name} has failed: delete it, then run this again")
-        if clock.monotonic() - begun >= minutes * 60:
-            raise InProgress(f"the snapshot {name} is still {snapshot['Status']}: run this again to go on waiting")
         state = f"{snapshot['Status']}, {snapshot.get('PercentProgress', 0)}%"
-        if state != shown:
-            say(f"{name}: {state}")
-            shown = state
-        clock.sleep(INTERVAL)
+        return None if snapshot["Status"] == "available" else state
+
+    until(look, f"the snapshot {name}", rds.wait_minutes, "this", clock)
 
 
 @dataclass(frozen=True)

@@ -89,44 +89,62 @@ def is_gone(row: Row | None) -> bool:
     return row is None
 
 
-def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: float, clock: Clock) -> Row | None:
-    """Return the instance when the goal is reached.
+def until(look: Callable[[float], str | None], what: str, minutes: float, again: str, clock: Clock) -> None:
+    """Wait until `look`, by the seconds since this began, returns None in the place of a state, which is shown.
 
-    Raises `Problem` on a state that does not heal, `InProgress` at the limit.
+    A call that fails for a moment is made again. Raises what else `look` does, and `InProgress` at the limit (`rds.wait_minutes`);
+    `what` is waited for, and `again` is the command that goes on.
     """
-    word = events.kind.removeprefix("db-")
-    begun, limit, seen, left = clock.monotonic(), minutes * 60, False, not goal.begun
-    row: Row | None = None
+    begun, limit = clock.monotonic(), minutes * 60
     with progress(limit) as show:
         while True:
             elapsed = clock.monotonic() - begun
             try:
-                row = find()
-                if goal.reached(row):
-                    return row
-                if row is None and (seen or elapsed > BIRTH):
-                    raise Problem(f"the {word} is gone: somebody has deleted it")
-                seen = seen or row is not None
-                events.tell()
-                state = status(row)
-                left = left or state != goal.begun
-                if left and (advice := goal.bad.get(state)):
-                    raise Problem(f"the {word} is {state}, which waiting does not heal: {advice}")
+                state = look(elapsed)
+                if state is None:
+                    return
             except Exception as error:
                 if not transient(error):
                     raise
                 state = f"no answer ({explain(error)})"
             if elapsed >= limit:
                 raise InProgress(
-                    f"the {word} is still {state} after {minutes:g} minutes (rds.wait_minutes): "
-                    f"run inv {goal.again} again to go on waiting"
+                    f"{what} is still {state} after {minutes:g} minutes (rds.wait_minutes): run {again} again to go on waiting"
                 )
             show(state, elapsed)
             try:
                 clock.sleep(min(INTERVAL, max(limit - elapsed, 1)))
             except KeyboardInterrupt:
-                say(f"AWS goes on by itself: run inv {goal.again} again to go on waiting")
+                say(f"AWS goes on by itself: run {again} again to go on waiting")
                 raise
+
+
+def wait(find: Callable[[], Row | None], goal: Goal, events: Events, minutes: float, clock: Clock) -> Row | None:
+    """Return the instance when the goal is reached.
+
+    Raises `Problem` on a state that does not heal, `InProgress` at the limit.
+    """
+    word = events.kind.removeprefix("db-")
+    seen, left = False, not goal.begun
+    row: Row | None = None
+
+    def look(elapsed: float) -> str | None:
+        nonlocal row, seen, left
+        row = find()
+        if goal.reached(row):
+            return None
+        if row is None and (seen or elapsed > BIRTH):
+            raise Problem(f"the {word} is gone: somebody has deleted it")
+        seen = seen or row is not None
+        events.tell()
+        state = status(row)
+        left = left or state != goal.begun
+        if left and (advice := goal.bad.get(state)):
+            raise Problem(f"the {word} is {state}, which waiting does not heal: {advice}")
+        return state
+
+    until(look, f"the {word}", minutes, f"inv {goal.again}", clock)
+    return row
 
 
 def status(row: Row | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
-from ops.console import say
+from ops.console import option, say
 from ops.errors import Problem, Refused
 from ops.targets.identity import NEXT, OLD, PREV
 from ops.targets.open_target import OpenTarget
@@ -73,7 +73,7 @@ def heed(place: OpenTarget, act: str, lines: Sequence[str], *, force: bool) -> N
     """Say what is left behind or lost; raise `Refused` unless `force`."""
     if not force:
         raise Refused(
-            f"db.{act} would not leave everything of {place.name} as it is: nothing was done; --force goes on all the same",
+            f"db.{act} would not leave everything of {place.name} as it is: nothing was done{option('force', '; --force goes on all the same')}",
             *(f"  {line}" for line in lines),
         )
     for line in lines:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.paths import hand_over
-from ops import own_files
+from ops import console, own_files
 from ops.errors import Misconfigured, Problem
 
 KEEP, SWAP = 1, 2
@@ -102,7 +102,8 @@ def check_place(place: Path, *, folder: bool, overwrite: bool) -> None:
     if folder and any(place.iterdir()) and not (place / "toc.dat").is_file():
         raise Misconfigured(f"{place} is no dump, and is not written over: give another name")
     if not overwrite:
-        raise Misconfigured(f"{place} is there already: add --overwrite, or give another name")
+        again = console.option("overwrite", "add --overwrite, or ")
+        raise Misconfigured(f"{place} is there already: {again}give another name")
 
 
 def give(path: Path, folder: Path) -> None:

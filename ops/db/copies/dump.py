@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from config.paths import local_dir, private_folder
 from config.settings import Settings
 from ops import console, meter, postgres, postgres_errors, process, silence
-from ops.console import say
+from ops.console import few, say
 from ops.db.copies import beside, programs, relay
 from ops.db.copies.beside import Beside
 from ops.db.copies.programs import Programs
@@ -282,18 +282,12 @@ def check_rights(at: OpenTarget, tables: Sequence[Table], *, rows: bool) -> None
     # a view is not read, and of a sequence only where it stands
     if closed := [t.shown for t in tables if not t.may_read and (t.is_table or (rows and t.is_sequence))]:
         raise Problem(
-            f"{user} may not read {listed(closed)}: grant select on them to it, or name a login that may read all (pg_read_all_data)"
+            f"{user} may not read {few(closed, 10)}: grant select on them to it, or name a login that may read all (pg_read_all_data)"
         )
     if rows and (hidden := [t.shown for t in tables if t.filtered and t.is_table]):
         raise Problem(
-            f"row level security hides rows of {listed(hidden)} from {user}: name their owner, or a login with bypassrls; nothing was dumped"
+            f"row level security hides rows of {few(hidden, 10)} from {user}: name their owner, or a login with bypassrls; nothing was dumped"
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names for one line."""
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
 
 
 def size(place: Path) -> int:

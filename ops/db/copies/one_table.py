@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops import postgres
-from ops.console import say
+from ops.console import few, say
 from ops.db import create_database, lock, swap
 from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.identity import NEXT
@@ -109,10 +109,8 @@ def find(conn: Connection[DictRow], table: str, file: str) -> tuple[int, Found]:
     named = [row for row in rows if table in row["spellings"]]
     named = named or [row for row in rows if table.lower() in row["spellings"]]
     if not named:
-        have = ", ".join(row["shown"] for row in rows[:20]) or "none"
-        raise Misconfigured(
-            f"--table {table}: {file} has no such table; it has {have}{', …' if len(rows) > 20 else ''}"
-        )
+        have = few([row["shown"] for row in rows], 20) or "none"
+        raise Misconfigured(f"--table {table}: {file} has no such table; it has {have}")
     if len(named) > 1 and named[0]["schema"] != "public":
         raise Misconfigured(f"--table {table}: in several schemas of {file}: give one, as {named[0]['shown']}")
     row = named[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from config.settings import Settings
 from ops import postgres
-from ops.console import as_json, result, say
+from ops.console import as_json, few, result, say
 from ops.db import status, swap, table_rows
 from ops.db.copies import archive, dump, formats, one_table, plain
 from ops.db.copies.formats import Format
@@ -131,8 +131,7 @@ def restore(
         say(f"restored {at.name} from {file} in {time.monotonic() - begun:.1f} s")
         say(f"tables: {summary(built.tables)}")
         if lacking := sorted(before - {table.name for table in built.tables}):
-            names = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
-            say(f"note: not in the dump, and in {at.name}{identity.PREV} only: {names}")
+            say(f"note: not in the dump, and in {at.name}{identity.PREV} only: {few(lacking, 10)}")
         if built.kept:
             say(f"the previous one is kept as {at.name}{identity.PREV}: inv db.undo swaps back")
         if json:

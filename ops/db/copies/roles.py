@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops import postgres
+from ops.console import few
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ class Roles:
     def told(self) -> Iterator[str]:
         """Yield a line for each kind of role that is stood in for."""
         if self.missing:
-            names = ", ".join(sorted(self.missing))
+            names = few(sorted(self.missing), 10)
             yield f"the server has no role {names}: what it owned is given to {self.owner}, and rights of it are left out"
         if self.foreign:
-            names = ", ".join(sorted(self.foreign))
+            names = few(sorted(self.foreign), 10)
             yield f"this user may give nothing to the role {names}: what it owned is given to {self.owner}"
 
 

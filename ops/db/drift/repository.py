@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from config.settings import Settings
-from ops.console import harmless, say
+from ops.console import few, harmless, say
 from ops.db import build
 from ops.db.drift import schema_file, scratch
 from ops.db.drift.compare import Difference
@@ -22,7 +22,7 @@ from ops.targets.open_target import OpenTarget
 def content(settings: Settings, variables: Mapping[str, str]) -> tuple[scratch.Content, str]:
     """Return what the repository says, and how it is called; raises `Misconfigured` for a file that is wrong or not there."""
     first = None if build.by_migrations(settings, "") else build.script("", settings.schema)
-    behind = baseline.of(settings, first, rebuilds=settings.database)
+    behind = baseline.of(settings, first, rebuilds=settings.database, silent="all are taken to come behind it")
     name = first.name if first else display(settings.migrations)
     if (
         behind is None
@@ -69,9 +69,8 @@ def check_schema_file(settings: Settings) -> list[Difference]:
     if held.unbuilt:
         say(f"note: {name} is not compared, since the migrations alone build no database: {held.unbuilt}")
     if held.base:
-        first = ", ".join(f"{each.kind} {harmless(each.name)}" for each in held.base[:3])
-        more = f" and {len(held.base) - 3} more" if len(held.base) > 3 else ""
-        say(f"note: only in {name}, as what the migrations begin with: {first}{more}")
+        first = few([f"{each.kind} {harmless(each.name)}" for each in held.base])
+        say(f"note: only in {name}, as what the migrations begin with: {first}")
     return held.differing
 
 
@@ -117,7 +116,7 @@ def update_schema_file(at: OpenTarget, *, force: bool) -> None:
     if force and (names := with_rows(at)):
         say(
             f"note: {display(path)} holds no rows, so what these do to rows is not in a database that is built of it: "
-            f"{', '.join(names)}: write such rows into {display(at.settings.seed)}, too"
+            f"{few(names, 10)}: write such rows into {display(at.settings.seed)}, too"
         )
 
 

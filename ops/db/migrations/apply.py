@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from config.settings import Settings
-from ops.console import as_json, result, say
+from ops.console import as_json, few, result, say
 from ops.db.migrations import files, history
 from ops.db.migrations.files import File, Migration
 from ops.db.migrations.history import History
@@ -81,7 +81,8 @@ def limits_of(at: OpenTarget, care: Care) -> Limits:
     """Return how long a change may wait, and be waited for."""
     from ops.db.migrations import patience
 
-    return patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
+    limits = patience.limits(at, allow_stall=patience.STALL in care.allow, end_idle=care.end_idle)
+    return replace(limits, allowed_by="--allow stall")
 
 
 def in_the_way(at: OpenTarget) -> list[str]:
@@ -255,18 +256,12 @@ def refuse_late(conn: Connection[DictRow], standing: Standing, read: Sequence[Mi
     """Raise `Refused` for what is out of order, unless it shares no object with what was applied in its place."""
     from ops.db.migrations import objects
 
-    for migration in read:
-        for name in standing.late.get(migration.version, ()):
-            other = standing.files.get(name.partition("_")[0])
-            common = objects.common(conn, migration.up.sql, files.read(other.path).up.sql) if other else []
-            if other and not common:
-                continue
-            why = f"both touch {', '.join(common[:3])}" if common else "whose file is not here to compare"
-            raise Refused(
-                f"{migration.shown} is out of order: {', '.join(standing.late[migration.version])} behind it "
-                f"{'is' if len(standing.late[migration.version]) == 1 else 'are'} applied ({name}: {why}): "
-                "give it a new stamp, or --out-of-order"
-            )
+    if late := objects.first_late(conn, standing, read):
+        behind = standing.late[late.migration.version]
+        raise Refused(
+            f"{late.migration.shown} is out of order: {few(behind)} behind it {'is' if len(behind) == 1 else 'are'} applied "
+            f"({late.other}: {late.why}): give it a new stamp, or --out-of-order"
+        )
 
 
 def run(
@@ -366,9 +361,7 @@ def act_back(state: State, file: File | None, known: History) -> Act:
 
 def told(at: OpenTarget, pending: Sequence[Migration]) -> None:
     """Say what is pending, before anything is asked or done."""
-    say(
-        f"{len(pending)} pending on {at.name}: {', '.join(each.path.name for each in pending[:10])}{' …' if len(pending) > 10 else ''}"
-    )
+    say(f"{len(pending)} pending on {at.name}: {few([each.path.name for each in pending], 10)}")
 
 
 def carry_out(

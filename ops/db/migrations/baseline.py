@@ -66,10 +66,11 @@ class Baseline:
                 steps.take(at, conn, known, act, None)
 
 
-def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline | None:
+def of(settings: Settings, schema: Script | None, *, rebuilds: str, silent: str) -> Baseline | None:
     """Return what is to be done behind a schema file, None for one that does not say what it holds; no schema: all of the folder.
 
-    `rebuilds` is the name of the database that is built anew, as for `load.plan`. Raises `Misconfigured` for files that are wrong.
+    `rebuilds` is the name of the database that is built anew, as for `load.plan`; `silent` is what becomes of the migrations
+    where the file does not say it, for the user. Raises `Misconfigured` for files that are wrong.
     """
     if not settings.migrations.is_dir() or not (found := files.find(settings.migrations)):
         return None
@@ -87,7 +88,7 @@ def of(settings: Settings, schema: Script | None, *, rebuilds: str) -> Baseline 
         rows_in = (records[1] or b"").decode() if records else ""
         if not says and not records:
             say(
-                f"note: {schema.name} does not say which of the {len(found)} migrations it holds, so all are pending: inv db.migrate; "
+                f"note: {schema.name} does not say which of the {len(found)} migrations it holds, so {silent}; "
                 f"if it holds them, write at its top: -- migrations up to {found[-1].version}"
             )
             return None

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.console import few
 from ops.db.migrations import lint_rules, live_tables, squawk
 from ops.db.migrations.files import PSQL, Migration
 from ops.db.migrations.lint_rules import Level
@@ -529,8 +530,7 @@ def is_virtual(statement: Statement, offset: int) -> bool:
 
 def listed(uses: Sequence[Use]) -> str:
     """Return the first of them in words, and how many there are more."""
-    names = [use.what for use in uses]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return few([use.what for use in uses])
 
 
 def allowed(finding: Finding, migration: Migration, allow: Iterable[str]) -> Finding:

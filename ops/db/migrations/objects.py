@@ -7,9 +7,14 @@ words are its own (pg_get_keywords, and what lies in pg_catalog). A doubt counts
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ops import postgres
+from ops.console import few
+from ops.db.migrations import files
+from ops.db.migrations.files import Migration
+from ops.db.migrations.standing import Standing
 from ops.db.sql_file import scan
 
 if TYPE_CHECKING:
@@ -47,3 +52,24 @@ def common(conn: Connection[DictRow], one: str, other: str) -> list[str]:
     """Return the names of objects that two SQL texts share, as far as the database of a session can tell."""
     shared = sorted(words(one) & words(other))
     return [row["word"] for row in postgres.fetch(conn, OURS, shared)] if shared else []
+
+
+class Late(NamedTuple):
+    """A pending migration that is not applied behind another, which is applied in its place."""
+
+    migration: Migration
+    other: str
+    """What the applied one is called."""
+    why: str
+
+
+def first_late(conn: Connection[DictRow], standing: Standing, pending: Sequence[Migration]) -> Late | None:
+    """Return the first that shares an object with one that is applied in its place, or whose file is not here to compare."""
+    for migration in pending:
+        for name in standing.late.get(migration.version, ()):
+            other = standing.files.get(name.partition("_")[0])
+            if not other:
+                return Late(migration, name, "whose file is not here to compare")
+            if shared := common(conn, migration.up.sql, files.read(other.path).up.sql):
+                return Late(migration, name, f"both touch {few(shared)}")
+    return None

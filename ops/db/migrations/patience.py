@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ops import silence
-from ops.console import minutes, say
+from ops.console import few, minutes, option, say
 from ops.db.migrations import watch
 from ops.errors import Contended, InProgress, Problem, SessionLost
 from ops.targets import outcome
@@ -68,8 +68,8 @@ class Limits:
     """Whether what holds one for longer is undone; else it is only told."""
     end_idle: bool = False
     """Whether sessions in the way are ended that are idle in a transaction."""
-    allowed_by: str = "--allow stall"
-    """The option that lets it hold one for longer."""
+    allowed_by: str = "a longer migrate.stall"
+    """What lets it hold one for longer: an option, where the task has one."""
     shared: watch.Watch | None = None
     """The second session, where one looks on at several changes; else each has its own."""
     waits: bool = False
@@ -340,11 +340,11 @@ def kept_closed(place: OpenTarget, what: str, looked: watch.Watch, limits: Limit
 
 def names(looked: watch.Watch) -> str:
     """Return the tables that were closed, in words."""
-    closed = sorted(looked.closed)
-    return ", ".join(closed[:3]) + (f" and {len(closed) - 3} more" if len(closed) > 3 else "")
+    return few(sorted(looked.closed))
 
 
 def hint(looked: watch.Watch, limits: Limits) -> str:
     """Return what would help, where it would."""
     idle = any(each.idle for each in looked.blockers)
-    return "; --end-idle-transactions ends what is idle in a transaction" if idle and not limits.end_idle else ""
+    ends = option("end-idle-transactions", "; --end-idle-transactions ends what is idle in a transaction")
+    return ends if idle and not limits.end_idle else ""

@@ -99,7 +99,9 @@ def run(argv: Sequence[str], folder: Path) -> list[dict[str, object]]:
             f"{argv[0]} cannot be run ({error.strerror}): python -m pip install --force-reinstall squawk-cli"
         ) from None
     except subprocess.TimeoutExpired:
-        raise Problem(f"squawk did not end within {TIMEOUT:g} s: lint fewer files at once (--file)") from None
+        raise Problem(
+            f"squawk did not end within {TIMEOUT:g} s: lint fewer files at once (inv db.migration-lint --file)"
+        ) from None
     if done.returncode in (0, 1) and not done.stderr.strip():
         found: list[dict[str, object]] = json.loads(done.stdout or "[]")
         return found

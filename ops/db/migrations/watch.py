@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres, silence
-from ops.console import harmless, minutes, say
+from ops.console import few, harmless, minutes, say
 from ops.db import shown
 from ops.targets.open_target import OpenTarget
 from ops.targets.roles import acting
@@ -299,8 +299,7 @@ class Watch:
 
 def in_words(blockers: list[Blocker]) -> str:
     """Return who is in the way, in words."""
-    more = f" and {len(blockers) - 1} more" if len(blockers) > 1 else ""
-    return f"{blockers[0].text}{more}"
+    return few([each.text for each in blockers], 1)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from config.settings import Settings
+from ops.console import few
 from ops.db.pull import columns, masking, propose
 from ops.db.pull.columns import Column, Table
 from ops.db.pull.masking import Rule
@@ -289,10 +290,9 @@ def refused(
     if undecided:
         first = rules.get(undecided[0].table)
         at = first.at if first else masks.name
-        names = ", ".join(f"{each.table}.{each.quoted}" for each in undecided[:3])
-        more = f" and {len(undecided) - 3} more" if len(undecided) > 3 else ""
+        names = few([f"{each.table}.{each.quoted}" for each in undecided])
         lines.append(
-            f"{at}: no rule for {names}{more}, which {source} has: no row was read; below tables, add what fits, as these lines or others:"
+            f"{at}: no rule for {names}, which {source} has: no row was read; below tables, add what fits, as these lines or others:"
         )
         tables = {quoted: one.table for quoted, one in found.items()}
 

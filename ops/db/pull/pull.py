@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from ops import postgres, silence
-from ops.console import as_json, result, say
+from ops.console import as_json, few, result, say
 from ops.db import status, swap, table_rows
 from ops.db.plans import marker
 from ops.db.pull import columns, masks_file, schema, subset
@@ -164,16 +164,9 @@ def check_readable(tables: Mapping[str, columns.Table], source: str) -> None:
     lacking = [quoted for quoted, table in tables.items() if not table.readable]
     hidden = [quoted for quoted, table in tables.items() if table.hides]
     if lacking:
-        raise Problem(
-            f"{source}: this login may not read {several(lacking)}: grant it select, or pg_read_all_data, there"
-        )
+        raise Problem(f"{source}: this login may not read {few(lacking)}: grant it select, or pg_read_all_data, there")
     if hidden:
-        raise Problem(f"{source}: row security would hide rows of {several(hidden)} from this login: give it BYPASSRLS, or take another one")  # fmt: skip
-
-
-def several(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many more there are."""
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        raise Problem(f"{source}: row security would hide rows of {few(hidden)} from this login: give it BYPASSRLS, or take another one")  # fmt: skip
 
 
 # --- the copy -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ops.console import few
 from ops.db.rehearsal.estimate import Estimate
 from ops.db.rehearsal.locks import Lock
 from ops.db.rehearsal.verdict import Unprepared, Verdict
@@ -248,8 +249,7 @@ def cells(step: Step) -> list[str]:
     return [
         str(step.line),
         step.text if len(step.text) <= 80 else step.text[:79] + "…",
-        ", ".join(f"{lock.relation}: {lock.level.replace('_', ' ')}" for lock in step.locks[:6])
-        + (f" and {len(step.locks) - 6} more" if len(step.locks) > 6 else ""),
+        few([f"{lock.relation}: {lock.level.replace('_', ' ')}" for lock in step.locks], 6),
         seconds(step.duration_seconds),
         seconds(step.held_seconds),
         seconds(step.stall_seconds),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ops.console import few
 from ops.db.roles import there as catalog
 from ops.db.roles import words
 from ops.db.roles.there import Options, Right, There
@@ -55,7 +56,7 @@ class Difference:
     """Whether it was ended; false with --dry-run and --check, and for what is not declared without --strict."""
 
     def __str__(self) -> str:
-        on = ", ".join(self.objects[:SHOWN]) + (f" and {len(self.objects) - SHOWN} more" if len(self.objects) > SHOWN else "")  # fmt: skip
+        on = few(self.objects, SHOWN)
         about = f"{self.what} {on}" if on else self.what
         match self.kind, self.state:
             case "role", "missing":

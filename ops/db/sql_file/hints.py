@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ops.console import option
+
 # Types and functions whose extension a schema forgot
 _BRINGS = {
     "citext": "citext",
@@ -83,7 +85,8 @@ def failure(diag: Any, statement: str) -> str:
         case "42601" if "more target columns than expressions" in message:
             return "the column list has more names than the row has values"
         case "42601" if 'near ":"' in message:
-            return "a psql variable stands here: give it with --var NAME=VALUE"
+            how = option("var", "give it with --var NAME=VALUE", "write \\set NAME VALUE above it")
+            return f"a psql variable stands here: {how}"
     return ""
 
 

@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ops.console import option
 from ops.db.sql_file.contents import Contents, Found
 from ops.db.sql_file.scan import scan
 from ops.errors import Misconfigured
@@ -48,7 +49,7 @@ REFUSED = {
     "ef": _ASKS,
     "ev": _ASKS,
     "password": _ASKS,
-    "prompt": "asks a person, and nobody is there: give the value by --var",
+    "prompt": "asks a person, and nobody is there",
     "watch": "goes on for ever: remove it",
     **dict.fromkeys(
         ("startpipeline", "endpipeline", "sendpipeline", "syncpipeline", "flush", "flushrequest", "getresults"),
@@ -126,9 +127,16 @@ def arguments(command: str) -> list[list[str | tuple[str, str]]]:
     return found
 
 
+def given() -> str:
+    """Return how a value gets into a script, by the options of the task that reads it."""
+    return option("var", "give the value by --var", "write the value out by \\set")
+
+
 def check_command(script: Script, found: Found) -> None:
     """Raise `Misconfigured` for a command that has no place in a load, whatever its arguments."""
     name = name_of(found.text)
+    if name == "prompt":
+        raise Misconfigured(f"{script.at(found.start)}: \\prompt {REFUSED[name]}: {given()}")
     if why := REFUSED.get(name):
         raise Misconfigured(f"{script.at(found.start)}: \\{name} {why}")
     if name not in TAKEN:
@@ -168,7 +176,7 @@ class Follower:
         shown = f"\\{name}"
         words = arguments(found.text)
         if any(part == ("", "`") for word in words for part in word) and name not in ("copy", "h", "help", "sf", "sv"):
-            raise Misconfigured(f"{at}: {shown} runs a program by backticks: give the value by --var")
+            raise Misconfigured(f"{at}: {shown} runs a program by backticks: {given()}")
         match name:
             case "if":
                 self.branches += 1
@@ -292,7 +300,7 @@ class Follower:
     def unknown(self, script: Script, use: Found) -> list[bytes]:
         raise Misconfigured(
             f"{script.at(use.start)}: what :{use.text} puts here is known only when it runs: "
-            f"write :'{use.text}' for a value, :\"{use.text}\" for a name, or give it by --var"
+            f"write :'{use.text}' for a value, :\"{use.text}\" for a name, or {given()}"
         )
 
 

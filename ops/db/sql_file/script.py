@@ -153,7 +153,7 @@ def read(path: Path, shown: str | None = None) -> Script:
 def read_stdin() -> Script:
     """Read an SQL script from standard input."""
     if sys.stdin is None or sys.stdin.isatty():
-        raise Misconfigured("--file - reads standard input: pipe a file into it")
+        raise Misconfigured("- reads standard input: pipe a file into it")
     name, stream = "<stdin>", sys.stdin.buffer
     data = stream.read(WHOLE + 1)
     mark = len(_MARK) if data.startswith(_MARK) else 0

@@ -15,7 +15,7 @@ from config.settings import Settings
 from ops import own_files
 from ops.aws import Aws
 from ops.aws_errors import code
-from ops.console import say
+from ops.console import option, say
 from ops.errors import Misconfigured, Problem
 from ops.lambdas.user_pool import pool_request
 from ops.lambdas.user_pool.pool_request import TRIGGER, Facts
@@ -36,7 +36,9 @@ def identifier(settings: Settings, given: str = "") -> str:
     name = next((name for name in names if settings.vars.get(name)), names[0])
     text = given or settings.vars.get(name)
     if not text:
-        raise Misconfigured(f"no user pool: set {name}, like ca-central-1_AbCdEfGhI, or give --pool")
+        raise Misconfigured(
+            f"no user pool: set {name}, like ca-central-1_AbCdEfGhI{option('pool', ', or give --pool')}"
+        )
     text = text.rpartition("/")[2] if text.startswith("arn:") else text
     if not re.fullmatch(r"[\w-]+_[0-9a-zA-Z]+", text):
         raise Misconfigured(f"{'--pool' if given else name}: {text} is no id like ca-central-1_AbCdEfGhI")
@@ -47,9 +49,8 @@ class Missing(Misconfigured):
     """There is no such pool."""
 
     def __init__(self, pool_id: str, region: str) -> None:
-        super().__init__(
-            f"there is no user pool {pool_id} in {region}: correct its variable or --pool, or AWS_DEFAULT_REGION"
-        )
+        where = option("pool", "its variable or --pool", "its variable")
+        super().__init__(f"there is no user pool {pool_id} in {region}: correct {where}, or AWS_DEFAULT_REGION")
 
 
 class Pool:

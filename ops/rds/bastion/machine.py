@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ def ensure_machine(aws: Aws, mine: Parts, place: Place, group: str, work: Work, 
             f"make the machine {mine.name} ({CLASS}) in {place.subnet}",
             lambda: made.append(run(aws, mine, place, group, clock)),
         )
-        return one_of(aws, mine, made[0], work) if made else ""
-    machine, state = str(there[0]["InstanceId"]), str(there[0]["State"]["Name"])
+        return keep_first(aws, find_machines(aws, mine), work, made[0]) if made else ""
+    machine, state = keep_first(aws, there, work), str(there[0]["State"]["Name"])
     if state in ("stopping", "stopped"):
 
         def start() -> None:
@@ -80,11 +81,16 @@ def ensure_machine(aws: Aws, mine: Parts, place: Place, group: str, work: Work, 
     return machine
 
 
-def one_of(aws: Aws, mine: Parts, made: str, work: Work) -> str:
-    """Return the bastion that stays, where another run has made one at the same time: the first, by what both see; ours is ended."""
-    first = next((str(row["InstanceId"]) for row in find_machines(aws, mine)), made)
-    if first != made:
-        work.do(f"end the machine {made}: another run has just made {first}", lambda: end(aws, made))
+def keep_first(aws: Aws, there: Sequence[Any], work: Work, made: str = "") -> str:
+    """Return the bastion that stays, the first in an order that all runs see; those that others made at the same time are ended.
+
+    EC2 tells the second in which a machine was launched: one that was ready before may come behind ours by its id. `made` is
+    ours, which EC2 may not list yet. (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html)
+    """
+    ids = [str(row["InstanceId"]) for row in there]
+    first, *others = dict.fromkeys([*ids, *filter(None, [made])])
+    for other in others:
+        work.do(f"end the machine {other}: {first} was made at the same time, and stays", partial(end, aws, other))
     return first
 
 

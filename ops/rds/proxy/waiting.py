@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 from config.settings import Settings
 from ops.aws import Aws
-from ops.aws_errors import explain, transient
 from ops.cloud.clock import Clock
-from ops.console import progress, say
-from ops.errors import InProgress, Problem
+from ops.errors import Problem
+from ops.rds import waiting
 from ops.rds.proxy import standing
 from ops.rds.proxy.parts import Parts
-from ops.rds.waiting import INTERVAL, Events
+from ops.rds.waiting import Events
 
 TASK = "rds.proxy"
 ANEW = f"inv {TASK} --delete takes it away, then inv {TASK} makes it anew; the instance is not touched"
@@ -35,32 +34,15 @@ SPREADING = 300.0
 def until(
     settings: Settings, aws: Aws, clock: Clock, mine: Parts, again: str, look: Callable[[float], str | None]
 ) -> None:
-    """Wait until `look`, by the seconds since this began, returns None instead of a state; raises `InProgress` at the limit."""
-    begun, limit = clock.monotonic(), settings.rds.wait_minutes * 60
+    """Wait for the proxy as `waiting.until` does, and tell what RDS tells of it."""
     events = Events(aws.client("rds"), mine.name, clock, "db-proxy")
-    with progress(limit) as show:
-        while True:
-            elapsed = clock.monotonic() - begun
-            try:
-                state = look(elapsed)
-                if state is None:
-                    return
-                events.tell()
-            except Exception as error:
-                if not transient(error):
-                    raise
-                state = f"no answer ({explain(error)})"
-            if elapsed >= limit:
-                raise InProgress(
-                    f"the proxy {mine.name} is still {state} after {settings.rds.wait_minutes:g} minutes (rds.wait_minutes): "
-                    f"run inv {again} again to go on waiting"
-                )
-            show(state, elapsed)
-            try:
-                clock.sleep(min(INTERVAL, max(limit - elapsed, 1)))
-            except KeyboardInterrupt:
-                say(f"AWS goes on by itself: run inv {again} again to go on waiting")
-                raise
+
+    def told(elapsed: float) -> str | None:
+        if state := look(elapsed):
+            events.tell()
+        return state
+
+    waiting.until(told, f"the proxy {mine.name}", settings.rds.wait_minutes, f"inv {again}", clock)
 
 
 def until_available(settings: Settings, aws: Aws, clock: Clock, mine: Parts) -> None:

@@ -28,7 +28,7 @@ def check_deletion(aws: Aws, rds: Rds, row: Row) -> None:
     if ours := names.ours(aws, rds, row):
         raise Refused(
             f"{rds.identifier} has the replica {', '.join(ours)}, which AWS would promote to an instance of its own that is paid for: "
-            f"inv {TASK} --delete first, or --promote where it is to stay"
+            f"inv {TASK} --delete first, or inv {TASK} --promote where it is to stay"
         )
     for name in names.replicas_of(row):
         say(f"its replica {name}, which is not ours, is promoted by AWS to an instance of its own")

@@ -17,7 +17,7 @@ from ops.aws_errors import code
 from ops.cloud import prices
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
-from ops.console import say
+from ops.console import option, say
 from ops.errors import LoginFailed, NotAllowed, NothingAnswers, Problem, Refused, Unreachable
 from ops.rds import instance, lookups, prod, server
 from ops.rds import request as create_request
@@ -117,12 +117,12 @@ def require_same(row: Row, rds: Rds, source: Source) -> None:
     """Raise `Refused` for an instance of the wanted name that was not restored from this."""
     name = row["DBInstanceIdentifier"]
     if not is_restored(row, rds):
-        raise Refused(
-            f"{name} is there already, and not made by rds.restore: nothing was made; --as NAME takes another name"
-        )
+        other = option("as", "--as NAME takes another name", "give it another name")
+        raise Refused(f"{name} is there already, and not made by rds.restore: nothing was made; {other}")
     if (its := have(row).get(SOURCE)) != str(source):
+        other = option("as", "--as NAME makes another beside it, ")
         raise Refused(
-            f"{name} is there already, restored from {its}: --as NAME makes another beside it, "
+            f"{name} is there already, restored from {its}: {other}"
             f"INVOKE_RDS_IDENTIFIER={name} inv rds.delete --no-snapshot removes it"
         )
 

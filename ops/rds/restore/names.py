@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config.rds import Rds
 from ops.cloud import tags
 from ops.cloud.facts import Row
+from ops.console import option
 from ops.errors import Misconfigured, Refused
 from ops.rds import instance
 
@@ -33,9 +34,10 @@ def names(rds: Rds, beside: str = "") -> Names:
     found = Names(rds.identifier, (beside or rds.identifier + RESTORED).lower(), rds.identifier + PREV)
     for name in (found.beside, found.prev):
         if len(name) > LONGEST or not re.fullmatch(r"[a-z](-?[a-z0-9])*", name):
+            new = option("as", "--as names the new one; ")
             raise Misconfigured(
                 f"an instance cannot be called {name}: at most {LONGEST} letters, digits and single hyphens, first a letter "
-                "(--as names the new one; a shorter rds.identifier leaves room for -prev)"
+                f"({new}a shorter rds.identifier leaves room)"
             )
     if found.beside == found.prev:
         raise Misconfigured(f"--as {found.beside}: the name is kept for the instance before a swap: use another")

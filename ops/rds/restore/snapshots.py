@@ -53,7 +53,8 @@ class Listed:
 def find(settings: Settings, aws: Aws) -> list[Listed]:
     """Return the snapshots of the instance, the newest first."""
     rows = snapshot_kinds.of(settings.rds).listed(aws, settings.rds.identifier)
-    rows.sort(key=lambda row: row.get("SnapshotCreateTime") or datetime.max.replace(tzinfo=timezone.utc), reverse=True)
+    last = datetime.max.replace(tzinfo=timezone.utc)
+    rows.sort(key=lambda row: (row.get("SnapshotCreateTime") or last, row["DBSnapshotIdentifier"]), reverse=True)
     found = [listed(settings, row) for row in rows]
     old = set(to_prune(settings, found, datetime.now(timezone.utc)))
     return [replace(one, prune=one.snapshot in old) for one in found]

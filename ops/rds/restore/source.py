@@ -96,12 +96,12 @@ def check_moment(at: datetime, rds: Rds, live: Row | None) -> None:
     name = rds.identifier
     if live is None:
         raise Refused(
-            f"there is no {name} to go back in: --snapshot NAME restores one that is gone (inv rds.snapshots)"
+            f"there is no {name} to go back in: inv rds.restore --snapshot NAME restores one that is gone (inv rds.snapshots)"
         )
     days = live.get("BackupRetentionPeriod")
     if days == 0:
         raise Refused(
-            f"{name} keeps no backups: set rds.backup_days, then inv rds.apply; --snapshot NAME works without"
+            f"{name} keeps no backups: set rds.backup_days, then inv rds.apply; inv rds.restore --snapshot NAME works without"
         )
     latest = live.get("LatestRestorableTime")
     if at > (latest or datetime.now(timezone.utc)):

@@ -115,7 +115,7 @@ def is_private(settings: Settings, row: Row) -> bool:
 
 def offer(expired: Sequence[Rule]) -> bool:
     """Ask whether expired rules may go; nobody there to ask means no."""
-    names = ", ".join(f"{rule.source} of {rule.owner}" for rule in expired[:5])
+    names = console.few([f"{rule.source} of {rule.owner}" for rule in expired], 5)
     question = f"the group is full; revoke {len(expired)} expired rules ({names})? [y/N]"
     return console.interactive() and console.ask(question).lower() in ("y", "yes")
 

@@ -12,7 +12,7 @@ from ops.aws import Aws
 from ops.aws_errors import speaking
 from ops.cloud import tags
 from ops.cloud.facts import Row
-from ops.console import say
+from ops.console import few, say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance
 from ops.rds.security_group.instance_group import RDS_INTERFACE
@@ -115,5 +115,4 @@ def warn_of_others(ec2: EC2Client, group: str) -> None:
     others = [f"{i['NetworkInterfaceId']} {i.get('Description', '')}".strip() for i in found]
     others = [other for other in others if not other.endswith(RDS_INTERFACE)]
     if others:
-        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        say(f"note: {group} is shared: the rule lets this address in at {', '.join(others[:3])}{more} too")
+        say(f"note: {group} is shared: the rule lets this address in at {few(others)} too")

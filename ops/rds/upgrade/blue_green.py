@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
-from ops.aws_errors import transient, unless
+from ops.aws_errors import unless
 from ops.cloud import prices, tags
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import minutes, say
-from ops.errors import InProgress, Problem, Refused
-from ops.rds import instance, lookups, own_password
+from ops.errors import Problem, Refused
+from ops.rds import instance, lookups, own_password, waiting
 from ops.rds.proxy import following as proxied
 from ops.rds.replica import following
 from ops.rds.restore import making
@@ -29,7 +29,7 @@ from ops.rds.upgrade import checks, offers, upgrade
 from ops.rds.upgrade.checks import Check, Finding
 from ops.rds.upgrade.offers import Offer, fits, major
 from ops.rds.upgrade.upgrade import Upgraded, Wanted
-from ops.rds.waiting import INTERVAL, Goal, is_usable
+from ops.rds.waiting import Goal, is_usable
 from ops.typed_name import require_confirmation
 
 if TYPE_CHECKING:
@@ -307,34 +307,30 @@ def wait(
     settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, states: tuple[str, ...]
 ) -> BlueGreenDeploymentTypeDef:
     """Wait until the deployment is in one of these states; each is said."""
-    again = f"inv {upgrade.TASK} --to {wanted.to}{OPTION}"
-    begun, shown = clock.monotonic(), ""
-    while True:
-        there, state = None, "not answering"
-        try:
-            there = find(aws, settings)
-            state = there["Status"] if there else "gone"
-        except Exception as error:
-            if not transient(error):
-                raise
-        if there is not None and state in states:
-            return there
-        if state == "gone" and clock.monotonic() - begun > SWITCH_SECONDS / 5:
-            raise Problem(f"the deployment {name(settings)} is gone: somebody has deleted it")
-        if there is not None and (advice := BAD.get(state)):
+    there: BlueGreenDeploymentTypeDef | None = None
+
+    def look(elapsed: float) -> str | None:
+        nonlocal there
+        there = find(aws, settings)
+        if there is None:
+            if elapsed > SWITCH_SECONDS / 5:
+                raise Problem(f"the deployment {name(settings)} is gone: somebody has deleted it")
+            return "gone"
+        state = there["Status"]
+        if state in states:
+            return None
+        if advice := BAD.get(state):
             said = there.get("StatusDetails") or advice
             raise Problem(
                 f"the deployment {name(settings)} is {state}: {said}; aws rds delete-blue-green-deployment --delete-target "
                 f"--blue-green-deployment-identifier {there['BlueGreenDeploymentIdentifier']} removes it and the copy"
             )
-        if clock.monotonic() - begun >= settings.rds.wait_minutes * 60:
-            raise InProgress(
-                f"the deployment is still {state} after {settings.rds.wait_minutes:g} minutes (rds.wait_minutes): run {again} again"
-            )
-        if state != shown:
-            say(f"{name(settings)}: {state.lower().replace('_', ' ')}")
-            shown = state
-        clock.sleep(INTERVAL)
+        return state.lower().replace("_", " ")
+
+    again = f"inv {upgrade.TASK} --to {wanted.to}{OPTION}"
+    waiting.until(look, f"the deployment {name(settings)}", settings.rds.wait_minutes, again, clock)
+    assert there is not None
+    return there
 
 
 def try_copy(settings: Settings, aws: Aws, clock: Clock, there: BlueGreenDeploymentTypeDef) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.console import say
+from ops.console import few, say
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,7 +38,7 @@ def analyze(conn: Connection[DictRow]) -> int:
     conn.execute("select pg_catalog.pg_stat_clear_snapshot()")
     left = {str(row["name"]) for row in conn.execute(PENDING)} & set(names)
     if left:
-        say(f"note: {conn.info.dbname}: not yours to analyze: {', '.join(sorted(left))}")
+        say(f"note: {conn.info.dbname}: not yours to analyze: {few(sorted(left), 10)}")
     return len(names) - len(left)
 
 

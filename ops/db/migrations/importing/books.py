@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops import postgres
+from ops.console import few
 from ops.db.migrations.importing import pairs, stamps
 from ops.db.migrations.importing.originals import Collection, Original
 from ops.errors import Misconfigured
@@ -135,9 +136,7 @@ def of_django(rows: Sequence[DictRow], here: Collection, found: Standing) -> Non
     keys = {each.key for each in here.originals}
     found.ran |= there & keys
     if others := sorted(there - keys):
-        found.notes.append(
-            f"{found.table} also names {', '.join(others[:5])}{' …' if others[5:] else ''}, not in the folder: taken for past"
-        )
+        found.notes.append(f"{found.table} also names {few(others, 5)}, not in the folder: taken for past")
 
 
 def of_flyway(rows: Sequence[DictRow], here: Collection, found: Standing) -> None:
@@ -180,7 +179,7 @@ def of_rails(rows: Sequence[DictRow], here: Collection, found: Standing) -> None
     ):
         if some:
             raise Misconfigured(
-                f"{found.schema}.{found.table}: {', '.join(sorted(some, key=int)[:5])} {where}; then run this again"
+                f"{found.schema}.{found.table}: {few(sorted(some, key=int), 5)} {where}; then run this again"
             )
     found.ran |= {each.key for each in here.originals}
 

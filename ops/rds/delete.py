@@ -30,7 +30,7 @@ def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str,
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
     host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
     if row is not None and rds.is_cluster:
-        deleting.check_instances(row)
+        deleting.check(settings, aws, row, snapshot=snapshot)
     elif row is not None and row["DBInstanceStatus"] != "deleting":
         following.check_deletion(aws, rds, row)
     require_confirmation(

@@ -64,6 +64,11 @@ def find_instance(aws: Aws, identifier: str) -> Row | None:
     return rows[0]
 
 
+def find_named(aws: Aws, its: server.Server, identifier: str) -> Row | None:
+    """Return the row of an instance, or of a cluster in the same shape, by its name alone; None where there is none."""
+    return (cluster.find_cluster if its is server.CLUSTER else find_instance)(aws, identifier)
+
+
 def find(aws: Aws, rds: Rds) -> Row | None:
     """Return the row of the settings' instance, or of their cluster in the same shape; None where there is none.
 

@@ -34,6 +34,11 @@ class Server:
     exists: str
     """That of one where its name is taken."""
 
+    @property
+    def article(self) -> str:
+        """The word with its article."""
+        return "a cluster" if self.word == "cluster" else "an instance"
+
     def call(self, aws: Aws, operation: str, identifier: str, **fields: Any) -> Any:
         """Make one of the calls above."""
         return getattr(aws.client("rds"), operation)(**{self.name: identifier}, **fields)

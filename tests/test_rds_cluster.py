@@ -266,7 +266,8 @@ def test_it_is_stopped_started_saved_rotated_changed_restored_and_deleted_by_the
         restoring.restore(scene.settings, scene.aws, clock, wanted, given, swap=False, confirm="")
     assert scene.clusters() == {**ONE, BESIDE: [f"{BESIDE}-1"], "at-birth": ["at-birth-1"]}
     snapshots.remove(scene.settings, scene.aws, "mine")
-    scene.delete()
+    with pytest.raises(Problem, match=rf"stays, it is used by the cluster {BESIDE}, by the cluster at-birth: "):
+        scene.delete()
     own, beside = allowed("aurora"), allowed() | allowed("lambda")
     assert own - used == set()
     assert used - own - beside == set()
@@ -475,6 +476,21 @@ def test_an_instance_that_somebody_else_made_in_it_is_not_deleted(scene: Scene) 
     with pytest.raises(Refused, match="has the instance theirs"):
         scene.delete()
     assert scene.cloud.writes == []
+
+
+def test_the_group_of_another_cluster_stays_which_has_no_instance_yet(scene: Scene) -> None:
+    """It has no interface by which AWS would keep its group: a restore that was cut off before its instance."""
+    scene.create()
+    instance.take_snapshot(scene.aws, scene.settings.rds, "mine", scene.hands.clock)
+    came = scene.cloud.cut(2, "before")
+    outcome(lambda: restore(scene))
+    assert came()
+    scene.cloud.mend()
+    assert scene.clusters() == {**ONE, BESIDE: []}
+    [group] = [one["VpcSecurityGroupId"] for one in scene.row()["VpcSecurityGroups"]]
+    with pytest.raises(Problem, match=f"the security group {group} stays, it is used by the cluster {BESIDE}: "):
+        scene.delete()
+    assert group in [one["GroupId"] for one in scene.aws.client("ec2").describe_security_groups()["SecurityGroups"]]
 
 
 def test_a_cluster_is_not_taken_for_an_instance_that_is_gone(scene: Scene) -> None:

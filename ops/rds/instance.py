@@ -23,6 +23,8 @@ from ops.rds.alarms.standing import Alarms
 from ops.rds.cluster import row as cluster
 from ops.rds.cluster.capacity import Capacity
 from ops.rds.differences import Difference
+from ops.rds.proxy import standing as proxies
+from ops.rds.proxy.standing import Before
 from ops.rds.schedule import times
 from ops.rds.schedule.times import Schedule
 from ops.rds.waiting import (
@@ -336,6 +338,8 @@ class Instance:
     """The instances that follow it."""
     replica_of: str | None
     """The instance that it follows; null where it follows none."""
+    proxies: list[Before] | None
+    """The proxies that lead to it, whoever made them; null where they may not be asked for."""
     alarms: Alarms | None
     """What rds.alarms watches, and who is told; null where there is none, or it may not be asked."""
     cluster: Capacity | None
@@ -378,6 +382,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         schedule=unless_refused(lambda: schedule.holding(aws, row)) if alone else None,
         replicas=sorted(row.get("ReadReplicaDBInstanceIdentifiers", [])),
         replica_of=row.get("ReadReplicaSourceDBInstanceIdentifier"),
+        proxies=unless_refused(lambda: proxies.before(aws, row)),
         alarms=unless_refused(lambda: alarms.holding(aws, row)) if alone else None,
         cluster=capacity.of(row),
     )
@@ -438,6 +443,7 @@ def of_both(found: Instance) -> dict[str, Any]:
         "deletion protection": found.deletion_protection,
         "created": in_utc(found.created_at) if found.created_at else None,
         "restart": in_utc(found.restarts_at) if found.restarts_at else None,
+        "proxies": [f"{one.name}: {one.state.lower()}" for one in found.proxies or []],
         "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
         "differs": found.differences,
     }

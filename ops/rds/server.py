@@ -13,6 +13,9 @@ from config.rds import Rds
 if TYPE_CHECKING:
     from ops.aws import Aws
 
+LONGEST = 63
+"""Of a name, in characters (API references of CreateDBInstance, CreateDBCluster and CreateDBProxy)."""
+
 
 @dataclass(frozen=True)
 class Server:

@@ -8,6 +8,8 @@ whatever it could refuse then (the errors in the API reference of DeleteDBCluste
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
@@ -20,6 +22,9 @@ from ops.rds.cluster.creating import strangers
 from ops.rds.cluster.row import cluster_of, instances_of
 from ops.rds.server import CLUSTER, INSTANCE
 from ops.rds.waiting import HOPELESS, USABLE
+
+if TYPE_CHECKING:
+    from mypy_boto3_rds.type_defs import AccountQuotaTypeDef
 
 QUOTA = "ManualClusterSnapshots"
 """In DescribeAccountAttributes: the final snapshot is one of them."""
@@ -86,8 +91,11 @@ def check_state(row: Row, *, snapshot: bool) -> None:
 
 def check_room(settings: Settings, aws: Aws) -> None:
     """Raise `Problem` where the account has as many snapshots as it may have; what AWS does not tell is said."""
+    none: list[AccountQuotaTypeDef] = []
     quotas = lookups.asked(
-        "how many snapshots there may be", lambda: aws.client("rds").describe_account_attributes()["AccountQuotas"], []
+        "how many snapshots there may be",
+        lambda: aws.client("rds").describe_account_attributes()["AccountQuotas"],
+        none,
     )
     for one in quotas:
         if one["AccountQuotaName"] == QUOTA and one["Used"] >= one["Max"]:

@@ -10,9 +10,9 @@ from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.errors import Misconfigured, Refused
 from ops.rds import instance, server
+from ops.rds.server import LONGEST
 
 RESTORED, PREV = "-restored", "-prev"
-LONGEST = 63
 BESIDE, SOURCE, AS = "inv:beside", "inv:restored-from", "inv:restored-as"
 """Of a restored instance: the one that it was made beside, from what, and under which name."""
 PREV_OF = "inv:prev-of"

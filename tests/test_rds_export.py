@@ -172,11 +172,15 @@ def test_a_proxy_is_told_by_what_aws_answers_of_it(whole: Stage) -> None:
     assert id_ == every["aws_db_proxy_default_target_group"][0] == name
     assert every["aws_db_proxy_target"][0] == f"{name}/{group['TargetGroupName']}/RDS_INSTANCE/cruddur-db-instance"
     [pool] = [one for one in found.resources[-2].body if isinstance(one, Block)]
-    assert dict(pool.body)["max_connections_percent"] == group["ConnectionPoolConfig"]["MaxConnectionsPercent"]
+    assert (
+        dict(one for one in pool.body if isinstance(one, tuple))["max_connections_percent"]
+        == group["ConnectionPoolConfig"]["MaxConnectionsPercent"]
+    )
     assert "default_auth_scheme" not in body
     assert "aws_secretsmanager_secret" in every
     by_token = Found()
-    proxies.add_proxy(whole.aws, by_token, whole.settings(), {**there, "DefaultAuthScheme": "IAM_AUTH", "Auth": []})
+    tokens: Any = {**there, "DefaultAuthScheme": "IAM_AUTH", "Auth": []}
+    proxies.add_proxy(whole.aws, by_token, whole.settings(), tokens)
     [made] = [one for one in by_token.resources if one.type == "aws_db_proxy"]
     assert ("default_auth_scheme", "IAM_AUTH") in made.body
     assert not [one for one in by_token.resources if one.type == "aws_secretsmanager_secret"]

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from config.defaults import DEFAULTS
 from config.section import Section, refuse
 
 INSTANCE, CLUSTER = "postgres", "aurora-postgresql"
 """The engines, in RDS's words."""
+OF_INSTANCE = ("instance_class", "storage_gb", "storage_max_gb", "storage_type", "iops", "throughput")
+OF_CLUSTER = ("min_acu", "max_acu", "pause_after", "pause_with_function")
+"""The settings that only one of them has (API references of CreateDBInstance and CreateDBCluster: which field is for which)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class Rds:
     @property
     def is_cluster(self) -> bool:
         return self.engine == CLUSTER
+
+    def not_its_own(self) -> list[str]:
+        """Return the settings that are set, and that only the other engine has; a default is not set."""
+        usual, _ = rds(DEFAULTS["rds"])
+        others = OF_INSTANCE if self.is_cluster else OF_CLUSTER
+        return [name for name in others if getattr(self, name) != getattr(usual, name)]
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,33 @@ def test_storage_does_not_shrink_and_nothing_else_is_changed_then(scene: Scene) 
     assert len(scene.asked()) == 1
 
 
-def test_the_security_group_of_ours_is_added_to_those_it_has(scene: Scene) -> None:
+def test_what_is_refused_is_refused_before_costs_are_told(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.apply({"storage_gb": "40"})
+    capsys.readouterr()
+    with pytest.raises(Refused, match="does not shrink"):
+        scene.apply({"instance_class": "db.t4g.small", "storage_gb": "20", "storage_max_gb": "30"})
+    assert "costs from then on" not in capsys.readouterr().err
+
+
+def test_settings_of_the_other_engine_are_said_to_be_of_no_use(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.apply({"max_acu": "8", "pause_after": "10m", "backup_days": "14"}, dry_run=True)
+    assert (
+        f"note: rds.max_acu, rds.pause_after: for a cluster, and {LIVE} is an instance (rds.engine): nothing follows from it"
+        in capsys.readouterr().err
+    )
+    cluster = scene.configure(
+        {"engine": "aurora-postgresql", "engine_version": "17", "storage_gb": "40", "max_acu": "8"}
+    )
+    create.plan_instance(cluster, scene.cloud.aws(cluster))
+    said = capsys.readouterr().err
+    assert f"note: rds.storage_gb: for an instance, and {LIVE} is a cluster (rds.engine)" in said
+    create.plan_instance(scene.configure(), scene.cloud.aws(scene.configure()))
+    assert "note: rds." not in capsys.readouterr().err
+
+
+def test_the_security_group_of_ours_is_added_to_those_it_has(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     row = scene.row()
     ec2 = scene.cloud.aws(scene.configure()).client("ec2")
     theirs = (
@@ -110,6 +136,13 @@ def test_the_security_group_of_ours_is_added_to_those_it_has(scene: Scene) -> No
         DBInstanceIdentifier=LIVE, VpcSecurityGroupIds=[theirs]
     )
     scene.cloud.forget()
+    capsys.readouterr()
+    scene.apply(dry_run=True)
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("security_group")] == [
+        f"security_group: {theirs} -> {own} (at once: no outage; the groups that it has stay)"
+    ]
+    assert "changed now: security_group" in said
     scene.apply()
     assert [one["VpcSecurityGroupId"] for one in scene.row()["VpcSecurityGroups"]] == [theirs, own]
 

@@ -22,11 +22,11 @@ from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import attach
 from ops.rds import create, delete, env_file, events, instance, prod, rotate
 from ops.rds.apply import applying
-from ops.rds.cluster import capacity, pause, refusals
+from ops.rds.cluster import capacity, deleting, pause, refusals
 from ops.rds.restore import restoring, snapshots
 from ops.rds.restore.source import Source
 from ops.workspace import doctor
-from tests.fix_aws import HOST, REGION, Configure, Front, Hands, OnInstances, outcome
+from tests.fix_aws import HOST, REGION, Configure, Front, Hands, OnInstances, error, outcome
 from tests.fix_cli import Cli
 from tests.test_rds_policy import allowed
 
@@ -111,7 +111,7 @@ def test_it_is_made_of_a_cluster_and_an_instance_that_writes(scene: Scene, capsy
         "DBInstanceIdentifier": WRITER, "DBClusterIdentifier": NAME, "DBInstanceClass": "db.serverless",
         "Engine": "aurora-postgresql", "PubliclyAccessible": "true", "AutoMinorVersionUpgrade": "true",
         "Tags.Tag.1.Key": "Project", "Tags.Tag.1.Value": "cruddur", "Tags.Tag.2.Key": "ManagedBy",
-        "Tags.Tag.2.Value": "inv", "Tags.Tag.3.Key": "inv:cluster", "Tags.Tag.3.Value": NAME,
+        "Tags.Tag.2.Value": "inv",
     }  # fmt: skip
     assert made.endpoint == scene.rds.describe_db_clusters()["DBClusters"][0]["Endpoint"]
     assert scene.settings.vars.saved == {"PROD_DB_ENDPOINT": made.endpoint}
@@ -266,7 +266,8 @@ def test_it_is_stopped_started_saved_rotated_changed_restored_and_deleted_by_the
         restoring.restore(scene.settings, scene.aws, clock, wanted, given, swap=False, confirm="")
     assert scene.clusters() == {**ONE, BESIDE: [f"{BESIDE}-1"], "at-birth": ["at-birth-1"]}
     snapshots.remove(scene.settings, scene.aws, "mine")
-    scene.delete()
+    with pytest.raises(Problem, match=rf"stays, it is used by the cluster {BESIDE}, by the cluster at-birth: "):
+        scene.delete()
     own, beside = allowed("aurora"), allowed() | allowed("lambda")
     assert own - used == set()
     assert used - own - beside == set()
@@ -278,9 +279,9 @@ def test_it_is_stopped_started_saved_rotated_changed_restored_and_deleted_by_the
 BESIDE = f"{NAME}-restored"
 
 
-def restore(scene: Scene, *, swap: bool = False) -> Any:
+def restore(scene: Scene) -> Any:
     return restoring.restore(
-        scene.settings, scene.aws, scene.hands.clock, Source(snapshot="mine"), "", swap=swap, confirm=""
+        scene.settings, scene.aws, scene.hands.clock, Source(snapshot="mine"), "", swap=False, confirm=""
     )
 
 
@@ -313,8 +314,6 @@ def test_it_is_restored_beside_with_an_instance_and_goes_on_where_it_was_cut(sce
     scene.cloud.forget()
     restore(scene)
     assert scene.cloud.writes == []
-    with pytest.raises(Misconfigured, match="--swap is for instances"):
-        restore(scene, swap=True)
 
 
 def test_a_strangers_cluster_of_the_name_is_not_taken_for_a_restored_one(scene: Scene) -> None:
@@ -376,6 +375,95 @@ def test_cut_while_it_is_deleted_the_next_run_deletes_the_rest(scene: Scene, num
     ]
 
 
+def quotas(used: int) -> Any:
+    """Answer what moto does not: how many snapshots of clusters an account has, and may have."""
+    body = (
+        "<DescribeAccountAttributesResponse><DescribeAccountAttributesResult><AccountQuotas><AccountQuota><AccountQuotaName>"
+        f"ManualClusterSnapshots</AccountQuotaName><Used>{used}</Used><Max>100</Max></AccountQuota></AccountQuotas>"
+        "</DescribeAccountAttributesResult></DescribeAccountAttributesResponse>"
+    ).encode()
+    return lambda call: ("200 OK", body) if call.action == "DescribeAccountAttributes" else None
+
+
+@pytest.mark.parametrize(
+    ("of", "status", "error", "says"),
+    [
+        (
+            "cluster",
+            "backing-up",
+            InProgress,
+            f"{NAME} is backing-up, and {NAME} cannot be saved in a snapshot now: nothing was done",
+        ),
+        ("instance", "modifying", InProgress, f"{WRITER} is modifying, and {NAME} cannot be saved"),
+        ("cluster", "inaccessible-encryption-credentials", Problem, "nothing was done; inv rds.delete --no-snapshot"),
+    ],
+)
+def test_what_cannot_be_saved_now_is_not_begun_to_be_deleted(
+    scene: Scene, of: str, status: str, error: type[Problem], says: str
+) -> None:
+    from moto.rds.models import rds_backends
+
+    scene.create()
+    backend = rds_backends["123456789012"][REGION]
+    (backend.clusters[NAME] if of == "cluster" else backend.databases[WRITER]).status = status
+    scene.cloud.forget()
+    with pytest.raises(error, match=says):
+        scene.delete()
+    assert scene.cloud.writes == []
+    scene.delete(snapshot=False)
+    assert scene.clusters() == {}
+
+
+def test_a_final_snapshot_that_would_be_refused_is_found_before_an_instance_goes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.create()
+    scene.cloud.forget()
+    scene.cloud.before = quotas(100)
+    with pytest.raises(Problem, match="the account has 100 snapshots of clusters, and may have 100: nothing was done"):
+        scene.delete()
+    scene.cloud.before = quotas(99)
+    with monkeypatch.context() as patch:
+        instance.take_snapshot(scene.aws, scene.settings.rds, "taken", scene.hands.clock)
+        scene.cloud.forget()
+        patch.setattr(instance, "snapshot_name", lambda *_: "taken")
+        with pytest.raises(Problem, match="there is a snapshot taken already: nothing was done"):
+            scene.delete()
+    assert scene.cloud.writes == []
+    scene.delete()
+    assert (scene.clusters(), len(scene.snapshots())) == ({}, 2)
+
+
+@pytest.mark.parametrize("code", deleting.REFUSED_LATE)
+def test_a_final_snapshot_that_is_refused_all_the_same_leaves_the_data_and_says_the_way_on(
+    scene: Scene, code: str
+) -> None:
+    scene.create()
+    scene.cloud.before = lambda call: error(code) if call.action == "DeleteDBCluster" else None
+    with pytest.raises(
+        Problem, match=rf"{code}\): its instances go, its data is whole; .* inv rds.create makes it an instance again"
+    ):
+        scene.delete()
+    scene.cloud.mend()
+    scene.create()
+    assert scene.clusters() == ONE
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"ReadReplicaIdentifiers": ["far"]}, "is followed by far"),
+        ({"GlobalClusterIdentifier": "world"}, "is part of the global cluster world"),
+    ],
+)
+def test_a_cluster_that_others_depend_on_keeps_its_instances(scene: Scene, fields: dict[str, Any], says: str) -> None:
+    scene.create()
+    row = scene.row()
+    row["Cluster"] = {**row["Cluster"], **fields}
+    with pytest.raises(Refused, match=says):
+        deleting.check(scene.settings, scene.aws, row, snapshot=False)
+
+
 def test_an_instance_that_somebody_else_made_in_it_is_not_deleted(scene: Scene) -> None:
     scene.create()
     scene.rds.create_db_instance(
@@ -388,6 +476,21 @@ def test_an_instance_that_somebody_else_made_in_it_is_not_deleted(scene: Scene) 
     with pytest.raises(Refused, match="has the instance theirs"):
         scene.delete()
     assert scene.cloud.writes == []
+
+
+def test_the_group_of_another_cluster_stays_which_has_no_instance_yet(scene: Scene) -> None:
+    """It has no interface by which AWS would keep its group: a restore that was cut off before its instance."""
+    scene.create()
+    instance.take_snapshot(scene.aws, scene.settings.rds, "mine", scene.hands.clock)
+    came = scene.cloud.cut(2, "before")
+    outcome(lambda: restore(scene))
+    assert came()
+    scene.cloud.mend()
+    assert scene.clusters() == {**ONE, BESIDE: []}
+    [group] = [one["VpcSecurityGroupId"] for one in scene.row()["VpcSecurityGroups"]]
+    with pytest.raises(Problem, match=f"the security group {group} stays, it is used by the cluster {BESIDE}: "):
+        scene.delete()
+    assert group in [one["GroupId"] for one in scene.aws.client("ec2").describe_security_groups()["SecurityGroups"]]
 
 
 def test_a_cluster_is_not_taken_for_an_instance_that_is_gone(scene: Scene) -> None:
@@ -512,7 +615,6 @@ def test_the_feed_keeps_no_session_at_a_database_that_pauses(scene: Scene) -> No
 
 OPTIONS = {
     "replica": "--dry-run",
-    "undo": "--dry-run",
     "upgrade": "--to 18 --dry-run",
     "schedule": "",
     "alarms": "",

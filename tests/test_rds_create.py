@@ -337,6 +337,7 @@ def test_a_protected_instance_that_is_stopped_must_be_started_first(
     """AWS changes nothing about a stopped instance, its protection neither; moto does."""
     aws, stub = stubbed
     ready(stub, status, TagList=TAGS, DeletionProtection=True)
+    stub.add_response("describe_db_proxies", {"DBProxies": []})
     with pytest.raises(Problem, match=rf"is {status}, and AWS lifts no protection then: inv rds\.start") as told:
         delete.delete_instance(configure(), aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     assert told.value.code == 1
@@ -347,6 +348,7 @@ def test_a_protection_that_is_not_lifted_yet_is_exit_3(
 ) -> None:
     aws, stub = stubbed
     ready(stub, "available", TagList=TAGS, DeletionProtection=True)
+    stub.add_response("describe_db_proxies", {"DBProxies": []})
     stub.add_response("modify_db_instance", {})
     stub.add_client_error("delete_db_instance", "InvalidParameterCombination", "Cannot delete protected DB Instance")
     ready(stub, "available", TagList=TAGS, DeletionProtection=True)

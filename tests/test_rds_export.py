@@ -16,10 +16,12 @@ import pytest
 from ops import calls
 from ops.db.copies import beside
 from ops.errors import Misconfigured
+from ops.lambdas import through
 from ops.rds import create
-from ops.rds.export import exporting, hcl
+from ops.rds.export import exporting, hcl, proxies
 from ops.rds.export.exporting import Exported
 from ops.rds.export.hcl import Block, Expression, Json
+from ops.rds.export.resources import Found
 from ops.rds.schedule import schedule, times
 from tests.fix_aws import Configure, Front, Hands
 from tests.fix_cli import SUITE
@@ -81,7 +83,7 @@ def test_a_name(text: str, name: str) -> None:
 
 @pytest.fixture
 def whole(stage: Stage) -> Stage:
-    """An instance of ours, a function that is attached, schedules, an address of a person's, and somebody's rule and variable."""
+    """An instance of ours, a function that is attached, a proxy between both, schedules, an address of a person's, and somebody's rule and variable."""
     ec2, rds = stage.client("ec2"), stage.client("rds")
     mark = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
     row = rds.describe_db_instances()["DBInstances"][0]
@@ -102,6 +104,7 @@ def whole(stage: Stage) -> Stage:
     ec2.authorize_security_group_ingress(GroupId=door, IpPermissions=[office])
     stage.deploy()
     stage.attach(stage.make_pool())
+    through.make(stage.settings(), stage.aws, stage.hands.clock, dry_run=False)
     lambdas = stage.client("lambda")
     variables = {"CONNECTION_URL": stage.url(), "API_KEY": SECRET}
     lambdas.update_function_configuration(FunctionName=stage.name, Environment={"Variables": variables})
@@ -127,6 +130,7 @@ def without_ids(text: str) -> str:
     text = re.sub(r"(sgr_)[0-9a-f]{17}", numbered, text)
     text = re.sub(r"(db-)[A-Z0-9]{20,}", numbered, text)
     text = re.sub(r"(ca.central.1_)\w{8,}", numbered, text)
+    text = re.sub(r"(:secret:inv-proxy-cruddur-db-instance-)\w{6}", r"\1…", text)
     text = re.sub(r"(sha256:)[0-9a-f]{64}", r"\1…", text)
     return re.sub(r"(port +=|_port +=|:)( ?)\d{5}\b", r"\1\g<2>5432", text)
 
@@ -147,6 +151,52 @@ def test_the_whole_as_it_was_read_once(whole: Stage, tmp_path: Path) -> None:
     assert (again.written, again.configuration) == (False, done.configuration)
     check_language(done.configuration)
     check_formatted(tmp_path / "terraform")
+
+
+def test_a_proxy_is_told_by_what_aws_answers_of_it(whole: Stage) -> None:
+    """Each argument against the field of the API that it stands for, by token and by secret, and others' targets left out."""
+    rds = whole.client("rds")
+    [there] = rds.describe_db_proxies()["DBProxies"]
+    [group] = rds.describe_db_proxy_target_groups(DBProxyName=there["DBProxyName"])["TargetGroups"]
+    found = Found()
+    proxies.add_proxy(whole.aws, found, whole.settings(), there)
+    every = {one.type: (one.id, dict(part for part in one.body if isinstance(part, tuple))) for one in found.resources}
+    id_, body = every["aws_db_proxy"]
+    for argument, member in (
+        ("name", "DBProxyName"), ("engine_family", "EngineFamily"), ("require_tls", "RequireTLS"),
+        ("idle_client_timeout", "IdleClientTimeout"), ("vpc_security_group_ids", "VpcSecurityGroupIds"),
+    ):  # fmt: skip
+        assert body.get(argument) == there[member], argument
+    assert body["vpc_subnet_ids"] == sorted(there["VpcSubnetIds"])
+    name = there["DBProxyName"]
+    assert id_ == every["aws_db_proxy_default_target_group"][0] == name
+    assert every["aws_db_proxy_target"][0] == f"{name}/{group['TargetGroupName']}/RDS_INSTANCE/cruddur-db-instance"
+    [pool] = [one for one in found.resources[-2].body if isinstance(one, Block)]
+    assert (
+        dict(one for one in pool.body if isinstance(one, tuple))["max_connections_percent"]
+        == group["ConnectionPoolConfig"]["MaxConnectionsPercent"]
+    )
+    assert "default_auth_scheme" not in body
+    assert "aws_secretsmanager_secret" in every
+    by_token = Found()
+    tokens: Any = {**there, "DefaultAuthScheme": "IAM_AUTH", "Auth": []}
+    proxies.add_proxy(whole.aws, by_token, whole.settings(), tokens)
+    [made] = [one for one in by_token.resources if one.type == "aws_db_proxy"]
+    assert ("default_auth_scheme", "IAM_AUTH") in made.body
+    assert not [one for one in by_token.resources if one.type == "aws_secretsmanager_secret"]
+
+
+def test_a_strangers_proxy_of_its_name_is_left_out(whole: Stage) -> None:
+    rds = whole.client("rds")
+    [there] = rds.describe_db_proxies()["DBProxies"]
+    rds.remove_tags_from_resource(ResourceName=there["DBProxyArn"], TagKeys=["ManagedBy"])
+    done = export(whole)
+    assert "aws_db_proxy" not in done.configuration
+    assert [
+        line
+        for line in done.left_out
+        if line.startswith("proxy: the proxy cruddur-db-instance-proxy is there already, and not made by inv")
+    ]
 
 
 def check_language(text: str) -> None:
@@ -191,7 +241,9 @@ def test_its_rights_are_those_that_it_asks_for(whole: Stage, monkeypatch: pytest
 
     def noted(self: calls.Watch, context: dict[str, Any], event_name: str, **more: Any) -> None:
         service, operation = event_name.split(".")[1:3]
-        used.add(f"{service.removeprefix('cloudwatch-')}:{re.sub(r'(V2)?[0-9]{8}(v2)?$', '', operation)}")
+        used.add(
+            f"{service.removeprefix('cloudwatch-').replace('secrets-', 'secrets')}:{re.sub(r'(V2)?[0-9]{8}(v2)?$', '', operation)}"
+        )
         begin(self, context, event_name, **more)
 
     monkeypatch.setattr(calls.Watch, "begin", noted)

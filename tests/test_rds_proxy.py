@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import botocore.session
@@ -21,13 +22,15 @@ from ops.aws_errors import writes
 from ops.cloud import prices
 from ops.cloud.steps import Work
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.lambdas import delete, invoke, login_ways, status, through, way
+from ops.lambdas import delete, invoke, left_alone, login_ways, status, through, way
 from ops.lambdas.through import Proxy
 from ops.rds import create, instance, left_over
+from ops.rds import delete as delete_rds
 from ops.rds.proxy import following, making, parts, role, secret, standing, waiting
+from ops.rds.proxy.standing import Before
 from ops.rds.waiting import INTERVAL
 from ops.sandbox import proxies
-from tests.fix_aws import REGION, Call, Configure, Front, Hands, Killed, by_hand, error, outcome
+from tests.fix_aws import REGION, Call, Configure, Front, Hands, Killed, by_hand, error, json_error, outcome
 from tests.fix_cli import SUITE
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -117,6 +120,48 @@ def test_it_is_made_found_again_and_taken_away(deployed: Stage, capsys: pytest.C
     assert left(deployed) == NOTHING
     assert deployed.url() == before
     assert remove(deployed).done == []
+
+
+def test_a_deletion_says_before_it_writes_what_stands_without_a_database(
+    deployed: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(deployed)
+    pool = deployed.make_pool()
+    deployed.attach(pool)
+    settings, aws = deployed.settings(), deployed.aws
+    act = partial(
+        delete_rds.delete_instance, settings, aws, deployed.hands.clock,
+        confirm="", snapshot=True, stands=partial(left_alone.told, settings, aws),
+    )  # fmt: skip
+    capsys.readouterr()
+    deployed.cloud.forget()
+    told = act(dry_run=True)
+    said = capsys.readouterr().err
+    with pytest.raises(Refused, match="--confirm cruddur-db-instance"):
+        act()
+    assert deployed.cloud.writes == []
+    for text in (said, capsys.readouterr().err):
+        assert f"note: the proxy {PROXY} leads there, to nothing then, and goes on to cost" in text
+        assert f"note: {NAME} logs in there through {PROXY}, and stands without a database then" in text
+        assert f"note: the user pool {pool} calls it: sign-ups are confirmed then and leave no row" in text
+    assert told.startswith("nothing was done: cruddur-db-instance would be deleted with its security group")
+    row = instance.require_instance(aws, settings.rds)
+    facts = instance.facts(settings, aws, row)
+    assert facts.proxies == [Before(PROXY, "AVAILABLE", ENDPOINT)]
+    assert instance.told(facts)["proxies"] == [f"{PROXY}: available"]
+    remove(deployed)
+    capsys.readouterr()
+    act(dry_run=True)
+    said = capsys.readouterr().err
+    assert f"note: {NAME} logs in there, and stands" in said
+    assert "proxy" not in said
+    deployed.cloud.before = lambda call: json_error("AccessDeniedException") if "/functions/" in call.action else None
+    act(dry_run=True)
+    assert f"note: whether the function {NAME} logs in there was not looked up (" in capsys.readouterr().err
+    deployed.cloud.mend()
+    deployed.client("lambda").delete_function(FunctionName=deployed.name)
+    act(dry_run=True)
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing_and_says_all(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from ops.aws import Aws
 from ops.aws_errors import writes
 from ops.cloud import tags
 from ops.errors import InProgress, LoginFailed, Misconfigured, Problem, Refused, Unreachable
-from ops.rds import create, instance, prod, snapshot_kinds
+from ops.rds import create, instance, prod, server, snapshot_kinds
 from ops.rds.restore import making, names, operations, request, restoring, snapshots, source, swapping, written_later
 from ops.rds.restore.source import Source
 from tests.fix_aws import HOST, REGION, Configure, Front, Hands, Killed, OnInstances, outcome, quiet, ready
@@ -672,7 +672,7 @@ def test_what_aws_says_to_a_rename(
         ready(stub, "available", DBInstanceIdentifier="new")
     elif there is False:
         stub.add_client_error("describe_db_instances", "DBInstanceNotFound", http_status_code=404)
-    failed = outcome(lambda: swapping.rename(aws, "old", "new"))
+    failed = outcome(lambda: swapping.rename(aws, server.INSTANCE, "old", "new"))
     assert (failed is None) == (says is None)
     if says and failed:
         assert says in str(failed.message)

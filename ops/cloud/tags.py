@@ -7,8 +7,6 @@ from typing import Any
 
 MANAGED_BY = "inv"
 INSTANCE = "inv:instance"
-CLUSTER = "inv:cluster"
-"""Of an instance of Aurora: the cluster that it was made for."""
 OWNER, CREATED, EXPIRES = "inv:owner", "inv:created", "inv:expires"
 WORKSPACE = "inv:workspace"
 """Of a rule: the workspace that it is for, where the owner's name is not unique or changes."""

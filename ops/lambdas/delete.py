@@ -94,11 +94,7 @@ def statements_to_drop(dbname: str, *, by_token: bool) -> list[str]:
 
 def pools(settings: Settings, aws: Aws, *, there: bool) -> list[str]:
     """Return the pools that lambda.attach let call the function, as its policy tells, and the one of the settings."""
-    found = []
-    if there:
-        for one in attach.policy(aws, settings.lambdas):
-            ids = sorted(arn.rpartition("/")[2] for arn in attach.sources(one))
-            found += [pool_id for pool_id in ids if one.get("Sid") == attach.sid(pool_id)]
+    found = attach.called_by(aws, settings.lambdas) if there else []
     if pool.is_configured(settings):
         found.append(pool.identifier(settings))
     return list(dict.fromkeys(found))

@@ -153,17 +153,27 @@ def snapshot(c: Context, target: str = "", name: str = "", json: bool = False) -
         "target": OF_AWS,
         "confirm": "the instance's identifier, which stands for typing it (default: ask)",
         "no-snapshot": "leave no final snapshot: the data is gone for good (default: leave one)",
+        "dry-run": "say what would be deleted, and what stands without a database then; delete nothing (default: no)",
     }
 )
-def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = False) -> None:
+def delete(c: Context, target: str = "", confirm: str = "", no_snapshot: bool = False, dry_run: bool = False) -> None:
     """Delete the instance and its group; a final snapshot stays."""
+    from functools import partial
+
     from ops.cloud.clock import Clock
     from ops.console import say
+    from ops.lambdas import left_alone
     from ops.rds import delete, left_over
 
     found = settings_of_aws(c, target)
-    say(delete.delete_instance(found, aws(found), Clock(), confirm=confirm, snapshot=not no_snapshot))
-    left_over.tell(found, aws(found))
+    cloud = aws(found)
+    stands = partial(left_alone.told, found, cloud)
+    say(
+        delete.delete_instance(
+            found, cloud, Clock(), confirm=confirm, snapshot=not no_snapshot, dry_run=dry_run, stands=stands
+        )
+    )
+    left_over.tell(found, cloud)
 
 
 @task(help={"target": OF_AWS})

@@ -75,6 +75,7 @@ class Created:
 def plan_instance(settings: Settings, aws: Aws) -> Created:
     """Return the request as AWS would get it, its password masked; nothing is sent."""
     preflight(settings, aws, ask=False)
+    request.tell_ignored(settings.rds)
     wanted = request.masked(request.build(settings, aws.region, [GROUP_TO_BE]))
     if settings.rds.is_cluster:
         capacity_costs(settings)
@@ -86,6 +87,7 @@ def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool)
     """Make the instance or go on with ours, wait for it, save how to reach it."""
     hide(request.master(settings).password)
     preflight(settings, aws, ask=True)
+    request.tell_ignored(settings.rds)
     env_file.check_kind(settings)
     row: Row | None = instance.find(aws, settings.rds)
     if row is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
@@ -10,17 +12,31 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import env_file, instance, server, snapshot_kinds
+from ops.rds import env_file, instance, lookups, server, snapshot_kinds
 from ops.rds.cluster import deleting
+from ops.rds.cluster.row import instances_of
+from ops.rds.proxy import standing
+from ops.rds.proxy.standing import Before
 from ops.rds.replica import following
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import Goal, is_gone
 from ops.typed_name import require_confirmation
 
 GOAL = Goal("rds.delete", is_gone, {})
+Stands = Callable[[Row, list[Before]], Iterable[str]]
+"""Tells what stands without a database then; what deploys functions knows of them."""
 
 
-def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, snapshot: bool) -> str:
+def delete_instance(
+    settings: Settings,
+    aws: Aws,
+    clock: Clock,
+    *,
+    confirm: str,
+    snapshot: bool,
+    dry_run: bool = False,
+    stands: Stands = lambda *_: (),
+) -> str:
     """Delete the instance and all that belongs to it; return what to tell."""
     rds = settings.rds
     its = server.of(rds)
@@ -30,9 +46,13 @@ def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str,
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over, then delete it")
     host = instance.host(row) if row else settings.vars.saved.get(settings.focus.names.endpoint, "")
     if row is not None and rds.is_cluster:
-        deleting.check_instances(row)
+        deleting.check(settings, aws, row, snapshot=snapshot)
     elif row is not None and row["DBInstanceStatus"] != "deleting":
         following.check_deletion(aws, rds, row)
+    if row is not None and row["DBInstanceStatus"] != "deleting":
+        tell_left_alone(aws, row, stands)
+    if dry_run:
+        return planned(settings, row, snapshot=snapshot)
     require_confirmation(
         rds.identifier,
         confirm,
@@ -58,6 +78,27 @@ def delete_instance(settings: Settings, aws: Aws, clock: Clock, *, confirm: str,
         if row
         else f"there is no {its.word} {rds.identifier}: what was left of it is gone"
     )
+
+
+def tell_left_alone(aws: Aws, row: Row, stands: Stands) -> None:
+    """Say what will stand without a database."""
+    none: list[Before] = []
+    proxies = lookups.asked("whether a proxy leads there", lambda: standing.before(aws, row), none)
+    for one in proxies:
+        say(f"note: the proxy {one.name} leads there, to nothing then, and goes on to cost")
+    for told in stands(row, proxies):
+        say(f"note: {told}")
+
+
+def planned(settings: Settings, row: Row | None, *, snapshot: bool) -> str:
+    """Return what a run would do."""
+    rds = settings.rds
+    if row is None:
+        return f"nothing was done: there is no {server.of(rds).word} {rds.identifier}, and what is left of it would be taken away"
+    its = "its data would stay in a final snapshot" if snapshot else "its data would go with it"
+    first = "its deletion protection would be lifted, then " if row.get("DeletionProtection") else ""
+    members = ", ".join(one["DBInstanceIdentifier"] for one in reversed(instances_of(row)))
+    return f"nothing was done: {first}{members}{' and ' if members else ''}{rds.identifier} would be deleted with its security group; {its}"
 
 
 def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:

@@ -23,6 +23,8 @@ from ops.rds.alarms.standing import Alarms
 from ops.rds.cluster import row as cluster
 from ops.rds.cluster.capacity import Capacity
 from ops.rds.differences import Difference
+from ops.rds.proxy import standing as proxies
+from ops.rds.proxy.standing import Before
 from ops.rds.schedule import times
 from ops.rds.schedule.times import Schedule
 from ops.rds.waiting import (
@@ -62,6 +64,11 @@ def find_instance(aws: Aws, identifier: str) -> Row | None:
     if not rows:  # RDS has either one or an error
         raise other_service("RDS")
     return rows[0]
+
+
+def find_named(aws: Aws, its: server.Server, identifier: str) -> Row | None:
+    """Return the row of an instance, or of a cluster in the same shape, by its name alone; None where there is none."""
+    return (cluster.find_cluster if its is server.CLUSTER else find_instance)(aws, identifier)
 
 
 def find(aws: Aws, rds: Rds) -> Row | None:
@@ -326,6 +333,8 @@ class Instance:
     """The instances that follow it."""
     replica_of: str | None
     """The instance that it follows; null where it follows none."""
+    proxies: list[Before] | None
+    """The proxies that lead to it, whoever made them; null where they may not be asked for."""
     alarms: Alarms | None
     """What rds.alarms watches, and who is told; null where there is none, or it may not be asked."""
     cluster: Capacity | None
@@ -368,6 +377,7 @@ def facts(settings: Settings, aws: Aws, row: Row) -> Instance:
         schedule=unless_refused(lambda: schedule.holding(aws, row)) if alone else None,
         replicas=sorted(row.get("ReadReplicaDBInstanceIdentifiers", [])),
         replica_of=row.get("ReadReplicaSourceDBInstanceIdentifier"),
+        proxies=unless_refused(lambda: proxies.before(aws, row)),
         alarms=unless_refused(lambda: alarms.holding(aws, row)) if alone else None,
         cluster=capacity.of(row),
     )
@@ -428,6 +438,7 @@ def of_both(found: Instance) -> dict[str, Any]:
         "deletion protection": found.deletion_protection,
         "created": in_utc(found.created_at) if found.created_at else None,
         "restart": in_utc(found.restarts_at) if found.restarts_at else None,
+        "proxies": [f"{one.name}: {one.state.lower()}" for one in found.proxies or []],
         "pending": [f"{one.field} becomes {'a new one' if one.value is None else one.value}" for one in found.pending],
         "differs": found.differences,
     }

@@ -1,4 +1,4 @@
-"""The request that makes the server, and what AWS would refuse in it: pure, so that all of it is tested offline.
+"""The request that makes the server, and what AWS would refuse in it: it asks nobody, so that all of it is tested offline.
 
 The rules are those that RDS enforces, not those of its API text: that one
 leaves out the blank in passwords, and says that gp3 needs Iops.
@@ -17,6 +17,7 @@ from config.targets import MASK
 from config.urls import MAINTENANCE, is_port
 from ops.aws_errors import NO_REGION
 from ops.cloud import tags
+from ops.console import say
 from ops.rds.cluster import request as cluster
 
 EXTENDED_SUPPORT = {
@@ -120,6 +121,17 @@ def faults(settings: Settings, region: str | None) -> list[str]:
     found += [f"rds.{fault}" for check in checks for fault in check(rds)]
     found += login_faults(settings)
     return found + region_faults(region)
+
+
+def tell_ignored(rds: Rds) -> None:
+    """Say which settings nothing follows from; they are no fault, since targets of both engines inherit one section."""
+    if ignored := rds.not_its_own():
+        other = "an instance" if rds.is_cluster else "a cluster"
+        its = "a cluster" if rds.is_cluster else "an instance"
+        say(
+            f"note: {', '.join(f'rds.{name}' for name in ignored)}: for {other}, and {rds.identifier} is {its} (rds.engine): nothing "
+            "follows from it; take it out, or give it to the target that is one"
+        )
 
 
 def region_faults(region: str | None) -> list[str]:

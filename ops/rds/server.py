@@ -13,6 +13,9 @@ from config.rds import Rds
 if TYPE_CHECKING:
     from ops.aws import Aws
 
+LONGEST = 63
+"""Of a name, in characters (API references of CreateDBInstance, CreateDBCluster and CreateDBProxy)."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -33,6 +36,11 @@ class Server:
     """That of one where its state does not let it."""
     exists: str
     """That of one where its name is taken."""
+
+    @property
+    def article(self) -> str:
+        """The word with its article."""
+        return "a cluster" if self.word == "cluster" else "an instance"
 
     def call(self, aws: Aws, operation: str, identifier: str, **fields: Any) -> Any:
         """Make one of the calls above."""

@@ -1,7 +1,7 @@
 """What AWS does to clusters of Aurora, and moto leaves out or does otherwise.
 
-moto takes a second cluster of the same name in the place of the first, forgets a change of logins by IAM, cannot restore a cluster
-whose password RDS keeps, and gives a restored one a password of its own. Its objects get the names here that those of instances have, so
+moto takes a second cluster of the same name in the place of the first, also one that is renamed, loses the instances of one that is,
+forgets a change of logins by IAM, cannot restore a cluster whose password RDS keeps, and gives a restored one a password of its own. Its objects get the names here that those of instances have, so
 that a server is kept for a cluster as for an instance; each of its readers has one that follows it.
 """
 
@@ -30,16 +30,20 @@ def backends() -> list[Any]:
 
 def refusal(form: dict[str, str]) -> str:
     """Return the code with which AWS refuses a request that moto takes; nothing for another one."""
-    if form.get("Action") in MAKES and any(
-        form.get("DBClusterIdentifier", "").lower() in backend.clusters for backend in backends()
-    ):
+    name = "DBClusterIdentifier" if form.get("Action") in MAKES else "NewDBClusterIdentifier"
+    if any(form.get(name, "").lower() in backend.clusters for backend in backends()):
         return "DBClusterAlreadyExistsFault"
+    if any(form.get("NewDBInstanceIdentifier", "").lower() in backend.databases for backend in backends()):
+        return "DBInstanceAlreadyExists"
     return ""
 
 
 def settle(form: dict[str, str] | None = None) -> list[Any]:
     """Have moto's clusters as AWS has them, under the names of instances; return them. `form` is the request that was answered."""
     every = [one for backend in backends() for one in list(backend.clusters.values()) if "postgres" in str(one.engine)]
+    for backend in backends():
+        for member in filter(is_member, backend.databases.values()):
+            member.db_cluster_identifier = member.cluster.db_cluster_identifier
     restored = (form or {}).get("DBClusterIdentifier", "") if MAKES.get((form or {}).get("Action", "")) else ""
     for one in every:
         its = vars(one)

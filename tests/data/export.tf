@@ -6,7 +6,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 6.0"
+      version = ">= 6.15"
     }
   }
 }
@@ -70,6 +70,22 @@ resource "aws_security_group" "sign_up" {
 }
 
 import {
+  to = aws_security_group.proxy
+  id = "sg-3"
+}
+
+resource "aws_security_group" "proxy" {
+  name        = "proxy-cruddur-db-instance"
+  description = "Proxy of the RDS instance cruddur-db-instance (inv rds.proxy)"
+  vpc_id      = "vpc-1"
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+}
+
+import {
   to = aws_vpc_security_group_ingress_rule.database_sgr_1
   id = "sgr-1"
 }
@@ -90,6 +106,24 @@ import {
 
 resource "aws_vpc_security_group_ingress_rule" "database_sgr_2" {
   security_group_id            = aws_security_group.database.id
+  referenced_security_group_id = aws_security_group.proxy.id
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+}
+
+import {
+  to = aws_vpc_security_group_ingress_rule.database_sgr_3
+  id = "sgr-3"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "database_sgr_3" {
+  security_group_id            = aws_security_group.database.id
   referenced_security_group_id = aws_security_group.sign_up.id
   ip_protocol                  = "tcp"
   from_port                    = 5432
@@ -102,23 +136,52 @@ resource "aws_vpc_security_group_ingress_rule" "database_sgr_2" {
 }
 
 import {
-  to = aws_vpc_security_group_egress_rule.database_sgr_3
-  id = "sgr-3"
+  to = aws_vpc_security_group_egress_rule.database_sgr_4
+  id = "sgr-4"
 }
 
-resource "aws_vpc_security_group_egress_rule" "database_sgr_3" {
+resource "aws_vpc_security_group_egress_rule" "database_sgr_4" {
   security_group_id = aws_security_group.database.id
   cidr_ipv4         = "0.0.0.0/0"
   ip_protocol       = "-1"
 }
 
 import {
-  to = aws_vpc_security_group_egress_rule.sign_up_sgr_4
-  id = "sgr-4"
+  to = aws_vpc_security_group_egress_rule.sign_up_sgr_5
+  id = "sgr-5"
 }
 
-resource "aws_vpc_security_group_egress_rule" "sign_up_sgr_4" {
+resource "aws_vpc_security_group_egress_rule" "sign_up_sgr_5" {
   security_group_id = aws_security_group.sign_up.id
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "-1"
+}
+
+import {
+  to = aws_vpc_security_group_ingress_rule.proxy_sgr_6
+  id = "sgr-6"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "proxy_sgr_6" {
+  security_group_id            = aws_security_group.proxy.id
+  referenced_security_group_id = aws_security_group.sign_up.id
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+}
+
+import {
+  to = aws_vpc_security_group_egress_rule.proxy_sgr_7
+  id = "sgr-7"
+}
+
+resource "aws_vpc_security_group_egress_rule" "proxy_sgr_7" {
+  security_group_id = aws_security_group.proxy.id
   cidr_ipv4         = "0.0.0.0/0"
   ip_protocol       = "-1"
 }
@@ -313,6 +376,123 @@ resource "aws_cloudwatch_log_group" "sign_up" {
     ManagedBy = "inv"
     Project   = "cruddur"
   }
+}
+
+import {
+  to = aws_iam_role.proxy
+  id = "inv-proxy-cruddur-db-instance-ca-central-1"
+}
+
+resource "aws_iam_role" "proxy" {
+  name        = "inv-proxy-cruddur-db-instance-ca-central-1"
+  description = "Proxy of the RDS instance cruddur-db-instance (inv rds.proxy)"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect = "Allow"
+        Principal = {
+          Service = "rds.amazonaws.com"
+        }
+        Action = "sts:AssumeRole"
+      },
+    ]
+  })
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+}
+
+import {
+  to = aws_iam_role_policy.proxy_database_login
+  id = "inv-proxy-cruddur-db-instance-ca-central-1:database-login"
+}
+
+resource "aws_iam_role_policy" "proxy_database_login" {
+  role = aws_iam_role.proxy.name
+  name = "database-login"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = ["arn:aws:secretsmanager:ca-central-1:123456789012:secret:inv-proxy-cruddur-db-instance-…"]
+      },
+    ]
+  })
+}
+
+import {
+  to = aws_secretsmanager_secret.proxy
+  id = "arn:aws:secretsmanager:ca-central-1:123456789012:secret:inv-proxy-cruddur-db-instance-…"
+}
+
+# Its value stays in Secrets Manager: the login of the function, which inv lambda.deploy keeps.
+resource "aws_secretsmanager_secret" "proxy" {
+  name        = "inv-proxy-cruddur-db-instance"
+  description = "Login of lambda_signup for the proxy of cruddur-db-instance (inv rds.proxy)"
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+}
+
+import {
+  to = aws_db_proxy.proxy
+  id = "cruddur-db-instance-proxy"
+}
+
+resource "aws_db_proxy" "proxy" {
+  name                   = "cruddur-db-instance-proxy"
+  engine_family          = "POSTGRESQL"
+  role_arn               = aws_iam_role.proxy.arn
+  vpc_subnet_ids         = ["subnet-1", "subnet-2", "subnet-3"]
+  vpc_security_group_ids = [aws_security_group.proxy.id]
+  require_tls            = true
+  idle_client_timeout    = 1800
+  debug_logging          = false
+  tags = {
+    ManagedBy   = "inv"
+    Project     = "cruddur"
+    "inv:proxy" = "cruddur-db-instance"
+  }
+
+  auth {
+    auth_scheme               = "SECRETS"
+    iam_auth                  = "DISABLED"
+    client_password_auth_type = "POSTGRES_SCRAM_SHA_256"
+    secret_arn                = aws_secretsmanager_secret.proxy.arn
+  }
+}
+
+import {
+  to = aws_db_proxy_default_target_group.proxy
+  id = "cruddur-db-instance-proxy"
+}
+
+resource "aws_db_proxy_default_target_group" "proxy" {
+  db_proxy_name = aws_db_proxy.proxy.name
+
+  connection_pool_config {
+    connection_borrow_timeout    = 120
+    max_connections_percent      = 100
+    max_idle_connections_percent = 50
+  }
+}
+
+import {
+  to = aws_db_proxy_target.proxy
+  id = "cruddur-db-instance-proxy/default/RDS_INSTANCE/cruddur-db-instance"
+}
+
+resource "aws_db_proxy_target" "proxy" {
+  db_proxy_name          = aws_db_proxy.proxy.name
+  target_group_name      = aws_db_proxy_default_target_group.proxy.name
+  db_instance_identifier = aws_db_instance.database.identifier
 }
 
 import {

@@ -375,8 +375,12 @@ WRITES: dict[str, Row] = {
             lost("rds.restore --at"),
             lost("rds.restore --swap"),
             ref("rds_restore", "a_restore_cut_at_any_call_is_one_line_and_the_next_run_ends_it", "restor"),
+            ref("rds_cluster_swap", "a_swap_cut_at_any_call_is_one_line_and_the_next_run_ends_it", "restore"),
         ),
-        (ref("rds_restore", "a_swap_killed_at_any_write_goes_on_or_back", "swap"),),
+        (
+            ref("rds_restore", "a_swap_killed_at_any_write_goes_on_or_back", "swap"),
+            ref("rds_cluster_swap", "a_swap_killed_at_any_write_goes_on_or_back", "swap"),
+        ),
     ),
     "rds.revoke-my-ip": Row(("AWS",), (lost("rds.revoke-my-ip"),), (dead("rds.revoke-my-ip"),)),
     "rds.export": Row(
@@ -411,7 +415,12 @@ WRITES: dict[str, Row] = {
     "rds.start": Row(("AWS",), (lost("rds.start"),), (dead("rds.start"),)),
     "rds.stop": Row(("AWS",), (lost("rds.stop"),), (dead("rds.stop"),)),
     "rds.undo": Row(
-        ("AWS",), (lost("rds.undo"),), (ref("rds_restore", "an_undo_killed_at_any_write_goes_on_or_back", "undo"),)
+        ("AWS",),
+        (lost("rds.undo"),),
+        (
+            ref("rds_restore", "an_undo_killed_at_any_write_goes_on_or_back", "undo"),
+            ref("rds_cluster_swap", "an_undo_killed_at_any_write_goes_on_or_back", "undo"),
+        ),
     ),
     "rds.upgrade": Row(
         ("AWS",),

@@ -110,6 +110,16 @@ def policy(aws: Aws, lam: Lambda) -> list[dict[str, Any]]:
     return statements
 
 
+def called_by(aws: Aws, lam: Lambda) -> list[str]:
+    """Return the pools that lambda.attach let call the function, as its policy tells."""
+    return [
+        pool_id
+        for one in policy(aws, lam)
+        for pool_id in sorted(arn.rpartition("/")[2] for arn in sources(one))
+        if one.get("Sid") == sid(pool_id)
+    ]
+
+
 def statement(aws: Aws, lam: Lambda, name: str) -> dict[str, Any] | None:
     return next((one for one in policy(aws, lam) if one.get("Sid") == name), None)
 

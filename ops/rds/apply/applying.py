@@ -13,7 +13,7 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Refused
-from ops.rds import differences, instance, server
+from ops.rds import differences, instance, request, server
 from ops.rds.apply import planning
 from ops.rds.apply.planning import Plan, Step
 from ops.rds.cluster import creating, pause
@@ -37,20 +37,24 @@ def apply(settings: Settings, aws: Aws, clock: Clock, *, now: bool, dry_run: boo
     row = instance.require_instance(aws, rds)
     if not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
+    request.tell_ignored(rds)
     plan = planning.make(settings, aws, row, now=now)
-    tell(settings, aws, plan)
+    tell(plan)
     for step in plan.steps:
         if version := step.request.get("EngineVersion"):
             following.check_minor(aws, row, version)
     if plan.refused:
         waits = len(plan.refused) == 1 and plan.refused[0].startswith("the storage cannot be changed")
         raise (InProgress if waits else Refused)(f"nothing was changed: {'; '.join(plan.refused)}")
+    if any(one.setting == "min_acu" for one in plan.changes):
+        pause.check(settings, aws, TASK)
+    if plan.steps and not dry_run:
+        require_usable(row, TASK)
+    tell_costs(settings, aws, plan)
+    tell_steps(plan)
     if dry_run or not plan.steps:
         say("nothing was sent" if plan.steps else f"{rds.identifier} is as the settings say, or will be in the window")
         return plan
-    require_usable(row, TASK)
-    if any(one.setting == "min_acu" for one in plan.changes):
-        pause.check(settings, aws, TASK)
     changed = ", ".join(name for step in plan.steps for name in step.settings)
     require_confirmation(
         rds.identifier,
@@ -69,8 +73,8 @@ def apply(settings: Settings, aws: Aws, clock: Clock, *, now: bool, dry_run: boo
     return replace(plan, written=True)
 
 
-def tell(settings: Settings, aws: Aws, plan: Plan) -> None:
-    """Say each change with what it means, what is waiting, and what becomes dearer."""
+def tell(plan: Plan) -> None:
+    """Say each change with what it means, and what is waiting."""
     for one in plan.changes:
         when: str = "waits for the window already" if one.pending else one.when
         about = differences.NOT_SET.get(one.setting, one.setting)
@@ -80,22 +84,25 @@ def tell(settings: Settings, aws: Aws, plan: Plan) -> None:
     for action in plan.maintenance:
         until = f", by itself on {in_utc(action.applies_at)}" if action.applies_at else ""
         say(f"maintenance: {action.action} ({action.description or 'no description'}){until}")
-    if COSTS & {one.setting for one in plan.changes}:
-        rds = settings.rds
-        if rds.is_cluster:
-            creating.tell_costs(settings, "costs from then on")
-            tell_steps(plan)
-            return
-        asked = prices.Asked(rds.instance_class, rds.storage_gb, rds.storage_type, rds.multi_az)
-        say(f"costs from then on: {prices.told(aws, asked)}")
-    tell_steps(plan)
+
+
+def tell_costs(settings: Settings, aws: Aws, plan: Plan) -> None:
+    """Say what it costs from then on, where that changes."""
+    rds = settings.rds
+    if not COSTS & {one.setting for one in plan.changes}:
+        return
+    if rds.is_cluster:
+        creating.tell_costs(settings, "costs from then on")
+        return
+    asked = prices.Asked(rds.instance_class, rds.storage_gb, rds.storage_type, rds.multi_az)
+    say(f"costs from then on: {prices.told(aws, asked)}")
 
 
 def tell_steps(plan: Plan) -> None:
     """Say what is changed when."""
     for step in plan.steps:
         when = "now" if step.at_once else f"in the maintenance window, {plan.window or 'weekly'} UTC (--now: at once)"
-        say(f"{', '.join(step.settings)}: {when}")
+        say(f"changed {when}: {', '.join(step.settings)}")
 
 
 def send(settings: Settings, aws: Aws, step: Step) -> None:

@@ -42,8 +42,7 @@ def make_cluster(settings: Settings, aws: Aws) -> Row | None:
     found = lookups.look(aws, rds)
     refuse(TASK, found.faults)
     pause.check(settings, aws, TASK)
-    for name in names(rds, ()):
-        check_free(aws, rds, name)
+    check_names(aws, rds, "set another rds.identifier")
     tell_costs(settings)
     wanted = request.build(settings, aws.region, [instance_group.ensure_group(aws, rds, found.vpc)], found.version)
 
@@ -68,12 +67,18 @@ def names(rds: Rds, taken: tuple[str, ...]) -> list[str]:
     return [name for name in every if name not in taken][: max(0, missing)]
 
 
-def check_free(aws: Aws, rds: Rds, name: str) -> None:
+def check_names(aws: Aws, rds: Rds, advice: str) -> None:
+    """Raise `Refused` where somebody else's instance has a name that one of a new cluster's is to get."""
+    for name in names(rds, ()):
+        check_free(aws, rds, name, advice)
+
+
+def check_free(aws: Aws, rds: Rds, name: str, advice: str) -> None:
     """Raise `Refused` where somebody else's instance has a name that the cluster's is to get."""
     there = instance.find_instance(aws, name)
     if there is not None and there.get("DBClusterIdentifier") != rds.identifier:
         raise Refused(
-            f"the instance {name} is there already, and not of the cluster {rds.identifier}: nothing was done; set another rds.identifier"
+            f"the instance {name} is there already, and not of the cluster {rds.identifier}: nothing was done; {advice}"
         )
 
 
@@ -103,7 +108,7 @@ def add(aws: Aws, rds: Rds, name: str, *, first: bool) -> None:
         row = instance.find_instance(aws, name)
         return row if row and row.get("DBClusterIdentifier") == rds.identifier else None
 
-    check_free(aws, rds, name)
+    check_free(aws, rds, name, "give it another name, then run this again")
     try:
         calls.surely(lambda: client.create_db_instance(**wanted), there)
     except client.exceptions.ClientError as error:
@@ -116,9 +121,10 @@ def add(aws: Aws, rds: Rds, name: str, *, first: bool) -> None:
 
 def adopt(settings: Settings, aws: Aws, row: Row) -> None:
     """Tag the instances of a cluster that is handed over, too; an instance has none."""
-    its = {**tags.of_project(settings.rds.project), tags.CLUSTER: settings.rds.identifier}
     for one in strangers(row):
-        aws.client("rds").add_tags_to_resource(ResourceName=one["DBInstanceArn"], Tags=tags.to_aws(its))
+        aws.client("rds").add_tags_to_resource(
+            ResourceName=one["DBInstanceArn"], Tags=tags.to_aws(tags.of_project(settings.rds.project))
+        )
 
 
 def strangers(row: Row) -> Iterator[Row]:

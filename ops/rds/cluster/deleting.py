@@ -1,10 +1,14 @@
 """A cluster of Aurora deleted: its instances first, then itself with the data, of which a final snapshot stays.
 
-"Deleting Aurora DB clusters and DB instances" (Aurora User Guide): the readers go first, then the one that writes; the volume stays
-until the cluster is deleted, which takes a final snapshot; a cluster that is stopped has to be started before.
+"Deleting Aurora DB clusters and DB instances" (Aurora User Guide): the readers go first, then the one that writes; DeleteDBCluster is
+refused while any of them is in another state than deleting; the volume stays until the cluster is deleted, which takes the final
+snapshot; a cluster that is stopped has to be started before. So the instances are going when AWS is asked for the snapshot, and
+whatever it could refuse then (the errors in the API reference of DeleteDBCluster) is looked up before the first of them.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from ops import calls
@@ -13,10 +17,35 @@ from ops.aws_errors import code
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import instance, snapshot_kinds
+from ops.rds import instance, lookups, snapshot_kinds
 from ops.rds.cluster.creating import strangers
 from ops.rds.cluster.row import cluster_of, instances_of
 from ops.rds.server import CLUSTER, INSTANCE
+from ops.rds.waiting import HOPELESS, USABLE
+
+if TYPE_CHECKING:
+    from mypy_boto3_rds.type_defs import AccountQuotaTypeDef
+
+QUOTA = "ManualClusterSnapshots"
+"""In DescribeAccountAttributes: the final snapshot is one of them."""
+REFUSED_LATE = ("DBClusterSnapshotAlreadyExistsFault", "SnapshotQuotaExceeded", "KMSKeyNotAccessibleFault")
+"""What may be refused in spite of the look before: it has come to be so since."""
+
+
+def check(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> None:
+    """Raise what AWS would refuse half way."""
+    if status_of(row) == "deleting":
+        return
+    check_instances(row)
+    check_alone(row)
+    check_state(row, snapshot=snapshot)
+    if snapshot:
+        check_room(settings, aws)
+
+
+def status_of(row: Row) -> str:
+    """Return the state of the cluster itself."""
+    return str((cluster_of(row) or {}).get("Status", ""))
 
 
 def check_instances(row: Row) -> None:
@@ -28,10 +57,58 @@ def check_instances(row: Row) -> None:
         )
 
 
+def check_alone(row: Row) -> None:
+    """Raise `Refused` for a cluster that others follow, or that is part of a global one: its last instance is not deleted."""
+    name, its = row["DBInstanceIdentifier"], cluster_of(row) or {}
+    if following := its.get("ReadReplicaIdentifiers"):
+        raise Refused(
+            f"{name} is followed by {', '.join(following)}, and AWS deletes its last instance only after those: nothing was done"
+        )
+    if of := its.get("GlobalClusterIdentifier"):
+        raise Refused(
+            f"{name} is part of the global cluster {of}: nothing was done; aws rds remove-from-global-cluster first, then this again"
+        )
+
+
+def check_state(row: Row, *, snapshot: bool) -> None:
+    """Raise `Problem` for a cluster that is not deleted in its state, or not saved before; `InProgress` where that ends by itself."""
+    name, state = row["DBInstanceIdentifier"], status_of(row)
+    if state in ("stopped", "stopping"):
+        raise Problem(f"{name} is {state}, and AWS deletes no cluster then: inv rds.start, then this again")
+    if not snapshot:
+        return
+    if state in HOPELESS:
+        raise Problem(
+            f"{name} is {state}, and cannot be saved in a snapshot: nothing was done; inv rds.delete --no-snapshot"
+        )
+    members = {one["DBInstanceIdentifier"]: str(one.get("DBInstanceStatus", "")) for one in instances_of(row)}
+    for what, now in {name: state, **members}.items():
+        if now not in (*USABLE, *HOPELESS, "deleting"):
+            raise InProgress(
+                f"{what} is {now}, and {name} cannot be saved in a snapshot now: nothing was done; run inv rds.delete again"
+            )
+
+
+def check_room(settings: Settings, aws: Aws) -> None:
+    """Raise `Problem` where the account has as many snapshots as it may have; what AWS does not tell is said."""
+    none: list[AccountQuotaTypeDef] = []
+    quotas = lookups.asked(
+        "how many snapshots there may be",
+        lambda: aws.client("rds").describe_account_attributes()["AccountQuotas"],
+        none,
+    )
+    for one in quotas:
+        if one["AccountQuotaName"] == QUOTA and one["Used"] >= one["Max"]:
+            raise Problem(
+                f"the account has {one['Used']} snapshots of clusters, and may have {one['Max']}: nothing was done; "
+                f"inv rds.snapshots --prune makes room for the final one of {settings.rds.identifier}, or inv rds.delete --no-snapshot"
+            )
+
+
 def status(aws: Aws, settings: Settings) -> str:
     """Return the state of the cluster itself; nothing where it is gone."""
     row = instance.find(aws, settings.rds)
-    return str((cluster_of(row) or {}).get("Status", "")) if row else ""
+    return status_of(row) if row else ""
 
 
 def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
@@ -40,12 +117,14 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
     Return the name of the final snapshot that this run asked for.
     """
     rds, client = settings.rds, aws.client("rds")
-    state = str((cluster_of(row) or {}).get("Status", ""))
-    if state == "deleting":
+    if status_of(row) == "deleting":
         say(f"{rds.identifier} is being deleted already")
         return ""
-    if state in ("stopped", "stopping"):
-        raise Problem(f"{rds.identifier} is {state}, and AWS deletes no cluster then: inv rds.start, then this again")
+    name = instance.snapshot_name(rds, "final")
+    if snapshot and snapshot_kinds.OF_CLUSTER.find(aws, name):
+        raise Problem(
+            f"there is a snapshot {name} already: nothing was done; run inv rds.delete again, by which it has another name"
+        )
     if row.get("DeletionProtection"):
         calls.surely(  # lifted twice is lifted
             lambda: client.modify_db_cluster(
@@ -56,7 +135,6 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
         say("lifted the deletion protection")
     for one in reversed(instances_of(row)):
         delete_instance(aws, one)
-    name = instance.snapshot_name(rds, "final")
     last = {"FinalDBSnapshotIdentifier": name} if snapshot else {"SkipFinalSnapshot": True}
     try:
         calls.surely(
@@ -70,6 +148,11 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
             said = error.response["Error"].get("Message", "")
             raise InProgress(
                 f"AWS does not delete {rds.identifier} yet ({said}): run inv rds.delete again in a minute"
+            ) from error
+        if code(error) in REFUSED_LATE:
+            raise Problem(
+                f"AWS does not save {rds.identifier} in a snapshot ({code(error)}): its instances go, its data is whole; mend that, then "
+                "inv rds.delete again, or inv rds.create makes it an instance again"
             ) from error
         raise
     say(f"asked AWS to delete {rds.identifier}" + ("" if snapshot else "; its data goes with it"))

@@ -6,13 +6,12 @@ from ops.errors import Misconfigured
 
 WORKS = {
     *("create", "status", "events", "endpoint", "connect-policy", "start", "stop", "snapshot", "snapshots", "delete"),
-    *("rotate-password", "apply", "restore", "ca", "logs", "allow-my-ip", "rules", "revoke-my-ip", "prune-rules", "bastion"),
+    *("rotate-password", "apply", "restore", "undo", "ca", "logs", "allow-my-ip", "rules", "revoke-my-ip", "prune-rules", "bastion"),
 }  # fmt: skip
 """The tasks of rds.* that know both."""
 READER = "a reader is an instance of the cluster: set rds.multi_az to yes, then inv rds.create makes it"
 WAYS = {
     "replica": READER,
-    "undo": "nothing is swapped there; a restored cluster is another target (rds.identifier)",
     "upgrade": "minor versions come by rds.engine_version and inv rds.apply; a major one is tried on a restored cluster first (docs/aurora.md)",
     "export": "import the cluster by hand (aws_rds_cluster, aws_rds_cluster_instance)",
     "schedule": "set rds.min_acu to 0, and it pauses by itself whenever nobody is connected",

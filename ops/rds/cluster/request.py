@@ -60,7 +60,7 @@ def instance(rds: Rds, name: str, region: str, *, first: bool) -> dict[str, Any]
         "AvailabilityZone": f"{region}{rds.zone}" if rds.zone and first else None,
         "PubliclyAccessible": rds.public,  # never left out: AWS's default depends on the subnet group
         "AutoMinorVersionUpgrade": rds.auto_minor_upgrade,
-        "Tags": tags.to_aws({**tags.of_project(rds.project), tags.CLUSTER: rds.identifier}),
+        "Tags": tags.to_aws(tags.of_project(rds.project)),
     }
     return {field: value for field, value in asked.items() if value is not None}
 

@@ -7,6 +7,7 @@ aws_vpc_security_group_ingress_rule and aws_vpc_security_group_egress_rule.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.aws import Aws
@@ -156,7 +157,7 @@ def add_rules(aws: Aws, found: Found) -> None:
     for group in groups:
         filters = [{"Name": "group-id", "Values": [group.id]}]
         every = [raw for page in pages.paginate(Filters=filters) for raw in page["SecurityGroupRules"]]
-        for raw in sorted(every, key=by_what_it_says):
+        for raw in sorted(every, key=partial(by_what_it_says, found)):
             if rules.read(raw).ours:
                 found.left_out.append(
                     f"rule {raw['SecurityGroupRuleId']}: an address of a person's, by rds.allow-my-ip, which ends by itself"
@@ -165,10 +166,10 @@ def add_rules(aws: Aws, found: Found) -> None:
                 found.add(rule(found, group, raw))
 
 
-def by_what_it_says(raw: SecurityGroupRuleTypeDef) -> tuple[Any, ...]:
-    """Return by what rules are sorted: what comes in first."""
+def by_what_it_says(found: Found, raw: SecurityGroupRuleTypeDef) -> tuple[Any, ...]:
+    """Return by what rules are sorted: what comes in first, groups by what they are called here."""
     read = rules.read(raw)
-    return bool(raw.get("IsEgress")), read.source, read.ports, read.id
+    return bool(raw.get("IsEgress")), found.references.get(read.source, read.source), read.ports, read.id
 
 
 def rule(found: Found, group: Resource, raw: SecurityGroupRuleTypeDef) -> Resource:

@@ -16,14 +16,14 @@ from ops.aws import Aws
 from ops.console import say
 from ops.errors import Misconfigured
 from ops.rds import instance
-from ops.rds.export import database, function, hcl, schedules
+from ops.rds.export import database, function, hcl, proxies, schedules
 from ops.rds.export.hcl import Block
 from ops.rds.export.resources import Found, Import
 
 NAME = "main.tf"
 HEAD = "# Made by inv rds.export from what AWS has."
-REQUIRED, PROVIDER = ">= 1.5", ">= 6.0"
-"""Terraform has import blocks since 1.5; the provider has all these arguments by 6.0."""
+REQUIRED, PROVIDER = ">= 1.5", ">= 6.15"
+"""Terraform has import blocks since 1.5; the provider has all these arguments by 6.15, the newest being default_auth_scheme."""
 
 
 class HasPath(Protocol):
@@ -68,19 +68,24 @@ def export(settings: Settings, aws: Aws, folder: str, open_beside: OpenBeside, *
 
 
 def read(settings: Settings, aws: Aws) -> Found:
-    """Return all that is there of the instance and its function."""
+    """Return all that is there of the instance, its function and its proxy."""
     row = instance.require_instance(aws, settings.rds)
     there = function.find(aws, settings.lambdas)
     found = Found()
+    proxy = proxies.find(aws, found, settings)
     groups = [str(one["VpcSecurityGroupId"]) for one in row.get("VpcSecurityGroups", [])]
     database.add_groups(aws, found, groups, database.INSTANCE)
     if there is not None:
         own = there["Configuration"].get("VpcConfig", {}).get("SecurityGroupIds", [])
         database.add_groups(aws, found, [one for one in own if one not in groups], function.FUNCTION)
+    if proxy is not None:
+        database.add_groups(aws, found, proxy.get("VpcSecurityGroupIds", []), proxies.PROXY)
     database.add_rules(aws, found)
     database.add_instance(found, row)
     if there is not None:
         function.add_function(aws, found, settings.lambdas, there)
+    if proxy is not None:
+        proxies.add_proxy(aws, found, settings, proxy)
     schedules.add_schedules(aws, found, row)
     return found
 

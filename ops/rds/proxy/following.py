@@ -18,6 +18,7 @@ from ops.cloud.facts import Row
 from ops.cloud.steps import Work
 from ops.console import say
 from ops.errors import Refused
+from ops.rds.cluster.row import cluster_of
 from ops.rds.proxy import parts, role, standing
 from ops.rds.proxy.waiting import TASK
 
@@ -66,5 +67,9 @@ def check_swap(aws: Aws, row: Row) -> None:
     for one in standing.before(aws, row):
         raise Refused(
             f"the proxy {one.name} leads to {row['DBInstanceIdentifier']}, and would go on to do so under its next name: nothing was renamed; "
-            f"inv {TASK} --delete first, and inv {TASK} after it"
+            + (
+                f"take it out of that (aws rds deregister-db-proxy-targets --db-proxy-name {one.name}), then run this again"
+                if cluster_of(row)
+                else f"inv {TASK} --delete first, and inv {TASK} after it"
+            )
         )

@@ -10,7 +10,7 @@ from config.rds import Rds
 from ops.cloud import tags
 from ops.cloud.own_group import OwnGroup
 from ops.errors import Misconfigured
-from ops.rds.restore.names import LONGEST
+from ops.rds.server import LONGEST
 
 PROXY = "inv:proxy"
 """The tag of each part: its value is the instance that it is for."""

@@ -63,8 +63,11 @@ class Before:
     """A proxy before an instance, whoever made it."""
 
     name: str
+    """As RDS has it."""
     state: str
     """Of the instance behind it, in RDS's word: AVAILABLE."""
+    endpoint: str | None
+    """Its host name; null while it is being made."""
 
 
 def before(aws: Aws, row: Row) -> list[Before]:
@@ -76,5 +79,5 @@ def before(aws: Aws, row: Row) -> list[Before]:
             for target in targets(aws, proxy["DBProxyName"]):
                 if leads_to(target, row["DBInstanceIdentifier"]):
                     state = str(target.get("TargetHealth", {}).get("State") or "REGISTERING")
-                    found.append(Before(proxy["DBProxyName"], state))
+                    found.append(Before(proxy["DBProxyName"], state, proxy.get("Endpoint")))
     return found

@@ -12,7 +12,8 @@ from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.errors import Misconfigured, Refused
 from ops.rds import instance
-from ops.rds.restore.names import LONGEST, have
+from ops.rds.restore.names import have
+from ops.rds.server import LONGEST
 
 REPLICA = "-replica"
 OF = "inv:replica-of"

@@ -50,7 +50,7 @@ class Restored:
     previous: str | None
     """The instance whose place it has taken, by its name since then; null without a swap."""
     outage_seconds: float | None
-    """From the first rename until a session was open again, measured; null without a swap, and where a run before began it."""
+    """From the first rename until a session was open again, measured, and the restart of a cluster's writer; null without a swap, and where a run before began it."""
     request: dict[str, Any] | None
     """On a dry run the request with AWS's own names; else null."""
 
@@ -70,7 +70,9 @@ def target_name(aws: Aws, rds: Rds, source: Source, given: str) -> tuple[Names, 
     if not given and its.get(AS) == which.live and its.get(SOURCE) == str(source):  # by a run before
         which = replace(which, beside=rds.identifier)
     if live is not None and which.beside == which.live and not is_restored(live, rds):
-        raise Refused(f"--as {which.beside}: that is the instance itself: leave it out, and --swap exchanges the names")
+        raise Refused(
+            f"--as {which.beside}: that is the {server.of(rds).word} itself: leave it out, and --swap exchanges the names"
+        )
     return which, live
 
 
@@ -99,6 +101,8 @@ def ensure_restored(settings: Settings, aws: Aws, clock: Clock, source: Source, 
     if there is None:
         check(source, aws, rds, which, live)
         refuse("rds.restore", create_request.faults(settings, aws.session.region_name))
+        if rds.is_cluster:
+            creating.check_names(aws, replace(rds, identifier=which.beside), "--as NAME takes another name")
         tell_costs(settings, aws)
         make(settings, aws, source, which, live)
     else:

@@ -1,4 +1,4 @@
-"""Which instance is which while one is restored and swapped: the names of all three, and the tags that prove them."""
+"""Which instance, or cluster, is which while one is restored and swapped: the names of all three, and the tags that prove them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ops.cloud import tags
 from ops.cloud.facts import Row
 from ops.console import option
 from ops.errors import Misconfigured, Refused
-from ops.rds import instance
+from ops.rds import instance, server
+from ops.rds.server import LONGEST
 
 RESTORED, PREV = "-restored", "-prev"
-LONGEST = 63
 BESIDE, SOURCE, AS = "inv:beside", "inv:restored-from", "inv:restored-as"
 """Of a restored instance: the one that it was made beside, from what, and under which name."""
 PREV_OF = "inv:prev-of"
@@ -32,15 +32,16 @@ class Names:
 def names(rds: Rds, beside: str = "") -> Names:
     """Return the names for an instance; raises `Misconfigured` for one that RDS would not take."""
     found = Names(rds.identifier, (beside or rds.identifier + RESTORED).lower(), rds.identifier + PREV)
+    its, longest = server.of(rds), LONGEST - (len("-1") if rds.is_cluster else 0)  # its instances' are longer
     for name in (found.beside, found.prev):
-        if len(name) > LONGEST or not re.fullmatch(r"[a-z](-?[a-z0-9])*", name):
+        if len(name) > longest or not re.fullmatch(r"[a-z](-?[a-z0-9])*", name):
             new = option("as", "--as names the new one; ")
             raise Misconfigured(
-                f"an instance cannot be called {name}: at most {LONGEST} letters, digits and single hyphens, first a letter "
-                f"({new}a shorter rds.identifier leaves room)"
+                f"{its.article} cannot be called {name}: at most {longest} letters, digits and single hyphens, first a letter "
+                f"({new}a shorter rds.identifier leaves room for {PREV})"
             )
     if found.beside == found.prev:
-        raise Misconfigured(f"--as {found.beside}: the name is kept for the instance before a swap: use another")
+        raise Misconfigured(f"--as {found.beside}: the name is kept for the {its.word} before a swap: use another")
     return found
 
 
@@ -60,10 +61,10 @@ def is_prev(row: Row, rds: Rds) -> bool:
 
 
 def require_prev(row: Row, rds: Rds) -> Row:
-    """Return the instance before the swap; raises `Refused` for one that only has its name."""
+    """Return the one before the swap; raises `Refused` for one that only has its name."""
     if not is_prev(row, rds):
         raise Refused(
-            f"{row['DBInstanceIdentifier']} is not the instance that a swap has moved away: nothing was renamed; "
+            f"{row['DBInstanceIdentifier']} is not the {server.of(rds).word} that a swap has moved away: nothing was renamed; "
             "it is somebody else's, give it another name"
         )
     return row

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from config.settings import Settings
 from ops.aws import Aws
 from ops.cloud.clock import Clock
 from ops.console import say
-from ops.errors import Misconfigured, Refused
-from ops.rds import instance
+from ops.errors import Refused
+from ops.rds import instance, server
 from ops.rds.proxy import following as proxied
 from ops.rds.restore import making, swapping
 from ops.rds.restore.making import Restored
-from ops.rds.restore.names import SOURCE, have, is_prev, is_restored
+from ops.rds.restore.names import AS, SOURCE, have, is_prev, is_restored
 from ops.rds.restore.source import Source
 
 
@@ -20,15 +22,11 @@ def restore(
 ) -> Restored:
     """Restore beside, under the name that is given or one of its own, and swap; return what became of it."""
     rds = settings.rds
-    if swap and rds.is_cluster:
-        raise Misconfigured(
-            "--swap is for instances: leave it out, and the restored cluster is a target of its own; rds.identifier with its name "
-            "makes it the one that all tasks mean"
-        )
     which, live = making.target_name(aws, rds, source, given)
-    prev = None if rds.is_cluster else instance.find_instance(aws, which.prev)
+    its = server.of(rds)
+    prev = instance.find_named(aws, its, which.prev)
     if live is None and prev is not None and is_prev(prev, rds):
-        there = None if which.beside == which.live else instance.find_instance(aws, which.beside)
+        there = None if which.beside == which.live else instance.find_named(aws, its, which.beside)
         if there is None or not swap:
             raise Refused(
                 f"a swap of {which.live} was cut off, and nothing has that name now: nothing was done; the same command as then "
@@ -38,6 +36,8 @@ def restore(
         return swapping.finish(settings, aws, clock, source, which)
     if swap and live is not None and is_restored(live, rds) and have(live)[SOURCE] == str(source):
         say(f"{which.live} is the one from {source} already: nothing to swap")
+        named = replace(which, beside=have(live).get(AS, which.beside))
+        swapping.rename_members(settings, aws, clock, named, which.prev, f"rds.restore {source.option} --swap")
         return making.told(live, source, swapped=True, previous=which.prev if prev else None)
     if swap and live is not None and which.beside != which.live:
         proxied.check_swap(aws, live)  # before an instance is made, and paid for

@@ -68,10 +68,13 @@ def remove_group(aws: Aws, rds: Rds, *, sleep: Callable[[float], None] = time.sl
 
     AWS lets a group go only when the network interface of the deleted instance
     is gone: that is waited for, and ends in `InProgress` if it takes too long.
+    A cluster without instances has no interface, so nothing at AWS would keep its group: that is looked at before.
     """
     ec2, removed = aws.client("ec2"), []
     with speaking():
         for group in own_group(rds).find(ec2):
+            if rds.is_cluster and (others := by_clusters(aws, str(group["GroupId"]))):
+                raise stays(str(group["GroupId"]), others)
             delete_group(aws, str(group["GroupId"]), sleep)
             removed.append(str(group["GroupId"]))
     return removed
@@ -103,11 +106,7 @@ def delete_group(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> Non
             if code(error) != "DependencyViolation":
                 raise
             if others := holders(aws, group_id):
-                raise Problem(
-                    f"the security group {group_id} stays, it is used {', '.join(others)}: remove that rule, or give these "
-                    "another group (aws rds modify-db-instance --vpc-security-group-ids, aws ec2 "
-                    "modify-network-interface-attribute --groups), then run inv rds.delete again"
-                ) from error
+                raise stays(group_id, others) from error
             if not left:
                 break
             if left == TRIES - 1:
@@ -119,6 +118,15 @@ def delete_group(aws: Aws, group_id: str, sleep: Callable[[float], None]) -> Non
     raise InProgress(
         f"the security group {group_id} is still held by the network interface of the deleted instance: "
         "run inv rds.delete again in some minutes"
+    )
+
+
+def stays(group_id: str, others: list[str]) -> Problem:
+    """Return that a group is used by others, with what to do."""
+    return Problem(
+        f"the security group {group_id} stays, it is used {', '.join(others)}: remove that rule, or give these "
+        "another group (aws rds modify-db-instance or modify-db-cluster --vpc-security-group-ids, aws ec2 "
+        "modify-network-interface-attribute --groups), then run inv rds.delete again"
     )
 
 
@@ -141,6 +149,18 @@ def by_instances(aws: Aws, group_id: str) -> list[str]:
         for row in page["DBInstances"]
         if group_id in [one["VpcSecurityGroupId"] for one in row.get("VpcSecurityGroups", [])]
         and row.get("DBInstanceStatus") != "deleting"
+    ]
+
+
+def by_clusters(aws: Aws, group_id: str) -> list[str]:
+    client: RDSClient = aws.client("rds")
+    pages = client.get_paginator("describe_db_clusters").paginate()
+    return [
+        f"by the cluster {row['DBClusterIdentifier']}"
+        for page in pages
+        for row in page["DBClusters"]
+        if group_id in [one["VpcSecurityGroupId"] for one in row.get("VpcSecurityGroups", [])]
+        and row.get("Status") != "deleting"
     ]
 
 

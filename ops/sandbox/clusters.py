@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ops.sandbox import express
 from ops.sandbox.replicas import PASSWORD, SOURCE
 
 MAKES = {
@@ -19,6 +20,11 @@ MAKES = {
 }
 """The calls that make one, and the field that names from what."""
 IAM = "enable_iam_database_authentication"
+SAID = {
+    "DBClusterAlreadyExistsFault": "The DB cluster exists already.",
+    express.REFUSAL: "A cluster by express configuration does not take that; AWS's own words are others.",
+}
+"""What is said with a refusal."""
 
 
 def backends() -> list[Any]:
@@ -34,7 +40,8 @@ def refusal(form: dict[str, str]) -> str:
         form.get("DBClusterIdentifier", "").lower() in backend.clusters for backend in backends()
     ):
         return "DBClusterAlreadyExistsFault"
-    return ""
+    named = [backend.clusters.get(form.get("DBClusterIdentifier", "").lower()) for backend in backends()]
+    return express.refusal(form, any(one is not None and express.is_express(one) for one in named))
 
 
 def settle(form: dict[str, str] | None = None) -> list[Any]:

@@ -243,7 +243,7 @@ def front(read_once: None) -> Iterator[Front]:
             return super().get_backend_for_host(host)
 
     proxies.mend()
-    express.mend()
+    express.mend(5432)
     made = Front(Application(create_backend_app))
     server = make_server("127.0.0.1", 0, made, threaded=True, request_handler=Quiet)
     made.url = f"http://127.0.0.1:{server.server_port}"

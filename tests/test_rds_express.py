@@ -176,7 +176,6 @@ def test_it_is_known_by_the_answer_that_aws_documents(scene: Scene) -> None:
         ({"zone": "a"}, {}, "rds.zone a: AWS chooses its zones"),
         ({"max_acu": "0.5"}, {}, "rds.max_acu 0.5: give 1 to 256"),
         ({}, {"POSTGRES_MASTER_PASSWORD": "mine-alone-1"}, "POSTGRES_MASTER_PASSWORD: it has no password"),
-        ({}, {"POSTGRES_PORT": "5433"}, "POSTGRES_PORT 5433: its gateway has port 5432 alone"),
         ({}, {"AWS_DEFAULT_REGION": "me-south-1"}, "AWS_DEFAULT_REGION me-south-1: has no express configuration"),
     ],
 )

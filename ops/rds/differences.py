@@ -54,8 +54,8 @@ OF_CLUSTER: Fields = {
     "pause_after": (f"{CAPACITY}.SecondsUntilAutoPause", f"{CAPACITY}.SecondsUntilAutoPause"),
 }  # fmt: skip
 """Of a cluster; which of its instances are public and how many there are is looked at beside (`of_instances`)."""
-NOT_OF_EXPRESS = ("database", "extended_support", "subnet_group")
-"""What a cluster by express configuration has otherwise for good: its database is made by SQL, it lies in no network."""
+NOT_OF_EXPRESS = ("database", "extended_support", "port", "subnet_group")
+"""What a cluster by express configuration has otherwise for good: its database is made by SQL, it lies in no network, at one port."""
 PATHS: Fields = {**COMPARED, **OF_CLUSTER}
 NOT_SET = {"master_user": "the master user", "database": "the database", "port": "the port"}
 """What is no key below rds:, as messages call it."""

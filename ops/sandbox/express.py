@@ -42,8 +42,8 @@ def is_express(one: Any) -> bool:
 
 
 @functools.cache
-def mend() -> None:
-    """Have moto make such clusters from now on."""
+def mend(port: int) -> None:
+    """Have moto make such clusters from now on, which are reached at a port: AWS's is 5432, the sandbox's front has its own."""
     from moto.rds import models
 
     known: Any = models.RDSBackend
@@ -57,7 +57,7 @@ def mend() -> None:
             "engine_version": VERSION,
             "serverless_v2_scaling_configuration": {"MinCapacity": 0.0, "MaxCapacity": 16.0},
         }
-        made = make_cluster(self, {**own, **asked, "master_user_password": secrets.token_hex(), "port": 5432})
+        made = make_cluster(self, {**own, **asked, "master_user_password": secrets.token_hex(), "port": port})
         made._master_user_password = ""  # noqa: SLF001 - moto wants one, and has no other name for it
         made.iam_auth, made.storage_encryption_type = True, "sse-rds"
         made.vpc_networking_enabled, made.internet_access_gateway_enabled = False, True

@@ -49,6 +49,7 @@ async def serve(folder: Path) -> None:
         before.get("port", 0), folder / "server.pem", lambda name: asyncio.to_thread(servers.address, name), servers
     )
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
+    express.mend(ports["port"])
     write(folder / "ports.json", json.dumps(ports).encode(), 0o644)
     write(folder / "state.json", json.dumps({"pid": os.getpid(), **ports}).encode(), 0o644)
     end = asyncio.Event()
@@ -67,7 +68,6 @@ def application() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     proxies.mend()
-    express.mend()
     default_user_config["lambda"] = {"use_docker": False}  # a function that is invoked answers {}
     return DomainDispatcherApplication(create_backend_app)
 

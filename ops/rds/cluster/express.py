@@ -27,7 +27,6 @@ from ops.rds.server import CLUSTER
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
 
 TASK = "rds.create"
-PORT = "5432"
 BIRTH = 300.0
 """Seconds for which AWS is given time to make the instance; its page says that it is there within some."""
 NOT_THERE = ("cn-", "us-gov-", "me-central-1", "me-south-1")
@@ -56,7 +55,7 @@ def lacks(settings: Settings) -> list[str]:
     """Return what a cluster made so lacks, each in words, to be said before it is made."""
     network = (
         "it lies in no network of yours and has no security group: its gateway to the internet takes connections from everywhere (IPv4), "
-        f"port {PORT} alone, and lets in by a token of IAM alone (rds-db:connect); neither can be turned off"
+        "port 5432 alone, and lets in by a token of IAM alone (rds-db:connect); neither can be turned off"
     )
     return [
         network,
@@ -98,8 +97,6 @@ def faults(settings: Settings, region: str | None) -> Iterator[str]:
     yield from (f"rds.{one}: {whys[one.partition(' ')[0]]}" for one, is_wrong in wrong.items() if is_wrong)
     if get(names.password):
         yield f"{names.password}: it has no password, and logs in by tokens of IAM alone: unset it"
-    if (port := get(names.port, PORT)) != PORT:
-        yield f"{names.port} {port}: its gateway has port {PORT} alone: unset it"
     if region and region.startswith(NOT_THERE):
         yield f"AWS_DEFAULT_REGION {region}: has no express configuration: use another region, or leave out --express"
 

@@ -41,7 +41,7 @@ RENAMED = {
 OF_EXPRESS = {"PubliclyAccessible": True, "StorageEncrypted": True}
 """What is so of a cluster by express configuration, and what RDS tells for want of a network and a key of ours otherwise
 ("Create with express configuration", Aurora User Guide)."""
-BY_IAM = "RDS, by IAM alone"
+BY_IAM = "the RDS gateway"
 """What names the login of such a cluster: there is none but that."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,22 @@ CHAIN = """
         inv db.url -t $target > url-of-$target
     done
     echo "copy (select current_user, pg_has_role('rds_iam', 'usage')) to stdout" | inv db.connect -t prod > who
+    echo "create role theirs login password 'a-guess-2'" | inv db.connect -t staging --write
+    export PGPASSWORD=a-guess-2
+    code=0; INVOKE_RDS_LOGIN=password STAGING_CONNECTION_URL="postgresql://theirs@$(sed 's|.*@||; s|/.*||' url-of-staging)/cruddur" \
+        inv db.status -t staging 2> theirs || code=$?; echo "theirs $code" >> codes
+    unset PGPASSWORD
+    inv db.roles -t prod --confirm cruddur
+    inv db.roles -t prod --check
+    inv db.query home --limit 2 -t prod --json 2> as-reader > home
     echo "delete from users" | inv db.connect -t staging --write
     inv db.query users -t prod --json > after
     : > .local/sandbox/calls.log; inv rds.create --express; cp .local/sandbox/calls.log second
     for task in "rds.allow-my-ip --ip 8.8.4.4" rds.rules rds.revoke-my-ip rds.prune-rules rds.bastion rds.rotate-password; do
         code=0; inv $task 2>> said || code=$?; echo "$task $code" >> codes
     done
-    code=0; POSTGRES_MASTER_USERNAME=postgres POSTGRES_MASTER_PASSWORD=a-guess-1 inv db.status -t prod 2> guessed || code=$?; echo "guess $code" >> codes
-    AWS_SECRET_ACCESS_KEY=another inv db.status -t prod 2> signed || true
+    code=0; INVOKE_DB_LEAST_LOGIN=no POSTGRES_MASTER_USERNAME=postgres POSTGRES_MASTER_PASSWORD=a-guess-1 inv db.status -t prod 2> guessed || code=$?; echo "guess $code" >> codes
+    INVOKE_DB_LEAST_LOGIN=no AWS_SECRET_ACCESS_KEY=another inv db.status -t prod 2> signed || true
     inv rds.stop; inv rds.start
     inv db.status -t prod > started
     inv rds.snapshot --name before; inv rds.snapshots > snapshots
@@ -93,7 +100,7 @@ def test_a_second_run_writes_nothing(done: Any) -> None:
 def test_what_wants_a_group_or_a_password_is_exit_2_and_one_line_each(done: Any) -> None:
     root, _ = done
     codes = dict(line.rsplit(" ", 1) for line in (root / "codes").read_text().splitlines())
-    assert codes.pop("guess") == "1"
+    assert (codes.pop("guess"), codes.pop("theirs")) == ("1", "1")
     assert set(codes.values()) == {"2"}
     said = [line for line in (root / "said").read_text().splitlines() if not line.startswith("note: ")]
     assert len(said) == len(codes) == 6
@@ -103,8 +110,15 @@ def test_what_wants_a_group_or_a_password_is_exit_2_and_one_line_each(done: Any)
 def test_a_password_and_a_token_of_another_key_are_refused_with_the_way_on(done: Any) -> None:
     root, _ = done
     assert "lets in by tokens of IAM alone: unset POSTGRES_MASTER_PASSWORD" in (root / "guessed").read_text()
-    assert re.search(r"token is refused|signature|not valid", (root / "signed").read_text())
+    assert "the token is refused: this login to AWS lacks rds-db:connect on" in (root / "signed").read_text()
     assert "a-guess-1" not in (root / "guessed").read_text()
+    assert "this user logs in by a token of IAM alone" in (root / "theirs").read_text()
+
+
+def test_roles_are_made_that_log_in_by_tokens_too(done: Any) -> None:
+    root, _ = done
+    assert "cruddur_reader@" in (root / "as-reader").read_text()
+    assert len(read(root, "home")) == 2
 
 
 def test_it_stops_starts_is_saved_and_goes(done: Any) -> None:

@@ -245,7 +245,10 @@ class Instances:
                 row = conn.execute(tokens.MEMBER, [user]).fetchone()
         except psycopg.Error:
             return None
-        return connected(known.server) if row and row["by_token"] else None
+        by_token = bool(row and row["by_token"])
+        if express.is_express(one) and not by_token:
+            raise Problem(f'PAM authentication failed for user "{user}"')  # its gateway takes no password of anybody's
+        return connected(known.server) if by_token else None
 
     def check_token(self, name: str, user: str, token: str) -> None:
         """Raise `Problem` where a token does not let a user in; what is wrong with it stays in the log."""

@@ -109,7 +109,12 @@ def test_it_is_made_by_one_call_and_what_it_lacks_is_said_before(
     scene.cloud.forget()
     for quick in (True, False):
         assert scene.create(quick=quick) == made
+    scene.config["public"] = "no"
+    scene.create(quick=False)
     assert scene.cloud.writes == []
+    said = capsys.readouterr().err
+    assert "it has no public address" not in said
+    assert "differs: public is yes, the settings say no" in said
 
 
 def test_a_dry_run_shows_the_request_and_what_it_lacks_and_asks_nobody(
@@ -196,6 +201,15 @@ def test_of_wrong_settings_all_are_said_at_once(scene: Scene) -> None:
     with pytest.raises(Misconfigured) as failed:
         scene.create()
     assert all(word in str(failed.value) for word in ("iam_auth", "zone", "public"))
+
+
+def test_an_account_that_may_make_no_other_cluster_is_told_of_it(scene: Scene) -> None:
+    said = "To use Aurora clusters with free plan accounts you need to set WithExpressConfiguration."
+    answer = f"<Response><Error><Code>FreeTierRestrictionError</Code><Message>{said}</Message></Error></Response>"
+    scene.cloud.before = lambda call: ("400 Bad Request", answer.encode()) if call.action == "CreateDBCluster" else None
+    with pytest.raises(Refused, match=r"on the free plan: inv rds\.create --express makes one"):
+        scene.create(quick=False)
+    assert scene.rds.describe_db_clusters()["DBClusters"] == []
 
 
 # --- cut off --------------------------------------------------------------------------------

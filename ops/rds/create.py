@@ -110,7 +110,7 @@ def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool,
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
-    if not settings.rds.public:
+    if not settings.rds.public and not is_express(row):
         say(way_in(settings, aws))
     return Created(settings.rds.identifier, True, instance.host(row), instance.port(row), None)
 

@@ -26,6 +26,8 @@ from ops.rds.server import CLUSTER, INSTANCE
 from ops.rds.waiting import ALONE, HOPELESS, RESTING, Goal
 
 TASK = "rds.create"
+EXPRESS_ALONE = "WithExpressConfiguration"
+"""What AWS names in refusing an account of the free plan another cluster ("you need to set WithExpressConfiguration", as people report it)."""
 NOT_OF_EXPRESS = ("PubliclyAccessible", "AvailabilityZone")
 
 
@@ -55,6 +57,11 @@ def make_cluster(settings: Settings, aws: Aws) -> Row | None:
     except client.exceptions.ClientError as error:
         if code(error) == CLUSTER.exists and (row := instance.find(aws, rds)):  # another run was first
             return row
+        if EXPRESS_ALONE in error.response["Error"].get("Message", ""):
+            raise Refused(
+                "AWS takes no other cluster of this account than by express configuration, as it is on the free plan: inv rds.create --express "
+                "makes one (with --dry-run it says what that lacks); or upgrade the account's plan"
+            ) from error
         raise
     say(f"asked AWS for the cluster {rds.identifier}: PostgreSQL {wanted['EngineVersion']} on Aurora")
     return None

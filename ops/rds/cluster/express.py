@@ -78,32 +78,28 @@ def faults(settings: Settings, region: str | None) -> Iterator[str]:
     rds, names, get = settings.rds_read[0], settings.focus.names, settings.vars.get
     if not rds.is_cluster:
         yield f"rds.engine {rds.engine}: --express makes a cluster of Aurora, by which all tasks have to know it: set {ENGINE}"
-    wrong = {
-        "iam_auth no": rds.iam_auth is False,
-        "login password": rds.login == "password",
-        "public no": not rds.public,
-        "encrypted no": not rds.encrypted,
-        f"subnet_group {rds.subnet_group}": rds.subnet_group is not None,
-        f"zone {rds.zone}": rds.zone is not None,
-    }
-    whys = {
-        "iam_auth": "it takes logins by IAM alone: set yes",
-        "login": "it takes tokens of IAM alone: set auto, or iam",
-        "public": "it is reached from the internet alone: set yes, or leave out --express",
-        "encrypted": "it is always encrypted, by a key of AWS's own: set yes",
-        "subnet_group": "it lies in no network of yours: unset it, or leave out --express",
-        "zone": "AWS chooses its zones: unset it",
-    }
-    yield from (f"rds.{one}: {whys[one.partition(' ')[0]]}" for one, is_wrong in wrong.items() if is_wrong)
+    checks = (
+        (rds.iam_auth is False, "iam_auth no", "it takes logins by IAM alone: set yes"),
+        (rds.login == "password", "login password", "it takes tokens of IAM alone: set auto, or iam"),
+        (not rds.public, "public no", "it is reached from the internet alone: set yes, or leave out --express"),
+        (not rds.encrypted, "encrypted no", "it is always encrypted, by a key of AWS's own: set yes"),
+        (
+            bool(rds.subnet_group),
+            f"subnet_group {rds.subnet_group}",
+            "it lies in no network of yours: unset it, or leave out --express",
+        ),
+        (bool(rds.zone), f"zone {rds.zone}", "AWS chooses its zones: unset it"),
+    )
+    yield from (f"rds.{setting}: {why}" for is_wrong, setting, why in checks if is_wrong)
     if get(names.password):
         yield f"{names.password}: it has no password, and logs in by tokens of IAM alone: unset it"
     if region and region.startswith(NOT_THERE):
         yield f"AWS_DEFAULT_REGION {region}: has no express configuration: use another region, or leave out --express"
 
 
-def check_kind(row: Row | None) -> None:
+def check_kind(row: Row) -> None:
     """Raise `Refused` for a server of that name that was made otherwise: AWS makes none of it."""
-    if row is not None and not is_express(row):
+    if not is_express(row):
         raise Refused(
             f"{row['DBInstanceIdentifier']} is there already, and not by express configuration, which AWS makes of no other cluster: "
             "nothing was done; leave out --express, or choose another rds.identifier"

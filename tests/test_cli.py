@@ -310,6 +310,12 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
     ("env.set POSTGRES_MASTER_PASSWORD=x", {}, 2, "inv env.set POSTGRES_MASTER_PASSWORD asks for it"),
     ("env.set PROD_CONNECTION_URL=postgresql://u:x@h/db", {}, 2, "holds a secret"),
     ("env.set CONNECTION_URL=postgresql://h", {}, 2, "CONNECTION_URL: no database name"),
+    (
+        "rds.create --express --dry-run",
+        {"AWS_DEFAULT_REGION": "ca-central-1"},
+        2,
+        "rds.engine postgres: --express makes a cluster of Aurora",
+    ),
     # servers that do not let us in
     ("db.status", {LOCAL: "{wrong}"}, 1, "wrong user or password: correct CONNECTION_URL"),
     ("db.setup", {LOCAL: "{nopassword}"}, 1, "wrong user or password: correct CONNECTION_URL"),

@@ -20,7 +20,7 @@ from ops.lambdas import way as ways
 from ops.lambdas.package import function_code, layer, runtimes
 from ops.lambdas.plan import Plan, Tell
 from ops.rds import instance
-from ops.rds.cluster import pause
+from ops.rds.cluster import pause, refusals
 from ops.targets import opening
 
 
@@ -30,6 +30,7 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
     runtimes.find(lam.python, lam.architecture)
     row = instance.require_instance(aws, settings.rds)
     pause.check_row(settings, row, "lambda.deploy")
+    refusals.check_express(row, "lambda.deploy")
     host = instance.endpoint(row)
     warn_of_age(lam)
     # before prod is opened: no session of it waits while wheels are fetched

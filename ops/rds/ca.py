@@ -19,7 +19,7 @@ from config.declared import PROD
 from config.paths import local_dir, write_private
 from config.settings import Settings
 from config.targets import ca_bundle
-from ops import web
+from ops import own_files, web
 from ops.console import say
 from ops.errors import Problem
 
@@ -39,9 +39,22 @@ def fetch(settings: Settings) -> Path:
     pem = check_bundle(download(url, settings.focus.names.sslrootcert), url)
     path = bundle(settings)
     local_dir(settings.root)
-    write_private(path, "\n".join(pem) + "\n")
+    write_private(path, with_public_roots("\n".join(pem) + "\n"))
     say(f"fetched {len(pem)} RDS certificates into {path.relative_to(settings.root)}")
     return path
+
+
+def complete(settings: Settings) -> None:
+    """Add Amazon's public roots to a bundle that was fetched without them."""
+    path = bundle(settings)
+    have = own_files.content(path).decode("ascii", errors="replace")
+    if (whole := with_public_roots(have)) != have:
+        write_private(path, whole)
+
+
+def with_public_roots(pem: str) -> str:
+    """Return certificates with Amazon's public roots behind them, each once."""
+    return pem if public_roots() in pem else f"{pem.rstrip()}\n{public_roots()}"
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,11 @@ def check_bundle(text: str, source: str, now: float | None = None) -> list[str]:
 
 @functools.cache
 def public_roots() -> str:
-    """Return Amazon's public roots: RDS Proxy has certificates of AWS Certificate Manager, which none of RDS's own roots has signed.
+    """Return Amazon's public roots: RDS Proxy, and the gateway of a cluster by express configuration, have certificates of AWS
+    Certificate Manager, which none of RDS's own roots has signed.
 
-    They are those that botocore brings (RDS User Guide, "Using TLS/SSL with RDS Proxy").
+    They are those that botocore brings (RDS User Guide, "Using TLS/SSL with RDS Proxy"; Aurora User Guide, "Create with express
+    configuration", Certificate authority).
     """
     import botocore
 

@@ -12,10 +12,18 @@ from ops.cli import OF_AWS, aws, settings_of_aws, task
         "target": OF_AWS,
         "dry-run": "print the request as JSON, password masked, and send nothing (default: no)",
         "adopt": "take over an instance of this name that was made by hand: it is tagged (default: no)",
+        "express": "a cluster of Aurora in a minute: no network, no password, IAM logins alone (default: no)",
     },
     answer="ops.rds.create.Created",
 )
-def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = False, json: bool = False) -> None:
+def create(
+    c: Context,
+    target: str = "",
+    dry_run: bool = False,
+    adopt: bool = False,
+    express: bool = False,
+    json: bool = False,
+) -> None:
     """Make the instance, or go on waiting for it."""
     from ops import console
     from ops.cloud.clock import Clock
@@ -23,9 +31,9 @@ def create(c: Context, target: str = "", dry_run: bool = False, adopt: bool = Fa
 
     found = settings_of_aws(c, target, may_make_env_file=True)
     made = (
-        create.plan_instance(found, aws(found))
+        create.plan_instance(found, aws(found), quick=express)
         if dry_run
-        else create.create_or_resume(found, aws(found), Clock(), adopt=adopt)
+        else create.create_or_resume(found, aws(found), Clock(), adopt=adopt, quick=express)
     )
     if json:
         console.as_json(made)

@@ -22,8 +22,9 @@ from ops.console import hide, say
 from ops.errors import Problem, Refused
 from ops.rds import ca, differences, env_file, instance, lookups, request, server
 from ops.rds.bastion import bastion
-from ops.rds.cluster import creating
+from ops.rds.cluster import creating, express
 from ops.rds.cluster.creating import tell_costs as capacity_costs
+from ops.rds.cluster.row import is_express
 from ops.rds.security_group import instance_group
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable
 
@@ -31,17 +32,19 @@ GOAL = Goal("rds.create", is_usable, {**HOPELESS, **RESTING})
 GROUP_TO_BE = "(the group that rds.create makes)"
 
 
-def preflight(settings: Settings, aws: Aws, *, ask: bool) -> None:
-    """Raise `Misconfigured` with everything that is wrong in settings, variables and login.
+def preflight(settings: Settings, aws: Aws, *, ask: bool, quick: bool = False) -> None:
+    """Raise `Misconfigured` with everything that is wrong in settings, variables and login; `quick` is express configuration.
 
     Where something is, AWS is asked for the rest of it, so that one run lists all;
     where nothing is, that is left to the moment before the instance is made.
     """
     region = aws.session.region_name
     found = request.faults(settings, region)
+    if quick:
+        found += express.faults(settings, region)
     if ask and (none := why_no_login(aws)):
         found.append(none)
-    elif ask and found and not request.region_faults(region):
+    elif ask and found and not quick and not request.region_faults(region):
         with contextlib.suppress(Problem, *errors()):
             found = lookups.look(aws, settings.rds_read[0], found).faults
     refuse("rds.create", found)
@@ -72,9 +75,15 @@ class Created:
     """On a dry run the CreateDBInstance or CreateDBCluster request with AWS's own names, its password masked; else null."""
 
 
-def plan_instance(settings: Settings, aws: Aws) -> Created:
-    """Return the request as AWS would get it, its password masked; nothing is sent."""
-    preflight(settings, aws, ask=False)
+def plan_instance(settings: Settings, aws: Aws, *, quick: bool = False) -> Created:
+    """Return the request as AWS would get it, its password masked; nothing is sent. `quick` is by express configuration."""
+    preflight(settings, aws, ask=False, quick=quick)
+    if quick:
+        express.tell(settings)
+        say("nothing was sent")
+        return Created(
+            settings.rds.identifier, False, None, None, express.build(settings, request.master(settings).user)
+        )
     request.tell_ignored(settings.rds)
     wanted = request.masked(request.build(settings, aws.region, [GROUP_TO_BE]))
     if settings.rds.is_cluster:
@@ -83,25 +92,37 @@ def plan_instance(settings: Settings, aws: Aws) -> Created:
     return Created(settings.rds.identifier, False, None, None, wanted)
 
 
-def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool) -> Created:
-    """Make the instance or go on with ours, wait for it, save how to reach it."""
+def create_or_resume(settings: Settings, aws: Aws, clock: Clock, *, adopt: bool, quick: bool = False) -> Created:
+    """Make the instance or go on with ours, wait for it, save how to reach it; `quick` makes a cluster by express configuration."""
     hide(request.master(settings).password)
-    preflight(settings, aws, ask=True)
-    request.tell_ignored(settings.rds)
+    preflight(settings, aws, ask=True, quick=quick)
+    if not quick:
+        request.tell_ignored(settings.rds)
     env_file.check_kind(settings)
     row: Row | None = instance.find(aws, settings.rds)
     if row is None:
-        row = (creating.make_cluster if settings.rds.is_cluster else create_instance)(settings, aws)
+        row = make(settings, aws, quick=quick)
+    elif quick:
+        express.check_kind(row)
     if row is not None:
         take_over(settings, aws, row, adopt=adopt)
+    if quick or (row is not None and is_express(row)):
+        express.claim(settings, aws, clock)
     if settings.rds.is_cluster:
         creating.add_instances(settings, aws, clock, settings.rds)
     row = instance.wait_for(aws, settings.rds, GOAL, clock)
     assert row is not None
     finish(settings, row)
-    if not settings.rds.public:
+    if not settings.rds.public and not is_express(row):
         say(way_in(settings, aws))
     return Created(settings.rds.identifier, True, instance.host(row), instance.port(row), None)
+
+
+def make(settings: Settings, aws: Aws, *, quick: bool) -> Row | None:
+    """Ask AWS for what the settings are about; return the row of one that is suddenly there."""
+    if quick:
+        return express.make_cluster(settings, aws, request.master(settings).user)
+    return (creating.make_cluster if settings.rds.is_cluster else create_instance)(settings, aws)
 
 
 def create_instance(settings: Settings, aws: Aws) -> Row | None:
@@ -180,8 +201,9 @@ def finish(settings: Settings, row: Row) -> None:
         env_file.save_reader(settings, row)
     if not env_file.leads_to(settings, instance.host(row)):
         say(f"note: {instance.host(row)} does not resolve here yet; that can take some minutes")
-    if not settings.vars.get(settings.focus.names.sslrootcert) and not ca.bundle(settings).exists():
+    there = ca.bundle(settings).exists()
+    if not settings.vars.get(settings.focus.names.sslrootcert) and (not there or is_express(row)):
         try:
-            ca.fetch(settings)
+            (ca.complete if there else ca.fetch)(settings)
         except Problem as error:  # the instance is there; the first connection tries again
             say(f"note: {error}")

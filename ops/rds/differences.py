@@ -12,7 +12,7 @@ from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.errors import Problem
 from ops.rds import request
-from ops.rds.cluster.row import instances_of
+from ops.rds.cluster.row import instances_of, is_express
 from ops.rds.security_group import instance_group
 
 Fields: TypeAlias = dict[str, tuple[str, str]]
@@ -54,6 +54,8 @@ OF_CLUSTER: Fields = {
     "pause_after": (f"{CAPACITY}.SecondsUntilAutoPause", f"{CAPACITY}.SecondsUntilAutoPause"),
 }  # fmt: skip
 """Of a cluster; which of its instances are public and how many there are is looked at beside (`of_instances`)."""
+NOT_OF_EXPRESS = ("database", "extended_support", "port", "subnet_group")
+"""What a cluster by express configuration has otherwise for good: its database is made by SQL, it lies in no network, at one port."""
 PATHS: Fields = {**COMPARED, **OF_CLUSTER}
 NOT_SET = {"master_user": "the master user", "database": "the database", "port": "the port"}
 """What is no key below rds:, as messages call it."""
@@ -80,7 +82,10 @@ class Difference:
 def find_differences(settings: Settings, aws: Aws, row: Row) -> list[Difference]:
     """Return the differences; what AWS does not tell is passed over."""
     wanted, found = request.build(settings, aws.region, []), []
-    for setting, (asked, path) in compared(settings).items():
+    known = compared(settings)
+    if is_express(row):
+        known = {setting: paths for setting, paths in known.items() if setting not in NOT_OF_EXPRESS}
+    for setting, (asked, path) in known.items():
         want, have = told(wanted, asked), told(row, path)
         if want is None or have is None or is_same(setting, want, have, wanted):
             continue

@@ -12,7 +12,7 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import Misconfigured
 from ops.rds import instance, request
-from ops.rds.cluster.row import reader_endpoint
+from ops.rds.cluster.row import is_express, reader_endpoint
 
 
 def save(settings: Settings, row: Row, *, force: bool) -> None:
@@ -24,7 +24,7 @@ def save(settings: Settings, row: Row, *, force: bool) -> None:
     names = settings.focus.names
     wanted = {names.endpoint: instance.host(row)}
     password = settings.vars.get(names.password)
-    if password and not row.get("MasterUserSecret"):
+    if password and not row.get("MasterUserSecret") and not is_express(row):
         wanted[names.url] = target(settings, row, password).url(show_password=True)
     for name, value in wanted.items():
         if settings.vars.saved.get(name) == value:

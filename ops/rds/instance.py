@@ -461,4 +461,5 @@ def of_cluster(found: Instance, its: Capacity) -> dict[str, Any]:
             f"{one.identifier}: {one.status}, {'writes' if one.writes else 'reads'}" for one in its.instances
         ],
         **of_both(found),
+        **(capacity.OF_EXPRESS if its.express else {}),
     }

@@ -14,6 +14,7 @@ from ops.cloud.facts import Row
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.rds import ca, instance, secret, server
+from ops.rds.cluster.row import BY_IAM, is_express
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -55,6 +56,8 @@ def target_of(settings: Settings, aws: Aws, row: Row) -> Target:
     }
     focus = settings.focus
     source = BY_RDS if row.get("MasterUserSecret") and login.password else focus.names.password
+    if is_express(row):
+        source = BY_IAM
     return reached(settings, Target(focus.name, source, params, kind=Kind.RDS, declared=focus))
 
 
@@ -67,7 +70,7 @@ def open_session(settings: Settings, aws: Aws, row: Row, task: str) -> Connectio
 
 def credentials(settings: Settings, aws: Aws, row: Row) -> secret.Login:
     """Return the managed secret's login, else the user's own; without a password where tokens stand in for it."""
-    if settings.rds.login == "iam":
+    if settings.rds.login == "iam" or is_express(row):
         return secret.Login(settings.vars.get(settings.focus.names.user) or str(row["MasterUsername"]), "")
     if row.get("MasterUserSecret"):
         return secret.read(aws, row)
@@ -98,6 +101,11 @@ def read_login_again(settings: Settings, target: Target, error: LoginFailed) -> 
         if target.source == BY_RDS:
             raise
         raise error from None  # another server than the instance, or RDS cannot be asked
+    if fresh.source == BY_IAM:
+        raise LoginFailed(
+            f"{target.address}: {settings.rds.identifier} has no password, and lets in by tokens of IAM alone: unset "
+            f"{settings.focus.names.password}"
+        ) from error
     if fresh.source != BY_RDS:
         raise error
     if fresh.password == target.password:

@@ -24,6 +24,7 @@ from ops.console import hide, say
 from ops.env.variables import forget, store
 from ops.errors import LoginFailed, Misconfigured, NoDatabase, NotAllowed, Problem, Refused
 from ops.rds import env_file, instance, prod, secret, server
+from ops.rds.cluster import refusals
 from ops.rds.waiting import HOPELESS, RESTING, Goal, is_usable, require_usable
 
 TASK = "rds.rotate-password"
@@ -63,6 +64,7 @@ def rotate_password(settings: Settings, aws: Aws, clock: Clock) -> str:
     row = instance.require_instance(aws, rds)
     if not instance.is_ours(row, rds):
         raise Refused(f"{rds.identifier} was not made by inv: inv rds.create --adopt hands it over first")
+    refusals.check_express(row, "rotate-password")
     if row.get("MasterUserSecret"):
         rotate_managed(settings, aws, row, clock)
         return f"{rds.identifier} has a new master password, kept in Secrets Manager"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ops.sandbox import express
 from ops.sandbox.replicas import PASSWORD, SOURCE
 
 MAKES = {
@@ -19,6 +20,12 @@ MAKES = {
 }
 """The calls that make one, and the field that names from what."""
 IAM = "enable_iam_database_authentication"
+SAID = {
+    "DBClusterAlreadyExistsFault": "The DB cluster exists already.",
+    "DBInstanceAlreadyExists": "The DB instance exists already.",
+    express.REFUSAL: "A cluster by express configuration does not take that; AWS's own words are others.",
+}
+"""What is said with a refusal."""
 
 
 def backends() -> list[Any]:
@@ -35,7 +42,8 @@ def refusal(form: dict[str, str]) -> str:
         return "DBClusterAlreadyExistsFault"
     if any(form.get("NewDBInstanceIdentifier", "").lower() in backend.databases for backend in backends()):
         return "DBInstanceAlreadyExists"
-    return ""
+    named = [backend.clusters.get(form.get("DBClusterIdentifier", "").lower()) for backend in backends()]
+    return express.refusal(form, any(one is not None and express.is_express(one) for one in named))
 
 
 def settle(form: dict[str, str] | None = None) -> list[Any]:

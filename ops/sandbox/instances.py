@@ -29,7 +29,7 @@ from ops.console import say
 from ops.errors import Problem
 from ops.rds import connect_policy
 from ops.rds.proxy import parts
-from ops.sandbox import clusters, data_copies, proxies, replicas, tokens
+from ops.sandbox import clusters, data_copies, express, proxies, replicas, tokens
 from ops.sandbox.certificates import write
 from ops.targets.embedded import postmaster, server
 from ops.targets.embedded import state as kept
@@ -174,9 +174,10 @@ class Instances:
             password = secrets.token_urlsafe(18) if fresh or known.master[0] != user else known.master[1]
         if known.follows:  # they come from its source
             known.master = (user, password)
-        if user and password and known.master != (user, password):
+        by_token = express.is_express(one)  # and by nothing else
+        if user and (password or by_token) and known.master != (user, password):
             made = server.start_server(known.root)  # it may have died
-            admit(made, user, password, str(one.db_name or "") if known.server is None else "")
+            admit(made, user, password, str(one.db_name or "") if known.server is None else "", by_token=by_token)
             if managed:
                 keep(one.backend.secretsmanager, managed.secret_arn, user, password)
             known.master = (user, password)
@@ -244,7 +245,10 @@ class Instances:
                 row = conn.execute(tokens.MEMBER, [user]).fetchone()
         except psycopg.Error:
             return None
-        return connected(known.server) if row and row["by_token"] else None
+        by_token = bool(row and row["by_token"])
+        if express.is_express(one) and not by_token:
+            raise Problem(f'PAM authentication failed for user "{user}"')  # its gateway takes no password of anybody's
+        return connected(known.server) if by_token else None
 
     def check_token(self, name: str, user: str, token: str) -> None:
         """Raise `Problem` where a token does not let a user in; what is wrong with it stays in the log."""
@@ -321,8 +325,8 @@ def snapshots() -> list[Any]:
     return [one for one in every if "postgres" in str(one.database.engine) and one.snapshot_type == "manual"]
 
 
-def admit(made: kept.Server, user: str, password: str, database: str) -> None:
-    """Let a master user in with this password, and make the database that an instance comes with."""
+def admit(made: kept.Server, user: str, password: str, database: str, *, by_token: bool = False) -> None:
+    """Let a master user in with this password, or by tokens of IAM alone, and make the database that an instance comes with."""
     import psycopg
     from psycopg import sql
 
@@ -335,7 +339,8 @@ def admit(made: kept.Server, user: str, password: str, database: str) -> None:
         conn.execute("select pg_reload_conf()")
         there = conn.execute("select from pg_roles where rolname = %s", [user]).fetchone() is not None
         role, verb = sql.Identifier(user), sql.SQL("alter role" if there else "create role")
-        conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, sql.Literal(password)))
+        secret = sql.Literal(password) if password else sql.NULL
+        conn.execute(sql.SQL("{} {} login createdb createrole password {}").format(verb, role, secret))
         # as rds_superuser has them: to hand them on, too
         conn.execute(sql.SQL("grant pg_monitor, pg_signal_backend to {} with admin option").format(role))
         if conn.execute("select from pg_roles where rolname = 'rds_iam'").fetchone() is None:
@@ -343,6 +348,10 @@ def admit(made: kept.Server, user: str, password: str, database: str) -> None:
         if conn.info.server_version >= 160000:  # before, whoever has CREATEROLE may give it away
             giving = "grant rds_iam to {} with admin true, inherit false, set false"
             conn.execute(sql.SQL(giving).format(role))
+        if by_token:
+            conn.execute(sql.SQL("grant rds_iam to {} with admin option").format(role))
+            if conn.info.server_version >= 160000:
+                conn.execute(sql.SQL("grant rds_iam to {} with inherit true").format(role))
         if database and conn.execute("select from pg_database where datname = %s", [database]).fetchone() is None:
             conn.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(database), role))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ops import own_files, process
 from ops.errors import Problem
-from ops.sandbox import instances, moto_server, proxies, tls_proxy
+from ops.sandbox import express, instances, moto_server, proxies, tls_proxy
 from ops.sandbox.certificates import write
 from ops.sandbox.gate import KEY, SERVING, Gate
 
@@ -49,6 +49,7 @@ async def serve(folder: Path) -> None:
         before.get("port", 0), folder / "server.pem", lambda name: asyncio.to_thread(servers.address, name), servers
     )
     ports = {"aws_port": aws.server_port, "port": doors.sockets[0].getsockname()[1]}
+    express.mend(ports["port"])
     write(folder / "ports.json", json.dumps(ports).encode(), 0o644)
     write(folder / "state.json", json.dumps({"pid": os.getpid(), **ports}).encode(), 0o644)
     end = asyncio.Event()

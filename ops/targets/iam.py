@@ -75,6 +75,8 @@ def asked(settings: Settings, target: Target) -> Target:
     Where libpq has a file of passwords, a user alone may be one of those in it: then that holds, unless the setting says otherwise.
     """
     way = settings.rds_read[0].login
+    if target.source == cluster.BY_IAM:  # it takes nothing else, and no file of passwords holds one for it
+        return target if target.token else by_token(settings, target)
     if target.token or way == "password":
         return target
     if way == "iam":

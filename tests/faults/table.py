@@ -335,13 +335,23 @@ WRITES: dict[str, Row] = {
     ),
     "rds.create": Row(
         ("AWS", "files"),
-        (lost("rds.create"), ref("rds_create", "create_cut_at_any_write_and_run_again_leaves_one_of_each", "create")),
-        (ref("rds_create", "create_and_delete_killed_after_the_kth_write", "create"),),
+        (
+            lost("rds.create"),
+            ref("rds_create", "create_cut_at_any_write_and_run_again_leaves_one_of_each", "create"),
+            ref("rds_express", "cut_at_a_write_the_next_run_makes_the_rest_of_it", "create"),
+        ),
+        (
+            ref("rds_create", "create_and_delete_killed_after_the_kth_write", "create"),
+            ref("rds_express", "killed_at_a_write_the_next_run_makes_the_rest_with_or_without_the_option", "create"),
+        ),
     ),
     "rds.delete": Row(
         ("AWS", "files"),
         (lost("rds.delete"), ref("rds_create", "delete_cut_at_any_write_and_run_again_leaves_nothing", "delete")),
-        (ref("rds_create", "create_and_delete_killed_after_the_kth_write", "delete"),),
+        (
+            ref("rds_create", "create_and_delete_killed_after_the_kth_write", "delete"),
+            ref("rds_express", "killed_while_it_is_deleted_the_next_run_deletes_the_rest", "delete"),
+        ),
     ),
     "rds.proxy": Row(
         ("AWS",),

@@ -47,5 +47,5 @@ def build(certificates: Path | None, to: Path) -> Artifact:
         raise Problem(f"{SOURCE} holds no function: it comes with the suite's own repository")
     files = {f"{SOURCE.name}/{module.name}": module.read_bytes() for module in modules}
     if certificates:
-        files[f"{SOURCE.name}/rds-ca.pem"] = certificates.read_bytes().rstrip() + b"\n" + ca.public_roots().encode()
+        files[f"{SOURCE.name}/rds-ca.pem"] = ca.with_public_roots(certificates.read_text()).encode()
     return write(files, to / "function.zip")

@@ -64,6 +64,12 @@ OF_CLUSTER = {
     ),
 }
 """Of a cluster of Aurora, where it is another than an instance's (Aurora User Guide, "Modifying an Amazon Aurora DB cluster")."""
+OF_EXPRESS = {
+    "iam_auth": Meaning("never", "it takes logins by IAM alone: set yes"),
+    "public": Meaning("never", "it is reached from the internet alone: set yes"),
+    "encrypted": Meaning("never", "it is always encrypted, by a key of AWS's own: set yes"),
+}
+"""Of a cluster by express configuration, where it is another still ("Create with express configuration", Aurora User Guide)."""
 BACKUPS_ON_OFF = Meaning("restart", "backups begin or end: input and output may stand still for seconds to minutes")
 IN_STORAGE = ("storage_gb", "storage_type", "iops", "throughput")
 """The settings that share the 6 hours."""

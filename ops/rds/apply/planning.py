@@ -12,8 +12,8 @@ from ops.aws import Aws
 from ops.cloud.facts import Row
 from ops.rds import differences, instance, lookups, request, server
 from ops.rds.apply import limits
-from ops.rds.apply.meaning import BACKUPS_ON_OFF, IN_STORAGE, MEANINGS, OF_CLUSTER, Meaning, When
-from ops.rds.cluster.row import cluster_of
+from ops.rds.apply.meaning import BACKUPS_ON_OFF, IN_STORAGE, MEANINGS, OF_CLUSTER, OF_EXPRESS, Meaning, When
+from ops.rds.cluster.row import cluster_of, is_express
 from ops.rds.differences import Difference
 from ops.rds.instance import Pending
 from ops.rds.security_group import instance_group
@@ -121,7 +121,7 @@ def make(settings: Settings, aws: Aws, row: Row, *, now: bool) -> Plan:
 def change(row: Row, one: Difference) -> Change:
     """Return what a difference means."""
     about = OF_CLUSTER.get(one.setting) if cluster_of(row) else None
-    about = about or meaning(one)
+    about = (OF_EXPRESS.get(one.setting) if is_express(row) else None) or about or meaning(one)
     _, path = differences.PATHS.get(one.setting, ("", ""))
     waiting = row.get("PendingModifiedValues", {}).get(path.rpartition(".")[2])
     pending = waiting is not None and differences.plain(waiting) == one.wanted

@@ -13,6 +13,11 @@ from ops import times
 from ops.cloud.facts import Row
 from ops.rds.cluster import row as rows
 
+OF_EXPRESS = {
+    "groups": "none: its gateway to the internet lets in by tokens of IAM alone (inv rds.connect-policy)",
+    "password": "none",
+}
+"""What is told of a cluster by express configuration in the place of groups and password."""
 WAKES = "about 15 s"
 """What AWS says of how long it takes."""
 
@@ -45,6 +50,8 @@ class Capacity:
     """The name at which its readers are reached; null where it has none."""
     instances: list[Member]
     """The one that writes first."""
+    express: bool
+    """Whether it was made by express configuration: in no network, without a password."""
 
 
 def of(row: Row) -> Capacity | None:
@@ -65,6 +72,7 @@ def of(row: Row) -> Capacity | None:
             )
             for place, one in enumerate(rows.instances_of(row))
         ],
+        express=rows.is_express(row),
     )
 
 

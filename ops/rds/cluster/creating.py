@@ -6,8 +6,6 @@ Amazon Aurora DB cluster"). A run that is cut off between them leaves a cluster 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from config.rds import Rds
 from config.section import refuse
 from config.settings import Settings
@@ -22,12 +20,15 @@ from ops.errors import Refused
 from ops.rds import instance, lookups, request
 from ops.rds.cluster import pause
 from ops.rds.cluster import request as asked_for
-from ops.rds.cluster.row import cluster_of, instances_of
+from ops.rds.cluster.row import cluster_of, instances_of, is_express
 from ops.rds.security_group import instance_group
 from ops.rds.server import CLUSTER, INSTANCE
 from ops.rds.waiting import ALONE, HOPELESS, RESTING, Goal
 
 TASK = "rds.create"
+EXPRESS_ALONE = "WithExpressConfiguration"
+"""What AWS names in refusing an account of the free plan another cluster ("you need to set WithExpressConfiguration", as people report it)."""
+NOT_OF_EXPRESS = ("PubliclyAccessible", "AvailabilityZone")
 
 
 def tell_costs(settings: Settings, what: str = "costs") -> None:
@@ -55,6 +56,11 @@ def make_cluster(settings: Settings, aws: Aws) -> Row | None:
     except client.exceptions.ClientError as error:
         if code(error) == CLUSTER.exists and (row := instance.find(aws, rds)):  # another run was first
             return row
+        if EXPRESS_ALONE in error.response["Error"].get("Message", ""):
+            raise Refused(
+                "AWS takes no other cluster of this account than by express configuration, as it is on the free plan: inv rds.create --express "
+                "makes one (with --dry-run it says what that lacks); or upgrade the account's plan"
+            ) from error
         raise
     say(f"asked AWS for the cluster {rds.identifier}: PostgreSQL {wanted['EngineVersion']} on Aurora")
     return None
@@ -95,14 +101,16 @@ def add_instances(settings: Settings, aws: Aws, clock: Clock, rds: Rds, task: st
     for name in names(rds, have):
         if have and row["DBInstanceStatus"] != ALONE:
             tell_costs(settings, "costs with another instance")
-        add(aws, rds, name, first=not have)
+        add(aws, rds, name, first=not have, express=is_express(row))
         have = (*have, name)
 
 
-def add(aws: Aws, rds: Rds, name: str, *, first: bool) -> None:
-    """Ask AWS for one instance of the cluster."""
+def add(aws: Aws, rds: Rds, name: str, *, first: bool, express: bool = False) -> None:
+    """Ask AWS for one instance of the cluster, which may be one by express configuration."""
     client = aws.client("rds")
     wanted = asked_for.instance(rds, name, aws.region, first=first)
+    if express:  # in no network, by whose choice the zones are AWS's
+        wanted = {field: value for field, value in wanted.items() if field not in NOT_OF_EXPRESS}
 
     def there() -> Row | None:
         row = instance.find_instance(aws, name)
@@ -121,14 +129,22 @@ def add(aws: Aws, rds: Rds, name: str, *, first: bool) -> None:
 
 def adopt(settings: Settings, aws: Aws, row: Row) -> None:
     """Tag the instances of a cluster that is handed over, too; an instance has none."""
-    for one in strangers(row):
+    for one in untagged(row):
         aws.client("rds").add_tags_to_resource(
             ResourceName=one["DBInstanceArn"], Tags=tags.to_aws(tags.of_project(settings.rds.project))
         )
 
 
-def strangers(row: Row) -> Iterator[Row]:
-    """Yield the instances of a cluster that do not carry our tag."""
-    for one in instances_of(row):
-        if not tags.is_ours(tags.from_aws(one.get("TagList"))):
-            yield one
+def strangers(row: Row) -> list[Row]:
+    """Return the instances of a cluster that somebody else has made in it."""
+    return untagged(row)[1 if is_made_by_aws(row) else 0 :]
+
+
+def untagged(row: Row) -> list[Row]:
+    """Return the instances of a cluster that do not carry our tag, the one that writes first."""
+    return [one for one in instances_of(row) if not tags.is_ours(tags.from_aws(one.get("TagList")))]
+
+
+def is_made_by_aws(row: Row) -> bool:
+    """Whether the instance that writes is the one that came with a cluster by express configuration, and was not tagged yet."""
+    return is_express(row) and bool(instances_of(row)) and len(untagged(row)) == len(instances_of(row))

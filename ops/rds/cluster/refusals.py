@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ops.cloud.facts import Row
 from ops.errors import Misconfigured
+from ops.rds.cluster.row import is_express
 
 WORKS = {
     *("create", "status", "events", "endpoint", "connect-policy", "start", "stop", "snapshot", "snapshots", "delete"),
@@ -20,6 +22,32 @@ WAYS = {
 }
 """Others, each with what is done instead."""
 GENERAL = "aws rds describe-db-clusters and its neighbours are for that"
+
+
+OF_EXPRESS = {
+    "rotate-password": "it has no password: who comes in shows a token of IAM (inv rds.connect-policy)",
+    "restore": "AWS restores its snapshots, into a network (aws rds restore-db-cluster-from-snapshot) or behind a gateway again (with "
+    "--no-enable-vpc-networking --enable-internet-access-gateway --enable-iam-database-authentication)",
+    "lambda.deploy": "a function of the suite stands in the database's network, which it has none of",
+}
+"""Tasks that are not for a cluster by express configuration, each with why, or with what is done instead."""
+
+
+def check_express(row: Row, task: str) -> None:
+    """Raise `Misconfigured` for a task of `OF_EXPRESS` where the cluster is one."""
+    if is_express(row):
+        raise Misconfigured(
+            f"{row['DBInstanceIdentifier']} is a cluster by express configuration: nothing was done; {OF_EXPRESS[task]}"
+        )
+
+
+def check_group(row: Row | None) -> None:
+    """Raise `Misconfigured` where there is no security group and never will be, since the cluster is one by express configuration."""
+    if row is not None and is_express(row):
+        raise Misconfigured(
+            f"{row['DBInstanceIdentifier']} has no security group: express configuration puts a cluster into no network of yours, and its "
+            "gateway to the internet lets in whoever shows a token of IAM; inv rds.connect-policy USER prints the right that decides"
+        )
 
 
 def check(identifier: str, task: str) -> None:

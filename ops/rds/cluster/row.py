@@ -38,6 +38,11 @@ RENAMED = {
     "DatabaseName": "DBName",
     "ClusterCreateTime": "InstanceCreateTime",
 }
+OF_EXPRESS = {"PubliclyAccessible": True, "StorageEncrypted": True}
+"""What is so of a cluster by express configuration, and what RDS tells for want of a network and a key of ours otherwise
+("Create with express configuration", Aurora User Guide)."""
+BY_IAM = "the RDS gateway"
+"""What names the login of such a cluster: there is none but that."""
 
 
 def find_cluster(aws: Aws, identifier: str) -> Row | None:
@@ -72,6 +77,8 @@ def as_instance(cluster: DBClusterTypeDef, every: Iterable[Row]) -> Row:
     told |= {new: cluster[old] for old, new in RENAMED.items() if old in cluster}  # type: ignore[literal-required]
     if found:
         told |= {name: found[0][name] for name in OF_WRITER if name in found[0]}  # type: ignore[literal-required]
+    if cluster.get("InternetAccessGatewayEnabled"):
+        told |= OF_EXPRESS
     return cast(
         Row,
         {
@@ -96,6 +103,11 @@ def state(cluster: DBClusterTypeDef, found: list[Row]) -> str:
 def cluster_of(row: Row) -> DBClusterTypeDef | None:
     """Return DescribeDBClusters' row of a cluster, None for an instance."""
     return cast(dict[str, Any], row).get("Cluster")
+
+
+def is_express(row: Row) -> bool:
+    """Whether it is a cluster by express configuration: in no network of ours, behind Aurora's gateway to the internet."""
+    return bool((cluster_of(row) or {}).get("InternetAccessGatewayEnabled"))
 
 
 def instances_of(row: Row) -> list[Row]:

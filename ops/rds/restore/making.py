@@ -21,7 +21,7 @@ from ops.console import option, say
 from ops.errors import LoginFailed, NotAllowed, NothingAnswers, Problem, Refused, Unreachable
 from ops.rds import instance, lookups, prod, server
 from ops.rds import request as create_request
-from ops.rds.cluster import creating
+from ops.rds.cluster import creating, refusals
 from ops.rds.restore import operations, request
 from ops.rds.restore.names import AS, SOURCE, Names, have, is_restored, names, of
 from ops.rds.restore.source import Source, check
@@ -63,6 +63,8 @@ def beside(aws: Aws, rds: Rds, which: Names) -> Row | None:
 def target_name(aws: Aws, rds: Rds, source: Source, given: str) -> tuple[Names, Row | None]:
     """Return the names, and the live instance: where there is none, a restored one takes its name at once."""
     live = instance.find(aws, rds)
+    if live is not None:
+        refusals.check_express(live, "restore")
     which = names(rds, given)
     if live is None and not given and not beside(aws, rds, which):
         which = replace(which, beside=rds.identifier)

@@ -15,6 +15,7 @@ from ops.cloud.facts import Row
 from ops.console import few, say
 from ops.errors import Misconfigured, Problem
 from ops.rds import instance
+from ops.rds.cluster import refusals
 from ops.rds.security_group.instance_group import RDS_INTERFACE
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def find_location(aws: Aws, settings: Settings) -> Location:
     if not is_port(saved):
         raise Misconfigured(f"{settings.focus.names.port}: the port must be a number from 1 to 65535")
     row = described(aws, settings, needed=not group)
+    refusals.check_group(row)
     port = int(((row or {}).get("Endpoint") or {}).get("Port") or saved)
     its = [g["VpcSecurityGroupId"] for g in (row or {}).get("VpcSecurityGroups", [])]
     if not group:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ops.errors import Refused
-from ops.rds import instance, prod
+from ops.rds import delete, instance, prod
 from ops.rds.restore import names, restoring, swapping, written_later
 from ops.rds.restore.source import Source
 from tests.fix_aws import REGION, Configure, Front, Hands, outcome
@@ -237,6 +237,28 @@ def test_a_strangers_cluster_of_the_name_is_left_alone(scene: Swapping, name: st
     with pytest.raises(Refused, match=says):
         act(scene)
     assert scene.there()[name] == "live"
+
+
+def test_a_proxy_that_leads_to_it_is_told_and_not_left_behind(
+    scene: Swapping, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnets = [one["SubnetId"] for one in scene.aws.client("ec2").describe_subnets()["Subnets"]]
+    arn = "arn:aws:iam::123456789012:role/theirs"
+    scene.rds.create_db_proxy(
+        DBProxyName="theirs", EngineFamily="POSTGRESQL", RoleArn=arn, Auth=[], VpcSubnetIds=subnets
+    )
+    scene.rds.register_db_proxy_targets(DBProxyName="theirs", DBClusterIdentifiers=[NAME])
+    scene.cloud.forget()
+    with pytest.raises(
+        Refused, match=r"the proxy theirs leads to .*deregister-db-proxy-targets --db-proxy-name theirs"
+    ):
+        scene.restore(swap=True)
+    settings, aws = scene.settings, scene.aws
+    told = delete.delete_instance(settings, aws, scene.hands.clock, confirm="", snapshot=True, dry_run=True)
+    assert f"its deletion protection would be lifted, then {NAME}-1 and {NAME} would be deleted" in told
+    assert "note: the proxy theirs leads there, to nothing then" in capsys.readouterr().err
+    assert scene.cloud.writes == []
+    assert [one.name for one in instance.facts(settings, aws, scene.row()).proxies or []] == ["theirs"]
 
 
 def test_without_confirmation_nothing_is_renamed(scene: Swapping) -> None:

@@ -654,6 +654,23 @@ def test_a_rename_waits_for_the_old_name_to_be_free_and_no_longer(
     assert hands.slept == [10.0]
 
 
+def test_a_rename_that_shows_the_new_name_late_is_no_deletion(
+    stubbed: tuple[Aws, Stubber], configure: Configure, hands: Hands
+) -> None:
+    """AWS may show the old name for longer than what is just being made may stay unknown."""
+    aws, stub = stubbed
+    stub.add_response("modify_db_instance", {})
+    for _ in range(8):
+        stub.add_client_error("describe_db_instances", "DBInstanceNotFound", http_status_code=404)  # the new name
+        ready(stub, "renaming", DBInstanceIdentifier=LIVE)
+        ready(stub, "renaming", DBInstanceIdentifier=LIVE)  # the goal's own look
+        quiet(stub)
+    ready(stub, "renaming", DBInstanceIdentifier=PREV)
+    stub.add_client_error("describe_db_instances", "DBInstanceNotFound", http_status_code=404)
+    swapping.away(configure(), aws, hands.clock, LIVE, PREV, "rds.undo")
+    assert sum(hands.slept) == 80
+
+
 @pytest.mark.parametrize(
     ("code", "there", "says"),
     [

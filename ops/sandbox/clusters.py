@@ -20,12 +20,8 @@ MAKES = {
 }
 """The calls that make one, and the field that names from what."""
 IAM = "enable_iam_database_authentication"
-SAID = {
-    "DBClusterAlreadyExistsFault": "The DB cluster exists already.",
-    "DBInstanceAlreadyExists": "The DB instance exists already.",
-    express.REFUSAL: "A cluster by express configuration does not take that; AWS's own words are others.",
-}
-"""What is said with a refusal."""
+SAID = {express.REFUSAL: "A cluster by express configuration does not take that; AWS's own words are others."}
+"""What is said with a refusal that is not about a name."""
 
 
 def backends() -> list[Any]:

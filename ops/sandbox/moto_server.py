@@ -50,7 +50,7 @@ class Recorder:
             lead_out()
         if refused := clusters.refusal(form):
             self.note(call(environ, form), "400")
-            return failed(Problem(clusters.SAID[refused]), start_response, refused)
+            return failed(Problem(clusters.SAID.get(refused, "The name is taken already.")), start_response, refused)
         try:
             answer = self.app(environ, lambda *args: begun.extend(args))
         finally:  # what moto stumbles over was asked for all the same

@@ -143,7 +143,6 @@ def claim(settings: Settings, aws: Aws, clock: Clock) -> None:
     if not creating.is_made_by_aws(row):
         return
     [writer, *_] = instances_of(row)
-    aws.client("rds").add_tags_to_resource(
-        ResourceName=writer["DBInstanceArn"], Tags=tags.to_aws(tags.of_project(rds.project))
-    )
+    its = tags.to_aws(tags.of_project(rds.project))
+    aws.client("rds").add_tags_to_resource(ResourceName=writer["DBInstanceArn"], Tags=its)
     say(f"its instance {writer['DBInstanceIdentifier']}, which AWS has made and named, is tagged")

@@ -255,7 +255,8 @@ def test_the_pool_waits_for_a_database_that_is_away_for_a_moment(
         assert query_array_json("select 1 as n", source=mine) == [{"n": 1}]
         with contextlib.suppress(psycopg.OperationalError):
             one.do(end, "postgres")
-        time.sleep(0.1)
+        while one.scalar(f"select count(*) from pg_stat_activity where datname = '{one.name}'", "postgres"):
+            time.sleep(0.05)
         back = threading.Timer(0.7, away(one))
         back.start()
         begun = time.monotonic()

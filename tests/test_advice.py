@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ MODULES = {
     for path in (SUITE / folder).rglob("*.py")
 }
 OPTIONS = {
-    name: {each.name.strip("_").replace("_", "-") for each in tasks.ns[name].get_arguments()}
+    name: {each.strip("_").replace("_", "-") for each in [*inspect.signature(tasks.ns[name].body).parameters][1:]}
     for name in tasks.ns.task_names
 }
 ANY = set().union(*OPTIONS.values())

@@ -38,7 +38,7 @@ def names(rds: Rds, beside: str = "") -> Names:
             new = option("as", "--as names the new one; ")
             raise Misconfigured(
                 f"{its.article} cannot be called {name}: at most {longest} letters, digits and single hyphens, first a letter "
-                f"({new}a shorter rds.identifier leaves room for {PREV})"
+                f"({new}a shorter rds.identifier leaves room)"
             )
     if found.beside == found.prev:
         raise Misconfigured(f"--as {found.beside}: the name is kept for the {its.word} before a swap: use another")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -41,6 +42,8 @@ class Writer:
 
     box: Box
     login: dict[str, str]
+    name: str = INSTANCE
+    """Where: an instance, or an endpoint."""
     acknowledged: list[int] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     """When each was."""
@@ -50,7 +53,7 @@ class Writer:
         number = 0
         while not self.ended.is_set():
             try:
-                with self.box.connect(INSTANCE, **self.login, dbname="cruddur", connect_timeout="5") as conn:
+                with self.box.connect(self.name, **self.login, dbname="cruddur", connect_timeout="5") as conn:
                     conn.autocommit = True
                     while not self.ended.is_set():
                         number += 1
@@ -61,9 +64,27 @@ class Writer:
             except psycopg.Error:
                 time.sleep(0.02)
 
+    def wait(self, more: int) -> None:
+        """Wait until so many more rows are acknowledged."""
+        seen = len(self.acknowledged)
+        while len(self.acknowledged) < seen + more:
+            time.sleep(0.01)
+
     def gap(self) -> float:
         """The longest time between two acknowledged rows, in seconds."""
         return max(after - before for before, after in zip(self.at, self.at[1:], strict=False))
+
+
+@contextlib.contextmanager
+def writing(writer: Writer) -> Iterator[Writer]:
+    """Have a client write meanwhile."""
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    try:
+        yield writer
+    finally:
+        writer.ended.set()
+        thread.join()
 
 
 def numbers(box: Box, name: str, login: dict[str, str]) -> set[int]:
@@ -77,24 +98,15 @@ def test_rows_before_the_restore_point_are_in_the_new_one_and_all_later_ones_in_
     with box.connect(INSTANCE, **login, dbname="cruddur") as conn:
         conn.execute("create table written (n bigint primary key); grant select on written to public")
         conn.execute("update users set display_name = display_name")
-    writer = Writer(box, login)
-    thread = threading.Thread(target=writer.run)
-    thread.start()
-    try:
-        while len(writer.acknowledged) < 20:
-            time.sleep(0.01)
+    with writing(Writer(box, login)) as writer:
+        writer.wait(20)
         before = list(writer.acknowledged)
         box.ok("rds.snapshot", "--name", "point")
         after = len(writer.acknowledged)
         done = box("rds.restore", "--snapshot", "point", "--swap", "--confirm", INSTANCE, "--json")
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        seen = len(writer.acknowledged)
-        while len(writer.acknowledged) < seen + 20:
-            time.sleep(0.01)
-    finally:
-        writer.ended.set()
-        thread.join()
+        writer.wait(20)
     assert (told["identifier"], told["swapped"], told["previous"]) == (INSTANCE, True, PREV)
     new, old = numbers(box, INSTANCE, login), numbers(box, PREV, login)
     assert set(before) <= new

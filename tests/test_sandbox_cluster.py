@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fix_cli import copy_suite
+from tests.test_growth import Writer, numbers, writing
 from tests.test_sandbox import bash
 from tests.test_sandbox_instances import Box, superuser
 
@@ -30,35 +32,37 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     bash(root, "inv sandbox.down")
 
 
-def numbers(box: Box, endpoint: str, login: dict[str, str]) -> set[int]:
-    with box.connect(endpoint, **login, dbname="cruddur") as conn:
-        return {row["n"] for row in conn.execute("select n from written")}
-
-
-def test_swapped_by_name_its_data_is_the_snapshots_and_undone_its_own_again(box: Box) -> None:
-    """By the cluster's endpoint, whose name stays."""
+def test_swapped_by_name_each_row_is_in_the_one_or_the_other_and_undone_its_own_again(box: Box) -> None:
+    """By the cluster's endpoint, whose name stays, and at which a client writes all the time."""
     login = superuser(box.server(NAME))
     endpoint = box.ok("rds.endpoint").strip()
     with box.connect(endpoint, **login, dbname="cruddur") as conn:
         conn.execute("create table written (n bigint primary key); grant select on written to public")
-        conn.execute("insert into written values (1)")
-    box.ok("rds.snapshot", "--name", "point")
-    with box.connect(endpoint, **login, dbname="cruddur") as conn:
-        conn.execute("insert into written values (2)")
-    done = box("rds.restore", "--snapshot", "point", "--swap", "--confirm", NAME, "--json")
-    assert done.returncode == 0, done.stderr
+    with writing(Writer(box, login, endpoint)) as writer:
+        writer.wait(20)
+        before = list(writer.acknowledged)
+        box.ok("rds.snapshot", "--name", "point")
+        writer.wait(20)
+        done = box("rds.restore", "--snapshot", "point", "--swap", "--confirm", NAME, "--json")
+        assert done.returncode == 0, done.stderr
+        writer.wait(20)
     told = json.loads(done.stdout)
     assert (told["identifier"], told["swapped"], told["previous"], told["endpoint"]) == (NAME, True, PREV, endpoint)
-    assert f"written after the restore point, and only in {NAME}: 1 rows, 0 changed" in done.stderr
-    before = endpoint.replace(NAME, PREV)
-    assert (numbers(box, endpoint, login), numbers(box, before, login)) == ({1}, {1, 2})
+    new, old = numbers(box, endpoint, login), numbers(box, endpoint.replace(NAME, PREV), login)
+    assert set(before) <= new
+    assert set(writer.acknowledged) <= new | old
+    later = re.search(rf"written after the restore point, and only in {NAME}: (\d+) rows, 0 changed", done.stderr)
+    assert later
+    assert 20 <= int(later[1]) <= len(old) - len(before)
+    print(f"said {told['outage_seconds']:.1f} s, {writer.gap():.1f} s without an acknowledged row")
+    assert writer.gap() <= told["outage_seconds"] + 5  # which a busy machine takes
     assert "users" in box.ok("db.status", "-t", "prod")  # by the new one's own secret
     assert [one["identifier"] for one in json.loads(box.ok("rds.status", "--json"))["cluster"]["instances"]] == [
         f"{NAME}-1"
     ]
     back = box("rds.undo", "--confirm", NAME)
     assert back.returncode == 0, back.stderr
-    assert numbers(box, endpoint, login) == {1, 2}
+    assert numbers(box, endpoint, login) == old
     restored = f"{NAME}-restored"
     box.ok("rds.delete", "--no-snapshot", "--confirm", restored, env={"INVOKE_RDS_IDENTIFIER": restored})
 

@@ -155,6 +155,27 @@ def test_a_strangers_deployment_is_left(lead: Lead, cloud: Front, configure: Con
 
 
 @pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([], "was not made by inv: give it another name"),
+        ([{"Key": "ManagedBy", "Value": "inv"}], f"INVOKE_RDS_IDENTIFIER={OLD} inv rds.delete removes it"),
+    ],
+)
+def test_one_that_has_the_name_of_the_one_before_is_found_first(
+    lead: Lead, cloud: Front, configure: Configure, labels: list[Any], says: str
+) -> None:
+    client = cloud.aws(configure()).client("rds")
+    client.create_db_instance(
+        DBInstanceIdentifier=OLD, DBInstanceClass="db.t4g.micro", Engine="postgres", AllocatedStorage=20, Tags=labels
+    )
+    cloud.forget()
+    for dry_run in (True, False):
+        with pytest.raises(Refused, match=says):
+            lead(dry_run=dry_run)
+    assert cloud.writes == []
+
+
+@pytest.mark.parametrize(
     ("statement", "object", "mend"),
     [
         ("create table t (n int)", "public.t", "add primary key"),

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from config.rds import Rds
 from config.settings import Settings
 from ops import calls
 from ops.aws import Aws
@@ -126,6 +127,7 @@ def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm:
                 upgrade.finish(settings, aws, was)
             return Upgraded(rds.identifier, False, was, was, None, [])
         check_row(row, offer)
+        check_name(aws, rds)
         proxied.check_copy(aws, row)
         findings = in_the_way(settings, aws, row, offer, wanted)
         own = takes_over_password(settings, row, dry_run=dry_run)
@@ -223,6 +225,20 @@ def look_at(connect: Callable[[str], Any]) -> list[Finding]:
         with connect(each) as conn:
             found += checks.found(conn, each, list(LOGICAL))
     return found
+
+
+def check_name(aws: Aws, rds: Rds) -> None:
+    """Raise `Refused` where an instance has the name that the one from before is to get: AWS would take another number for it."""
+    old = rds.identifier + OLD
+    if (there := instance.find_instance(aws, old)) is None:
+        return
+    ours = tags.is_ours(tags.from_aws(there.get("TagList")))
+    step = (
+        f"it is that of an upgrade before, and paid for: INVOKE_RDS_IDENTIFIER={old} inv rds.delete removes it"
+        if ours
+        else "it was not made by inv: give it another name, or upgrade without --blue-green"
+    )
+    raise Refused(f"{old} is there, and {rds.identifier} is to be called so after the switch: nothing was done; {step}")
 
 
 def takes_over_password(settings: Settings, row: Row, *, dry_run: bool) -> bool:

@@ -457,8 +457,15 @@ def listener(port: int = 0) -> Iterator[int]:
 
 def test_the_usual_port_taken(one: Clone) -> None:
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # taken already: as good
-            stack.enter_context(listener(5432))
+        deadline = time.monotonic() + 30
+        while True:  # another test's server has it, which may end at any moment; one that stays is as good
+            try:
+                stack.enter_context(listener(5432))
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
         done = one("db.setup")
         assert done.returncode == 0, done.stderr
         port = one.state["port"]

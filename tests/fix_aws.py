@@ -372,3 +372,18 @@ def ready(stub: Stubber, status: str, **extra: Any) -> None:
 
 def quiet(stub: Stubber) -> None:
     stub.add_response("describe_events", {"Events": []})
+
+
+@pytest.fixture
+def region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every instance and cluster let in, with nothing later in it: moto has no databases."""
+    from ops.rds.restore import written_later
+
+    monkeypatch.setattr("ops.rds.prod.open_session", lambda *_: io.BytesIO())  # what can be closed
+    monkeypatch.setattr(written_later, "find", lambda *_: written_later.Found())
+    monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)

@@ -23,7 +23,9 @@ from ops.rds.apply import applying, limits, meaning, planning
 from tests.fix_aws import HOST, REGION, Call, Configure, Front, Hands, error, outcome
 from tests.fix_cli import SUITE
 from tests.test_rds_request import ORDERABLE, VERSIONS, option, options, versions
-from tests.test_rds_restore import errors_of, killed, region  # noqa: F401 - a fixture
+from tests.test_rds_restore import errors_of, killed
+
+pytestmark = pytest.mark.usefixtures("region")
 
 LIVE = "cruddur-db-instance"
 

@@ -30,6 +30,8 @@ from tests.fix_aws import HOST, REGION, Configure, Front, Hands, OnInstances, er
 from tests.fix_cli import Cli
 from tests.test_rds_policy import allowed
 
+pytestmark = pytest.mark.usefixtures("region")
+
 NAME = "cruddur-db-instance"
 WRITER, READER = f"{NAME}-1", f"{NAME}-2"
 CLUSTER = {"engine": "aurora-postgresql", "engine_version": "17", "max_acu": "4"}
@@ -72,11 +74,6 @@ class Scene(OnInstances):
             DBClusterIdentifier=NAME, Engine="aurora-postgresql", MasterUsername="root", MasterUserPassword="huEE33z2Qvl383",
             Tags=tags.to_aws(tags.of_project("cruddur")) if tagged else [],
         )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
 
 
 @pytest.fixture

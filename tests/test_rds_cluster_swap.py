@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,12 +9,14 @@ from typing import Any
 import pytest
 
 from ops.errors import Refused
-from ops.rds import delete, instance, prod
-from ops.rds.restore import names, restoring, swapping, written_later
+from ops.rds import delete, instance
+from ops.rds.restore import names, restoring, swapping
 from ops.rds.restore.source import Source
-from tests.fix_aws import REGION, Configure, Front, Hands, outcome
+from tests.fix_aws import Configure, Front, Hands, outcome
 from tests.test_rds_cluster import NAME, Scene
 from tests.test_rds_restore import killed
+
+pytestmark = pytest.mark.usefixtures("region")
 
 BESIDE, PREV = f"{NAME}-restored", f"{NAME}-prev"
 SNAPSHOT = Source(snapshot="before")
@@ -42,19 +43,6 @@ class Swapping(Scene):
             row = instance.require_instance(self.aws, replace(self.settings.rds, identifier=name))
             found[name] = " ".join([names.have(row).get(names.SOURCE, "live"), *sorted(members)])
         return found
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-
-
-@pytest.fixture
-def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every cluster let in, with nothing later in it: moto has no databases."""
-    monkeypatch.setattr(prod, "open_session", lambda *_: io.BytesIO())
-    monkeypatch.setattr(written_later, "find", lambda *_: written_later.Found())
-    monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)
 
 
 @pytest.fixture

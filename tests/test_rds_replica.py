@@ -31,6 +31,8 @@ from ops.rds.schedule.times import read as read_times
 from tests.fix_aws import HOST, REGION, Configure, Front, Hands, OnInstances, outcome, quiet, ready
 from tests.test_rds_restore import errors_of
 
+pytestmark = pytest.mark.usefixtures("region")
+
 LIVE, REPLICA = "cruddur-db-instance", "cruddur-db-instance-replica"
 OWN = {"POSTGRES_MASTER_PASSWORD": "one-of-our-own-1"}
 VARIABLE = "PROD_READ_CONNECTION_URL"
@@ -63,11 +65,6 @@ class Scene(OnInstances):
 
 
 BEFORE, MADE, PROMOTED = {LIVE: ""}, {LIVE: "", REPLICA: LIVE}, {LIVE: "", REPLICA: ""}
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from ops.rds.restore import making, names, operations, request, restoring, snaps
 from ops.rds.restore.source import Source
 from tests.fix_aws import HOST, REGION, Configure, Front, Hands, Killed, OnInstances, outcome, quiet, ready
 
+pytestmark = pytest.mark.usefixtures("region")
+
 LIVE, BESIDE, PREV = "cruddur-db-instance", "cruddur-db-instance-restored", "cruddur-db-instance-prev"
 SNAPSHOT = Source(snapshot="before")
 
@@ -58,19 +60,6 @@ class Scene(OnInstances):
             MasterUsername="root", MasterUserPassword="huEE33z2Qvl383", AllocatedStorage=20,
         )  # fmt: skip
         self.cloud.forget()
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-
-
-@pytest.fixture
-def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every instance let in, with nothing later in it: moto has no databases."""
-    monkeypatch.setattr(prod, "open_session", lambda *_: io.BytesIO())  # what can be closed
-    monkeypatch.setattr(written_later, "find", lambda *_: written_later.Found())
-    monkeypatch.setattr("ops.rds.ca.fetch", lambda _: None)
 
 
 @pytest.fixture

@@ -144,6 +144,7 @@ def made_of_home(home: str) -> list[tuple[Any, str, str]]:
 def keep_preloaded() -> None:
     """Have nobody free what is here by now, or a call would copy each page of it only to let go of it at its end."""
     gc.freeze()
+    gc.enable()
     _preloaded.update(sys.modules)
     for name in ("builtins", "sys", "__main__"):
         del _preloaded[name]
@@ -281,6 +282,7 @@ class Server:
 def serve(fd: int, door: int, preloaded: Sequence[str]) -> dict[str, Any] | None:
     """Import, tell which variables had a say in that, and take calls."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the tests and for what they have started
+    gc.disable()  # what is imported is kept: no need to look for garbage among it
     with noting() as names:
         for name in preloaded:
             importlib.import_module(name)

@@ -31,8 +31,8 @@ def test(
         raise Misconfigured("--coverage holds the whole suite to its floor: leave out --quick and --changed")
     if nightly and quick:
         raise Misconfigured("--nightly runs more than the whole suite, --quick less: leave out one of them")
-    # a third of the whole is waiting: one process more than processors has something to do meanwhile
-    workers = min(4, (os.cpu_count() or 1) + (not quick))
+    # a third of the whole is waiting: two processes more than processors have something to do meanwhile
+    workers = min(6, (os.cpu_count() or 1) + (0 if quick else 2))
     arguments = ["-m", "pytest", "-n", str(workers), "--dist", "loadgroup"]
     if changed:
         from ops.workspace import changed as looked

@@ -179,6 +179,7 @@ def recorded(environ: dict[str, Any], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"  # Lambda has no other name for a call, nor Scheduler
+    params |= parse_qsl(environ.get("QUERY_STRING", ""))
     return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params, body)
 
 

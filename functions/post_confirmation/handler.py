@@ -33,7 +33,7 @@ starting = time.monotonic()
 SNAPSHOT = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 """Whether sandboxes are made from a snapshot of this one: what is read from here on was ready long before their first event."""
 if SNAPSHOT:
-    import http.client  # by which keys are asked for; here it costs no sign-up its time
+    import http.client  # noqa: F401 - by which keys are asked for: here that costs no sign-up its time
 
 with contextlib.suppress(ImportError):  # while the sandbox starts the processor is lent in full; missed at each event
     import psycopg

@@ -647,7 +647,6 @@ def by_alias(at: Cut) -> None:
 
 def led_back(at: Cut) -> None:
     at.stage.config = {}
-    at.stage.deploy()
     at.stage.attach(at.pool)
 
 
@@ -683,11 +682,8 @@ LAMBDA = {
     "lambda.deploy with snapshots": Scene(
         ("UpdateFunctionConfiguration", "PublishVersion", "CreateAlias"), with_snapshots, one_version, deployed
     ),
-    "lambda.deploy and lambda.attach without them": Scene(
-        (
-            "UpdateFunctionConfiguration", "UpdateAlias", "AddPermission", "UpdateUserPool", "RemovePermission", "DeleteFunction",
-            "DeleteAlias",
-        ),
+    "lambda.attach without snapshots any more": Scene(
+        ("AddPermission", "UpdateUserPool", "RemovePermission", "UpdateAlias", "DeleteFunction", "DeleteAlias"),
         led_back,
         no_alias,
         by_alias,

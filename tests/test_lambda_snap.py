@@ -65,7 +65,9 @@ def is_served(stage: Stage, pool_id: str) -> bool:
 def drift(stage: Stage, pool_id: str) -> list[str]:
     """Return what lambda.status says of alias, snapshot, trigger and permission."""
     found = status.facts(stage.settings(), stage.aws, pool_id)
-    return [one.part for one in found.drift if one.part in ("alias", "snapshot", "trigger", "permission", "configuration")]
+    return [
+        one.part for one in found.drift if one.part in ("alias", "snapshot", "trigger", "permission", "configuration")
+    ]
 
 
 def test_on_then_on_again_then_changed_then_off(on: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +141,9 @@ def test_an_alias_of_somebody_elses_is_refused_and_taken_over_when_that_is_said(
     assert stage.deploy() == []  # of no interest without snapshots
     stage.config = dict(ON)
     stage.cloud.forget()
-    with pytest.raises(Refused, match=r"the alias live of .* not made by inv: remove it, or inv lambda\.deploy --adopt"):
+    with pytest.raises(
+        Refused, match=r"the alias live of .* not made by inv: remove it, or inv lambda\.deploy --adopt"
+    ):
         stage.deploy()
     with pytest.raises(Misconfigured, match=r"no alias live of ours.*inv lambda\.deploy makes it"):
         stage.attach(stage.make_pool())
@@ -210,8 +214,13 @@ def test_a_pool_that_saw_no_sign_up_for_two_weeks(on: Stage) -> None:
     found = status.facts(on.settings(), on.aws, pool_id)
     [one] = [one for one in found.drift if one.part == "snapshot"]
     assert (found.version, found.snapshot) == ("1", "Inactive")
-    assert re.search(r"nobody has signed up for 14 days.*sees an error and leaves no row.*inv lambda\.deploy calls it and waits", one.message)
-    with pytest.raises(InProgress, match=r"AWS makes one now: sign-ups fail until it is there; inv lambda\.deploy waits for that"):
+    assert re.search(
+        r"nobody has signed up for 14 days.*sees an error and leaves no row.*inv lambda\.deploy calls it and waits",
+        one.message,
+    )
+    with pytest.raises(
+        InProgress, match=r"AWS makes one now: sign-ups fail until it is there; inv lambda\.deploy waits for that"
+    ):
         invoke.invoke_in_aws(on.aws, on.settings(), {})
     assert drift(on, pool_id) == []
     on.cloud.forget()
@@ -231,7 +240,9 @@ STATES: list[tuple[dict[str, Any], ...]] = [
 
 
 @pytest.mark.parametrize("states", STATES)
-def test_a_snapshot_is_waited_for(made: Bare, states: tuple[dict[str, Any], ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_snapshot_is_waited_for(
+    made: Bare, states: tuple[dict[str, Any], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     lam = made.settings().lambdas
     with Stubber(made.client("lambda")) as stub:
         for state in states:
@@ -250,7 +261,9 @@ def test_what_comes_of_a_snapshot_that_is_not_made(made: Bare) -> None:
     failed = {"State": "Failed", "StateReasonCode": "FunctionError.InitTimeout", "StateReason": "too slow"}
     with Stubber(made.client("lambda")) as stub:
         stub.add_response("get_function_configuration", failed)
-        with pytest.raises(Problem, match=r"snapshot of version 7 .*FunctionError\.InitTimeout: too slow.*then inv lambda\.deploy"):
+        with pytest.raises(
+            Problem, match=r"snapshot of version 7 .*FunctionError\.InitTimeout: too slow.*then inv lambda\.deploy"
+        ):
             snap_start.wait(made.aws, lam, "7", made.hands.clock)
         for _ in range(302):
             stub.add_response("get_function_configuration", {"State": "Pending"})
@@ -262,14 +275,20 @@ def test_what_comes_of_a_snapshot_that_is_not_made(made: Bare) -> None:
     ("state", "part", "says"),
     [
         ({"State": "Pending"}, "snapshot", "is being made: a sign-up is confirmed meanwhile, but"),
-        ({"State": "Active", "SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}}, "snapshot", "is not there"),
+        (
+            {"State": "Active", "SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}},
+            "snapshot",
+            "is not there",
+        ),
         ({"State": "Failed", "StateReasonCode": "X", "StateReason": "why"}, "snapshot", r"\(X: why\): mend that"),
     ],
 )
 def test_what_status_says_of_a_version(made: Bare, state: dict[str, Any], part: str, says: str) -> None:
     lam = replace(made.settings().lambdas, snap_start=True)
     with Stubber(made.client("lambda")) as stub:
-        stub.add_response("get_alias", {"AliasArn": "a:live", "FunctionVersion": "7", "Description": "inv lambda.deploy"})
+        stub.add_response(
+            "get_alias", {"AliasArn": "a:live", "FunctionVersion": "7", "Description": "inv lambda.deploy"}
+        )
         stub.add_response("get_function_configuration", state)
         found = status.look_at_alias(made.aws, lam, state)
     assert [(one.part, bool(re.search(says, one.message))) for one in found.drift] == [(part, True)]
@@ -292,8 +311,25 @@ def test_what_is_sent_is_what_the_aws_cli_sends(on: Stage) -> None:
         ("create-alias", *same, "--function-version", "1"),
         ("update-alias", *same, "--function-version", "2", "--routing-config", "AdditionalVersionWeights={}"),
         (
-            *("add-permission", "--function-name", NAME, "--qualifier", "live", "--statement-id", sid, "--source-arn", arn),
-            *("--action", "lambda:InvokeFunction", "--principal", "cognito-idp.amazonaws.com", "--source-account", arn.split(":")[4]),
+            *(
+                "add-permission",
+                "--function-name",
+                NAME,
+                "--qualifier",
+                "live",
+                "--statement-id",
+                sid,
+                "--source-arn",
+                arn,
+            ),
+            *(
+                "--action",
+                "lambda:InvokeFunction",
+                "--principal",
+                "cognito-idp.amazonaws.com",
+                "--source-account",
+                arn.split(":")[4],
+            ),
         ),
     ):
         on.cloud.forget()
@@ -344,7 +380,7 @@ def test_the_start_before_the_snapshot_is_not_taken_off_cognitos_clock(monkeypat
     spent: list[float] = []
     monkeypatch.setattr(handler, "SNAPSHOT", True)
     monkeypatch.setattr(handler, "starting", time.monotonic() - 3)
-    monkeypatch.setattr(handler, "allowed", lambda _, since: spent.append(since) or 0.0)
+    monkeypatch.setattr(handler, "allowed", lambda _, since: (spent.append(since), 0.0)[1])
     monkeypatch.setattr(handler.Database, "within", lambda *_: None)
     for _ in range(2):
         handler.handler(event(1), None)

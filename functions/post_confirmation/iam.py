@@ -51,7 +51,9 @@ def keys(environ: Mapping[str, str]) -> Mapping[str, str]:
         names = ("AccessKeyId", "SecretAccessKey", "Token")
         return dict(zip((*KEY, "AWS_SESSION_TOKEN"), (str(given[name]) for name in names), strict=True))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        raise Unsigned(f"Lambda gives no keys of the role ({type(error).__name__}), by which a token is signed") from error
+        raise Unsigned(
+            f"Lambda gives no keys of the role ({type(error).__name__}), by which a token is signed"
+        ) from error
 
 
 def region_of(host: str) -> str:

@@ -77,7 +77,7 @@ def policy(aws: Aws, lam: Lambda, alias: str = "") -> list[dict[str, Any]]:
     client: LambdaClient = aws.client("lambda")
     try:
         asked = {"Qualifier": alias} if alias else {}
-        text = client.get_policy(FunctionName=lam.function, **asked)["Policy"]  # type: ignore[arg-type]
+        text = client.get_policy(FunctionName=lam.function, **asked)["Policy"]
     except client.exceptions.ResourceNotFoundException:
         return []
     statements: list[dict[str, Any]] = json.loads(text)["Statement"]

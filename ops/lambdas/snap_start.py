@@ -76,9 +76,13 @@ def check(aws: Aws, lam: Lambda, found: Mapping[str, Any] | None, *, adopt: bool
             f"the alias {ALIAS} of {lam.function} is there already, and not made by inv: remove it, or inv lambda.deploy --adopt takes it over"
         )
     if have.get("FileSystemConfigs"):
-        raise Refused(f'lambda.snap_start: AWS takes no snapshot of {lam.function}, which has a file system: take that off it, or set "no"')
+        raise Refused(
+            f'lambda.snap_start: AWS takes no snapshot of {lam.function}, which has a file system: take that off it, or set "no"'
+        )
     if have.get("EphemeralStorage", {}).get("Size", TMP_MB) > TMP_MB:
-        raise Refused(f'lambda.snap_start: AWS takes no snapshot of {lam.function}, whose /tmp is above {TMP_MB} MB: make it smaller, or set "no"')
+        raise Refused(
+            f'lambda.snap_start: AWS takes no snapshot of {lam.function}, whose /tmp is above {TMP_MB} MB: make it smaller, or set "no"'
+        )
     if alias is None:
         tell(lam)
 
@@ -111,13 +115,25 @@ def ensure(aws: Aws, settings: Settings, plan: Plan, clock: Clock) -> None:
     behind = version(aws, lam, alias["FunctionVersion"]) if alias else None
     now = found["Configuration"] if found else None
     changes = not plan.write and {"function", "configuration", "code"} & set(plan.changed)
-    if behind and now and alias and content(behind) == content(now) and alias["FunctionVersion"] != ITSELF and not changes:
+    if (
+        behind
+        and now
+        and alias
+        and content(behind) == content(now)
+        and alias["FunctionVersion"] != ITSELF
+        and not changes
+    ):
         number = alias["FunctionVersion"]
         if is_ready(behind):
             plan.same("version", f"{number}, with its snapshot")
         else:
             state = str(behind.get("State"))
-            plan.update("version", f"{number} was {state}: its snapshot is made anew", lambda: wait(aws, lam, number, clock), None)
+            plan.update(
+                "version",
+                f"{number} was {state}: its snapshot is made anew",
+                lambda: wait(aws, lam, number, clock),
+                None,
+            )
     else:
 
         def publish() -> str:
@@ -175,7 +191,9 @@ def clear(aws: Aws, lam: Lambda, plan: Plan) -> None:
         return
     lead(aws, lam, plan, alias, ITSELF)
     if function.policy(aws, lam, ALIAS):
-        say(f"note: pools call {lam.function} by its alias {ALIAS}: inv lambda.attach for each leads them to the function itself, and removes it")
+        say(
+            f"note: pools call {lam.function} by its alias {ALIAS}: inv lambda.attach for each leads them to the function itself, and removes it"
+        )
         return
     for old in versions(aws, lam):
         drop(aws, lam, plan, old)
@@ -237,7 +255,9 @@ def wait(aws: Aws, lam: Lambda, number: str, clock: Clock) -> None:
         while not is_ready(now := version(aws, lam, number)):
             if now.get("State") == "Failed":
                 why = f"{now.get('StateReasonCode')}: {now.get('StateReason')}"
-                raise Problem(f"AWS could not take a snapshot of version {number} of {lam.function} ({why}): mend that, then inv lambda.deploy")
+                raise Problem(
+                    f"AWS could not take a snapshot of version {number} of {lam.function} ({why}): mend that, then inv lambda.deploy"
+                )
             if now.get("State") == "Inactive":
                 wake(aws, lam, number)
             elapsed = clock.monotonic() - begun
@@ -260,4 +280,6 @@ def require_alias(aws: Aws, lam: Lambda) -> None:
     """Raise `Misconfigured` where there is no alias of ours that a pool could call."""
     alias = find_alias(aws, lam)
     if alias is None or not is_ours(alias):
-        raise Misconfigured(f"{lam.function} has no alias {ALIAS} of ours, which a pool is to call (lambda.snap_start): inv lambda.deploy makes it")
+        raise Misconfigured(
+            f"{lam.function} has no alias {ALIAS} of ours, which a pool is to call (lambda.snap_start): inv lambda.deploy makes it"
+        )

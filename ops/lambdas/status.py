@@ -302,7 +302,9 @@ def look_at_alias(aws: Aws, lam: Lambda, have: waiting.Configuration) -> Live:
         return Live(alias["AliasArn"], number, drift=[Drift("alias", what)])
     behind, drift = snap_start.version(aws, lam, number), list[Drift]()
     if snap_start.content(behind) != snap_start.content(have):
-        what = f"the alias {snap_start.ALIAS} leads to version {number}, which is not what the function is now: {REDEPLOY}"
+        what = (
+            f"the alias {snap_start.ALIAS} leads to version {number}, which is not what the function is now: {REDEPLOY}"
+        )
         drift.append(Drift("alias", what))
     state = behind.get("State", "Active")
     if state == "Inactive":
@@ -316,7 +318,9 @@ def look_at_alias(aws: Aws, lam: Lambda, have: waiting.Configuration) -> Live:
         drift.append(Drift("snapshot", what))
     elif not snap_start.is_ready(behind):
         doing = "is being made" if state == "Pending" else "is not there"
-        drift.append(Drift("snapshot", f"the snapshot of version {number} {doing}: {FAILING}; inv lambda.deploy waits for it"))
+        drift.append(
+            Drift("snapshot", f"the snapshot of version {number} {doing}: {FAILING}; inv lambda.deploy waits for it")
+        )
     made = function.snapshots(behind) == function.SNAPSHOTS
     return Live(alias["AliasArn"], number, state if made else None, drift)
 

@@ -17,14 +17,19 @@ from urllib.parse import unquote
 @functools.cache
 def mend() -> None:
     """Have moto do it from now on."""
-    from moto.awslambda import exceptions, models, policy, responses
+    mend_versions()
+    mend_policies()
+
+
+def mend_versions() -> None:
+    """Take snapshots, and publish, number and keep versions as Lambda does."""
+    from moto.awslambda import exceptions, models, policy
 
     function: Any = models.LambdaFunction
     storage: Any = models.LambdaStorage
     backend: Any = models.LambdaBackend
-    asked: Any = responses.LambdaResponse
     create, configured, described = backend.create_function, function.update_configuration, function.get_configuration
-    delete, named, find = storage.del_function, storage.put_alias, backend.get_function
+    delete, named = storage.del_function, storage.put_alias
 
     class Conflict(exceptions.LambdaClientError):
         code = 409
@@ -73,6 +78,18 @@ def mend() -> None:
         except exceptions.ConflictException as error:
             raise Conflict(error.message) from error
 
+    backend.create_function, function.update_configuration, function.get_configuration = make, change, describe
+    storage.publish_version, storage.del_function, storage.put_alias = publish, remove, name
+
+
+def mend_policies() -> None:
+    """Give each alias a policy of its own."""
+    from moto.awslambda import models, policy, responses
+
+    backend: Any = models.LambdaBackend
+    asked: Any = responses.LambdaResponse
+    find = backend.get_function
+
     def statements(self: Any, name: str, qualifier: str | None) -> Any:
         """Return the policy of an alias, or that of a function or a version."""
         found = find(self, name, qualifier)
@@ -95,6 +112,4 @@ def mend() -> None:
         of.del_statement(sid, self.querystring.get("RevisionId", ""))
         return 204, {"status": 204}, "{}"
 
-    backend.create_function, function.update_configuration, function.get_configuration = make, change, describe
-    storage.publish_version, storage.del_function, storage.put_alias = publish, remove, name
     backend.add_permission, backend.get_policy, asked.remove_permission = permit, told, forbid

@@ -162,7 +162,7 @@ def add_permissions(aws: Aws, found: Found, lam: Lambda, alias: str) -> None:
     client: LambdaClient = aws.client("lambda")
     try:
         asked = {"Qualifier": alias} if alias else {}
-        policy = json.loads(client.get_policy(FunctionName=lam.function, **asked)["Policy"])  # type: ignore[arg-type]
+        policy = json.loads(client.get_policy(FunctionName=lam.function, **asked)["Policy"])
     except client.exceptions.ResourceNotFoundException:
         return
     for one in sorted(policy["Statement"], key=lambda statement: str(statement["Sid"])):

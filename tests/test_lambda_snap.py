@@ -20,9 +20,11 @@ from botocore.stub import ANY, Stubber
 
 from functions.post_confirmation import handler, iam
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.lambdas import delete, invoke, snap_start, status
+from ops.lambdas import delete, invoke, snap_start, status, through
 from ops.lambdas import function as functions
+from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import attach
+from ops.lambdas.way import Way
 from tests.fix_aws import REGION, Call, by_hand, json_error, outcome
 from tests.fix_cli import SUITE
 from tests.fix_lambda import NAME, Stage
@@ -100,7 +102,9 @@ def test_on_then_on_again_then_changed_then_off(on: Stage, capsys: pytest.Captur
     assert "inv lambda.attach for each leads them to the function itself" in capsys.readouterr().err
     assert alias(on)["FunctionVersion"] == "$LATEST"  # type: ignore[index]
     assert is_served(on, pool_id)
-    assert on.attach(pool_id) == ["permission", "trigger", "permission", "version", "version", "alias"]
+    plan = Plan(write=False)
+    attach.attach(on.settings(), on.aws, on.pool(pool_id), plan, replace=False)
+    assert on.attach(pool_id) == plan.changed == ["permission", "trigger", "permission", "version", "version", "alias"]
     assert (alias(on), numbers(on), statements(on)) == (None, [], 1)
     assert on.described(pool_id)["LambdaConfig"]["PostConfirmation"].endswith(f":function:{NAME}")
     assert drift(on, pool_id) == []
@@ -187,13 +191,43 @@ def test_a_python_of_which_aws_takes_no_snapshot_is_refused_before_anything(on: 
 # --- fourteen days without a sign-up ------------------------------------------------------
 
 
-def fall_asleep(stage: Stage) -> Any:
-    """Have the newest version be Inactive, as AWS does after fourteen days; the call that is refused then wakes it."""
+def newest_version() -> Any:
+    """Return moto's own newest version."""
     from moto.awslambda.utils import get_backend
     from moto.core.models import DEFAULT_ACCOUNT_ID
 
     backend: Any = get_backend(DEFAULT_ACCOUNT_ID, REGION)
-    newest = backend._lambdas._functions[NAME]["versions"][-1]
+    return backend._lambdas._functions[NAME]["versions"][-1]
+
+
+def test_the_alias_moves_only_when_the_snapshot_is_there(on: Stage) -> None:
+    on.deploy()
+    led: list[str] = []
+
+    def begin(call: Call) -> None:
+        if call.writes and call.action.endswith("/versions"):
+            newest_version().state = "Pending"
+
+    def end(_: float) -> None:
+        led.append(alias(on)["FunctionVersion"])  # type: ignore[index]
+        newest_version().state = "Active"
+
+    on.cloud.after, on.hands.then = begin, end
+    assert on.deploy({"memory_mb": "1024"}) == ["configuration", "version", "alias"]
+    assert (led, alias(on)["FunctionVersion"]) == (["1"], "2")  # type: ignore[index]
+
+
+def test_the_alias_follows_when_the_functions_url_leads_another_way(on: Stage) -> None:
+    on.deploy()
+    through.point(on.aws, on.settings(), on.hands.clock, Way("elsewhere.example.com", 5433))
+    called = snap_start.version(on.aws, on.settings().lambdas, "live")
+    assert "@elsewhere.example.com:5433/" in functions.environment({"Configuration": called})["CONNECTION_URL"]
+    assert drift(on, "") == []
+
+
+def fall_asleep(stage: Stage) -> Any:
+    """Have the newest version be Inactive, as AWS does after fourteen days; the call that is refused then wakes it."""
+    newest = newest_version()
     newest.state = "Inactive"
 
     def refuse(call: Call) -> Any:
@@ -215,7 +249,7 @@ def test_a_pool_that_saw_no_sign_up_for_two_weeks(on: Stage) -> None:
     [one] = [one for one in found.drift if one.part == "snapshot"]
     assert (found.version, found.snapshot) == ("1", "Inactive")
     assert re.search(
-        r"nobody has signed up for 14 days.*sees an error and leaves no row.*inv lambda\.deploy calls it and waits",
+        r"after 14 days without a sign-up.*sees an error and leaves no row.*inv lambda\.deploy calls it and waits",
         one.message,
     )
     with pytest.raises(
@@ -276,9 +310,14 @@ def test_what_comes_of_a_snapshot_that_is_not_made(made: Bare) -> None:
     [
         ({"State": "Pending"}, "snapshot", "is being made: a sign-up is confirmed meanwhile, but"),
         (
+            {"State": "Active", "Version": "$LATEST"},
+            "alias",
+            "leads to the function itself, of which there is no snapshot",
+        ),
+        (
             {"State": "Active", "SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}},
             "snapshot",
-            "is not there",
+            "is not there, so it starts without one",
         ),
         ({"State": "Failed", "StateReasonCode": "X", "StateReason": "why"}, "snapshot", r"\(X: why\): mend that"),
     ],
@@ -287,9 +326,11 @@ def test_what_status_says_of_a_version(made: Bare, state: dict[str, Any], part: 
     lam = replace(made.settings().lambdas, snap_start=True)
     with Stubber(made.client("lambda")) as stub:
         stub.add_response(
-            "get_alias", {"AliasArn": "a:live", "FunctionVersion": "7", "Description": "inv lambda.deploy"}
+            "get_alias",
+            {"AliasArn": "a:live", "FunctionVersion": state.get("Version", "7"), "Description": "inv lambda.deploy"},
         )
-        stub.add_response("get_function_configuration", state)
+        if "Version" not in state:
+            stub.add_response("get_function_configuration", state)
         found = status.look_at_alias(made.aws, lam, state)
     assert [(one.part, bool(re.search(says, one.message))) for one in found.drift] == [(part, True)]
 
@@ -405,7 +446,7 @@ class Giver(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def giver() -> Iterator[dict[str, str]]:
     with http.server.HTTPServer(("127.0.0.1", 0), Giver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield {iam.GIVER: f"http://127.0.0.1:{server.server_port}/keys?of=it", iam.WORD: "a word"}
         server.shutdown()
 

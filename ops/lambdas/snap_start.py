@@ -99,6 +99,9 @@ def tell(lam: Lambda) -> None:
         "after 14 days without a sign-up AWS drops the snapshot: the next one is confirmed, but sees an error and leaves no row, until a new "
         "one is made; inv lambda.invoke every week prevents that, inv lambda.sync-users brings in who was missed"
     )
+    say(
+        f"a pool that calls the function already goes on without snapshots, until inv lambda.attach leads it to the alias {ALIAS}"
+    )
 
 
 def ensure(aws: Aws, settings: Settings, plan: Plan, clock: Clock) -> None:
@@ -181,16 +184,16 @@ def lead(aws: Aws, lam: Lambda, plan: Plan, alias: AliasConfigurationResponseTyp
         plan.same("alias", what)
 
 
-def clear(aws: Aws, lam: Lambda, plan: Plan) -> None:
+def clear(aws: Aws, lam: Lambda, plan: Plan, but: str = "") -> None:
     """Have the alias lead to the function itself, and remove it with its versions once no pool may call it.
 
-    It goes last, since a run that was cut off goes on by it.
+    `but` is a permission that goes before. The alias goes last, since a run that was cut off goes on by it.
     """
     alias = find_alias(aws, lam)
     if alias is None or not is_ours(alias):
         return
     lead(aws, lam, plan, alias, ITSELF)
-    if function.policy(aws, lam, ALIAS):
+    if any(one.get("Sid") != but for one in function.policy(aws, lam, ALIAS)):
         say(
             f"note: pools call {lam.function} by its alias {ALIAS}: inv lambda.attach for each leads them to the function itself, and removes it"
         )

@@ -300,6 +300,9 @@ def look_at_alias(aws: Aws, lam: Lambda, have: waiting.Configuration) -> Live:
     if not lam.snap_start:
         what = f"the alias {snap_start.ALIAS} leads to {number}, and lambda.snap_start is no: inv lambda.deploy, then inv lambda.attach, which removes it"
         return Live(alias["AliasArn"], number, drift=[Drift("alias", what)])
+    if number == snap_start.ITSELF:
+        what = f"the alias {snap_start.ALIAS} leads to the function itself, of which there is no snapshot: {REDEPLOY}"
+        return Live(alias["AliasArn"], number, drift=[Drift("alias", what)])
     behind, drift = snap_start.version(aws, lam, number), list[Drift]()
     if snap_start.content(behind) != snap_start.content(have):
         what = (
@@ -309,18 +312,16 @@ def look_at_alias(aws: Aws, lam: Lambda, have: waiting.Configuration) -> Live:
     state = behind.get("State", "Active")
     if state == "Inactive":
         what = (
-            f"nobody has signed up for 14 days, so AWS has dropped the snapshot of version {number}, and makes a new one when it is called: "
-            f"{FAILING}; inv lambda.deploy calls it and waits"
+            f"AWS has dropped the snapshot of version {number}, as it does after 14 days without a sign-up, and makes a new one only when it is "
+            f"called: {FAILING}; inv lambda.deploy calls it and waits"
         )
         drift.append(Drift("snapshot", what))
     elif state == "Failed":
         what = f"AWS could not take a snapshot of version {number} ({behind.get('StateReasonCode')}: {behind.get('StateReason')}): mend that, then inv lambda.deploy"
         drift.append(Drift("snapshot", what))
     elif not snap_start.is_ready(behind):
-        doing = "is being made" if state == "Pending" else "is not there"
-        drift.append(
-            Drift("snapshot", f"the snapshot of version {number} {doing}: {FAILING}; inv lambda.deploy waits for it")
-        )
+        doing = f"is being made: {FAILING}" if state == "Pending" else "is not there, so it starts without one"
+        drift.append(Drift("snapshot", f"the snapshot of version {number} {doing}; inv lambda.deploy waits for it"))
     made = function.snapshots(behind) == function.SNAPSHOTS
     return Live(alias["AliasArn"], number, state if made else None, drift)
 

@@ -69,13 +69,13 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
     if statement(aws, lam, sid(at.id), other):
         plan.remove("permission", through(sid(at.id), other), lambda: remove_permission(aws, lam, sid(at.id), other))
     if not lam.snap_start:
-        snap_start.clear(aws, lam, plan)
+        snap_start.clear(aws, lam, plan, sid(at.id))
 
 
 def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "") -> None:
     """Take the function out of the pool's trigger, then its permission; `arn` where the function itself may be gone."""
-    found = function.find_function(aws, settings.lambdas)
     lam = settings.lambdas
+    found = function.find_function(aws, lam)
     arn = arn or str(found["Configuration"]["FunctionArn"] if found else expected(aws, lam, at))
 
     def ours(facts: Facts) -> bool:
@@ -99,7 +99,7 @@ def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "
     if not ways:
         plan.same("permission", "not there")
     if found and not lam.snap_start:
-        snap_start.clear(aws, lam, plan)
+        snap_start.clear(aws, lam, plan, sid(at.id))
 
 
 def named(lam: Lambda) -> tuple[str, str]:

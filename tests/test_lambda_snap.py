@@ -419,9 +419,14 @@ def test_nothing_is_open_when_the_snapshot_is_taken_and_a_restored_one_stores(fu
 
 def test_the_start_before_the_snapshot_is_not_taken_off_cognitos_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[float] = []
+
+    def seen(_: object, since: float) -> float:
+        spent.append(since)
+        return 0.0
+
     monkeypatch.setattr(handler, "SNAPSHOT", True)
     monkeypatch.setattr(handler, "starting", time.monotonic() - 3)
-    monkeypatch.setattr(handler, "allowed", lambda _, since: (spent.append(since), 0.0)[1])
+    monkeypatch.setattr(handler, "allowed", seen)
     monkeypatch.setattr(handler.Database, "within", lambda *_: None)
     for _ in range(2):
         handler.handler(event(1), None)

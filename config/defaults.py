@@ -97,6 +97,7 @@ DEFAULTS: dict[str, Any] = {
         "timeout_seconds": "5",
         "memory_mb": "512",
         "log_days": "14",
+        "snap_start": "no",
         "wait_minutes": "5",
     },
 }

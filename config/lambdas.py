@@ -26,6 +26,8 @@ class Lambda:
     timeout_seconds: int
     memory_mb: int
     log_days: int
+    snap_start: bool
+    """Whether pools call a published version, which AWS starts from a snapshot."""
     wait_minutes: float
 
     @property
@@ -63,6 +65,7 @@ def lambdas(config: Mapping[str, Any]) -> Lambda:
         timeout_seconds=s.count("timeout_seconds"),
         memory_mb=s.count("memory_mb"),
         log_days=s.count("log_days"),
+        snap_start=s.flag("snap_start"),
         wait_minutes=s.minutes("wait_minutes"),
     )
     if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", read.function):

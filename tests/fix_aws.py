@@ -179,6 +179,7 @@ def recorded(environ: dict[str, Any], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"  # Lambda has no other name for a call, nor Scheduler
+    params |= parse_qsl(environ.get("QUERY_STRING", ""))
     return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params, body)
 
 
@@ -233,7 +234,7 @@ def front(read_once: None) -> Iterator[Front]:
     pytest.importorskip("moto", reason="moto is not installed: pip install -r requirements-dev.txt")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from ops.sandbox import express, proxies
+    from ops.sandbox import express, functions, proxies
 
     class Application(DomainDispatcherApplication):
         """moto's, which looks through its folders on each call for what a host is."""
@@ -243,6 +244,7 @@ def front(read_once: None) -> Iterator[Front]:
             return super().get_backend_for_host(host)
 
     proxies.mend()
+    functions.mend()
     express.mend(5432)
     made = Front(Application(create_backend_app))
     server = make_server("127.0.0.1", 0, made, threaded=True, request_handler=Quiet)

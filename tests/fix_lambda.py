@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Stage:
     certificates: Path
     name: str = NAME
     """The function's: another one stands beside what is there, and starting AWS anew takes longer."""
+    config: dict[str, str] = field(default_factory=dict)
+    """Of the lambda: section, for whatever is done."""
 
     def settings(self, config: dict[str, str] | None = None, **environ: str) -> Settings:
         """Return the settings; `config` is that of the lambda: section."""
@@ -53,7 +55,7 @@ class Stage:
             "PROD_DB_SSLROOTCERT": str(self.certificates),
             **environ,
         }
-        return load({"lambda": {"function": self.name, **(config or {})}}, variables, self.root)
+        return load({"lambda": {"function": self.name, **self.config, **(config or {})}}, variables, self.root)
 
     @property
     def aws(self) -> Aws:

@@ -561,6 +561,7 @@ def test_a_lost_answer_of_rds_leaves_one_of_each(
 
 
 def deployed(at: Cut) -> None:
+    at.stage.config = {}
     at.stage.deploy()
 
 
@@ -633,6 +634,36 @@ def nothing_left(at: Cut) -> None:
     assert "PostConfirmation" not in at.stage.described(at.pool)["LambdaConfig"]
 
 
+def with_snapshots(at: Cut) -> None:
+    at.stage.config = {"snap_start": "yes"}
+    at.stage.deploy()
+
+
+def by_alias(at: Cut) -> None:
+    with_snapshots(at)
+    at.pool = at.stage.make_pool(**FULL)
+    at.stage.attach(at.pool)
+
+
+def led_back(at: Cut) -> None:
+    at.stage.config = {}
+    at.stage.attach(at.pool)
+
+
+def one_version(at: Cut) -> None:
+    client = at.client("lambda")
+    found = client.get_alias(FunctionName=at.stage.name, Name="live")
+    versions = [one["Version"] for one in client.list_versions_by_function(FunctionName=at.stage.name)["Versions"]]
+    assert (found["FunctionVersion"], versions) == ("1", ["$LATEST", "1"])
+
+
+def no_alias(at: Cut) -> None:
+    calling("inv")(at)
+    client = at.client("lambda")
+    assert client.list_aliases(FunctionName=at.stage.name)["Aliases"] == []
+    assert len(client.list_versions_by_function(FunctionName=at.stage.name)["Versions"]) == 1
+
+
 PARTS = (
     "CreateRole", "AttachRolePolicy", "PutRolePolicy", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress",
     "PublishLayerVersion", "CreateLogGroup", "PutRetentionPolicy",
@@ -647,6 +678,15 @@ LAMBDA = {
         lambda at: at.stage.deploy(adopt=True),
         one_of_each,
         others,
+    ),
+    "lambda.deploy with snapshots": Scene(
+        ("UpdateFunctionConfiguration", "PublishVersion", "CreateAlias"), with_snapshots, one_version, deployed
+    ),
+    "lambda.attach without snapshots any more": Scene(
+        ("AddPermission", "UpdateUserPool", "RemovePermission", "UpdateAlias", "DeleteFunction", "DeleteAlias"),
+        led_back,
+        no_alias,
+        by_alias,
     ),
     "lambda.attach": Scene(("AddPermission", "UpdateUserPool"), lambda at: at.stage.attach(at.pool), calling("inv"), pooled),
     "lambda.detach": Scene(("UpdateUserPool", "RemovePermission"), lambda at: at.stage.detach(at.pool), calling(), attached),

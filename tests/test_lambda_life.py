@@ -21,11 +21,10 @@ from config.settings import load
 from config.targets import Target
 from ops import console
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import delete, invoke, local, logs, publish, role, sign_ups, status
+from ops.lambdas import delete, function, invoke, local, logs, publish, role, sign_ups, status
 from ops.lambdas.package import archive, function_code, layer
 from ops.lambdas.plan import Plan
 from ops.lambdas.runtime_api import Answer
-from ops.lambdas.user_pool import attach
 from ops.postgres import environment
 from ops.targets.embedded import binaries
 from tests.fix_aws import LOGIN, Front
@@ -693,7 +692,7 @@ def test_the_pools_of_a_policy_are_those_that_attach_let_in(stage: Stage, monkey
         {"Sid": "theirs", "Condition": {"ArnLike": {"AWS:SourceArn": f"{arn}ca-central-1_Four"}}},
         {"Sid": "inv-without"},
     ]
-    monkeypatch.setattr(attach, "policy", lambda *_: policy)
+    monkeypatch.setattr(function, "policy", lambda *_: policy)
     assert delete.pools(stage.settings(), stage.aws, there=True) == ["ca-central-1_One", "ca-central-1_Two"]
 
 

@@ -42,6 +42,11 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(stage: Sta
     try:
         stage.deploy()
         stage.deploy({"memory_mb": "1024", "architecture": "arm64"})
+        stage.config = {"snap_start": "yes"}
+        stage.deploy()
+        stage.attach(pool_id)
+        stage.config = {}
+        stage.deploy()
         stage.attach(pool_id)
         status.facts(settings, stage.aws, pool_id)
         sync.sync_users(settings, stage.aws, pool_id, "", dry_run=True, linking=False)
@@ -89,6 +94,7 @@ OWN = {
     "iam": {f"arn:aws:iam::*:role/{NAME}"},
     "lambda": {
         f"arn:aws:lambda:*:*:function:{NAME}",
+        f"arn:aws:lambda:*:*:function:{NAME}:*",  # its versions and its alias
         f"arn:aws:lambda:*:*:layer:{NAME}-psycopg",
         f"arn:aws:lambda:*:*:layer:{NAME}-psycopg:*",
     },

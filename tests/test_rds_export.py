@@ -102,6 +102,7 @@ def whole(stage: Stage) -> Stage:
         "IpRanges": [{"CidrIp": "9.9.9.0/24", "Description": "office"}],
     }
     ec2.authorize_security_group_ingress(GroupId=door, IpPermissions=[office])
+    stage.config = {"snap_start": "yes"}
     stage.deploy()
     stage.attach(stage.make_pool())
     through.make(stage.settings(), stage.aws, stage.hands.clock, dry_run=False)

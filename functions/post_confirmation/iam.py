@@ -20,11 +20,40 @@ SECONDS = 900
 ALGORITHM = "AWS4-HMAC-SHA256"
 KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Lambda's variables of the role that a function runs as; AWS_SESSION_TOKEN goes with them."""
+GIVER, WORD = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+"""Where a function asks for its role's keys, and by what word, instead of having them in variables: so with SnapStart, since those
+of the snapshot would have expired (Lambda Developer Guide, "Using SnapStart with AWS SDKs")."""
+PATIENCE = 1.0
+"""Seconds for the answer, which comes from the sandbox itself."""
 REGION = r"[a-z]{2,}(?:-[a-z]+)+-\d+"
 
 
 class Unsigned(LookupError):
     """A token cannot be signed, or is not sent; the text says why."""
+
+
+def keys(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables of a role's keys as they are just now; raises `Unsigned` where they are to be asked for, and cannot be had."""
+    if GIVER not in environ:
+        return environ
+    import http.client
+    import json
+    from urllib.parse import urlsplit
+
+    where = urlsplit(environ[GIVER])
+    try:
+        asked = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
+        path = f"{where.path}?{where.query}" if where.query else where.path
+        asked.request("GET", path, headers={"Authorization": environ.get(WORD, "")})
+        answer = asked.getresponse()
+        given = json.loads(answer.read())
+        asked.close()
+        names = ("AccessKeyId", "SecretAccessKey", "Token")
+        return dict(zip((*KEY, "AWS_SESSION_TOKEN"), (str(given[name]) for name in names), strict=True))
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        raise Unsigned(
+            f"Lambda gives no keys of the role ({type(error).__name__}), by which a token is signed"
+        ) from error
 
 
 def region_of(host: str) -> str:

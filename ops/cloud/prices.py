@@ -47,6 +47,9 @@ DISK_GB_MONTH, ADDRESS_HOUR, ENDPOINT_HOUR = 0.08, 0.005, 0.01
 """gp3 of a machine's own, a public IPv4 address, an interface endpoint of a VPC in one zone."""
 PROXY_CPU_HOUR, SECRET_MONTH = 0.015, 0.40
 """RDS Proxy by the vCPUs of the instance behind it, two at least (https://aws.amazon.com/rds/proxy/pricing/); a secret."""
+SNAPSHOT_GB_SECOND, RESTORED_GB = 0.0000015046, 0.0001397998
+"""Lambda SnapStart for Python: a version's memory while its snapshot is kept, three hours at least; and with each start from it."""
+LAMBDA_PAGE = "https://aws.amazon.com/lambda/pricing/"
 SIZES = {"micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
 """vCPUs of the sizes of a class; one of Nxlarge has 4 N (RDS User Guide, "Hardware specifications for DB instance classes")."""
 PAGE = "https://aws.amazon.com/rds/postgresql/pricing/"

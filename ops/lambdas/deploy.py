@@ -15,7 +15,7 @@ from ops.cloud.clock import Clock
 from ops.console import hide, result, say
 from ops.db import lock
 from ops.errors import Misconfigured, Refused
-from ops.lambdas import function, login, login_ways, logs, network, publish, role
+from ops.lambdas import function, login, login_ways, logs, network, publish, role, snap_start
 from ops.lambdas import way as ways
 from ops.lambdas.package import function_code, layer, runtimes
 from ops.lambdas.plan import Plan, Tell
@@ -27,7 +27,9 @@ from ops.targets import opening
 def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: bool, tell: Tell = result) -> Plan:
     """Deploy the function with all that it needs; `dry_run` only tells what would be done."""
     lam, plan = settings.lambdas, Plan(write=not dry_run, tell=tell)
-    runtimes.find(lam.python, lam.architecture)
+    runtime = runtimes.find(lam.python, lam.architecture)
+    if lam.snap_start:
+        runtimes.check_snap_start(runtime)
     row = instance.require_instance(aws, settings.rds)
     pause.check_row(settings, row, "lambda.deploy")
     refusals.check_express(row, "lambda.deploy")
@@ -56,6 +58,7 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
                     f"the function {lam.function} is there already, and not made by inv: set another lambda.function; "
                     "if it is yours, inv lambda.deploy --adopt takes it over"
                 )
+            snap_start.check(aws, lam, found, adopt=adopt)
             arn = role.ensure_role(aws, settings, plan, adopt=adopt)
             vpc = network.ensure_network(aws, settings, network.network_of(aws, settings, row), plan)
             version = publish.ensure_layer(aws, lam, libraries, plan)
@@ -71,10 +74,12 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
             want = function.wanted_configuration(lam, function_code.HANDLER, arn, version, vpc)
             if given.kept and plan.write:  # the code that knows both ways in, before the way changes
                 function.ensure_function(aws, settings, found, code, want, given.kept, plan, clock)
+                snap_start.ensure(aws, settings, plan, clock)
                 given.switch()
                 found = function.find_function(aws, lam)
             if given.kept != given.url or not plan.write:
                 function.ensure_function(aws, settings, found, code, want, given.url, plan, clock)
+                snap_start.ensure(aws, settings, plan, clock)
             if not given.by_token:
                 role.keep_out(aws, settings, plan)
     if dry_run:

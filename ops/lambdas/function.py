@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 URL = "CONNECTION_URL"
 """The variable by which the function knows its database."""
+SNAPSHOTS = "PublishedVersions"
+"""What AWS calls it to take a snapshot of each version: of the function itself it takes none."""
 
 
 def find_function(aws: Aws, lam: Lambda) -> GetFunctionResponseTypeDef | None:
@@ -64,6 +67,23 @@ def login(found: Mapping[str, Any] | None) -> Target:
     return parse(environment(found).get(URL, ""), f"{URL} of the function", "the function")
 
 
+def snapshots(configuration: Configuration) -> str:
+    """Return of what AWS takes snapshots: None or PublishedVersions."""
+    return str((configuration.get("SnapStart") or {}).get("ApplyOn", "None"))
+
+
+def policy(aws: Aws, lam: Lambda, alias: str = "") -> list[dict[str, Any]]:
+    """Return the statements about who may call the function, or an alias of it, which has its own."""
+    client: LambdaClient = aws.client("lambda")
+    try:
+        asked = {"Qualifier": alias} if alias else {}
+        text = client.get_policy(FunctionName=lam.function, **asked)["Policy"]
+    except client.exceptions.ResourceNotFoundException:
+        return []
+    statements: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return statements
+
+
 def layers(configuration: Configuration) -> list[str]:
     return [str(layer["Arn"]) for layer in configuration.get("Layers", [])]
 
@@ -72,7 +92,7 @@ def wanted_configuration(
     lam: Lambda, handler: str, role: str, layer: str, vpc: Mapping[str, list[str]]
 ) -> dict[str, Any]:
     """Return what we want of the configuration, but for the environment."""
-    return {
+    want: dict[str, Any] = {
         "Runtime": lam.runtime,
         "Handler": handler,
         "Role": role,
@@ -81,6 +101,7 @@ def wanted_configuration(
         "Layers": [layer],
         "VpcConfig": {name: list(ids) for name, ids in vpc.items()},
     }
+    return {**want, "SnapStart": {"ApplyOn": SNAPSHOTS}} if lam.snap_start else want
 
 
 def differing(configuration: Configuration, lam: Lambda, want: Mapping[str, Any], url: str) -> dict[str, Any]:
@@ -93,6 +114,8 @@ def differing(configuration: Configuration, lam: Lambda, want: Mapping[str, Any]
     have = configuration.get("VpcConfig") or {}
     if any(sorted(have.get(key, [])) != sorted(ids) for key, ids in want["VpcConfig"].items()):
         change["VpcConfig"] = want["VpcConfig"]
+    if snapshots(configuration) != (of := want.get("SnapStart", {"ApplyOn": "None"}))["ApplyOn"]:
+        change["SnapStart"] = of
     now, [own] = layers(configuration), want["Layers"]
     merged = [arn for arn in now if not is_ours(arn, lam)]
     merged.insert(next((i for i, arn in enumerate(now) if is_ours(arn, lam)), len(merged)), own)

@@ -13,8 +13,8 @@ from config.settings import Settings
 from config.targets import Target, reached
 from ops.aws import Aws
 from ops.console import hide, say
-from ops.errors import Misconfigured, Problem
-from ops.lambdas import function, local, login_ways
+from ops.errors import InProgress, Misconfigured, Problem
+from ops.lambdas import function, local, login_ways, snap_start
 from ops.lambdas.package import function_code
 from ops.rds.proxy import parts
 from ops.targets import opening, production_guard
@@ -79,7 +79,16 @@ def invoke_in_aws(aws: Aws, settings: Settings, event: Any, *, made_up: bool = F
     client = aws.client("lambda", silent=float(deployed.get("Timeout") or 0) + MARGIN)  # it answers when it has run
     if made_up:
         confirm_write(function.login({"Configuration": deployed}), confirm)
-    answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), LogType="Tail")
+    asked: Any = {"FunctionName": name, "Payload": json.dumps(event).encode(), "LogType": "Tail"}
+    if settings.lambdas.snap_start and snap_start.find_alias(aws, settings.lambdas):
+        asked["Qualifier"] = snap_start.ALIAS  # what pools call; without it there is no snapshot
+    try:
+        answer = client.invoke(**asked)
+    except client.exceptions.SnapStartNotReadyException as error:
+        raise InProgress(
+            f"{name} had no snapshot, since nobody called it for 14 days, and AWS makes one now: sign-ups fail until it is there; "
+            "inv lambda.deploy waits for that, then inv lambda.sync-users"
+        ) from error
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():
         say(line)
     said = json.loads(answer["Payload"].read() or b"null")

@@ -48,7 +48,7 @@ Trial = Literal["lets_in", "refused"]
 class Drift:
     """What is not as deploy and attach made it."""
 
-    part: Name | Literal["runtime", "architecture", "login", "database", "instance", "network", "pool"]
+    part: Name | Literal["runtime", "architecture", "login", "database", "instance", "network", "pool", "snapshot"]
     """What it is about."""
     message: str
     """What is wrong, and the command that puts it right, in words."""

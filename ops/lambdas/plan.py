@@ -16,6 +16,8 @@ Name = Literal[
     "function",
     "configuration",
     "code",
+    "version",
+    "alias",
     "layer",
     "role",
     "role_policy_for_logs",

@@ -16,7 +16,7 @@ from ops.aws_errors import speaking
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import Misconfigured, Problem, Refused
-from ops.lambdas import function, login_check, login_ways, logs, network, publish, role, waiting
+from ops.lambdas import function, login_check, login_ways, logs, network, publish, role, snap_start, waiting
 from ops.lambdas.login_check import Drift, Trial
 from ops.lambdas.package import function_code, runtimes
 from ops.lambdas.plan import Plan, nothing, slug
@@ -77,6 +77,12 @@ class Status:
     """The ARN of the function that the pool calls."""
     permission: bool | None
     """Whether the pool may call this one."""
+    alias: str | None
+    """The ARN by which pools call it where it starts from snapshots; null where there is no such alias."""
+    version: str | None
+    """The number that the alias leads to, or $LATEST for the function itself."""
+    snapshot: str | None
+    """The state of that version, in Lambda's word: Active, Pending, Inactive, Failed; null where it has no snapshot."""
     drift: list[Drift]
     """What is not as it was made."""
 
@@ -109,6 +115,8 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
     if code == "differs":
         drift.append(Drift("code", f"the code is not what is here: {REDEPLOY}"))
     drift += compared(aws, settings, have, row, way, by_token=by_token)
+    live = look_at_alias(aws, lam, have)
+    drift += live.drift
     group = logs.find_log_group(aws, lam.log_group)
     triggered = Trigger()
     if pool_id:
@@ -140,6 +148,9 @@ def facts(settings: Settings, aws: Aws, pool_id: str) -> Status:
         pool=pool_id or None,
         trigger=triggered.calls,
         permission=triggered.may,
+        alias=live.arn,
+        version=live.version,
+        snapshot=live.snapshot,
         drift=[*drift, *triggered.drift],
     )
 
@@ -168,6 +179,9 @@ def told(found: Status) -> dict[str, Any]:
         "logs": f"kept {days}" if found.log_group else None,
         "trigger": found.trigger,
         "permission": found.permission,
+        "alias": found.alias,
+        "version": found.version,
+        "snapshot": found.snapshot,
         "drift": found.drift,
     }
 
@@ -264,6 +278,54 @@ def layer(aws: Aws, lam: Lambda, have: waiting.Configuration) -> tuple[str, list
     return ours, [Drift("layer", what)]
 
 
+class Live(NamedTuple):
+    """The alias by which pools call the function, and the snapshot behind it."""
+
+    arn: str | None = None
+    version: str | None = None
+    snapshot: str | None = None
+    drift: Sequence[Drift] = ()
+
+
+FAILING = "a sign-up is confirmed meanwhile, but sees an error and leaves no row (inv lambda.sync-users brings it in)"
+
+
+def look_at_alias(aws: Aws, lam: Lambda, have: waiting.Configuration) -> Live:
+    """See that the alias leads to what the function is now, and that a sign-up finds a snapshot behind it."""
+    alias = snap_start.find_alias(aws, lam)
+    if alias is None or not snap_start.is_ours(alias):
+        wanted = f"{lam.function} has no alias {snap_start.ALIAS} of ours: inv lambda.deploy makes it"
+        return Live(drift=[Drift("alias", wanted)] if lam.snap_start else [])
+    number = alias["FunctionVersion"]
+    if not lam.snap_start:
+        what = f"the alias {snap_start.ALIAS} leads to {number}, and lambda.snap_start is no: inv lambda.deploy, then inv lambda.attach, which removes it"
+        return Live(alias["AliasArn"], number, drift=[Drift("alias", what)])
+    if number == snap_start.ITSELF:
+        what = f"the alias {snap_start.ALIAS} leads to the function itself, of which there is no snapshot: {REDEPLOY}"
+        return Live(alias["AliasArn"], number, drift=[Drift("alias", what)])
+    behind, drift = snap_start.version(aws, lam, number), list[Drift]()
+    if snap_start.content(behind) != snap_start.content(have):
+        what = (
+            f"the alias {snap_start.ALIAS} leads to version {number}, which is not what the function is now: {REDEPLOY}"
+        )
+        drift.append(Drift("alias", what))
+    state = behind.get("State", "Active")
+    if state == "Inactive":
+        what = (
+            f"AWS has dropped the snapshot of version {number}, as it does after 14 days without a sign-up, and makes a new one only when it is "
+            f"called: {FAILING}; inv lambda.deploy calls it and waits"
+        )
+        drift.append(Drift("snapshot", what))
+    elif state == "Failed":
+        what = f"AWS could not take a snapshot of version {number} ({behind.get('StateReasonCode')}: {behind.get('StateReason')}): mend that, then inv lambda.deploy"
+        drift.append(Drift("snapshot", what))
+    elif not snap_start.is_ready(behind):
+        doing = f"is being made: {FAILING}" if state == "Pending" else "is not there, so it starts without one"
+        drift.append(Drift("snapshot", f"the snapshot of version {number} {doing}; inv lambda.deploy waits for it"))
+    made = function.snapshots(behind) == function.SNAPSHOTS
+    return Live(alias["AliasArn"], number, state if made else None, drift)
+
+
 class Trigger(NamedTuple):
     """Whom a pool calls, and whether it may."""
 
@@ -273,20 +335,22 @@ class Trigger(NamedTuple):
 
 
 def look_at_trigger(aws: Aws, settings: Settings, pool_id: str, arn: str) -> Trigger:
-    """See that the pool calls this function, and may."""
+    """See that the pool calls this function, by the alias where it has one, and may."""
     client, drift = aws.client("cognito-idp"), list[Drift]()
+    lam, itself = settings.lambdas, arn
+    arn = snap_start.called(lam, itself)
     try:
         facts = client.describe_user_pool(UserPoolId=pool_id)["UserPool"]
     except client.exceptions.ResourceNotFoundException:
         return Trigger(drift=[Drift("pool", str(pool.Missing(pool_id, aws.region)))])
     now = pool.trigger(facts)
     if now != arn:
-        option = " --replace" if now else ""
+        option = " --replace" if now and now not in (itself, snap_start.arn_of(itself)) else ""
         what = f"the pool {pool_id} calls {now or 'nothing'}: inv lambda.attach{option} sets the trigger"
         drift.append(Drift("trigger", what))
-    have = attach.statement(aws, settings.lambdas, attach.sid(pool_id))
+    have = attach.statement(aws, lam, attach.sid(pool_id), snap_start.ALIAS if now == snap_start.arn_of(itself) else "")
     may = bool(have and attach.is_permitted(have, facts["Arn"]))
-    if not may and now == arn:
+    if not may and now in (itself, snap_start.arn_of(itself)):
         what = f"Cognito may not call the function, so sign-ups of {pool_id} fail: inv lambda.attach lets it"
         drift.append(Drift("permission", what))
     return Trigger(now, may, drift)

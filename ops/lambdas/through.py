@@ -20,7 +20,7 @@ from ops.cloud.facts import Row
 from ops.cloud.steps import Work
 from ops.console import hide, say
 from ops.errors import Problem, Refused
-from ops.lambdas import function, network, role, status
+from ops.lambdas import function, network, role, snap_start, status
 from ops.lambdas.function import URL
 from ops.lambdas.plan import Plan, nothing
 from ops.lambdas.waiting import Configuration, wait_until_settled
@@ -163,6 +163,8 @@ def point(aws: Aws, settings: Settings, clock: Clock, way: Way) -> None:
     function.update_function(
         aws, lam, now, client.update_function_configuration, {"Environment": {"Variables": {**values, URL: url}}}, done, clock
     )  # fmt: skip
+    if function.snapshots(now) == function.SNAPSHOTS:
+        snap_start.follow(aws, settings, clock)
 
 
 def led(target: Target, way: Way) -> str:

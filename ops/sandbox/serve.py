@@ -20,7 +20,7 @@ from typing import Any
 
 from ops import own_files, process
 from ops.errors import Problem
-from ops.sandbox import express, instances, moto_server, proxies, tls_proxy
+from ops.sandbox import express, functions, instances, moto_server, proxies, tls_proxy
 from ops.sandbox.certificates import write
 from ops.sandbox.gate import KEY, SERVING, Gate
 
@@ -70,6 +70,7 @@ def application() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     proxies.mend()
+    functions.mend()
     default_user_config["lambda"] = {"use_docker": False}  # a function that is invoked answers {}
     return DomainDispatcherApplication(create_backend_app)
 

@@ -338,6 +338,10 @@ resource "aws_lambda_function" "sign_up" {
     security_group_ids = [aws_security_group.sign_up.id]
   }
 
+  snap_start {
+    apply_on = "PublishedVersions"
+  }
+
   environment {
     variables = {
       API_KEY        = var.function_api_key
@@ -351,13 +355,27 @@ resource "aws_lambda_function" "sign_up" {
 }
 
 import {
+  to = aws_lambda_alias.live
+  id = "cruddur-post-confirmation/live"
+}
+
+# Each change of the function needs a version of its own, which its argument publish makes; then this is to lead there.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  function_name    = aws_lambda_function.sign_up.function_name
+  function_version = "2"
+  description      = "inv lambda.deploy: what user pools call"
+}
+
+import {
   to = aws_lambda_permission.inv_ca_central_1_1
-  id = "cruddur-post-confirmation/inv-ca-central-1_1"
+  id = "cruddur-post-confirmation:live/inv-ca-central-1_1"
 }
 
 resource "aws_lambda_permission" "inv_ca_central_1_1" {
   statement_id   = "inv-ca-central-1_1"
   function_name  = aws_lambda_function.sign_up.function_name
+  qualifier      = aws_lambda_alias.live.name
   action         = "lambda:InvokeFunction"
   principal      = "cognito-idp.amazonaws.com"
   source_account = "123456789012"

@@ -21,6 +21,8 @@ END_OF_LIFE = {
     "3.14": "2029-06-30",
 }
 SOON = timedelta(days=180)
+SNAP_START = 12
+"""The oldest Python 3.x of which AWS takes snapshots (Lambda Developer Guide, "Improving startup performance with Lambda SnapStart")."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ def find(python: str, architecture: str) -> Runtime:
             f"Lambda has no architecture {architecture}: set lambda.architecture to {' or '.join(ARCHITECTURES)}"
         )
     return Runtime(python, architecture)
+
+
+def check_snap_start(runtime: Runtime) -> None:
+    """Raise `Misconfigured` where AWS takes no snapshots of a runtime."""
+    if runtime.minor < SNAP_START:
+        raise Misconfigured(
+            f'lambda.snap_start: AWS takes no snapshot of {runtime.name}: set lambda.python to 3.{SNAP_START} or newer, or lambda.snap_start: "no"'
+        )
 
 
 @functools.cache

@@ -6,7 +6,7 @@ fail every sign-up.
 
 from __future__ import annotations
 
-import json
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from ops.aws_errors import unless
 from ops.cloud import policies
 from ops.console import say
 from ops.errors import Refused
-from ops.lambdas import function
+from ops.lambdas import function, snap_start
 from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import pool
 from ops.lambdas.user_pool.pool_request import TRIGGER, Facts
@@ -33,7 +33,11 @@ ARN, ACCOUNT = "aws:sourcearn", "aws:sourceaccount"
 
 def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: bool) -> None:
     """Let the pool call the function, and set its trigger to it."""
-    arn = str(function.require_function(aws, settings.lambdas)["FunctionArn"])
+    lam = settings.lambdas
+    itself = str(function.require_function(aws, lam)["FunctionArn"])
+    arn, alias, other = snap_start.called(lam, itself), *named(lam)
+    if lam.snap_start:
+        snap_start.require_alias(aws, lam)
     if settings.rds_read[0].is_cluster:
         pause.check_row(settings, instance.require_instance(aws, settings.rds), "lambda.attach")
     if plan.write:
@@ -43,7 +47,7 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
     def free(facts: Facts) -> bool:
         """Whether the trigger is to be set; raises `Refused` where it is another function's."""
         now = pool.trigger(facts)
-        if now and now != arn and not replace:
+        if now and now not in (itself, snap_start.arn_of(itself)) and not replace:
             raise Refused(
                 f"the pool {at.id} calls another function when a sign-up is confirmed: {now}. Nothing was done; "
                 "inv lambda.attach --replace puts this one in its place"
@@ -51,25 +55,31 @@ def attach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, *, replace: 
         return now != arn
 
     wanted = free(before)
-    add_permission(aws, settings.lambdas, before["Arn"], plan)
-    if not wanted:
+    add_permission(aws, lam, before["Arn"], plan, alias)
+    if wanted:
+        now, called = pool.trigger(before), f"{lam.function}:{alias}" if alias else lam.function
+        what = f"{TRIGGER} of {at.id} calls {called}" + (f", no longer {now}" if now else "")
+        act = plan.update if now else plan.create
+        act("trigger", what, lambda: at.set_trigger(arn, free), None)
+        if plan.write:
+            say(f"the pool as it was is kept in {at.folder}")
+    else:
         plan.same("trigger", f"{TRIGGER} of {at.id}")
-        return
-    now = pool.trigger(before)
-    what = f"{TRIGGER} of {at.id} calls {settings.lambdas.function}" + (f", no longer {now}" if now else "")
-    act = plan.update if now else plan.create
-    act("trigger", what, lambda: at.set_trigger(arn, free), None)
-    if plan.write:
-        say(f"the pool as it was is kept in {at.folder}")
+    # by the way of before no call comes any more
+    if statement(aws, lam, sid(at.id), other):
+        plan.remove("permission", through(sid(at.id), other), lambda: remove_permission(aws, lam, sid(at.id), other))
+    if not lam.snap_start:
+        snap_start.clear(aws, lam, plan, sid(at.id))
 
 
 def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "") -> None:
     """Take the function out of the pool's trigger, then its permission; `arn` where the function itself may be gone."""
-    found = function.find_function(aws, settings.lambdas)
-    arn = arn or str(found["Configuration"]["FunctionArn"] if found else expected(aws, settings.lambdas, at))
+    lam = settings.lambdas
+    found = function.find_function(aws, lam)
+    arn = arn or str(found["Configuration"]["FunctionArn"] if found else expected(aws, lam, at))
 
     def ours(facts: Facts) -> bool:
-        return pool.trigger(facts) == arn
+        return pool.trigger(facts) in (arn, snap_start.arn_of(arn))
 
     if plan.write:
         at.resume()
@@ -81,10 +91,25 @@ def detach(settings: Settings, aws: Aws, at: pool.Pool, plan: Plan, arn: str = "
     else:
         now = pool.trigger(before)
         plan.same("trigger", f"{TRIGGER} of {at.id} calls {now or 'nothing'}")
-    if found and statement(aws, settings.lambdas, sid(at.id)):
-        plan.remove("permission", sid(at.id), lambda: remove_permission(aws, settings.lambdas, sid(at.id)))
-    else:
+    ways = [alias for alias in named(lam) if found and statement(aws, lam, sid(at.id), alias)]
+    for alias in ways:
+        plan.remove(
+            "permission", through(sid(at.id), alias), functools.partial(remove_permission, aws, lam, sid(at.id), alias)
+        )
+    if not ways:
         plan.same("permission", "not there")
+    if found and not lam.snap_start:
+        snap_start.clear(aws, lam, plan, sid(at.id))
+
+
+def named(lam: Lambda) -> tuple[str, str]:
+    """Return by which alias a pool is to call the function, and by which it is not; empty for the function itself."""
+    return (snap_start.ALIAS, "") if lam.snap_start else ("", snap_start.ALIAS)
+
+
+def through(what: str, alias: str) -> str:
+    """Return a permission's name as it is told."""
+    return f"{what} by {alias}" if alias else what
 
 
 def expected(aws: Aws, lam: Lambda, at: pool.Pool) -> str:
@@ -99,29 +124,19 @@ def sid(pool_id: str) -> str:
     return f"inv-{re.sub(r'[^a-zA-Z0-9_-]', '-', pool_id)}"
 
 
-def policy(aws: Aws, lam: Lambda) -> list[dict[str, Any]]:
-    """Return the statements about who may call the function."""
-    client = aws.client("lambda")
-    try:
-        text = client.get_policy(FunctionName=lam.function)["Policy"]
-    except client.exceptions.ResourceNotFoundException:
-        return []
-    statements: list[dict[str, Any]] = json.loads(text)["Statement"]
-    return statements
-
-
 def called_by(aws: Aws, lam: Lambda) -> list[str]:
-    """Return the pools that lambda.attach let call the function, as its policy tells."""
+    """Return the pools that lambda.attach let call the function, as its policy tells and that of its alias."""
     return [
         pool_id
-        for one in policy(aws, lam)
+        for alias in ("", snap_start.ALIAS)
+        for one in function.policy(aws, lam, alias)
         for pool_id in sorted(arn.rpartition("/")[2] for arn in sources(one))
         if one.get("Sid") == sid(pool_id)
     ]
 
 
-def statement(aws: Aws, lam: Lambda, name: str) -> dict[str, Any] | None:
-    return next((one for one in policy(aws, lam) if one.get("Sid") == name), None)
+def statement(aws: Aws, lam: Lambda, name: str, alias: str = "") -> dict[str, Any] | None:
+    return next((one for one in function.policy(aws, lam, alias) if one.get("Sid") == name), None)
 
 
 def sources(one: Mapping[str, Any]) -> set[str]:
@@ -150,18 +165,18 @@ def is_permitted(one: Mapping[str, Any], pool_arn: str) -> bool:
     )
 
 
-def add_permission(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
-    """Let the pool, and no other and no other account, call the function."""
+def add_permission(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan, alias: str = "") -> None:
+    """Let the pool, and no other and no other account, call the function, by an alias or by itself."""
     client = aws.client("lambda")
     name = sid(pool_arn.rpartition("/")[2])
-    have = statement(aws, lam, name)
+    have = statement(aws, lam, name, alias)
     if have and is_permitted(have, pool_arn):
-        plan.same("permission", name)
+        plan.same("permission", through(name, alias))
         return
 
     def add() -> None:
         if have:
-            remove_permission(aws, lam, name)
+            remove_permission(aws, lam, name, alias)
         try:
             calls.surely(send, there)
         except client.exceptions.ResourceConflictException:
@@ -169,7 +184,7 @@ def add_permission(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
                 raise
 
     def there() -> bool | None:
-        now = statement(aws, lam, name)
+        now = statement(aws, lam, name, alias)
         return (now is not None and is_permitted(now, pool_arn)) or None
 
     def send() -> None:
@@ -180,11 +195,17 @@ def add_permission(aws: Aws, lam: Lambda, pool_arn: str, plan: Plan) -> None:
             Principal=PRINCIPAL,
             SourceArn=pool_arn,
             SourceAccount=pool_arn.split(":")[4],
+            **qualified(alias),
         )
 
-    (plan.update if have else plan.create)("permission", f"{pool_arn} may call {lam.function}", add, None)
+    what = f"{pool_arn} may call {lam.function}{f':{alias}' if alias else ''}"
+    (plan.update if have else plan.create)("permission", what, add, None)
 
 
-def remove_permission(aws: Aws, lam: Lambda, name: str) -> None:
+def remove_permission(aws: Aws, lam: Lambda, name: str, alias: str = "") -> None:
     with unless("ResourceNotFoundException"):
-        aws.client("lambda").remove_permission(FunctionName=lam.function, StatementId=name)
+        aws.client("lambda").remove_permission(FunctionName=lam.function, StatementId=name, **qualified(alias))
+
+
+def qualified(alias: str) -> dict[str, str]:
+    return {"Qualifier": alias} if alias else {}

@@ -19,7 +19,7 @@ from ops import console, row_values
 from ops.aws import Aws
 from ops.console import say
 from ops.errors import Misconfigured, NoDatabase, Problem
-from ops.lambdas import function
+from ops.lambdas import function, snap_start
 from ops.lambdas.user_pool import bulk, link, pool
 from ops.targets import open_target, opening, production_guard
 
@@ -162,7 +162,8 @@ def sync_pages(
 def doubts(name: str, about: Mapping[str, Any], configuration: Mapping[str, Any], here: Target) -> Iterator[str]:
     """Yield why the users of a pool may not be meant for a database."""
     calls = pool.trigger(dict(about))
-    if calls != configuration["FunctionArn"]:
+    arn = str(configuration["FunctionArn"])
+    if calls not in (arn, snap_start.arn_of(arn)):
         yield f"the pool {about['Id']} calls {calls or 'nothing'} and not {name} (inv lambda.attach)"
     try:
         its = function.login({"Configuration": configuration})

@@ -1,7 +1,7 @@
 """The function of sign-ups: its layer, its role, who may call it, its logs.
 
-Arguments and imports: the AWS provider's documentation, aws_lambda_function, aws_lambda_layer_version, aws_lambda_permission and
-aws_cloudwatch_log_group.
+Arguments and imports: the AWS provider's documentation, aws_lambda_function, aws_lambda_alias, aws_lambda_layer_version,
+aws_lambda_permission and aws_cloudwatch_log_group.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ TMP_MB = 512
 CODE = """\
 AWS holds the code: aws lambda get-function --query Code.Location tells from where it is downloaded. A plan does not look at
 the file; it is needed where Terraform makes the function anew."""
+ALIAS, OURS = "live", "inv lambda.deploy"
+"""By which pools call a version with a snapshot; how its description begins."""
+VERSIONS = """\
+Each change of the function needs a version of its own, which its argument publish makes; then this is to lead there."""
 LIBRARIES = "Like the function's code: aws lambda get-layer-version-by-arn --query Content.Location. Its content has this number for ever."
 
 
@@ -79,6 +83,8 @@ def add_function(aws: Aws, found: Found, lam: Lambda, there: Mapping[str, Any]) 
             ("security_group_ids", found.refer_all(vpc["SecurityGroupIds"])),
         ]
         body.append(Block("vpc_config", (), groups))
+    if (of := has.get("SnapStart", {}).get("ApplyOn", "None")) != "None":
+        body.append(Block("snap_start", (), [("apply_on", of)]))
     values = has.get("Environment", {}).get("Variables", {})
     if values:
         shown = {key: environment(found, key, values[key]) for key in sorted(values)}
@@ -87,7 +93,9 @@ def add_function(aws: Aws, found: Found, lam: Lambda, there: Mapping[str, Any]) 
             ignored.append(Expression("environment"))
     body.append(database.lifecycle(ignored))
     found.add(Resource("aws_lambda_function", FUNCTION, lam.function, body, CODE), arn=has["FunctionArn"])
-    add_permissions(aws, found, lam)
+    alias = add_alias(aws, found, lam)
+    for way in ("", alias) if alias else ("",):
+        add_permissions(aws, found, lam, way)
     add_logs(aws, found, lam)
 
 
@@ -127,11 +135,34 @@ def add_layer(aws: Aws, found: Found, arn: str) -> None:
     found.add(Resource("aws_lambda_layer_version", LAYER, arn, body, LIBRARIES), arn=arn)
 
 
-def add_permissions(aws: Aws, found: Found, lam: Lambda) -> None:
-    """Take up who may call the function: Cognito, for each pool that lambda.attach has let."""
+def add_alias(aws: Aws, found: Found, lam: Lambda) -> str:
+    """Take up the alias that leads to the version with a snapshot, and return its name; empty where there is none."""
     client: LambdaClient = aws.client("lambda")
     try:
-        policy = json.loads(client.get_policy(FunctionName=lam.function)["Policy"])
+        has = client.get_alias(FunctionName=lam.function, Name=ALIAS)
+    except client.exceptions.ResourceNotFoundException:
+        return ""
+    if not str(has.get("Description")).startswith(OURS):
+        found.left_out.append(f"the alias {ALIAS} of {lam.function}: it is not the suite's")
+        return ""
+    body = present(
+        [
+            ("name", has["Name"]),
+            ("function_name", Expression(f"aws_lambda_function.{FUNCTION}.function_name")),
+            ("function_version", has["FunctionVersion"]),
+            ("description", has.get("Description")),
+        ]
+    )
+    found.add(Resource("aws_lambda_alias", ALIAS, f"{lam.function}/{has['Name']}", body, VERSIONS))
+    return has["Name"]
+
+
+def add_permissions(aws: Aws, found: Found, lam: Lambda, alias: str) -> None:
+    """Take up who may call the function, or its alias: Cognito, for each pool that lambda.attach has let."""
+    client: LambdaClient = aws.client("lambda")
+    try:
+        asked = {"Qualifier": alias} if alias else {}
+        policy = json.loads(client.get_policy(FunctionName=lam.function, **asked)["Policy"])
     except client.exceptions.ResourceNotFoundException:
         return
     for one in sorted(policy["Statement"], key=lambda statement: str(statement["Sid"])):
@@ -141,6 +172,7 @@ def add_permissions(aws: Aws, found: Found, lam: Lambda) -> None:
             [
                 ("statement_id", one["Sid"]),
                 ("function_name", Expression(f"aws_lambda_function.{FUNCTION}.function_name")),
+                ("qualifier", Expression(f"aws_lambda_alias.{ALIAS}.name") if alias else None),
                 ("action", one["Action"]),
                 (
                     "principal",
@@ -150,8 +182,9 @@ def add_permissions(aws: Aws, found: Found, lam: Lambda) -> None:
                 ("source_arn", like.get("AWS:SourceArn")),
             ]
         )
-        name = label(one["Sid"])
-        found.add(Resource("aws_lambda_permission", name, f"{lam.function}/{one['Sid']}", body))
+        name = label(f"{one['Sid']}_{alias}" if alias else one["Sid"])
+        of = f"{lam.function}:{alias}" if alias else lam.function
+        found.add(Resource("aws_lambda_permission", name, f"{of}/{one['Sid']}", body))
         found.left_out.append(
             f"the trigger of {like.get('AWS:SourceArn') or one['Sid']}: the pool is not the suite's, its setting stays as it is"
         )

@@ -9,10 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import json
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +46,7 @@ class Call:
     action: str
     params: dict[str, str]
     body: bytes = field(default=b"", compare=False, repr=False)
+    query: str = field(default="", compare=False, repr=False)
 
     @property
     def writes(self) -> bool:
@@ -179,7 +177,9 @@ def recorded(environ: dict[str, Any], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"  # Lambda has no other name for a call, nor Scheduler
-    return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params, body)
+    return Call(
+        params.pop("Action", "") or target.rpartition(".")[2] or path, params, body, environ.get("QUERY_STRING", "")
+    )
 
 
 def answered(answer: Answer, start: Callable[..., Any]) -> list[bytes]:
@@ -200,15 +200,6 @@ def error(code: str, status: str = "400 Bad Request") -> Answer:
 def json_error(code: str, message: str = "", status: str = "400 Bad Request") -> Answer:
     """Return a refusal as Cognito and CloudWatch word it, and Lambda where its code is in the text."""
     return status, json.dumps({"__type": code, "code": code, "message": message or f"said {code}"}).encode()
-
-
-def by_hand(cloud: Front, *words: str) -> None:
-    """Ask the same AWS by the real AWS CLI; skips the test where that is not installed."""
-    aws = Path(sys.executable).parent / "aws"
-    if not aws.exists() and not shutil.which("aws"):
-        pytest.skip("the AWS CLI is not installed: pip install awscli")
-    command = [aws if aws.exists() else "aws", *words, "--endpoint-url", cloud.url, "--region", REGION]
-    subprocess.run(command, check=False, capture_output=True)
 
 
 class Quiet(WSGIRequestHandler):

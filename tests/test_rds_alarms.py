@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore import xform_name
 from botocore.stub import Stubber
 
 from ops.aws import Aws
@@ -22,7 +21,7 @@ from ops.rds.alarms import alarms, standing, topic, wanted
 from ops.rds.alarms.standing import Alarm, Alarms
 from ops.rds.schedule import own_role
 from ops.workspace import doctor
-from tests.fix_aws import REGION, Call, Configure, Front, Hands, by_hand, outcome
+from tests.fix_aws import REGION, Configure, Front, Hands, outcome
 
 NAME = "cruddur-db-instance"
 EMAIL = "ada@example.com"
@@ -100,25 +99,6 @@ def test_twice_is_once(
     assert put(email=EMAIL.upper()).written is False
     assert cloud.writes == []
     assert EMAIL not in "".join(capsys.readouterr())
-
-
-def test_it_is_what_the_aws_cli_sends(put: Callable[..., Any], cloud: Front) -> None:
-    """Both over the wire, of the alarms, two stand for all."""
-
-    def read(call: Call) -> Any:
-        return json.loads(call.body) if call.action.startswith("PutMetric") else call.params
-
-    def sent() -> list[tuple[str, Any]]:
-        found = [(call.action, read(call)) for call in cloud.calls if call.writes]
-        cloud.forget()
-        return found
-
-    requests = put().requests[:5]
-    ours = sent()[:5]
-    for one in requests:
-        parameters = {**one.parameters, **({"Endpoint": EMAIL} if "Endpoint" in one.parameters else {})}
-        by_hand(cloud, one.service, xform_name(one.operation, "-"), "--cli-input-json", json.dumps(parameters))
-    assert sent() == ours
 
 
 def test_what_somebody_has_changed_is_as_it_should_be_again(

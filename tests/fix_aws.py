@@ -202,6 +202,21 @@ def json_error(code: str, message: str = "", status: str = "400 Bad Request") ->
     return status, json.dumps({"__type": code, "code": code, "message": message or f"said {code}"}).encode()
 
 
+def said_first(cloud: Front, capsys: pytest.CaptureFixture[str], act: Callable[[], object]) -> str:
+    """Return what an act has said by its first write to AWS; what it says later is left to be read."""
+    before, said = cloud.before, []
+
+    def listen(call: Call) -> Answer | None:
+        if call.writes and not said:
+            said.append(capsys.readouterr().err)
+        return before(call)
+
+    cloud.before = listen
+    act()
+    cloud.before = before
+    return said[0]
+
+
 class Quiet(WSGIRequestHandler):
     def log(self, *args: Any) -> None:
         """Say nothing: the calls are recorded."""

@@ -19,7 +19,7 @@ from ops.rds import create, instance, prod
 from ops.rds.proxy import following, parts, role
 from ops.rds.upgrade import blue_green, checks, offers, upgrade
 from tests import servers, typed
-from tests.fix_aws import Configure, Front, Hands, outcome
+from tests.fix_aws import Configure, Front, Hands, outcome, said_first
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database, supply
 from tests.test_rds_proxy import proxied
@@ -218,7 +218,7 @@ def test_one_that_rds_keeps_is_refused_and_the_switch_offered(
 
 
 def test_it_is_taken_over_first(lead: Lead, kept: Front, capsys: pytest.CaptureFixture[str]) -> None:
-    lead()
+    assert "costs: one more instance, about " in said_first(kept, capsys, lead)
     assert kept.writes[0] == "ModifyDBInstance"
     change = next(call.params for call in kept.calls if call.action == "ModifyDBInstance")
     assert (change["ManageMasterUserPassword"], change["MasterUserPassword"]) == ("false", "not-used-here")

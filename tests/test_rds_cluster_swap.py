@@ -68,6 +68,7 @@ def test_swap_and_undo_exchange_the_names_of_clusters_and_of_their_instances(
     assert (
         "two renames one after the other, for which AWS names no time; then each instance of both gets its name" in said
     )
+    assert 0 <= said.index("costs of one more cluster, until one of both is deleted: ") < said.index("asked AWS for")
     assert f"written after the restore point, and only in {NAME}: 0 rows" in said
     assert f"{NAME} was away for 0:00 minutes more, while {NAME}-1 restarted" in said
     assert scene.settings.vars.saved == {"PROD_DB_ENDPOINT": instance.host(scene.row())}

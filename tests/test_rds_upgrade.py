@@ -19,7 +19,7 @@ from ops.errors import Differs, InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, instance, prod
 from ops.rds.upgrade import offers, rehearsal, statistics, upgrade
 from tests import typed
-from tests.fix_aws import Answer, Call, Configure, Front, Hands, outcome, quiet, ready
+from tests.fix_aws import Answer, Call, Configure, Front, Hands, outcome, quiet, ready, said_first
 from tests.fix_suppliers import Database
 
 NAME = "cruddur-db-instance"
@@ -213,11 +213,14 @@ def test_a_copy_is_upgraded_tried_and_removed(
     assert done.upgrade_seconds is not None
     assert upgrade.told(done) == f"{NAME}: a copy went from PostgreSQL 17 to 18.4 (0:00 minutes), and is removed"
     said = capsys.readouterr().err
+    assert said.index("costs: one more instance, about ") < said.index(f"asked AWS for {COPY}")
     assert re.search(rf"{server.name}: statistics of 1 tables in \d+:\d\d minutes", said)
     assert f"{NAME} stays as it is" in said
 
 
-def test_without_a_snapshot_one_is_made(rehearse: Rehearse, cloud: Front, configure: Configure) -> None:
+def test_without_a_snapshot_one_is_made_and_all_costs_are_said_before(
+    rehearse: Rehearse, cloud: Front, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
     before, client = cloud.before, cloud.aws(configure()).client("rds")
     gone = [one["DBSnapshotIdentifier"] for one in client.describe_db_snapshots()["DBSnapshots"]]
     none = b"<DescribeDBSnapshotsResponse><DescribeDBSnapshotsResult><DBSnapshots/></DescribeDBSnapshotsResult></DescribeDBSnapshotsResponse>"
@@ -228,7 +231,13 @@ def test_without_a_snapshot_one_is_made(rehearse: Rehearse, cloud: Front, config
         return before(call)
 
     cloud.before = without
-    rehearse()
+    said = said_first(cloud, capsys, rehearse)
+    assert said.count("costs: one more instance, about ") == 1
+    assert (
+        "no snapshot yet: one is made, which costs about 0.095 USD for each GB in it and month, 1.90 USD for 20 GB"
+        in said
+    )
+    assert "costs" not in capsys.readouterr().err
     assert cloud.writes[:2] == ["CreateDBSnapshot", "RestoreDBInstanceFromDBSnapshot"]
     [asked] = [call.params for call in cloud.calls if call.action == "RestoreDBInstanceFromDBSnapshot"]
     assert asked["DBSnapshotIdentifier"] not in gone

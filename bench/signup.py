@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Call, Command, Comparison, Unavailable
@@ -204,11 +205,21 @@ grant select, insert on users to by_password;
 """
 
 
-def warm_token(at: Bench) -> Comparison:
-    """Events in a sandbox that runs already, whose login is by token, at the instance of inv sandbox.up."""
-    folder, env = at.sub("warm-token"), at.sandbox
-    ours, _ = both(at, folder)
-    word = secrets.token_urlsafe(16)
+@dataclass(frozen=True)
+class Ways:
+    """How a function logs in at the instance of inv sandbox.up, over TLS that is verified in full."""
+
+    token: str
+    """A URL without a password."""
+    stored: str
+    """A URL with one."""
+    aws: Mapping[str, str]
+    """Lambda's variables of the role by which a token is signed."""
+
+
+def ways(at: Bench, folder: Path) -> Ways:
+    """Set the instance up for both ways to log in."""
+    env, word = at.sandbox, secrets.token_urlsafe(16)
     (folder / "by_password.sql").write_text(OTHER_LOGIN.format(password=word), encoding="utf-8")
     go = ("-t", "prod", "--confirm", "cruddur")
     file = ("--file", str(folder / "by_password.sql"))
@@ -221,9 +232,16 @@ def warm_token(at: Bench) -> Comparison:
     host = output(at.inv("rds.endpoint", env=env)).strip()
     rest = f"@{host}:{env['POSTGRES_PORT']}/cruddur?hostaddr=127.0.0.1&sslrootcert={env['PROD_DB_SSLROOTCERT']}"
     login = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    return Ways(f"postgresql://lambda_signup{rest}", f"postgresql://by_password:{word}{rest}", login)
+
+
+def warm_token(at: Bench) -> Comparison:
+    """Events in a sandbox that runs already, whose login is by token, at the instance of inv sandbox.up."""
+    folder = at.sub("warm-token")
+    ours, _ = both(at, folder)
+    way = ways(at, folder)
     handler = "post_confirmation.handler.handler"
-    token = Worker(handler, ours, f"postgresql://lambda_signup{rest}", login)
-    password = Worker(handler, ours, f"postgresql://by_password:{word}{rest}")
+    token, password = Worker(handler, ours, way.token, way.aws), Worker(handler, ours, way.stored)
     for worker in (token, password):
         at.stack.callback(worker.stop)
     return Comparison(

@@ -11,6 +11,8 @@ from config.section import Section, refuse
 
 # CloudWatch takes these and no others
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+ENOUGH_MB = 512
+"""Memory with which a cold sign-up stays below half of what Cognito waits, as `inv bench --only cold-quota` measures it."""
 LONGEST = 50
 """Characters of a function's name that leave room for what is named after it (a role's has at most 64)."""
 

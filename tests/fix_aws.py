@@ -9,10 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import json
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +46,7 @@ class Call:
     action: str
     params: dict[str, str]
     body: bytes = field(default=b"", compare=False, repr=False)
+    query: str = field(default="", compare=False, repr=False)
 
     @property
     def writes(self) -> bool:
@@ -179,8 +177,9 @@ def recorded(environ: dict[str, Any], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"  # Lambda has no other name for a call, nor Scheduler
-    params |= parse_qsl(environ.get("QUERY_STRING", ""))
-    return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params, body)
+    query = environ.get("QUERY_STRING", "")
+    params |= parse_qsl(query)
+    return Call(params.pop("Action", "") or target.rpartition(".")[2] or path, params, body, query)
 
 
 def answered(answer: Answer, start: Callable[..., Any]) -> list[bytes]:
@@ -203,13 +202,19 @@ def json_error(code: str, message: str = "", status: str = "400 Bad Request") ->
     return status, json.dumps({"__type": code, "code": code, "message": message or f"said {code}"}).encode()
 
 
-def by_hand(cloud: Front, *words: str) -> None:
-    """Ask the same AWS by the real AWS CLI; skips the test where that is not installed."""
-    aws = Path(sys.executable).parent / "aws"
-    if not aws.exists() and not shutil.which("aws"):
-        pytest.skip("the AWS CLI is not installed: pip install awscli")
-    command = [aws if aws.exists() else "aws", *words, "--endpoint-url", cloud.url, "--region", REGION]
-    subprocess.run(command, check=False, capture_output=True)
+def said_first(cloud: Front, capsys: pytest.CaptureFixture[str], act: Callable[[], object]) -> str:
+    """Return what an act has said by its first write to AWS; what it says later is left to be read."""
+    before, said = cloud.before, []
+
+    def listen(call: Call) -> Answer | None:
+        if call.writes and not said:
+            said.append(capsys.readouterr().err)
+        return before(call)
+
+    cloud.before = listen
+    act()
+    cloud.before = before
+    return said[0]
 
 
 class Quiet(WSGIRequestHandler):

@@ -41,7 +41,7 @@ from ops.rds.schedule import own_role, schedule, times
 from ops.rds.security_group import own_rule
 from ops.rds.security_group.changes import Door
 from ops.rds.upgrade import offers, upgrade
-from tests import source
+from tests import source, typed
 from tests.fix_aws import DROPPED, Answer, Call, Configure, Front, Hands, outcome, quiet, ready
 from tests.fix_door import ME, NOON
 from tests.fix_lambda import Stage, unsign
@@ -523,8 +523,13 @@ RDS = {
 }
 
 
-def walked(at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest.CaptureFixture[str]) -> None:
-    """Lose the answer to each write in turn; the run converges, and the next one changes nothing any more."""
+def walked(
+    at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest.CaptureFixture[str], name: str = ""
+) -> None:
+    """Lose the answer to each write in turn; the run converges, and the next one changes nothing any more.
+
+    Where none is lost, all that is asked is what a person types for the task of that name.
+    """
     for number in range(len(scene.writes) + 1):
         fresh(number)
         at.cloud.mend()
@@ -537,6 +542,8 @@ def walked(at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest
         where = f"{scene.writes[number - 1] if number else 'nothing'} is lost: {said}"
         if number == 0:
             assert tuple(at.sent) == scene.writes
+            if name:
+                typed.check(at.cloud, name)
         elif (lost := scene.writes[number - 1]) not in calls.REPEATABLE and not lost.startswith("Modify"):
             assert at.cloud.writes.count(lost) <= scene.writes.count(lost), f"{where}, and done again"
         assert (failed.code if failed else None) == (scene.code if number else None), f"{where} {failed}"
@@ -554,7 +561,7 @@ def walked(at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest
 def test_a_lost_answer_of_rds_leaves_one_of_each(
     cut: Cut, let_in: None, closed: None, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    walked(cut, RDS[name], lambda _: cut.forget(), capsys)
+    walked(cut, RDS[name], lambda _: cut.forget(), capsys, name)
 
 
 # --- the function ----------------------------------------------------------------------
@@ -727,6 +734,17 @@ def test_every_write_in_the_source_is_cut_here() -> None:
     asked = asked_for("ops/rds/bastion", "ops/rds/proxy", "ops/rds/security_group/between.py")
     assert cut | set(RARE) == {write for write in asked if "DBCluster" not in write}
     assert set(calls.REPEATABLE) <= asked_for()
+
+
+@source.GROUP
+def test_every_write_for_an_instance_a_cluster_and_a_proxy_is_what_a_person_types() -> None:
+    """`typed.check` compares all that a test has recorded; this holds that each write of the source is in one of its lists.
+
+    The function is no part of what grows, nor the bastion; the variable of the function that a proxy changes is.
+    """
+    pytest.importorskip("awscli", reason="the AWS CLI is not installed: pip install -r requirements-dev.txt")
+    asked = asked_for("ops/lambdas", "ops/rds/bastion")
+    assert typed.operations() == asked | {"UpdateFunctionConfiguration"}
 
 
 @source.GROUP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench import compare, measure, peers, people, place, report, stall, startup, suite
+from bench import compare, measure, peers, people, place, quota, report, stall, startup, suite
 from bench.measure import Command, Comparison, Machine, Result, Side, Unavailable
+from bench.signup import STORED
+from config.lambdas import ENOUGH_MB
 from config.settings import load
 from ops.errors import Misconfigured, Problem
 from tests.fix_cli import SUITE
@@ -122,6 +125,25 @@ def test_tiny_figures_are_not_written(root: Path) -> None:
         compare.main(load({}, {}, root), [], 1, tiny=True, write=True, json=False)
     with pytest.raises(Misconfigured, match="--only no: there is no such comparison, use list, complete, alone, setup"):
         compare.main(load({}, {}, root), ["no"], 1, tiny=True, write=False, json=False)
+
+
+@pytest.mark.nightly  # it makes an instance and measures, for minutes
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(sys.platform != "linux", reason="shares of a processor are Linux's cgroups")
+def test_a_cold_sign_up_takes_half_of_what_cognito_waits_at_most() -> None:
+    """By either login, under the share of a processor that comes with the memory of the settings."""
+    settings = load({}, {}, SUITE)
+    assert settings.lambdas.memory_mb == ENOUGH_MB
+    with place.opened(settings, tiny=False) as at:
+        try:
+            comparison = quota.cold(at)
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+        ways = replace(comparison, beside={STORED: comparison.beside[STORED]})
+        sides = measure.run("cold-quota", ways, 5, warm=False).sides
+    for side in sides:  # what else runs on this machine only makes it longer
+        print(f"{side.side}: {side.least_seconds:.2f} to {side.most_seconds:.2f} s, median {side.figure_seconds:.2f} s")
+        assert side.least_seconds < quota.WITHIN
 
 
 def test_a_peer_that_cannot_be_had_is_a_reason(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

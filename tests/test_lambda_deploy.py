@@ -133,9 +133,12 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(stage: Stage, capsys: pytes
     assert "nothing was written" in shown.err
     stage.deploy()
     stage.cloud.forget()
-    assert stage.deploy({"memory_mb": "1024"}, dry_run=True) == ["configuration"]
+    assert "lambda.memory_mb" not in capsys.readouterr().err
+    assert stage.deploy({"memory_mb": "256"}, dry_run=True) == ["configuration"]
     assert stage.cloud.writes == []
-    assert "would be updated configuration: MemorySize" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "would be updated configuration: MemorySize" in shown.out
+    assert "note: lambda.memory_mb is 256: a cold sign-up may take more than half of the 5 s" in shown.err
 
 
 @pytest.mark.parametrize(

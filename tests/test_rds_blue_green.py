@@ -18,8 +18,8 @@ from ops.errors import Differs, InProgress, Problem, Refused
 from ops.rds import create, instance, prod
 from ops.rds.proxy import following, parts, role
 from ops.rds.upgrade import blue_green, checks, offers, upgrade
-from tests import servers
-from tests.fix_aws import Configure, Front, Hands, by_hand, outcome
+from tests import servers, typed
+from tests.fix_aws import Configure, Front, Hands, outcome, said_first
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database, supply
 from tests.test_rds_proxy import proxied
@@ -67,7 +67,7 @@ def test_a_copy_is_made_tried_and_switched_over_to(
         lead(confirm="")
     assert cloud.writes == []
     done = lead()
-    assert cloud.writes == ["CreateBlueGreenDeployment", "SwitchoverBlueGreenDeployment", "DeleteBlueGreenDeployment"]
+    typed.check(cloud, "rds.upgrade --blue-green")
     assert instances(cloud, configure) == {NAME: "18.4", OLD: "17"}
     assert (done.from_version, done.to_version, done.upgrade_seconds) == ("17", "18.4", 0)
     assert "a session was opened in" in (said := capsys.readouterr().err)
@@ -75,16 +75,6 @@ def test_a_copy_is_made_tried_and_switched_over_to(
     cloud.forget()
     assert lead().written is False
     assert cloud.writes == []
-
-
-def test_it_is_what_the_aws_cli_sends(lead: Lead, cloud: Front) -> None:
-    """Both over the wire."""
-    lead()
-    [ours] = [call.params for call in cloud.calls if call.action == "CreateBlueGreenDeployment"]
-    words = ["rds", "create-blue-green-deployment", "--blue-green-deployment-name", f"{NAME}-upgrade", "--source", ARN]
-    labels = ["Key=Project,Value=cruddur", "Key=ManagedBy,Value=inv", f"Key=inv:instance,Value={NAME}"]
-    by_hand(cloud, *words, "--target-engine-version", "18.4", "--tags", *labels)
-    assert [call.params for call in cloud.calls if call.action == "CreateBlueGreenDeployment"][1] == ours
 
 
 def test_a_proxy_is_there_before_and_follows(lead: Lead, cloud: Front, configure: Configure, hands: Hands) -> None:
@@ -228,7 +218,7 @@ def test_one_that_rds_keeps_is_refused_and_the_switch_offered(
 
 
 def test_it_is_taken_over_first(lead: Lead, kept: Front, capsys: pytest.CaptureFixture[str]) -> None:
-    lead()
+    assert "costs: one more instance, about " in said_first(kept, capsys, lead)
     assert kept.writes[0] == "ModifyDBInstance"
     change = next(call.params for call in kept.calls if call.action == "ModifyDBInstance")
     assert (change["ManageMasterUserPassword"], change["MasterUserPassword"]) == ("false", "not-used-here")

@@ -26,6 +26,7 @@ from ops.rds.cluster import capacity, deleting, pause, refusals
 from ops.rds.restore import restoring, snapshots
 from ops.rds.restore.source import Source
 from ops.workspace import doctor
+from tests import typed
 from tests.fix_aws import HOST, REGION, Configure, Front, Hands, OnInstances, error, outcome
 from tests.fix_cli import Cli
 from tests.test_rds_policy import allowed
@@ -91,25 +92,7 @@ def test_it_is_made_of_a_cluster_and_an_instance_that_writes(scene: Scene, capsy
     said = capsys.readouterr().err
     assert scene.clusters() == ONE
     assert scene.cloud.writes == ["CreateSecurityGroup", "CreateDBCluster", "CreateDBInstance"]
-    [group] = [one["VpcSecurityGroupId"] for one in scene.row()["VpcSecurityGroups"]]
-    asked = {call.action: call.params for call in scene.cloud.calls if call.action.startswith("CreateDB")}
-    del asked["CreateDBCluster"]["Version"], asked["CreateDBInstance"]["Version"]
-    assert asked["CreateDBCluster"] == {
-        "DBClusterIdentifier": NAME, "DatabaseName": "cruddur", "Engine": "aurora-postgresql", "EngineVersion": "17",
-        "MasterUsername": "postgres", "Port": "5432", "StorageEncrypted": "true", "BackupRetentionPeriod": "7",
-        "ServerlessV2ScalingConfiguration.MinCapacity": "0.5", "ServerlessV2ScalingConfiguration.MaxCapacity": "4.0",
-        "VpcSecurityGroupIds.VpcSecurityGroupId.1": group, "DeletionProtection": "true", "CopyTagsToSnapshot": "true",
-        "EnableIAMDatabaseAuthentication": "true", "DatabaseInsightsMode": "standard", "EnablePerformanceInsights": "true",
-        "PerformanceInsightsRetentionPeriod": "7", "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
-        "ManageMasterUserPassword": "true", "Tags.Tag.1.Key": "Project", "Tags.Tag.1.Value": "cruddur",
-        "Tags.Tag.2.Key": "ManagedBy", "Tags.Tag.2.Value": "inv",
-    }  # fmt: skip
-    assert asked["CreateDBInstance"] == {
-        "DBInstanceIdentifier": WRITER, "DBClusterIdentifier": NAME, "DBInstanceClass": "db.serverless",
-        "Engine": "aurora-postgresql", "PubliclyAccessible": "true", "AutoMinorVersionUpgrade": "true",
-        "Tags.Tag.1.Key": "Project", "Tags.Tag.1.Value": "cruddur", "Tags.Tag.2.Key": "ManagedBy",
-        "Tags.Tag.2.Value": "inv",
-    }  # fmt: skip
+    typed.check(scene.cloud, "a cluster")
     assert made.endpoint == scene.rds.describe_db_clusters()["DBClusters"][0]["Endpoint"]
     assert scene.settings.vars.saved == {"PROD_DB_ENDPOINT": made.endpoint}
     assert "about 44 USD a month where it is idle, 350 if it always took" in said
@@ -230,7 +213,9 @@ def test_it_is_stopped_started_saved_rotated_changed_restored_and_deleted_by_the
     scene.apply()
     scene.rds.remove_tags_from_resource(ResourceName=scene.row()["DBInstanceArn"], TagKeys=["ManagedBy"])
     used.discard("rds:RemoveTagsFromResource")
+    scene.cloud.forget()
     scene.create(adopt=True)
+    typed.check(scene.cloud, "a cluster that is adopted")
     scene.cloud.forget()
     capsys.readouterr()
     clock = scene.hands.clock
@@ -256,13 +241,15 @@ def test_it_is_stopped_started_saved_rotated_changed_restored_and_deleted_by_the
     events.find(scene.settings, scene.aws, 24)
     told = instance.told(instance.facts(scene.settings, scene.aws, scene.row()))
     assert told["instances"] == [f"{WRITER}: available, writes"]
-    assert {"StopDBCluster", "StartDBCluster", "CreateDBClusterSnapshot", "ModifyDBCluster"} == set(scene.cloud.writes)
+    typed.check(scene.cloud, "a cluster's life")
+    scene.cloud.forget()
     with pytest.raises(Refused, match=r"made by inv rds.create"):
         scene.apply(multi_az="yes")
     for wanted, given in ((Source(snapshot="mine"), ""), (Source(at=scene.row()["InstanceCreateTime"]), "at-birth")):
         restoring.restore(scene.settings, scene.aws, clock, wanted, given, swap=False, confirm="")
     assert scene.clusters() == {**ONE, BESIDE: [f"{BESIDE}-1"], "at-birth": ["at-birth-1"]}
     snapshots.remove(scene.settings, scene.aws, "mine")
+    typed.check(scene.cloud, "a cluster's earlier states")
     with pytest.raises(Problem, match=rf"stays, it is used by the cluster {BESIDE}, by the cluster at-birth: "):
         scene.delete()
     own, beside = allowed("aurora"), allowed() | allowed("lambda")
@@ -428,6 +415,7 @@ def test_a_final_snapshot_that_would_be_refused_is_found_before_an_instance_goes
             scene.delete()
     assert scene.cloud.writes == []
     scene.delete()
+    typed.check(scene.cloud, "a cluster is deleted")
     assert (scene.clusters(), len(scene.snapshots())) == ({}, 2)
 
 

@@ -12,6 +12,7 @@ from ops.errors import Refused
 from ops.rds import delete, instance
 from ops.rds.restore import names, restoring, swapping
 from ops.rds.restore.source import Source
+from tests import typed
 from tests.fix_aws import Configure, Front, Hands, outcome
 from tests.test_rds_cluster import NAME, Scene
 from tests.test_rds_restore import killed
@@ -63,9 +64,11 @@ def test_swap_and_undo_exchange_the_names_of_clusters_and_of_their_instances(
     said = capsys.readouterr().err
     assert (done.identifier, done.swapped, done.previous, done.outage_seconds) == (NAME, True, PREV, 0)
     assert scene.there() == SWAPPED
+    typed.check(scene.cloud, "a cluster is restored and swapped")
     assert (
         "two renames one after the other, for which AWS names no time; then each instance of both gets its name" in said
     )
+    assert 0 <= said.index("costs of one more cluster, until one of both is deleted: ") < said.index("asked AWS for")
     assert f"written after the restore point, and only in {NAME}: 0 rows" in said
     assert f"{NAME} was away for 0:00 minutes more, while {NAME}-1 restarted" in said
     assert scene.settings.vars.saved == {"PROD_DB_ENDPOINT": instance.host(scene.row())}
@@ -73,6 +76,7 @@ def test_swap_and_undo_exchange_the_names_of_clusters_and_of_their_instances(
     assert scene.restore(swap=True).swapped  # again: nothing is renamed
     assert scene.cloud.writes == []
     assert f"{NAME} is the cluster from before" in scene.undo()
+    typed.check(scene.cloud, "a swap of clusters is undone")
     assert scene.there() == BEFORE_SWAP
     with pytest.raises(Refused, match=f"there is no {PREV} to go back to"):
         scene.undo()

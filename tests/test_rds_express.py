@@ -27,7 +27,7 @@ from ops.rds.restore import restoring
 from ops.rds.restore.source import Source
 from ops.rds.security_group import allow
 from ops.targets import iam
-from tests import test_rds_cluster
+from tests import test_rds_cluster, typed
 from tests.fix_aws import REGION, Configure, Front, Hands, Killed, OnInstances, outcome
 from tests.fix_cli import SUITE, Cli
 from tests.test_rds_policy import allowed
@@ -86,15 +86,7 @@ def test_it_is_made_by_one_call_and_what_it_lacks_is_said_before(
 ) -> None:
     made = scene.create()
     said = capsys.readouterr().err
-    assert scene.cloud.writes == ["CreateDBCluster", "AddTagsToResource"]
-    [asked] = [call.params for call in scene.cloud.calls if call.action == "CreateDBCluster"]
-    del asked["Version"]
-    assert asked == {
-        "DBClusterIdentifier": NAME, "Engine": "aurora-postgresql", "WithExpressConfiguration": "true", "MasterUsername": "postgres",
-        "ServerlessV2ScalingConfiguration.MinCapacity": "0.5", "ServerlessV2ScalingConfiguration.MaxCapacity": "4.0",
-        "DeletionProtection": "true", "CopyTagsToSnapshot": "true", "Tags.Tag.1.Key": "Project", "Tags.Tag.1.Value": "cruddur",
-        "Tags.Tag.2.Key": "ManagedBy", "Tags.Tag.2.Value": "inv",
-    }  # fmt: skip
+    typed.check(scene.cloud, "a cluster by express configuration")
     assert scene.ours() == {WRITER: True}
     assert f"{NAME}.cluster-" in str(made.endpoint)
     assert scene.settings.vars.saved == {"PROD_DB_ENDPOINT": made.endpoint}

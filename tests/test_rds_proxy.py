@@ -30,7 +30,8 @@ from ops.rds.proxy import following, making, parts, role, secret, standing, wait
 from ops.rds.proxy.standing import Before
 from ops.rds.waiting import INTERVAL
 from ops.sandbox import proxies
-from tests.fix_aws import REGION, Call, Configure, Front, Hands, Killed, by_hand, error, json_error, outcome
+from tests import typed
+from tests.fix_aws import REGION, Call, Configure, Front, Hands, Killed, error, json_error, outcome
 from tests.fix_cli import SUITE
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -103,6 +104,7 @@ NOTHING: dict[str, Any] = {
 def test_it_is_made_found_again_and_taken_away(deployed: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     before = deployed.url()
     made = make(deployed)
+    typed.check(deployed.cloud, "rds.proxy by a password")
     said = capsys.readouterr().err
     assert said.index("about 22.30 USD a month") < said.index("done: ")
     assert left(deployed) == WHOLE
@@ -117,6 +119,7 @@ def test_it_is_made_found_again_and_taken_away(deployed: Stage, capsys: pytest.C
         remove(deployed, confirm="")
     assert left(deployed) == WHOLE
     assert remove(deployed).done[0] == f"have {NAME} connect to {HOST}"
+    typed.check(deployed.cloud, "rds.proxy --delete")
     assert left(deployed) == NOTHING
     assert deployed.url() == before
     assert remove(deployed).done == []
@@ -244,7 +247,9 @@ def test_by_tokens_it_needs_no_secret_and_the_function_gets_the_right(deployed: 
     made = make(stage, dry_run=True)
     assert made.request
     assert (made.login, made.request["DefaultAuthScheme"], "Auth" in made.request) == ("token", "IAM_AUTH", False)
+    stage.cloud.forget()
     made = make(stage)
+    typed.check(stage.cloud, "rds.proxy by a token")
     assert left(stage) == {**WHOLE, "secrets": []}
     iam, [row] = stage.client("iam"), stage.client("rds").describe_db_instances()["DBInstances"]
     proxy = standing.find(stage.aws, parts.of(stage.settings().rds, REGION))
@@ -269,7 +274,9 @@ def test_by_tokens_it_needs_no_secret_and_the_function_gets_the_right(deployed: 
 def test_a_new_password_reaches_the_proxy_too(deployed: Stage) -> None:
     make(deployed)
     deployed.database.do("alter role lambda_signup password 'another'")
+    deployed.cloud.forget()
     assert deployed.deploy() == ["database login", "configuration"]
+    typed.check(deployed.cloud, "rds.proxy of another password")
     held = deployed.client("secretsmanager").get_secret_value(SecretId="inv-proxy-cruddur-db-instance")["SecretString"]
     assert json.loads(held) == {"username": ROLE, "password": parse(deployed.url(), "", "").password}
     assert way.host_of(deployed.url()) == ENDPOINT
@@ -401,49 +408,6 @@ def test_what_would_serve_no_function_is_refused_before_anything_is_made(
     with pytest.raises(Refused, match=says):
         make(stage)
     assert stage.cloud.writes == []
-
-
-def test_it_is_what_the_aws_cli_sends(deployed: Stage) -> None:
-    """Both over the wire; botocore has checked ours against its model."""
-    make(deployed)
-    sent = {
-        call.action: call.params
-        for call in deployed.cloud.calls
-        if call.action in ("CreateDBProxy", "RegisterDBProxyTargets")
-    }
-    ours = sent["CreateDBProxy"]
-    arn = ours["Auth.member.1.SecretArn"]
-    auth = f"AuthScheme=SECRETS,SecretArn={arn},IAMAuth=DISABLED,ClientPasswordAuthType=POSTGRES_SCRAM_SHA_256"
-    subnets = [value for name, value in sorted(ours.items()) if name.startswith("VpcSubnetIds.")]
-    words = [
-        "rds",
-        "create-db-proxy",
-        "--db-proxy-name",
-        PROXY,
-        "--engine-family",
-        "POSTGRESQL",
-        "--auth",
-        auth,
-        "--require-tls",
-    ]
-    words += ["--role-arn", ours["RoleArn"], "--vpc-subnet-ids", *subnets]
-    words += [
-        "--vpc-security-group-ids",
-        next(value for name, value in ours.items() if name.startswith("VpcSecurityGroupIds")),
-    ]
-    labels = ["Key=Project,Value=cruddur", "Key=ManagedBy,Value=inv", "Key=inv:proxy,Value=cruddur-db-instance"]
-    by_hand(deployed.cloud, *words, "--tags", *labels)
-    by_hand(
-        deployed.cloud,
-        "rds",
-        "register-db-proxy-targets",
-        "--db-proxy-name",
-        PROXY,
-        "--db-instance-identifiers",
-        "cruddur-db-instance",
-    )
-    for action, params in sent.items():
-        assert [call.params for call in deployed.cloud.calls if call.action == action][1] == params
 
 
 # --- answers that moto does not give --------------------------------------------------------

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -333,34 +329,7 @@ def test_where_rds_keeps_the_password_it_is_taken_over_first_and_confirmed(
     assert not scene.rows()[LIVE].get("MasterUserSecret")
 
 
-# --- as AWS's own command asks ----------------------------------------------------------
-
-BY_HAND = (
-    "rds create-db-instance-read-replica --db-instance-identifier {replica} --source-db-instance-identifier {live} "
-    "--db-instance-class db.t4g.micro --storage-type gp3 --max-allocated-storage 50 --publicly-accessible "
-    "--deletion-protection --auto-minor-version-upgrade --enable-iam-database-authentication --copy-tags-to-snapshot "
-    "--enable-performance-insights --performance-insights-retention-period 7 --database-insights-mode standard "
-    "--vpc-security-group-ids {group} --ca-certificate-identifier {ca} "
-    "--tags Key=Project,Value=cruddur Key=ManagedBy,Value=inv Key=inv:replica-of,Value={live}"
-)
-
-
-def test_the_request_is_field_by_field_what_the_aws_command_sends(scene: Scene) -> None:
-    """Both over the wire."""
-    program = Path(sys.executable).parent / "aws"
-    if not program.exists() and not shutil.which("aws"):
-        pytest.skip("the AWS CLI is not installed: pip install awscli")
-    scene.make()
-    [ours] = [call.params for call in scene.cloud.calls if call.action == request.OPERATION]
-    live = scene.rows()[LIVE]
-    [group] = [one["VpcSecurityGroupId"] for one in live["VpcSecurityGroups"]]
-    scene.cloud.forget()
-    text = BY_HAND.format(replica=REPLICA, live=LIVE, group=group, ca=live["CACertificateIdentifier"])
-    where = ["--endpoint-url", scene.cloud.url, "--region", REGION]
-    command = [str(program) if program.exists() else "aws", *text.split(), *where]
-    subprocess.run(command, check=False, capture_output=True)
-    [by_hand] = [call.params for call in scene.cloud.calls if call.action == request.OPERATION]
-    assert ours == by_hand
+# --- as botocore's model has it ----------------------------------------------------------
 
 
 def test_every_field_is_one_of_botocores_model(configure: Configure) -> None:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -420,50 +416,7 @@ def test_a_swap_under_another_name_that_was_cut_off_wants_that_name_again(scene:
     assert {name: scene.source_of(name) for name in scene.rows()} == SWAPPED
 
 
-# --- as AWS's own command asks ----------------------------------------------------------
-
-BY_HAND = {
-    operations.BY_SNAPSHOT: (
-        "rds restore-db-instance-from-db-snapshot --db-snapshot-identifier before --db-instance-identifier {beside}"
-    ),
-    operations.BY_MOMENT: (
-        "rds restore-db-instance-to-point-in-time --source-db-instance-identifier {live} "
-        "--target-db-instance-identifier {beside} --restore-time {at} --max-allocated-storage 50"
-    ),
-}
-OF_BOTH = (
-    " --db-instance-class db.t4g.micro --engine postgres --port 5432 --storage-type gp3 --publicly-accessible --no-multi-az "
-    "--backup-retention-period 7 --deletion-protection --engine-lifecycle-support open-source-rds-extended-support-disabled "
-    "--auto-minor-version-upgrade --enable-iam-database-authentication --copy-tags-to-snapshot --vpc-security-group-ids {group} "
-    "--tags Key=Project,Value=cruddur Key=ManagedBy,Value=inv Key=inv:beside,Value={live} "
-    "Key=inv:restored-from,Value={source} Key=inv:restored-as,Value={beside}"
-)
-
-
-@pytest.mark.parametrize("operation", BY_HAND)
-def test_the_request_is_field_by_field_what_the_aws_command_sends(scene: Scene, operation: str) -> None:
-    """Both over the wire."""
-    program = Path(sys.executable).parent / "aws"
-    if not program.exists() and not shutil.which("aws"):
-        pytest.skip("the AWS CLI is not installed: pip install awscli")
-    born = scene.rows()[LIVE]["InstanceCreateTime"].replace(microsecond=0) + timedelta(seconds=1)
-    which = SNAPSHOT if operation == operations.BY_SNAPSHOT else Source(at=born)
-    while datetime.now(timezone.utc) <= born:
-        pass
-    scene.restore(which)
-    [ours] = [call.params for call in scene.cloud.calls if call.action == operation]
-    [group] = [one["VpcSecurityGroupId"] for one in scene.rows()[LIVE]["VpcSecurityGroups"]]
-    scene.cloud.forget()
-    text = (BY_HAND[operation] + OF_BOTH).format(
-        beside=BESIDE, live=LIVE, at=str(which), source=str(which), group=group
-    )
-    subprocess.run(
-        [program if program.exists() else "aws", *text.split(), "--endpoint-url", scene.cloud.url, "--region", REGION],
-        check=False, capture_output=True,
-    )  # fmt: skip
-    [by_hand] = [call.params for call in scene.cloud.calls if call.action == operation]
-    assert ours == by_hand
-    assert len(ours) > 20
+# --- as botocore's model has it ----------------------------------------------------------
 
 
 def test_every_field_is_one_of_botocores_model(configure: Configure) -> None:

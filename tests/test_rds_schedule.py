@@ -8,14 +8,13 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore import xform_name
 from botocore.stub import Stubber
 
 from ops.errors import Misconfigured, Refused
 from ops.rds import create, instance
 from ops.rds.schedule import own_role, schedule, times
 from ops.rds.schedule.times import WEEK, Times
-from tests.fix_aws import REGION, Configure, Front, Hands, by_hand, outcome
+from tests.fix_aws import REGION, Configure, Front, Hands, outcome
 
 NIGHTS = times.read("20:00", "08:00", "mon-fri", "Europe/Berlin")
 NAME = "cruddur-db-instance"
@@ -185,24 +184,6 @@ def test_cut_at_any_write_the_next_run_ends_it(
             cloud.forget()
             act()
             assert cloud.writes == []
-
-
-def test_it_is_what_the_aws_cli_sends(put: Callable[..., Any], cloud: Front) -> None:
-    """Both over the wire, each by its own path."""
-
-    def sent() -> list[tuple[str, Any]]:
-        found = [
-            (call.action, json.loads(call.body)) for call in cloud.calls if call.action.startswith("POST /schedule")
-        ]
-        cloud.forget()
-        return [(path, {key: value for key, value in body.items() if key != "ClientToken"}) for path, body in found]
-
-    requests = [one for one in put().requests if one.service == "scheduler"]
-    ours = sent()
-    for one in requests:
-        by_hand(cloud, "scheduler", xform_name(one.operation, "-"), "--cli-input-json", json.dumps(one.parameters))
-    assert sent() == ours
-    assert len(ours) == 3
 
 
 # --- by Stubber ---------------------------------------------------------------------------

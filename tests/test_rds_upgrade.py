@@ -18,7 +18,8 @@ from ops.aws import Aws
 from ops.errors import Differs, InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, instance, prod
 from ops.rds.upgrade import offers, rehearsal, statistics, upgrade
-from tests.fix_aws import Answer, Call, Configure, Front, Hands, by_hand, outcome, quiet, ready
+from tests import typed
+from tests.fix_aws import Answer, Call, Configure, Front, Hands, outcome, quiet, ready, said_first
 from tests.fix_suppliers import Database
 
 NAME = "cruddur-db-instance"
@@ -206,23 +207,20 @@ def test_a_copy_is_upgraded_tried_and_removed(
     assert (looked.written, looked.findings, cloud.writes) == (False, [], [])
     assert "costs: one more instance" in capsys.readouterr().err
     done = rehearse()
-    assert cloud.writes == [
-        "RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance", "ModifyDBInstance", "ModifyDBInstance", "DeleteDBInstance",
-    ]  # fmt: skip
-    changed = [call.params for call in cloud.calls if call.action in ("ModifyDBInstance", "DeleteDBInstance")]
-    assert {one["DBInstanceIdentifier"] for one in changed} == {COPY}
-    [asked] = [one for one in changed if "EngineVersion" in one]
-    assert (asked["EngineVersion"], asked["AllowMajorVersionUpgrade"]) == ("18.4", "true")
+    typed.check(cloud, "rds.upgrade --rehearse")
     assert instances(cloud, configure) == {NAME: "17"}
     assert (done.rehearsed, done.from_version, done.to_version) == (True, "17", "18.4")
     assert done.upgrade_seconds is not None
     assert upgrade.told(done) == f"{NAME}: a copy went from PostgreSQL 17 to 18.4 (0:00 minutes), and is removed"
     said = capsys.readouterr().err
+    assert said.index("costs: one more instance, about ") < said.index(f"asked AWS for {COPY}")
     assert re.search(rf"{server.name}: statistics of 1 tables in \d+:\d\d minutes", said)
     assert f"{NAME} stays as it is" in said
 
 
-def test_without_a_snapshot_one_is_made(rehearse: Rehearse, cloud: Front, configure: Configure) -> None:
+def test_without_a_snapshot_one_is_made_and_all_costs_are_said_before(
+    rehearse: Rehearse, cloud: Front, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
     before, client = cloud.before, cloud.aws(configure()).client("rds")
     gone = [one["DBSnapshotIdentifier"] for one in client.describe_db_snapshots()["DBSnapshots"]]
     none = b"<DescribeDBSnapshotsResponse><DescribeDBSnapshotsResult><DBSnapshots/></DescribeDBSnapshotsResult></DescribeDBSnapshotsResponse>"
@@ -233,7 +231,13 @@ def test_without_a_snapshot_one_is_made(rehearse: Rehearse, cloud: Front, config
         return before(call)
 
     cloud.before = without
-    rehearse()
+    said = said_first(cloud, capsys, rehearse)
+    assert said.count("costs: one more instance, about ") == 1
+    assert (
+        "no snapshot yet: one is made, which costs about 0.095 USD for each GB in it and month, 1.90 USD for 20 GB"
+        in said
+    )
+    assert "costs" not in capsys.readouterr().err
     assert cloud.writes[:2] == ["CreateDBSnapshot", "RestoreDBInstanceFromDBSnapshot"]
     [asked] = [call.params for call in cloud.calls if call.action == "RestoreDBInstanceFromDBSnapshot"]
     assert asked["DBSnapshotIdentifier"] not in gone
@@ -320,12 +324,7 @@ def test_a_snapshot_then_the_upgrade_then_statistics(
         act(confirm="")
     assert cloud.writes == []
     done = act()
-    assert cloud.writes == ["CreateDBSnapshot", "ModifyDBInstance"]
-    [modify] = [call.params for call in cloud.calls if call.action == "ModifyDBInstance"]
-    assert modify == {
-        "Version": "2014-10-31", "DBInstanceIdentifier": NAME, "EngineVersion": "18.4", "AllowMajorVersionUpgrade": "true",
-        "ApplyImmediately": "true",
-    }  # fmt: skip
+    typed.check(cloud, "rds.upgrade --to another major version")
     assert (done.from_version, done.to_version, done.snapshot) == ("17", "18.4", snapshots(cloud, configure)[0])
     assert f"{server.name}: statistics of 1 tables" in (said := capsys.readouterr().err)
     assert "rds.engine_version is 17: set it to 18" in said
@@ -333,15 +332,6 @@ def test_a_snapshot_then_the_upgrade_then_statistics(
     assert act().written is False
     assert cloud.writes == []
     assert "statistics" not in capsys.readouterr().err
-
-
-def test_it_is_what_the_aws_cli_sends(act: Act, cloud: Front) -> None:
-    """Both over the wire."""
-    act()
-    words = ["rds", "modify-db-instance", "--db-instance-identifier", NAME, "--engine-version", "18.4"]
-    by_hand(cloud, *words, "--allow-major-version-upgrade", "--apply-immediately")
-    ours, cli = [call.params for call in cloud.calls if call.action == "ModifyDBInstance"]
-    assert ours == cli
 
 
 def test_what_is_in_the_way_is_told_and_nothing_is_written(act: Act, cloud: Front, server: Database) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from config.lambdas import Lambda
+from config.lambdas import ENOUGH_MB, Lambda
 from config.settings import Settings
 from ops.aws import Aws
 from ops.cloud.clock import Clock
@@ -35,6 +35,7 @@ def deploy(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool, adopt: 
     refusals.check_express(row, "lambda.deploy")
     host = instance.endpoint(row)
     warn_of_age(lam)
+    warn_of_memory(lam)
     # before prod is opened: no session of it waits while wheels are fetched
     code = function_code.build(function_code.certificates(settings), function_code.folder(settings))
     libraries = layer.build(lam.python, lam.architecture, function_code.folder(settings))
@@ -92,3 +93,12 @@ def warn_of_age(lam: Lambda) -> None:
     end, soon = runtimes.end_of_life(lam.runtime)
     if soon:
         say(f"note: AWS maintains {lam.runtime} until {end}: set a newer lambda.python")
+
+
+def warn_of_memory(lam: Lambda) -> None:
+    """Warn of memory with which the first sign-up of a sandbox may take too long: the processor comes with it."""
+    if lam.memory_mb < ENOUGH_MB:
+        say(
+            f"note: lambda.memory_mb is {lam.memory_mb}: a cold sign-up may take more than half of the 5 s that Cognito waits, "
+            f"which it does not with {ENOUGH_MB} and costs about the same (docs/lambda.md)"
+        )

@@ -96,7 +96,16 @@ def group_ids(live: Row | None) -> list[str]:
     return [str(one["VpcSecurityGroupId"]) for one in (live or {}).get("VpcSecurityGroups", [])]
 
 
-def ensure_restored(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, live: Row | None) -> Row:
+def ensure_restored(
+    settings: Settings,
+    aws: Aws,
+    clock: Clock,
+    source: Source,
+    which: Names,
+    live: Row | None,
+    *,
+    costs_told: bool = False,
+) -> Row:
     """Have the restored instance there, as the settings say, and reached; return its row."""
     rds = settings.rds
     there = beside(aws, rds, which)
@@ -105,7 +114,8 @@ def ensure_restored(settings: Settings, aws: Aws, clock: Clock, source: Source, 
         refuse("rds.restore", create_request.faults(settings, aws.session.region_name))
         if rds.is_cluster:
             creating.check_names(aws, replace(rds, identifier=which.beside), "--as NAME takes another name")
-        tell_costs(settings, aws)
+        if not costs_told:
+            tell_costs(settings, aws)
         make(settings, aws, source, which, live)
     else:
         require_same(there, rds, source)

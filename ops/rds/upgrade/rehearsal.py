@@ -10,6 +10,7 @@ from dataclasses import replace
 from config.rds import Rds
 from config.settings import Settings
 from ops.aws import Aws
+from ops.cloud import prices
 from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import minutes, say
@@ -48,14 +49,14 @@ def rehearse(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, dry_
         if there is None:
             findings = upgrade.in_the_way(settings, aws, row, offer, wanted)
             tell(which, was, offer)
+            making.tell_costs(settings, aws)
             if dry_run:
-                making.tell_costs(settings, aws)
                 return Upgraded(rds.identifier, False, was, offer.version, None, findings)
             upgrade.require_none(rds.identifier, findings)
         elif dry_run:
             say(f"{which.beside} is there from an earlier run ({status(there)}): the next one goes on with it")
             return Upgraded(rds.identifier, False, was, offer.version, None, [])
-        source = Source(snapshot=have(there)[SOURCE]) if there else newest(settings, aws, clock)
+        source = Source(snapshot=have(there)[SOURCE]) if there else newest(settings, aws, row, clock)
         copy = restored(settings, aws, clock, source, which, row, to)
         seconds = lead(settings, aws, clock, copy, offer, wanted)
     remove(settings, aws, clock, which, to)
@@ -77,18 +78,20 @@ def tell(which: Names, was: str, offer: Offer) -> None:
     )
 
 
-def newest(settings: Settings, aws: Aws, clock: Clock) -> Source:
+def newest(settings: Settings, aws: Aws, row: Row, clock: Clock) -> Source:
     """Return the newest snapshot of the instance that is complete, made now where there is none."""
     found = [one for one in snapshots.find(settings, aws) if one.status == "available"]
     if found:
         return Source(snapshot=found[0].snapshot)
+    cost = prices.of_snapshot(row.get("AllocatedStorage") or 0)
+    say(f"{row['DBInstanceIdentifier']} has no snapshot yet: one is made, which costs {cost}, until it is deleted")
     return Source(snapshot=instance.take_snapshot(aws, settings.rds, "", clock))
 
 
 def restored(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, live: Row, to: str) -> Row:
     """Have the copy there and reached; what waits says how this task goes on."""
     try:
-        return making.ensure_restored(settings, aws, clock, source, which, live)
+        return making.ensure_restored(settings, aws, clock, source, which, live, costs_told=True)
     except InProgress as error:
         raise InProgress(
             f"{which.beside} is not there yet: run inv {upgrade.TASK} --to {to}{OPTION} again to go on waiting"

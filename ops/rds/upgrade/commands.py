@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -39,7 +39,7 @@ def upgrade(
     from ops.rds.upgrade import rehearsal, upgrade
     from ops.rds.upgrade.upgrade import Wanted
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "upgrade")
     wanted = Wanted(to or found.rds.engine_version, parameter_group, lambda major: new_version.catalog(found, major))
     if rehearse and blue_green:
         raise Misconfigured("--rehearse and --blue-green: one after the other")

@@ -31,10 +31,13 @@ def upgrade(
     json: bool = False,
 ) -> None:
     """Upgrade PostgreSQL after a snapshot, and wait for it."""
+    from functools import partial
+
     from ops import console
     from ops.cloud.clock import Clock
     from ops.db import new_version
     from ops.errors import Misconfigured
+    from ops.lambdas.following import follow
     from ops.rds.upgrade import blue_green as copied
     from ops.rds.upgrade import rehearsal, upgrade
     from ops.rds.upgrade.upgrade import Wanted
@@ -46,7 +49,9 @@ def upgrade(
     if rehearse:
         done = rehearsal.rehearse(found, aws(found), Clock(), wanted, dry_run=dry_run)
     elif blue_green:
-        done = copied.lead(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
+        cloud = aws(found)
+        follows = partial(follow, found, cloud)
+        done = copied.lead(found, cloud, Clock(), wanted, confirm=confirm, dry_run=dry_run, follow=follows)
     else:
         done = upgrade.upgrade(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
     if json:

@@ -143,6 +143,9 @@ def test_the_stamp_outlives_setup_drop_and_undo(prod: Database) -> None:
     setup(as_prod(prod), "prod", prod.name)
     undo(as_prod(prod), "prod", prod.name)
     assert comment(prod) == identity.STAMP
+    prod.do(f"comment on database {prod.name} is 'mine'")
+    setup(as_prod(prod), "prod", prod.name)
+    assert comment(prod) == f"mine {identity.STAMP}"
     drop(as_prod(prod), "prod", prod.name)
     with pytest.raises(Refused, match="carries the stamp"):  # what is kept of it is production too
         setup(prod.settings(), "local", "")
@@ -243,6 +246,9 @@ def test_an_rds_host_is_prod_whatever_the_variable(one: Database) -> None:
     host = "cruddur.abc123.ca-central-1.rds.amazonaws.com"
     params = {"host": host, "hostaddr": "127.0.0.1", "sslmode": "disable"}
     url = one.target(**params).url(show_password=True)
+    absent = one.target(**params, dbname=f"{one.name}_other").url(show_password=True)
+    with opening.open_target(load({}, {"CONNECTION_URL": absent}, one.root), "local", "db.create", writes=True) as at:
+        assert at.database() is None  # and so nothing to mark
     setup(one.settings(), "local", "")
     with pytest.raises(Refused, match="RDS host"):
         setup(load({}, {"CONNECTION_URL": url}, one.root), "local", "")

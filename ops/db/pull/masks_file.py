@@ -317,7 +317,7 @@ def told(masks: Masks, faults: Sequence[Fault]) -> Misconfigured:
 
 def in_order(faults: Sequence[Fault]) -> list[str]:
     """Return faults in the order of their places, each once."""
-    return [str(fault) for fault in sorted(set(faults), key=lambda each: place(each.at))]
+    return [str(fault) for fault in sorted(set(faults), key=lambda each: (place(each.at), each.what))]
 
 
 def place(at: str) -> tuple[str, int, int]:

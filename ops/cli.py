@@ -140,27 +140,27 @@ def interrupted(error: BaseException | None) -> bool:
 
 def translate(error: Exception) -> Exit | None:
     """Return the exit that an error stands for, or None for a bug."""
-    from ops.console import directed, redact
+    from ops.console import spoken
     from ops.errors import Problem
 
     if isinstance(error, Problem):
-        return Exit(redact(directed(str(error))), code=error.code)
+        return Exit(spoken(str(error)), code=error.code)
     if "botocore" in sys.modules:
         from ops.aws_errors import errors, explain  # first: botocore's timeouts are OSErrors, too
 
         if isinstance(error, errors()):
             problem = explain(error)
-            return Exit(redact(directed(str(problem))), code=problem.code)
+            return Exit(spoken(str(problem)), code=problem.code)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
-        return Exit(redact(f"{what}{error.strerror or error}"), code=1)
+        return Exit(spoken(f"{what}{error.strerror or error}"), code=1)
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.Error):
         from ops.targets import outcome
 
-        return Exit(redact(outcome.joined(*outcome.meaning(error))), code=1)
+        return Exit(spoken(outcome.joined(*outcome.meaning(error))), code=1)
     return None
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
+from config.paths import hand_over
 from ops.errors import Misconfigured
 
 
@@ -52,6 +54,7 @@ def write(path: Path, name: str, value: str) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
     set_key(path, name, value, export=exported, follow_symlinks=True)
+    leave(path)
 
 
 def remove(path: Path, name: str) -> None:
@@ -61,3 +64,14 @@ def remove(path: Path, name: str) -> None:
     if name in read(path):
         path.chmod(0o600)
         unset_key(path, name, follow_symlinks=True)
+        leave(path)
+
+
+def leave(path: Path) -> None:
+    """As root, leave the new file to the user whose folder it is in: dotenv has made it, and for nobody else's eyes."""
+    real = path.resolve()
+    fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        hand_over(fd, real.parent)
+    finally:
+        os.close(fd)

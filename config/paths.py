@@ -39,7 +39,7 @@ def local_dir(root: Path) -> Path:
     commits what lies there, whatever its own .gitignore says.
     """
     path = own_folder(root / ".local")
-    path.mkdir(exist_ok=True)
+    make(path, 0o777)
     close_to_others(path)
     try:
         marker = os.open(path / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -47,12 +47,26 @@ def local_dir(root: Path) -> Path:
         return path
     with open(marker, "w", encoding="utf-8") as file:
         file.write("*\n")
+        hand_over(marker, path)
     return path
+
+
+def make(path: Path, mode: int) -> None:
+    """Make a folder where it is not there yet; as root, for the user whose folder it is in, who would be locked out of it else."""
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        hand_over(fd, path.parent)
+    finally:
+        os.close(fd)
 
 
 def private_folder(path: Path) -> Path:
     """Return a folder of ours that is for its owner only, made on first use, and closed where it has come to be open."""
-    own_folder(path).mkdir(mode=0o700, exist_ok=True)
+    make(own_folder(path), 0o700)
     if path.stat().st_mode & 0o077:
         with contextlib.suppress(OSError):  # another user's, or a file system without modes
             path.chmod(0o700)

@@ -6,6 +6,7 @@ may have been done by then: where doing it again would make a second one, or be 
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.aws import Limits
 from ops import silence
-from ops.aws_errors import lost, writes
+from ops.aws_errors import lost, other_service, writes
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -113,6 +114,7 @@ class Watch:
         events.register_first("before-call", self.begin)
         events.register_first("after-call", self.end)
         events.register_first("after-call-error", self.fail)
+        events.register_first("before-parse", read)
 
     def follow(self, client: Any) -> None:
         """Have a say in what is repeated: botocore's own word, which is registered for the service, would come first."""
@@ -149,6 +151,32 @@ class Watch:
         status = response[0].status_code if response else 0
         code = str(response[1].get("Error", {}).get("Code", "")) if response else ""
         return False if lost(caught_exception, status, code) else None
+
+
+def read(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """Raise `Misconfigured` for an answer that is not in the service's form: botocore takes some for an empty one, and fails over others.
+
+    An answer of a query protocol has its result in an element of the operation's name, the others are an object of JSON
+    (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, …/aws-json-1_1-protocol.html).
+    """
+    shape, service = operation_model.output_shape, operation_model.service_model
+    body = response_dict["body"]
+    if response_dict["status_code"] >= 300 or shape is None or not body or "payload" in shape.serialization:
+        return
+    wrapper = shape.serialization.get("resultWrapper", "")
+    protocol = service.resolved_protocol
+    if (protocol == "query" and wrapper and f"<{wrapper}".encode() not in body) or (
+        protocol in ("json", "rest-json") and shape.members and not is_object(body)
+    ):
+        raise other_service(service.service_id)
+
+
+def is_object(body: bytes) -> bool:
+    """Whether a text is an object of JSON."""
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False
 
 
 def named(event: str) -> str:

@@ -42,8 +42,6 @@ TARGET = "local, docker, prod or one of targets: in invoke.yaml (default: the se
 OF_AWS = "prod, or one of targets: in invoke.yaml (default: prod)"
 CONFIRM = "on production: the database's name, which stands for typing it (default: ask)"
 VAR = "a psql variable for the file, NAME=VALUE (repeatable; default: none)"
-_runs: list[tuple[str, str]] = []
-"""Module and name of the task that runs; others may have run before it."""
 _left_out: set[str] = set()
 """Parameters that are words of their own and may be left out."""
 JSON = "print JSON, as docs/json.md describes it (default: no)"
@@ -95,7 +93,6 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
 
         quiet()
         offer(name.strip("_").replace("_", "-") for name in body.__code__.co_varnames[1 : body.__code__.co_argcount])
-        _runs.append((body.__module__, body.__name__.replace("_", "-")))
         try:
             try:
                 return body(*args, **kwargs)
@@ -143,27 +140,27 @@ def interrupted(error: BaseException | None) -> bool:
 
 def translate(error: Exception) -> Exit | None:
     """Return the exit that an error stands for, or None for a bug."""
-    from ops.console import directed, redact
+    from ops.console import spoken
     from ops.errors import Problem
 
     if isinstance(error, Problem):
-        return Exit(redact(directed(str(error))), code=error.code)
+        return Exit(spoken(str(error)), code=error.code)
     if "botocore" in sys.modules:
         from ops.aws_errors import errors, explain  # first: botocore's timeouts are OSErrors, too
 
         if isinstance(error, errors()):
             problem = explain(error)
-            return Exit(redact(directed(str(problem))), code=problem.code)
+            return Exit(spoken(str(problem)), code=problem.code)
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
-        return Exit(redact(f"{what}{error.strerror or error}"), code=1)
+        return Exit(spoken(f"{what}{error.strerror or error}"), code=1)
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.Error):
         from ops.targets import outcome
 
-        return Exit(redact(outcome.joined(*outcome.meaning(error))), code=1)
+        return Exit(spoken(outcome.joined(*outcome.meaning(error))), code=1)
     return None
 
 
@@ -460,11 +457,16 @@ def settings_of_aws(c: Context, target: str, *, may_make_env_file: bool = False)
         raise Misconfigured(
             f"-t {target}: nothing of it is on AWS: use prod, or a target of your own (targets: in invoke.yaml)"
         )
-    module, task = _runs[-1] if _runs else ("", "")
-    if module.startswith("ops.rds.") and found.rds_read[0].is_cluster:
-        from ops.rds.cluster import refusals
+    return found
 
-        refusals.check(found.rds.identifier, task)
+
+def settings_of_instance(c: Context, target: str, task: str, *, may_make_env_file: bool = False) -> Settings:
+    """Load the settings of this command, which is for an instance alone: refused where they are about a cluster."""
+    from ops.rds.cluster import refusals
+
+    found = settings_of_aws(c, target, may_make_env_file=may_make_env_file)
+    if found.rds_read[0].is_cluster:
+        refusals.refuse(found.rds.identifier, task)
     return found
 
 

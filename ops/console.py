@@ -13,6 +13,8 @@ from config.targets import MASK
 
 # Masking these would make nonsense of "wrong user or password", and they protect nothing
 WELL_KNOWN = ("password", "postgres")
+LINE = 4000
+"""Letters of a line that is told: more of one comes from a server that nobody reads."""
 SELDOM = 5.0
 """Seconds between two lines of a long count."""
 _secrets: set[str] = set()
@@ -63,6 +65,12 @@ def redact(text: str) -> str:
     return re.sub(r"(\w+://[^\s:/@]*):[^\s/]*@", rf"\1:{MASK}@", text)
 
 
+def spoken(text: str) -> str:
+    """Return what is told as it may be shown: without secrets, and nothing of a server's that steers the terminal or fills it."""
+    lines = harmless(redact(directed(text)).replace("\r\n", "\n")).split("\n")
+    return "\n".join(line if len(line) <= LINE else f"{line[:LINE]}… ({len(line) - LINE} more letters)" for line in lines)
+
+
 def result(text: str) -> None:
     """Print a result: the only thing that goes to stdout."""
     from ops.errors import Problem
@@ -94,7 +102,7 @@ def say(text: str) -> None:
 def aloud(text: str) -> None:
     """Tell the user what happens, also while all others are muted."""
     if sys.stderr is not None:  # print() would take stdout instead
-        print(redact(directed(text)), file=sys.stderr, flush=True)
+        print(spoken(text), file=sys.stderr, flush=True)
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> None:
@@ -235,7 +243,7 @@ def ask(question: str) -> str:
     """Ask on stderr, so that a redirected stdout stays a result."""
     from ops.errors import Cancelled
 
-    print(redact(question), end=" ", file=sys.stderr, flush=True)
+    print(spoken(question), end=" ", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:

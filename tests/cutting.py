@@ -117,6 +117,10 @@ class Proxy:
             self.hit = self.seen == self.cut.nth
             return self.hit
 
+    def answer(self, line: Line, data: bytes) -> bytes:  # noqa: ARG002 (it is passed on as it is)
+        """Return what a client is told in the place of what the server says."""
+        return data
+
     def end(self, line: Line) -> None:
         """Make the cut."""
         how = self.cut.how
@@ -172,6 +176,10 @@ class Line:
     asked: bool = False
     """Whether the message went through whose answer is to be lost."""
     cut: bool = False
+    said: bytes = b""
+    """What has come of a message of the server's that is not whole yet, for a proxy that changes them."""
+    speaks: bool = False
+    """Whether the server's messages have begun: before them it is asked for encryption, and answers by a letter."""
 
     def forth(self) -> None:
         """Pass on what the client sends."""
@@ -203,6 +211,6 @@ class Line:
                         self.cut = True
                         self.proxy.end(self)
                     continue
-                self.client.sendall(data)
+                self.client.sendall(self.proxy.answer(self, data))
             if not self.cut:
                 self.client.shutdown(socket.SHUT_WR)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import socket
 import threading
@@ -384,6 +385,20 @@ def quiet(stub: Stubber) -> None:
 @pytest.fixture
 def region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+
+@pytest.fixture
+def own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each instance an id of its own, as AWS has it: moto gives all of them the same."""
+    from moto.rds.models import DBInstance
+
+    made, number = DBInstance.__init__, itertools.count()
+
+    def make(self: Any, *args: Any, **fields: Any) -> None:
+        made(self, *args, **fields)
+        self.dbi_resource_id = f"db-{next(number):026}"
+
+    monkeypatch.setattr(DBInstance, "__init__", make)
 
 
 @pytest.fixture

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, load
+from config.sign_up import ROLE
 from ops.aws import Aws
-from ops.lambdas import deploy
+from ops.cloud.facts import Row
+from ops.cloud.policies import listed
+from ops.lambdas import deploy, role
 from ops.lambdas.package import archive, layer
-from ops.lambdas.plan import Plan
+from ops.lambdas.plan import Plan, nothing
 from ops.lambdas.user_pool import attach, pool
+from ops.rds import connect_policy
 from tests.fix_aws import LOGIN, Front, Hands
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database
@@ -107,6 +111,21 @@ class Stage:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def role_by_token(aws: Aws, settings: Settings, row: Row) -> None:
+    """Make the role of a function that logs in to an instance by token, as lambda.deploy does."""
+    role.create_role(aws, settings)
+    role.let_in(aws, settings, row, Plan(tell=nothing))
+
+
+def let_into(aws: Aws, settings: Settings) -> set[str]:
+    """Return the names of the instances that the function may log in to by token."""
+    given = role.inner(aws.client("iam"), settings.lambdas.role, role.DATABASE_POLICY)
+    assert given
+    rows = aws.client("rds").describe_db_instances()["DBInstances"]
+    names = {connect_policy.resource(row, ROLE): row["DBInstanceIdentifier"] for row in rows}
+    return {names[one] for statement in given["Statement"] for one in listed(statement["Resource"])}
 
 
 @pytest.fixture

@@ -126,6 +126,17 @@ def test_the_file_ends_up_for_its_owner_only(env_file: Path) -> None:
         env_file.chmod(0o664)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write in the place of another user")
+def test_root_leaves_it_to_the_user_whose_folder_it_is(env_file: Path) -> None:
+    env_file.write_text("A=1\nB=2\n")
+    for path in (env_file.parent, env_file):
+        os.chown(path, 65534, 65534)
+    for act in (lambda: dotenv.write(env_file, "A", "2"), lambda: dotenv.remove(env_file, "B")):
+        act()
+        assert (env_file.stat().st_uid, env_file.stat().st_mode & 0o777) == (65534, 0o600)
+    assert dotenv.read(env_file) == {"A": "2"}
+
+
 def test_a_link_stays_a_link(env_file: Path, tmp_path: Path) -> None:
     real = tmp_path / "elsewhere" / "real"
     real.parent.mkdir()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -142,6 +143,9 @@ def test_the_stamp_outlives_setup_drop_and_undo(prod: Database) -> None:
     setup(as_prod(prod), "prod", prod.name)
     undo(as_prod(prod), "prod", prod.name)
     assert comment(prod) == identity.STAMP
+    prod.do(f"comment on database {prod.name} is 'mine'")
+    setup(as_prod(prod), "prod", prod.name)
+    assert comment(prod) == f"mine {identity.STAMP}"
     drop(as_prod(prod), "prod", prod.name)
     with pytest.raises(Refused, match="carries the stamp"):  # what is kept of it is production too
         setup(prod.settings(), "local", "")
@@ -242,9 +246,18 @@ def test_an_rds_host_is_prod_whatever_the_variable(one: Database) -> None:
     host = "cruddur.abc123.ca-central-1.rds.amazonaws.com"
     params = {"host": host, "hostaddr": "127.0.0.1", "sslmode": "disable"}
     url = one.target(**params).url(show_password=True)
+    absent = one.target(**params, dbname=f"{one.name}_other").url(show_password=True)
+    with opening.open_target(load({}, {"CONNECTION_URL": absent}, one.root), "local", "db.create", writes=True) as at:
+        assert at.database() is None  # and so nothing to mark
     setup(one.settings(), "local", "")
     with pytest.raises(Refused, match="RDS host"):
         setup(load({}, {"CONNECTION_URL": url}, one.root), "local", "")
+    assert comment(one) == identity.STAMP, "so that any clone knows it, before anything was done"
+    one.do(f"comment on database {one.name} is null")
+    reads = one.target(**params, options="-c default_transaction_read_only=on").url(show_password=True)
+    with opening.open_target(load({}, {"CONNECTION_URL": reads}, one.root), "local", "db.setup", writes=True) as at:
+        assert at.prod  # as on a replica, where nothing can be written
+    assert comment(one) == "None"
     upper = url.replace(host, host.upper())
     with pytest.raises(Refused, match="RDS host"):
         drop(load({}, {"CONNECTION_URL": upper}, one.root), "local", "")
@@ -376,6 +389,43 @@ def test_what_leaves_the_previous_one_alone_does_not_say_that_it_goes(prod: Data
 def test_the_refusal_says_what_is_at_stake(prod: Database) -> None:
     with pytest.raises(Refused, match=r"holds 2 tables, about \d+ rows, \d+ kB; \w+__prev, kept .* goes for good"):
         setup(as_prod(prod), "prod", "")
+
+
+def test_what_is_at_stake_is_told_to_the_letter(prod: Database) -> None:
+    name = prod.name
+    prod.do(
+        f"create subscription s_{name} connection '' publication p with (connect = false, slot_name = none, enabled = false)"
+    )
+    holds = r", which holds 2 tables, about \d+ rows, \d+ kB"
+    goes, bound = f"; {name}__prev, kept from the run before, goes for good", f"; bound to it: subscription s_{name} of {name}"
+    try:
+        with opening.open_target(as_prod(prod), "prod", "db.setup", writes=True) as at:
+            for act, more in {"setup": goes + bound, "drop": goes + bound, "undo": bound, "seed": ""}.items():
+                assert re.fullmatch(holds + re.escape(more), production_guard.stake(at, act)), act
+            prod.do(f"drop database {name}__prev", "postgres")
+            at.look_again()
+            assert re.fullmatch(holds + re.escape(bound), production_guard.stake(at, "setup"))
+    finally:
+        prod.do(f"drop subscription s_{name}")
+    with opening.open_target(as_prod(prod), "prod", "db.setup", writes=True) as at:
+        assert re.fullmatch(holds, production_guard.stake(at, "drop"))
+        at.facts["databases"].clear()
+        assert production_guard.stake(at, "drop") == ""
+
+
+def test_a_mark_is_made_by_the_role_that_sessions_begin_as(prod: Database) -> None:
+    owner, login = f"owner_{prod.name}", f"login_{prod.name}"
+    prod.do(f"create role {owner}; create role {login} login password 'pw' noinherit in role {owner}", "postgres")
+    prod.do(f"alter database {prod.name} owner to {owner}", "postgres")
+    url = prod.target(user=login, password="pw").url(show_password=True)
+    try:
+        with opening.open_target(load({}, {"PROD_CONNECTION_URL": url}, prod.root), "prod", "db.mark", writes=True) as at:
+            production_guard.stamp(at)  # only says that it may not
+            assert identity.STAMP not in comment(prod)
+            production_guard.stamp(dataclasses.replace(at, role=owner))
+        assert identity.STAMP in comment(prod)
+    finally:
+        prod.do(f"alter database {prod.name} owner to postgres; drop role {login}; drop role {owner}", "postgres")
 
 
 def test_a_stamp_that_the_load_took_away_is_set_again(prod: Database) -> None:

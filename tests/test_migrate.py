@@ -403,11 +403,21 @@ def test_missing_file_is_taken_back_by_what_the_history_kept(repo: Repo, capsys:
         (repo.folder / f"{name}.sql").unlink()
     assert repo.states()[THREE] == "missing"
     repo.migrate()
-    assert f"note: {THREE}_c is applied and not in the folder: another branch's?" in capsys.readouterr().err
+    said = f"note: {THREE}_c, 20260104000000_index are applied and not in the folder: another branch's? inv db.rollback takes them back"
+    assert notes(capsys) == [said]
     repo.rollback(TWO)
     assert "by the down part that the history has kept" in capsys.readouterr().err
     assert repo.applied() == [ONE, TWO]
     assert repo.shape()["columns"] == ["a.i integer", "a.b text", "schema_migrations.version character varying"]
+    repo.database.do("insert into schema_migrations select 20260105000000 + n from generate_series(1, 90) n")
+    repo.migrate(dry_run=True)
+    [said] = notes(capsys)
+    assert said.startswith("note: 20260105000001, 20260105000002, 20260105000003 and 87 more are applied")
+    assert said.endswith("another branch's? fetch their files (no tool of ours has applied them)")
+
+
+def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().err.splitlines() if "not in the folder" in line]
 
 
 def test_what_nothing_takes_back_is_said(single: Repo) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from config.paths import local_dir
+from config.paths import local_dir, private_folder
 from ops import own_files
 from ops.errors import Problem
 from ops.rds.security_group import allow
@@ -115,6 +115,15 @@ def test_the_data_of_another_server_stays(one: Clone, clones: Clones) -> None:
     told = one(*WIPE).stderr
     assert f"{one.folder / 'data'} is not of its making and stays" in told
     assert (one.folder / "data" / "PG_VERSION").exists()
+
+
+@needs_root
+def test_root_leaves_folders_to_the_user_whose_clone_it_is(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    made = private_folder(local_dir(tmp_path) / "access")
+    for path in (made.parent, made, made.parent / ".gitignore"):
+        assert path.stat().st_uid == 65534
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
 @needs_root

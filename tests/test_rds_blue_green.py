@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from botocore.stub import ANY, Stubber
 from ops import postgres
 from ops.aws import Aws
 from ops.errors import Differs, InProgress, Problem, Refused
+from ops.lambdas.following import follow
 from ops.rds import create, instance, prod
 from ops.rds.proxy import following, parts, role
 from ops.rds.upgrade import blue_green, checks, offers, upgrade
 from tests import servers, typed
 from tests.fix_aws import Configure, Front, Hands, outcome, said_first
 from tests.fix_cli import SUITE
+from tests.fix_lambda import let_into, role_by_token
 from tests.fix_suppliers import Database, supply
 from tests.test_rds_proxy import proxied
 from tests.test_rds_upgrade import NAME, OURS, TAGS, instances, listed, server
@@ -51,7 +54,9 @@ def lead(cloud: Front, configure: Configure, hands: Hands, server: Database, mon
 
     def act(confirm: str = NAME, dry_run: bool = False, **variables: str) -> upgrade.Upgraded:
         found = configure({"engine_version": "17"}, **variables) if variables else settings
-        return blue_green.lead(found, cloud.aws(found), hands.clock, WANTED, confirm=confirm, dry_run=dry_run)
+        aws = cloud.aws(found)
+        follows = partial(follow, found, aws)
+        return blue_green.lead(found, aws, hands.clock, WANTED, confirm=confirm, dry_run=dry_run, follow=follows)
 
     return act
 
@@ -117,19 +122,26 @@ def test_its_rights_are_those_that_it_asks_for(lead: Lead, cloud: Front) -> None
 
 
 @pytest.mark.parametrize("how", ["before", "lost"])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_cut_at_any_write_the_next_run_goes_on(
-    lead: Lead, cloud: Front, configure: Configure, number: int, how: str, pauses: None
+    lead: Lead, cloud: Front, configure: Configure, number: int, how: str, pauses: None, own_ids: None
 ) -> None:
+    """The copy, the function into both, the switchover, the function into one, the end of the deployment."""
+    settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
+    aws = cloud.aws(settings)
+    role_by_token(aws, settings, instance.require_instance(aws, settings.rds))
+    cloud.forget()
     reached = cloud.cut(number, how)
     cut = cloud.before
     cloud.before = lambda call: cut(call) or listed(call)
     outcome(lead)
     assert reached()
     cloud.mend()
+    assert NAME in let_into(aws, settings)
     cloud.before = listed
     lead()
     assert instances(cloud, configure) == {NAME: "18.4", OLD: "17"}
+    assert let_into(aws, settings) == {NAME}
     assert lead().written is False
     deployments = cloud.aws(configure()).client("rds").describe_blue_green_deployments()["BlueGreenDeployments"]
     assert deployments == []

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any
 
 import pytest
 
 from config.defaults import DEFAULTS
 from ops import calls
+from ops.aws import Aws
 from ops.errors import Problem
+from ops.lambdas import left_alone, role
+from ops.lambdas.following import follow
 from ops.rds import create, delete, events, instance, prod, rotate
 from ops.rds.alarms import alarms
 from ops.rds.apply import applying
@@ -26,7 +31,7 @@ from tests.fix_aws import Call, Configure, Front, Hands, error
 from tests.fix_cli import SUITE
 from tests.test_rds_logs import LogsOfRds
 
-VERSIONS = {"2014-10-31": "rds", "2016-11-15": "ec2"}
+VERSIONS = {"2014-10-31": "rds", "2016-11-15": "ec2", "2010-05-08": "iam"}
 JSON = {"GetProducts": "pricing"}
 # What AWS does in the caller's name while it carries out a call; moto asks for no rights
 IMPLIED = {
@@ -36,6 +41,8 @@ IMPLIED = {
 
 
 def action(call: Call) -> str:
+    if call.action.startswith("GET /2015-03-31/functions/"):
+        return "lambda:GetPolicy" if call.action.endswith("/policy") else "lambda:GetFunction"
     other = JSON.get(call.action, "secretsmanager")
     return f"{VERSIONS.get(call.params.get('Version', ''), other)}:{call.action}"
 
@@ -71,6 +78,9 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
     cloud.before = note
     settings = configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem")
     aws = cloud.aws(settings)
+    has_function(settings, aws)
+    used.clear()
+    stands = partial(left_alone.told, settings, aws)
     with pytest.raises(Problem, match=r"rds\.zone z(.|\n)*rds\.subnet_group none"):
         create.create_or_resume(configure({"zone": "z", "subnet_group": "none"}), aws, hands.clock, adopt=False)
     create.create_or_resume(settings, aws, hands.clock, adopt=False)
@@ -93,12 +103,26 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
         configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem", POSTGRES_MASTER_PASSWORD="mine-alone-1"), aws, hands
     )
     with pytest.raises(Problem, match=r"stays, it is used by the instance at-birth"):
-        delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
+        delete.delete_instance(
+            settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True, stands=stands
+        )
     delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     used -= {"rds:RemoveTagsFromResource", "rds:CreateDBProxy"}  # the test's own
     assert slow == []
     assert allowed() - IMPLIED == used
     assert not any(fnmatch(name, "*[*]*") for name in allowed())
+
+
+def has_function(settings: Any, aws: Aws) -> None:
+    """Make a function whose role may log in to no instance: what changes that right is in lambda.json."""
+    lam = settings.lambdas
+    role.create_role(aws, settings)
+    code = io.BytesIO()
+    zipfile.ZipFile(code, "w").close()
+    arn = f"arn:aws:iam::123456789012:role/{lam.role}"
+    aws.client("lambda").create_function(
+        FunctionName=lam.function, Runtime="python3.13", Role=arn, Handler="x.y", Code={"ZipFile": code.getvalue()}
+    )
 
 
 MAKING = (
@@ -158,11 +182,14 @@ def grow(settings: Any, aws: Any, hands: Hands) -> None:
         [name, *_] = [one.snapshot for one in snapshots.find(settings, aws)]
         now = instance.require_instance(aws, settings.rds)["InstanceCreateTime"]
         rds, subnets = aws.client("rds"), aws.client("ec2").describe_subnets()["Subnets"]
+        follows = partial(follow, settings, aws)
         theirs = {"EngineFamily": "POSTGRESQL", "RoleArn": "arn:aws:iam::123456789012:role/theirs", "Auth": []}
         rds.create_db_proxy(DBProxyName="theirs", VpcSubnetIds=[one["SubnetId"] for one in subnets], **theirs)
         for wanted, given in ((source.Source(at=now), "at-birth"), (source.Source(snapshot=name), "")):
-            restoring.restore(settings, aws, hands.clock, wanted, given, swap=not given, confirm="cruddur-db-instance")
-        swapping.undo(settings, aws, hands.clock, "cruddur-db-instance")
+            restoring.restore(
+                settings, aws, hands.clock, wanted, given, swap=not given, confirm="cruddur-db-instance", follow=follows
+            )
+        swapping.undo(settings, aws, hands.clock, "cruddur-db-instance", follow=follows)
     snapshots.remove(settings, aws, name)
 
 

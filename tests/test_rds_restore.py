@@ -18,12 +18,14 @@ from ops.aws import Aws
 from ops.aws_errors import writes
 from ops.cloud import tags
 from ops.errors import InProgress, LoginFailed, Misconfigured, Problem, Refused, Unreachable
+from ops.lambdas.following import follow
 from ops.rds import create, instance, prod, server, snapshot_kinds
 from ops.rds.restore import making, names, operations, request, restoring, snapshots, source, swapping, written_later
 from ops.rds.restore.source import Source
 from tests.fix_aws import HOST, REGION, Configure, Front, Hands, Killed, OnInstances, outcome, quiet, ready
+from tests.fix_lambda import let_into, role_by_token
 
-pytestmark = pytest.mark.usefixtures("region")
+pytestmark = pytest.mark.usefixtures("region", "own_ids")
 
 LIVE, BESIDE, PREV = "cruddur-db-instance", "cruddur-db-instance-restored", "cruddur-db-instance-prev"
 SNAPSHOT = Source(snapshot="before")
@@ -39,11 +41,20 @@ class Scene(OnInstances):
 
     def restore(self, source: Source = SNAPSHOT, given: str = "", *, swap: bool = False, confirm: str = LIVE) -> Any:
         return restoring.restore(
-            self.settings, self.aws, self.hands.clock, source, given, swap=swap, confirm=confirm if swap else ""
-        )
+            self.settings, self.aws, self.hands.clock, source, given, swap=swap, confirm=confirm if swap else "",
+            follow=partial(follow, self.settings, self.aws),
+        )  # fmt: skip
 
     def undo(self, confirm: str = LIVE) -> str:
-        return swapping.undo(self.settings, self.aws, self.hands.clock, confirm)
+        follows = partial(follow, self.settings, self.aws)
+        return swapping.undo(self.settings, self.aws, self.hands.clock, confirm, follow=follows)
+
+    def has_function(self) -> None:
+        role_by_token(self.aws, self.settings, self.rows()[LIVE])
+        self.cloud.forget()
+
+    def function_is_let_into(self) -> set[str]:
+        return let_into(self.aws, self.settings)
 
     def source_of(self, name: str) -> str:
         """Return from what an instance was restored; `live` for the one that was made first."""
@@ -128,8 +139,11 @@ def test_what_is_gone_comes_back_under_its_own_name(scene: Scene) -> None:
 def test_swap_and_undo_exchange_the_names_and_say_how_long_that_took(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    scene.has_function()
     done = scene.restore(swap=True)
     said = capsys.readouterr().err
+    assert f"cruddur-post-confirmation may log in by token to {LIVE} and {BESIDE} now" in said
+    assert f"cruddur-post-confirmation may log in by token to {LIVE} now" in said
     assert (done.identifier, done.swapped, done.previous) == (LIVE, True, PREV)
     assert (scene.source_of(LIVE), scene.source_of(PREV), len(scene.rows())) == ("before", "live", 2)
     assert "two renames one after the other, of about 10 minutes each" in said
@@ -187,9 +201,11 @@ def test_a_swap_killed_at_any_write_goes_on_or_back(
         cloud.reset()
         scene = Scene(cloud, configure, hands)
         scene.make()
+        scene.has_function()
         scene.restore()
         with killed(number, when):
             failed = outcome(partial(scene.restore, swap=True))
+        assert scene.function_is_let_into() >= {LIVE} & scene.rows().keys()
         assert sorted(scene.source_of(name) for name in scene.rows()) == ["before", "live"]
         if failed is None:
             break
@@ -199,7 +215,8 @@ def test_a_swap_killed_at_any_write_goes_on_or_back(
         else:
             outcome(scene.undo)
             assert {name: scene.source_of(name) for name in scene.rows()} == BEFORE_SWAP
-    assert number == 4  # the mark, both renames
+        assert scene.function_is_let_into() == {LIVE}
+    assert number == 6  # the mark, the function into both, both renames, the function into one
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -211,9 +228,11 @@ def test_an_undo_killed_at_any_write_goes_on_or_back(
         cloud.reset()
         scene = Scene(cloud, configure, hands)
         scene.make()
+        scene.has_function()
         scene.restore(swap=True)
         with killed(number, when):
             failed = outcome(scene.undo)
+        assert scene.function_is_let_into() >= {LIVE} & scene.rows().keys()
         if failed is None:
             break
         if then == "again":
@@ -222,7 +241,8 @@ def test_an_undo_killed_at_any_write_goes_on_or_back(
         else:
             scene.restore(swap=True)
             assert {name: scene.source_of(name) for name in scene.rows()} == SWAPPED
-    assert number == 3
+        assert scene.function_is_let_into() == {LIVE}
+    assert number == 5
 
 
 @pytest.mark.parametrize("how", ["before", "lost", "expired", "throttled"])

@@ -11,6 +11,7 @@ from config.settings import Settings
 from config.targets import Target, parse
 from ops import calls
 from ops.aws import Aws
+from ops.aws_errors import other_service
 from ops.cloud import tags
 from ops.cloud.clock import Clock
 from ops.console import say
@@ -33,9 +34,12 @@ def find_function(aws: Aws, lam: Lambda) -> GetFunctionResponseTypeDef | None:
     """Return Configuration and Tags of the function as Lambda describes it, or None."""
     client: LambdaClient = aws.client("lambda")
     try:
-        return client.get_function(FunctionName=lam.function)
+        found = client.get_function(FunctionName=lam.function)
     except client.exceptions.ResourceNotFoundException:
         return None
+    if "Configuration" not in found:
+        raise other_service("Lambda")
+    return found
 
 
 def has_our_tags(found: Mapping[str, Any]) -> bool:

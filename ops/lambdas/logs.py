@@ -96,7 +96,7 @@ def pages(
     logs: CloudWatchLogsClient = aws.client("logs")
     try:
         for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name, startTime=since, **more):
-            yield page["events"]
+            yield page.get("events", [])
             if time.monotonic() > until:
                 return
     except logs.exceptions.ResourceNotFoundException as error:

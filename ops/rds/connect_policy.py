@@ -7,14 +7,17 @@ using an IAM policy for IAM database access").
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config.paths import SUITE
 from ops import own_files
+from ops.cloud.facts import Row
 from ops.errors import Problem
 
 TEMPLATE = SUITE / "config" / "policies" / "connect.json"
+Follow = Callable[[Sequence[Row]], None]
+"""Lets the function into these instances, where it may log in to one of them; what deploys functions knows how."""
 MEND = "git checkout config/policies brings it back"
 
 
@@ -27,6 +30,15 @@ def resource(row: Mapping[str, object], user: str) -> str:
     _, partition, _, region, account, *_ = str(row["DBInstanceArn"]).split(":")
     name = re.sub(r"[*?$]", lambda found: f"${{{found[0]}}}", user)
     return f"arn:{partition}:rds-db:{region}:{account}:dbuser:{row['DbiResourceId']}/{name}"
+
+
+def id_of(resource: str) -> str:
+    """Return the id of the instance, cluster or proxy that such a resource is of."""
+    return resource.rpartition(":")[2].partition("/")[0]
+
+
+def nobody(rows: Sequence[Row]) -> None:
+    """Follow where there is no function."""
 
 
 def document(row: Mapping[str, object], user: str, *more: Mapping[str, object]) -> dict[str, Any]:

@@ -59,8 +59,6 @@ def find_instance(aws: Aws, identifier: str) -> Row | None:
         if code(error) == "DBInstanceNotFound":
             return None
         raise
-    except KeyError:  # botocore's, on XML that is none of RDS's
-        rows = None
     if not rows:  # RDS has either one or an error
         raise other_service("RDS")
     return rows[0]

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -62,6 +63,8 @@ select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' 
          where m.mark = '[inv: role ' || split_part(m.mark, ' ', 3) || ' of ' || %s || ']') as roles,
        ({ended}) as ended
 """.replace("{ended}", persons.ENDED)
+ALWAYS = ("pid", "version", "version_num", "superuser", "logical", "databases", "roles")
+"""Those of the facts that are never null."""
 
 
 def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, Any]:
@@ -74,14 +77,24 @@ def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, An
     names, beside = ([each, *(each + suffix for suffix in SUFFIXES)] for each in (name, trunk))
     wanted = [*names, "template1", *(beside if trunk else ())]
     try:
-        found = dict(conn.execute(FACTS.encode(), [wanted, *[trunk or name] * 2]).fetchone() or {})
+        found = answered(conn, FACTS, [wanted, *[trunk or name] * 2])
     except psycopg.errors.InsufficientPrivilege:
         # a service that keeps pg_control_system() to itself has no identity to compare
         query = FACTS.replace("(select system_identifier::text from pg_control_system())", "null::text")
-        found = dict(conn.execute(query.encode(), [wanted, *[trunk or name] * 2]).fetchone() or {})
+        found = answered(conn, query, [wanted, *[trunk or name] * 2])
     if trunk:
         rows = found["databases"]
         found["trunk"] = {each: rows.pop(each) for each in beside if each in rows}
+    return found
+
+
+def answered(conn: Connection[DictRow], query: str, values: Sequence[object]) -> dict[str, Any]:
+    """Return the facts; raises `Problem` where some are missing that every PostgreSQL has."""
+    found = dict(conn.execute(query.encode(), values).fetchone() or {})
+    if any(found.get(name) is None for name in ALWAYS):
+        raise Problem(
+            f"{conn.info.host}:{conn.info.port} answers as no PostgreSQL does: see what listens there, and give the server's own address"
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cutting import Proxy
+from tests.cutting import Line, Proxy
 from tests.forked import INV
 
 OWN = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m"]
@@ -166,3 +166,63 @@ class Slow(Proxy):
     def meets(self, text: bytes) -> bool:  # noqa: ARG002 (it is none)
         time.sleep(DELAY)
         return False
+
+
+class Liar(Proxy):
+    """Changes what the server says, message by message (https://www.postgresql.org/docs/18/protocol-message-formats.html)."""
+
+    def meets(self, text: bytes) -> bool:  # noqa: ARG002 (it is none)
+        return False
+
+    def answer(self, line: Line, data: bytes) -> bytes:
+        line.said += data
+        told = b""
+        while line.said:
+            if not line.speaks and line.said[:1] in b"NSG":  # to a request for encryption
+                told, line.said = told + line.said[:1], line.said[1:]
+                continue
+            line.speaks = True
+            size = 1 + int.from_bytes(line.said[1:5], "big")
+            if len(line.said) < max(size, 5):
+                break
+            told += self.lie(line.said[:1], line.said[5:size])
+            line.said = line.said[size:]
+        return told
+
+    def lie(self, kind: bytes, body: bytes) -> bytes:
+        return message(kind, body)
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+class Noisy(Liar):
+    """Says much before each end of an answer, and tries to steer the terminal."""
+
+    def lie(self, kind: bytes, body: bytes) -> bytes:
+        # https://www.postgresql.org/docs/18/protocol-error-fields.html
+        text = b"SWARNING\0VWARNING\0C01000\0M\x1b]0;steered\x07\x1b[2J" + b"blah " * 40_000 + b"\0\0"
+        return (message(b"N", text) * 5 if kind == b"Z" else b"") + message(kind, body)
+
+
+class Empty(Liar):
+    """Has nothing where a value was."""
+
+    def lie(self, kind: bytes, body: bytes) -> bytes:
+        if kind == b"D":
+            body = body[:2] + b"\xff\xff\xff\xff" * int.from_bytes(body[:2], "big")
+        return message(kind, body)
+
+
+PAGE = "200 OK", b"<html><body>what you are looking for is not here</body></html>"
+"""What a web server says in the place of a service of AWS."""
+
+
+def looks(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return mode, owner and content of all that lies in a folder, itself included."""
+    found = {}
+    for path in (folder, *sorted(folder.rglob("*"))):
+        seen = path.lstat()
+        found[str(path)] = (seen.st_mode, seen.st_uid, path.read_bytes() if path.is_file() else b"")
+    return found

@@ -511,5 +511,35 @@ SURROUNDINGS: dict[str, Surrounding] = {
         ("db.status", "rds.endpoint"),
         NO_END,
     ),
+    "noise": Surrounding(
+        "the server says a megabyte before each end of an answer, with what would steer a terminal",
+        "it ends as it does otherwise, and shows some of it, as text",
+        ("db.dump", "db.setup"),
+        {**NO_END, "db.connect": "becomes psql, which shows what it is told"},
+    ),
+    "lies of the server": Surrounding(
+        "the server has nothing where a value was",
+        "it ends as it does otherwise, or says in one line that no PostgreSQL answers so, and has changed nothing",
+        ("db.setup", "db.status"),
+        NO_END,
+    ),
+    "lies of AWS": Surrounding(
+        "what answers in the place of AWS has a web page for each request",
+        "it ends as it does otherwise, or says in one line that no service of AWS answers so; nothing is asked twice",
+        ("lambda.status", "rds.snapshots", "rds.status"),
+        NO_END,
+    ),
+    "a link": Surrounding(
+        "`.local` is a link to a folder of somebody else's",
+        "it ends as it does otherwise, or says so in one line; there is nothing else in that folder after it, and nothing changed",
+        ("db.setup", "env.set", "rds.allow-my-ip"),
+        NO_END,
+    ),
+    "another's clone": Surrounding(
+        "root works in a clone that is another user's",
+        "it ends as it does otherwise, and what was that user's still is",
+        ("db.grant-access", "env.set"),
+        {**NO_END, "sandbox.up": "starts a process of root's there, which keeps its files to itself"},
+    ),
 }
 """What may be wrong around each task; tests/faults/test_surroundings.py makes it so."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import socket
 import time
 from collections import Counter
@@ -145,3 +146,81 @@ def test_a_resolver_that_is_silent_is_left(stage: Stage, name: str, quiet: Path)
         assert done.returncode in (1, 2), done.stderr
         assert re.search(r"(db|aws)\.example\.com", done.stderr), done.stderr
     SEEN["DNS"] += 1
+
+
+def through(stage: Stage, proxy: surroundings.Liar, name: str) -> Any:
+    """Run a task whose server is behind a proxy."""
+    urls = {"CONNECTION_URL": stage.url(port=str(proxy.port)), "COPY_CONNECTION_URL": stage.url("_copy", str(proxy.port))}
+    return stage.inv(*arguments(stage, name), env=environ(stage, **urls), timeout=120)
+
+
+@pytest.mark.parametrize("name", cells("noise"))
+def test_what_a_server_says_steers_no_terminal_and_fills_none(stage: Stage, name: str) -> None:
+    with surroundings.Noisy(stage.database.server.port, Cut(b"", ASKING, CLOSE)) as proxy:
+        done = through(stage, proxy, name)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert max(map(len, done.stderr.splitlines()), default=0) < 5000
+    check("noise", name, done.returncode, done.stderr)
+
+
+def one_line(kind: str, name: str, done: Any, says: str) -> None:
+    """See that a task ended as it does otherwise, or by one line that says why it did not; one of many looks is no end."""
+    assert "Traceback" not in done.stderr, done.stderr
+    if (done.returncode == 0) != (name in RUNS) and name != "doctor":
+        assert done.returncode in (1, 2), done.stderr
+        assert re.search(says, done.stderr.splitlines()[-1]), done.stderr
+    SEEN[kind] += 1
+
+
+@pytest.mark.parametrize("name", cells("lies of the server"))
+def test_a_server_without_answers_is_told_as_none(stage: Stage, name: str) -> None:
+    before = stage.database.query("select oid, datname from pg_database order by 1", "postgres")
+    with surroundings.Empty(stage.database.server.port, Cut(b"", ASKING, CLOSE)) as proxy:
+        done = through(stage, proxy, name)
+    one_line("lies of the server", name, done, "answers as no PostgreSQL does|a pooler stands before this server|is taken by another program")  # fmt: skip
+    assert stage.database.query("select oid, datname from pg_database order by 1", "postgres") == before
+
+
+@pytest.mark.parametrize("name", cells("lies of AWS"))
+def test_a_web_page_is_no_answer_of_aws(stage: Stage, name: str) -> None:
+    stage.cloud.forget()
+    stage.cloud.before = lambda _: surroundings.PAGE
+    done = stage.inv(*arguments(stage, name), env=environ(stage), timeout=120)
+    stage.cloud.mend()
+    one_line("lies of AWS", name, done, "what answers at AWS_ENDPOINT_URL does not know ")
+    assert stage.cloud.writes == []
+
+
+@pytest.mark.parametrize("name", cells("a link"))
+def test_behind_a_link_nothing_is_changed(stage: Stage, name: str) -> None:
+    local, theirs = stage.inv.root / ".local", stage.inv.root.parent / "theirs"
+    kept = local.rename(stage.inv.root.parent / "kept")
+    (theirs / "drift").mkdir(parents=True)
+    for path in (theirs / "prod.json", theirs / "drift" / "state.json"):
+        path.write_text("[]", encoding="utf-8")
+    before = surroundings.looks(theirs)
+    local.symlink_to(theirs)
+    try:
+        done = stage.inv(*arguments(stage, name), env=environ(stage), timeout=120)
+        assert surroundings.looks(theirs) == before
+    finally:
+        local.unlink()
+        shutil.rmtree(theirs)
+        kept.rename(local)
+    one_line("a link", name, done, r"\.local is a link")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in another user's clone")
+@pytest.mark.parametrize("name", cells("another's clone"))
+def test_what_is_another_users_stays_so(stage: Stage, name: str) -> None:
+    root, nobody = stage.inv.root, 65534
+    for path in (root, *root.rglob("*")):
+        os.chown(path, nobody, nobody, follow_symlinks=False)
+    try:
+        done = stage.inv(*arguments(stage, name), env=environ(stage), timeout=120)
+        taken = [path for path, (_, owner, _) in surroundings.looks(root).items() if owner != nobody]
+    finally:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 0, 0, follow_symlinks=False)
+    assert taken == []
+    check("another's clone", name, done.returncode, done.stderr)

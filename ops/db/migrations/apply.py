@@ -217,9 +217,7 @@ def planned(
     standing = stand(found, known)
     last = chosen(to, found, known) if to else ""
     refuse_edited(standing)
-    for each in standing.of("missing"):
-        back = "inv db.rollback takes it back" if each.kept_down else "fetch its file (no tool of ours has applied it)"
-        say(f"note: {label_of(each)} is applied and not in the folder: another branch's? {back}")
+    tell_missing(standing.of("missing"))
     pending = standing.pending
     if last:
         upto = standing.upto(last)
@@ -234,6 +232,16 @@ def planned(
     if not out_of_order:
         refuse_late(conn, standing, ready)
     return ready
+
+
+def tell_missing(missing: Sequence[State]) -> None:
+    """Say which are applied and not in the folder: one line for all that the history can take back, one for all others."""
+    for kept in (True, False):
+        names = [label_of(each) for each in missing if bool(each.kept_down) == kept]
+        verb, them, their = ("is", "it", "its file") if len(names) == 1 else ("are", "them", "their files")
+        way = f"inv db.rollback takes {them} back" if kept else f"fetch {their} (no tool of ours has applied {them})"
+        if names:
+            say(f"note: {few(names)} {verb} applied and not in the folder: another branch's? {way}")
 
 
 def label_of(state: State) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -182,6 +182,8 @@ class Reader:
                     found.share = self.share(value)
                 case "where" if value.id == "scalar":
                     found.where, found.where_at = value.value, self.at(value)
+                case "where":
+                    self.fault(value, f"where of {name} is no text: write a condition of SQL in quotes")
                 case "columns":
                     for column, column_key, rule in self.pairs(value, f"columns of {name}"):
                         found.columns_at[column] = self.at(column_key)
@@ -193,7 +195,7 @@ class Reader:
 
     def share(self, node: Any) -> float | None:
         try:
-            return share_of(str(node.value))
+            return share_of(node.value if node.id == "scalar" else "this")
         except ValueError as error:
             self.fault(node, str(error))
             return None
@@ -286,7 +288,7 @@ def refused(
     found: Mapping[str, Decided],
 ) -> Misconfigured:
     """Return the error that names all that keeps a copy from being made."""
-    lines = [str(fault) for fault in sorted(set(faults), key=lambda each: place(each.at))]
+    lines = in_order(faults)
     if undecided:
         first = rules.get(undecided[0].table)
         at = first.at if first else masks.name
@@ -307,10 +309,15 @@ def refused(
 
 def told(masks: Masks, faults: Sequence[Fault]) -> Misconfigured:
     """Return the error that names faults of the file: one as one line, several in the order of their places."""
-    lines = [str(fault) for fault in sorted(set(faults), key=lambda each: place(each.at))]
+    lines = in_order(faults)
     if len(lines) == 1:
         return Misconfigured(lines[0])
     return Misconfigured(f"{masks.name}: {len(lines)} faults, no row was read", *lines)
+
+
+def in_order(faults: Sequence[Fault]) -> list[str]:
+    """Return faults in the order of their places, each once."""
+    return [str(fault) for fault in sorted(set(faults), key=lambda each: (place(each.at), each.what))]
 
 
 def place(at: str) -> tuple[str, int, int]:
@@ -332,7 +339,7 @@ def check_types(conn: Connection[DictRow], masks: Masks) -> list[Fault]:
 def is_safe(column: Column, masks: Masks) -> bool:
     """Whether the file takes all values of a column's type for harmless."""
     names = {name.lower() for name, _ in masks.safe_types}
-    return bool(names & {column.plain_type.lower(), column.type.lower(), ALIASES.get(column.plain_type, "")})
+    return bool(names & {column.plain_type.lower(), column.type.lower(), ALIASES.get(column.plain_type, column.plain_type)})
 
 
 ALIASES = {
@@ -344,11 +351,11 @@ ALIASES = {
 def of_table(one: Decided, given: TableRules | None, masks: Masks, source: str) -> list[Fault]:
     """Take what the file says of a table's columns, and what needs no rule; return what it has wrong."""
     faults = []
-    for name in given.columns_at if given else ():
+    for name, at in given.columns_at.items() if given else ():
         if name not in one.table.columns:
             near = nearest(name, one.table.columns)
             mend = f", do you mean {near}?" if near else ": take it out"
-            faults.append(Fault(given.columns_at[name] if given else "", f"{one.table.quoted} has no column {name} in {source}{mend}"))  # fmt: skip
+            faults.append(Fault(at, f"{one.table.quoted} has no column {name} in {source}{mend}"))
     for name, column in one.table.columns.items():
         rule = given.columns.get(name) if given else None
         if column.computed:
@@ -357,8 +364,6 @@ def of_table(one: Decided, given: TableRules | None, masks: Masks, source: str) 
                 faults.append(Fault(rule.at, f"{column.quoted} is generated from other columns, and will be from what they become: take it out"))  # fmt: skip
         elif rule:
             one.columns[name] = Decision(column, rule, "rule")
-        elif given and name in given.columns_at:  # its rule is a fault already
-            one.columns[name] = Decision(column, replace(masking.NULL, at=given.columns_at[name]), "computed")
         elif column.base == "bool":
             one.columns[name] = Decision(column, masking.KEEP, "boolean")
         elif columns.is_surrogate(one.table, column) and not any(columns.pointing(one.table, name)):

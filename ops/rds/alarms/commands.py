@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -23,7 +23,7 @@ def alarms(
     from ops import console
     from ops.rds.alarms import alarms
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "alarms")
     if delete:
         done = alarms.delete(found, aws(found), dry_run=dry_run)
     else:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from ops.cloud.facts import Row
 from ops.errors import Misconfigured
 from ops.rds.cluster.row import is_express
 
-WORKS = {
-    *("create", "status", "events", "endpoint", "connect-policy", "start", "stop", "snapshot", "snapshots", "delete"),
-    *("rotate-password", "apply", "restore", "undo", "ca", "logs", "allow-my-ip", "rules", "revoke-my-ip", "prune-rules", "bastion"),
-}  # fmt: skip
-"""The tasks of rds.* that know both."""
 READER = "a reader is an instance of the cluster: set rds.multi_az to yes, then inv rds.create makes it"
 WAYS = {
     "replica": READER,
@@ -20,8 +17,7 @@ WAYS = {
     "alarms": "CloudWatch has ServerlessDatabaseCapacity and ACUUtilization for it",
     "proxy": "its capacity grows with its connections, and with a proxy it never pauses",
 }
-"""Others, each with what is done instead."""
-GENERAL = "aws rds describe-db-clusters and its neighbours are for that"
+"""The tasks of rds.* that are for instances alone, each with what is done instead."""
 
 
 OF_EXPRESS = {
@@ -50,10 +46,8 @@ def check_group(row: Row | None) -> None:
         )
 
 
-def check(identifier: str, task: str) -> None:
-    """Raise `Misconfigured` for a task that is for instances alone."""
-    if task not in WORKS:
-        raise Misconfigured(
-            f"inv rds.{task} is for instances, and {identifier} is a cluster of Aurora (rds.engine): nothing was done; "
-            f"{WAYS.get(task, GENERAL)}"
-        )
+def refuse(identifier: str, task: str) -> NoReturn:
+    """Raise `Misconfigured` for a task that is for instances alone, with what is done instead."""
+    raise Misconfigured(
+        f"inv rds.{task} is for instances, and {identifier} is a cluster of Aurora (rds.engine): nothing was done; {WAYS[task]}"
+    )

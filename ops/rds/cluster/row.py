@@ -54,8 +54,6 @@ def find_cluster(aws: Aws, identifier: str) -> Row | None:
         if code(error) == CLUSTER.missing:
             return None
         raise
-    except KeyError:  # botocore's, on XML that is none of RDS's
-        rows = None
     if not rows:
         raise other_service("RDS")
     return as_instance(rows[0], instances(client, identifier))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -21,7 +21,7 @@ def export(c: Context, target: str = "", file: str = "", overwrite: bool = False
     from ops.db.copies import beside
     from ops.rds.export import exporting
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "export")
     done = exporting.export(found, aws(found), file, beside.open_beside, overwrite=overwrite)
     if json:
         console.as_json(done)

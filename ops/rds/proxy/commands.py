@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -24,7 +24,7 @@ def proxy(
     from ops.cloud.clock import Clock
     from ops.lambdas import through
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "proxy")
     cloud = aws(found)
     made = (
         through.remove(found, cloud, Clock(), confirm=confirm, dry_run=dry_run)

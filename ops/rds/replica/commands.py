@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -31,7 +31,7 @@ def replica(
     from ops.cloud.clock import Clock
     from ops.rds.replica import ending, making
 
-    found = settings_of_aws(c, target, may_make_env_file=not dry_run)
+    found = settings_of_instance(c, target, "replica", may_make_env_file=not dry_run)
     act = ending.chosen(making.make, delete=delete, promote=promote)
     done = act(found, aws(found), Clock(), confirm=confirm, dry_run=dry_run)
     if json:

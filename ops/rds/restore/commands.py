@@ -31,16 +31,21 @@ def restore(
     json: bool = False,
 ) -> None:
     """Restore the instance beside itself, or go on with that."""
+    from functools import partial
+
     from ops import console
     from ops.cloud.clock import Clock
+    from ops.lambdas.following import follow
     from ops.rds.restore import restoring, source, swapping
 
     wanted = source.read(snapshot, at)
     found = settings_of_aws(c, target, may_make_env_file=swap)
+    cloud = aws(found)
+    follows = partial(follow, found, cloud)
     done = (
-        swapping.plan(found, aws(found), wanted, as_, swap=swap)
+        swapping.plan(found, cloud, wanted, as_, swap=swap)
         if dry_run
-        else restoring.restore(found, aws(found), Clock(), wanted, as_, swap=swap, confirm=confirm)
+        else restoring.restore(found, cloud, Clock(), wanted, as_, swap=swap, confirm=confirm, follow=follows)
     )
     if json:
         console.as_json(done)
@@ -59,12 +64,16 @@ def restore(
 )
 def undo(c: Context, target: str = "", dry_run: bool = False, confirm: str = "") -> None:
     """Go back to the instance from before a swap."""
+    from functools import partial
+
     from ops.cloud.clock import Clock
     from ops.console import say
+    from ops.lambdas.following import follow
     from ops.rds.restore import swapping
 
     found = settings_of_aws(c, target, may_make_env_file=not dry_run)
-    say(swapping.undo(found, aws(found), Clock(), confirm, dry_run=dry_run))
+    cloud = aws(found)
+    say(swapping.undo(found, cloud, Clock(), confirm, dry_run=dry_run, follow=partial(follow, found, cloud)))
 
 
 @task(

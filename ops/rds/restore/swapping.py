@@ -22,6 +22,7 @@ from ops.console import minutes, say
 from ops.errors import Problem, Refused
 from ops.rds import env_file, instance, prod, server
 from ops.rds.cluster.row import machine
+from ops.rds.connect_policy import Follow, nobody
 from ops.rds.proxy import following as proxied
 from ops.rds.replica import following
 from ops.rds.restore import making, member_names, written_later
@@ -36,7 +37,9 @@ RENAME_MINUTES = 10
 """What AWS says of one rename."""
 
 
-def swap(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, confirm: str) -> Restored:
+def swap(
+    settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, confirm: str, follow: Follow = nobody
+) -> Restored:
     """Put the restored instance in the place of the live one, which stays as -prev."""
     rds = settings.rds
     live = instance.require_instance(aws, rds)
@@ -58,9 +61,10 @@ def swap(settings: Settings, aws: Aws, clock: Clock, source: Source, which: Name
     ask(its, which.live, confirm, f"give the name {which.live} to {which.beside}, restored from {source}")
     following.forget_swapped(settings, live)
     mark(aws, live, which)
+    follow([live, beside])
     begun = clock.monotonic()
     away(settings, aws, clock, which.live, which.prev, f"rds.restore {source.option} --swap")
-    return finish(settings, aws, clock, source, which, begun)
+    return finish(settings, aws, clock, source, which, begun, follow)
 
 
 def plan(settings: Settings, aws: Aws, source: Source, given: str, *, swap: bool) -> Restored:
@@ -183,13 +187,20 @@ def wait_for_name(
 
 
 def finish(
-    settings: Settings, aws: Aws, clock: Clock, source: Source, which: Names, begun: float | None = None
+    settings: Settings,
+    aws: Aws,
+    clock: Clock,
+    source: Source,
+    which: Names,
+    begun: float | None = None,
+    follow: Follow = nobody,
 ) -> Restored:
     """Bring the restored instance in, where nothing has the name any more; save how it is reached."""
     if begun is None:
         say(f"going on with a swap that was cut off: {which.beside} becomes {which.live}")
     again = f"rds.restore {source.option} --swap"
     row = into_place(settings, aws, clock, which.beside, again)
+    follow([row])
     outage = None if begun is None else clock.monotonic() - begun
     tell(settings, row, outage, f"the one before is {which.prev}, inv rds.undo goes back to it")
     more = rename_members(settings, aws, clock, which, which.prev, again)
@@ -237,12 +248,14 @@ def tell(settings: Settings, row: Row, outage: float | None, back: str) -> None:
     else:
         say(f"{name} was away for {minutes(outage)} minutes, from the first rename until a session was open again")
     say(
-        f"{name} is {row.get('DbiResourceId') or 'another resource'} now: rights by rds-db:connect name that id, "
-        f"inv lambda.deploy renews a function's; {back}"
+        f"{name} is {row.get('DbiResourceId') or 'another resource'} now: rights by rds-db:connect name that id, and "
+        f"those of people want it too (inv rds.connect-policy); {back}"
     )
 
 
-def undo(settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: bool = False) -> str:
+def undo(
+    settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: bool = False, follow: Follow = nobody
+) -> str:
     """Give the name back to the one before the swap; return what to tell."""
     rds, its = settings.rds, server.of(settings.rds)
     which = names(rds)
@@ -253,6 +266,8 @@ def undo(settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: b
         rename_members(settings, aws, clock, which, member_names.holder(aws, now, which), "rds.undo")
         return f"the instances of {which.live} have its name now: that was left of an exchange that was cut off"
     if prev is None:
+        if now is not None and not dry_run:
+            follow([now])  # for one that was cut off at its last write
         raise Refused(f"there is no {which.prev} to go back to: nothing was renamed")
     require_prev(prev, rds)
     begun = None
@@ -275,6 +290,7 @@ def undo(settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: b
             )
         ask(its, which.live, confirm, f"give the name {which.live} back to {which.prev}")
         following.forget_swapped(settings, now)
+        follow([prev, now])
         begun = clock.monotonic()
         away(settings, aws, clock, which.live, aside, "rds.undo")
     elif dry_run:
@@ -282,6 +298,7 @@ def undo(settings: Settings, aws: Aws, clock: Clock, confirm: str, *, dry_run: b
     else:
         say(f"going on with a swap that was cut off: {which.prev} becomes {which.live}")
     row = into_place(settings, aws, clock, which.prev, "rds.undo")
+    follow([row])
     outage = None if begun is None else clock.monotonic() - begun
     source = have(now).get(SOURCE, "") if now else ""
     tell(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -35,7 +35,7 @@ def schedule(
     from ops.cloud.clock import Clock
     from ops.rds.schedule import schedule, times
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "schedule")
     wanted = None if delete else times.read(stop, start, days, zone)
     if wanted is None:
         done = schedule.delete(found, aws(found), dry_run=dry_run)

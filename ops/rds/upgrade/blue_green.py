@@ -23,6 +23,7 @@ from ops.cloud.facts import Row
 from ops.console import minutes, say
 from ops.errors import Problem, Refused
 from ops.rds import instance, lookups, own_password, waiting
+from ops.rds.connect_policy import Follow, nobody
 from ops.rds.proxy import following as proxied
 from ops.rds.replica import following
 from ops.rds.restore import making
@@ -113,8 +114,20 @@ OF_SERVER = Check(
 )
 
 
-def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm: str, dry_run: bool) -> Upgraded:
-    """Upgrade by a copy and a switchover, or go on with that; return what was done, or what is in the way."""
+def lead(
+    settings: Settings,
+    aws: Aws,
+    clock: Clock,
+    wanted: Wanted,
+    *,
+    confirm: str,
+    dry_run: bool,
+    follow: Follow = nobody,
+) -> Upgraded:
+    """Upgrade by a copy and a switchover, or go on with that; return what was done, or what is in the way.
+
+    `follow` lets the function in there: before the switchover into both, after it into the new one alone.
+    """
     rds = settings.rds
     row = upgrade.owned(settings, aws)
     was, there = row["EngineVersion"], find(aws, settings)
@@ -149,14 +162,14 @@ def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm:
     there = wait(settings, aws, clock, wanted, ("AVAILABLE", "SWITCHOVER_IN_PROGRESS", "SWITCHOVER_COMPLETED"))
     if there["Status"] == "AVAILABLE":
         try_copy(settings, aws, clock, there)
-        let_proxy_in(settings, aws, there)
+        let_both_in(settings, aws, there, follow)
         begun = clock.monotonic()
         switch(settings, aws, there)
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
         seconds = clock.monotonic() - begun
     elif there["Status"] != "SWITCHOVER_COMPLETED":
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
-    return end(settings, aws, clock, wanted, there, was, seconds)
+    return end(settings, aws, clock, wanted, there, was, seconds, follow)
 
 
 def name(settings: Settings) -> str:
@@ -358,10 +371,12 @@ def try_copy(settings: Settings, aws: Aws, clock: Clock, there: BlueGreenDeploym
     say(f"a session was opened in {copy['DBInstanceIdentifier']}, which has PostgreSQL {copy['EngineVersion']}")
 
 
-def let_proxy_in(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef) -> None:
-    """Let a proxy of ours into the copy too: before it switches over, AWS sees that the proxy reaches both."""
-    both = [instance.find_instance(aws, there[key].split(":")[-1]) for key in ("Source", "Target")]
-    proxied.follow_copy(settings, aws, [row for row in both if row is not None])
+def let_both_in(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef, follow: Follow) -> None:
+    """Let a proxy of ours, and the function, into the copy too: before it switches over, AWS sees that the proxy reaches both."""
+    found = [instance.find_instance(aws, there[key].split(":")[-1]) for key in ("Source", "Target")]
+    both = [row for row in found if row is not None]
+    proxied.follow_copy(settings, aws, both)
+    follow(both)
 
 
 def switch(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef) -> None:
@@ -393,6 +408,7 @@ def end(
     there: BlueGreenDeploymentTypeDef,
     was: str,
     seconds: float | None,
+    follow: Follow = nobody,
 ) -> Upgraded:
     """Look at the instance that has the name now, give it its statistics, and let go of the deployment; the old one stays."""
     rds, client = settings.rds, aws.client("rds")
@@ -405,6 +421,7 @@ def end(
     assert row is not None
     upgrade.finish(settings, aws, row["EngineVersion"])
     proxied.follow_copy(settings, aws, [row])
+    follow([row])
     old = rds.identifier + OLD
     with unless("BlueGreenDeploymentNotFoundFault"):
         calls.surely(
@@ -415,7 +432,7 @@ def end(
         )
     away = "" if seconds is None else f", switched over in {minutes(seconds)} minutes"
     say(
-        f"{rds.identifier} is another instance now{away}: rights by rds-db:connect name its id, inv lambda.deploy renews a function's; the "
-        f"one before is {old}, takes no writes and is paid for: INVOKE_RDS_IDENTIFIER={old} inv rds.delete removes it"
+        f"{rds.identifier} is another instance now{away}: rights by rds-db:connect name its id, those of people want it too "
+        f"(inv rds.connect-policy); the one before is {old}, takes no writes and is paid for: INVOKE_RDS_IDENTIFIER={old} inv rds.delete removes it"
     )
     return Upgraded(rds.identifier, True, was, row["EngineVersion"], None, [], seconds)

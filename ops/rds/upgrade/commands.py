@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from ops.cli import OF_AWS, aws, settings_of_aws, task
+from ops.cli import OF_AWS, aws, settings_of_instance, task
 
 
 @task(
@@ -31,22 +31,27 @@ def upgrade(
     json: bool = False,
 ) -> None:
     """Upgrade PostgreSQL after a snapshot, and wait for it."""
+    from functools import partial
+
     from ops import console
     from ops.cloud.clock import Clock
     from ops.db import new_version
     from ops.errors import Misconfigured
+    from ops.lambdas.following import follow
     from ops.rds.upgrade import blue_green as copied
     from ops.rds.upgrade import rehearsal, upgrade
     from ops.rds.upgrade.upgrade import Wanted
 
-    found = settings_of_aws(c, target)
+    found = settings_of_instance(c, target, "upgrade")
     wanted = Wanted(to or found.rds.engine_version, parameter_group, lambda major: new_version.catalog(found, major))
     if rehearse and blue_green:
         raise Misconfigured("--rehearse and --blue-green: one after the other")
     if rehearse:
         done = rehearsal.rehearse(found, aws(found), Clock(), wanted, dry_run=dry_run)
     elif blue_green:
-        done = copied.lead(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
+        cloud = aws(found)
+        follows = partial(follow, found, cloud)
+        done = copied.lead(found, cloud, Clock(), wanted, confirm=confirm, dry_run=dry_run, follow=follows)
     else:
         done = upgrade.upgrade(found, aws(found), Clock(), wanted, confirm=confirm, dry_run=dry_run)
     if json:

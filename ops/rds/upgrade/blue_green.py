@@ -124,7 +124,7 @@ def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm:
         if not offer.version:
             say(f"{rds.identifier} has PostgreSQL {was} already")
             if not dry_run:
-                upgrade.finish(settings, aws, was)
+                upgrade.finish(settings, aws, clock, was)
             return Upgraded(rds.identifier, False, was, was, None, [])
         check_row(row, offer)
         check_name(aws, rds)
@@ -145,7 +145,7 @@ def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm:
     else:
         say(f"the deployment {there['BlueGreenDeploymentName']} is there already ({there['Status']}): going on with it")
         ask(settings, confirm, f"switch {rds.identifier} over to its copy")
-    seconds = None
+    begun = None
     there = wait(settings, aws, clock, wanted, ("AVAILABLE", "SWITCHOVER_IN_PROGRESS", "SWITCHOVER_COMPLETED"))
     if there["Status"] == "AVAILABLE":
         try_copy(settings, aws, clock, there)
@@ -153,10 +153,9 @@ def lead(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confirm:
         begun = clock.monotonic()
         switch(settings, aws, there)
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
-        seconds = clock.monotonic() - begun
     elif there["Status"] != "SWITCHOVER_COMPLETED":
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
-    return end(settings, aws, clock, wanted, there, was, seconds)
+    return end(settings, aws, clock, wanted, there, was, begun)
 
 
 def name(settings: Settings) -> str:
@@ -392,7 +391,7 @@ def end(
     wanted: Wanted,
     there: BlueGreenDeploymentTypeDef,
     was: str,
-    seconds: float | None,
+    begun: float | None,
 ) -> Upgraded:
     """Look at the instance that has the name now, give it its statistics, and let go of the deployment; the old one stays."""
     rds, client = settings.rds, aws.client("rds")
@@ -403,7 +402,8 @@ def end(
     again = f"{upgrade.TASK} --to {wanted.to}{OPTION}"
     row = instance.wait_for(aws, rds, Goal(again, upgraded, {}), clock)
     assert row is not None
-    upgrade.finish(settings, aws, row["EngineVersion"])
+    back = upgrade.finish(settings, aws, clock, row["EngineVersion"])
+    seconds = None if begun is None else back - begun
     proxied.follow_copy(settings, aws, [row])
     old = rds.identifier + OLD
     with unless("BlueGreenDeploymentNotFoundFault"):

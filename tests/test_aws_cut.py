@@ -85,14 +85,16 @@ class Cut:
     stage: Any
     sent: list[str] = field(default_factory=list)
     pool: str = ""
+    config: dict[str, str] = field(default_factory=dict)
+    """Settings below rds:."""
 
     @property
     def aws(self) -> Aws:
-        return self.cloud.aws(self.configure())
+        return self.cloud.aws(self.settings)
 
     @property
     def settings(self) -> Any:
-        return self.configure()
+        return self.configure(self.config)
 
     def client(self, service: str) -> Any:
         return self.aws.client(service)
@@ -168,6 +170,8 @@ class Scene:
     says: str = ""
     code: int | None = None
     """The exit of the run that is cut, where it does not converge itself."""
+    config: dict[str, str] = field(default_factory=dict)
+    """Settings below rds: that the task has."""
 
 
 def make(at: Cut) -> None:
@@ -367,7 +371,7 @@ def back(at: Cut) -> None:
 
 
 def prune(at: Cut) -> None:
-    settings = at.configure({"keep_snapshots": "0", "keep_snapshot_days": "0"})
+    settings = at.configure({**at.config, "keep_snapshots": "0", "keep_snapshot_days": "0"})
     snapshots_task.prune(settings, at.aws, dry_run=False, confirm="cruddur-db-instance")
 
 
@@ -523,6 +527,81 @@ RDS = {
 }
 
 
+# --- clusters: made, deleted and exchanged they are cut in tests/test_rds_cluster.py and tests/test_rds_cluster_swap.py
+
+
+def clusters(at: Cut) -> list[Any]:
+    found: list[Any] = at.client("rds").describe_db_clusters()["DBClusters"]
+    return found
+
+
+def cluster_by_hand(at: Cut) -> None:
+    its = {"DBClusterIdentifier": "cruddur-db-instance", "Engine": "aurora-postgresql"}
+    at.client("rds").create_db_cluster(**its, MasterUsername="root", MasterUserPassword="huEE33z2Qvl383")
+    at.client("rds").create_db_instance(
+        **its, DBInstanceIdentifier="cruddur-db-instance-1", DBInstanceClass="db.serverless"
+    )
+
+
+def one_cluster(state: str = "available", number: int = 1) -> Callable[[Cut], None]:
+    """Return a check that there are so many, each with an instance, and that the settings' own is in a state."""
+
+    def check(at: Cut) -> None:
+        assert [len(one["DBClusterMembers"]) for one in clusters(at)] == [1] * number
+        assert instance.require_instance(at.aws, at.settings.rds)["DBInstanceStatus"] == state
+
+    return check
+
+
+def ours(at: Cut) -> None:
+    one_cluster()(at)
+    assert instance.is_ours(instance.require_instance(at.aws, at.settings.rds), at.settings.rds)
+
+
+def cluster_snapshots(number: int) -> Callable[[Cut], None]:
+    def check(at: Cut) -> None:
+        found = at.client("rds").describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
+        assert len(found) == number
+
+    return check
+
+
+def grow(at: Cut) -> None:
+    settings = at.configure({**at.config, "backup_days": "14", "max_acu": "8"})
+    applying.apply(settings, at.aws, at.hands.clock, now=False, dry_run=False, confirm="cruddur-db-instance")
+
+
+def is_grown(at: Cut) -> None:
+    [one] = clusters(at)
+    assert (one["BackupRetentionPeriod"], one["ServerlessV2ScalingConfiguration"]["MaxCapacity"]) == (14, 8.0)
+
+
+CLUSTERS = {
+    "rds.create --adopt": Scene(
+        ("AddTagsToResource", "AddTagsToResource"), make, ours, cluster_by_hand, "adopted cruddur-db-instance"
+    ),
+    "rds.apply": Scene(("ModifyDBCluster",), grow, is_grown, make),
+    "rds.stop": Scene(("StopDBCluster",), stop, one_cluster("stopped"), make),
+    "rds.start": Scene(("StartDBCluster",), RDS["rds.start"].act, one_cluster(), steps(make, stop)),
+    "rds.snapshot": Scene(("CreateDBClusterSnapshot",), RDS["rds.snapshot"].act, cluster_snapshots(1), make),
+    "rds.snapshots --prune": Scene(("DeleteDBClusterSnapshot",), prune, cluster_snapshots(0), with_snapshot),
+    "rds.rotate-password": Scene(
+        ("ModifyDBCluster",), RDS["rds.rotate-password"].act, password_saved, own_password, code=1
+    ),
+    "rds.restore --snapshot": Scene(
+        ("RestoreDBClusterFromSnapshot", "CreateDBInstance", "ModifyDBCluster"),
+        restore,
+        one_cluster(number=2),
+        with_snapshot,
+    ),
+    "rds.restore --at": Scene(
+        ("RestoreDBClusterToPointInTime", "CreateDBInstance", "ModifyDBCluster"), to_its_birth, one_cluster(number=2), make
+    ),
+}
+AURORA = {"engine": "aurora-postgresql", "engine_version": "17"}
+RDS |= {f"{name} of a cluster": replace(scene, config=AURORA) for name, scene in CLUSTERS.items()}
+
+
 def walked(
     at: Cut, scene: Scene, fresh: Callable[[int], object], capsys: pytest.CaptureFixture[str], name: str = ""
 ) -> None:
@@ -530,6 +609,7 @@ def walked(
 
     Where none is lost, all that is asked is what a person types for the task of that name.
     """
+    at.config = scene.config
     for number in range(len(scene.writes) + 1):
         fresh(number)
         at.cloud.mend()
@@ -720,19 +800,22 @@ def test_a_lost_answer_of_the_function_leaves_one_of_each(
 # --- every write -----------------------------------------------------------------------
 
 BLUE_GREEN = ("CreateBlueGreenDeployment", "SwitchoverBlueGreenDeployment", "DeleteBlueGreenDeployment")
+OF_CLUSTERS = "in tests/test_rds_cluster.py, with what is written for its instances: an answer lost, and a login that ends"
 RARE = {
     "Invoke": "an event is sent once: where its answer is lost, nobody knows whether it has run",
     "SetUserPoolMfaConfig": "only where AWS has turned the second factor off meanwhile; AWS is in the same state after it as after one",
-    **dict.fromkeys(BLUE_GREEN, "in tests/test_rds_blue_green.py, whatever of it is written"),
+    "CreateDBCluster": OF_CLUSTERS,
+    "DeleteDBCluster": OF_CLUSTERS,
+    **dict.fromkeys(BLUE_GREEN, "in tests/test_rds_blue_green.py, with what is written before: each is lost, refused and killed at"),
 }
 
 
 @source.GROUP
 def test_every_write_in_the_source_is_cut_here() -> None:
     cut = {write for scene in (*RDS.values(), *LAMBDA.values()) for write in scene.writes}
-    # tests/test_rds_bastion.py and tests/test_rds_proxy.py cut whatever those are, tests/test_rds_cluster.py those of clusters
-    asked = asked_for("ops/rds/bastion", "ops/rds/proxy", "ops/rds/security_group/between.py")
-    assert cut | set(RARE) == {write for write in asked if "DBCluster" not in write}
+    # tests/test_rds_bastion.py and tests/test_rds_proxy.py cut whatever those are
+    assert cut | set(RARE) == asked_for("ops/rds/bastion", "ops/rds/proxy", "ops/rds/security_group/between.py")
+    assert not cut & set(RARE), "a reason for what is cut"
     assert set(calls.REPEATABLE) <= asked_for()
 
 

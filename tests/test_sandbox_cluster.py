@@ -54,8 +54,8 @@ def test_swapped_by_name_each_row_is_in_the_one_or_the_other_and_undone_its_own_
     later = re.search(rf"written after the restore point, and only in {NAME}: (\d+) rows, 0 changed", done.stderr)
     assert later
     assert 20 <= int(later[1]) <= len(old) - len(before)
-    print(f"said {told['outage_seconds']:.1f} s, {writer.gap():.1f} s without an acknowledged row")
-    assert writer.gap() <= told["outage_seconds"] + 5  # which a busy machine takes
+    print(f"said {told['outage_seconds']:.1f} s, sent away for {writer.away} s")
+    assert 0 < max(writer.away) < told["outage_seconds"]
     assert "users" in box.ok("db.status", "-t", "prod")  # by the new one's own secret
     assert [one["identifier"] for one in json.loads(box.ok("rds.status", "--json"))["cluster"]["instances"]] == [
         f"{NAME}-1"

@@ -99,6 +99,13 @@ def snapshots() -> Iterable[Any]:
             yield one
 
 
+def writers(one: Any) -> list[str]:
+    """Return the names of the instance that the server of a moto object is: of a cluster, that of the one which writes."""
+    if is_cluster(one):
+        return [each.db_instance_identifier for each in one.members if each.is_cluster_writer]
+    return [one.db_instance_identifier]
+
+
 def names(one: Any) -> set[str]:
     """Return the names at which the server of a moto object is reached."""
     if is_cluster(one):

@@ -27,15 +27,19 @@ KEEP = "2GB"
 RECOVERY = """
 # a copy that is brought to a moment
 restore_command = 'false'
-recovery_target_time = '{at}'
+{other} = ''
+{target} = '{value}'
 recovery_target_action = 'promote'
 hot_standby = off
 """
+"""Postgres takes one target, and looks at them one after the other: what the copied server was brought to is taken out first."""
+TARGETS = ("recovery_target_time", "recovery_target_name")
 FOLLOW = """
 # a copy that follows the server it is of
 primary_conninfo = 'host=127.0.0.1 port={port} user={user} password={password}'
 restore_command = ''
 recovery_target_time = ''
+recovery_target_name = ''
 hot_standby = on
 """
 
@@ -55,13 +59,15 @@ def take(of: kept.Server, home: Path) -> Path:
 
 
 def left_out(data: Path) -> Any:
-    """Return what tells copytree which names to leave out: what is of the running process, and the log, which comes last."""
+    """Return what tells copytree which names to leave out: what is of the running process, its slots, and the log, which comes last."""
     usual = shutil.ignore_patterns(*LEFT_OUT)
 
     def ignore(folder: str, names: list[str]) -> set[str]:
         ours = set(usual(folder, names))
         if Path(folder) == data / "pg_wal":
             ours |= {name for name in names if (data / "pg_wal" / name).is_file()}
+        if Path(folder) == data / "pg_replslot":
+            ours |= set(names)
         return ours
 
     return ignore
@@ -103,9 +109,24 @@ def bring_to(copy: Path, of: kept.Server, at: datetime) -> None:
     with postgres.connect(of.target("postgres"), task="sandbox") as conn:
         conn.execute("select pg_logical_emit_message(true, 'inv', '')")  # a transaction past the moment, to stop at
         conn.execute("select pg_switch_wal()")
+    recover(copy, of, *TARGETS, at.isoformat())
+
+
+def bring_to_now(copy: Path, of: kept.Server) -> str:
+    """Make a copy that will go through the server's log up to a point of now when it starts; return where in the log that is."""
+    name = f"inv-{secrets.token_hex(8)}"
+    with postgres.connect(of.target("postgres"), task="sandbox") as conn:
+        point = postgres.row(conn, "select pg_create_restore_point(%s)::text as lsn", name)["lsn"]
+        conn.execute("select pg_switch_wal()")
+    recover(copy, of, *reversed(TARGETS), name)
+    return str(point)
+
+
+def recover(copy: Path, of: kept.Server, target: str, other: str, value: str) -> None:
+    """Have a copy go through the server's log as it is now when it starts, up to a target."""
     add_log(of, copy)
     with (copy / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
-        file.write(RECOVERY.format(at=at.isoformat()))
+        file.write(RECOVERY.format(target=target, other=other, value=value))
     (copy / "recovery.signal").touch()
 
 

@@ -29,7 +29,7 @@ from ops.console import say
 from ops.errors import Problem
 from ops.rds import connect_policy
 from ops.rds.proxy import parts
-from ops.sandbox import clusters, data_copies, express, proxies, replicas, tokens
+from ops.sandbox import blue_green, clusters, data_copies, express, proxies, replicas, tokens
 from ops.sandbox.certificates import write
 from ops.targets.embedded import postmaster, server
 from ops.targets.embedded import state as kept
@@ -54,7 +54,11 @@ class Instance:
     master: tuple[str, str] = ("", "")
     """User and password, as the server has them."""
     follows: bool = False
-    """Whether it is a replica's."""
+    """Whether it is a replica's, or that of a green instance which follows as one."""
+    fed_by: Instance | None = None
+    """The one that it follows by logical replication."""
+    version: str = ""
+    """Of its engine, as moto has it."""
     born: Path | None = None
     """A copy of its data from its birth, from which it can be brought to any moment since; None without backups."""
 
@@ -78,11 +82,11 @@ class Instances:
         """The data of snapshots, by moto's objects, and the server that each was taken of."""
         self.turns = threading.RLock()
 
-    def follow(self, fresh: str = "", origin: Origin | None = None) -> None:
+    def follow(self, fresh: str = "", origin: Origin | None = None, rebooted: str = "") -> None:
         """Make, change and remove servers until they are as moto's instances, and copies of their data as its snapshots.
 
-        `fresh` names an instance whose managed password is to be another one, `origin` from what a new one is restored. Raises `Problem` where one cannot be
-        made; moto then knows nothing of that instance either.
+        `fresh` names an instance whose managed password is to be another one, `origin` from what a new one is restored, `rebooted`
+        one that AWS starts anew. Raises `Problem` where one cannot be made; moto then knows nothing of that instance either.
         """
         with self.turns:
             there = databases()
@@ -99,11 +103,13 @@ class Instances:
                         self.settle(
                             one, known, fresh=fresh in (one.db_instance_identifier, one.db_instance_arn), origin=origin
                         )
+                        self.keep_up(one, known, reboots=rebooted in clusters.writers(one))
                 except Problem:
                     if known.server is None:
                         if clusters.is_cluster(one):
                             del one.backend.clusters[one.db_cluster_identifier]
                         else:
+                            blue_green.forget(one)
                             one.deletion_protection = False
                             one.backend.delete_db_instance(one.db_instance_identifier, skip_final_snapshot=True)
                         self.drop(self.known.pop(one))
@@ -121,10 +127,10 @@ class Instances:
                 running = server.start_server(of.root)  # it may have died
                 self.copies[one] = data_copies.take(running, self.home), running
 
-    @staticmethod
-    def drop(known: Instance) -> None:
+    def drop(self, known: Instance) -> None:
         """Remove the server of an instance that has gone."""
         wipe(known.root)
+        self.release(known)
         if known.born:
             data_copies.remove(known.born)
 
@@ -139,17 +145,26 @@ class Instances:
 
     def settle(self, one: Any, known: Instance, *, fresh: bool, origin: Origin | None = None) -> None:
         """Have an instance's server there, with its master user, and the database that it was asked for with, or restored data."""
-        made, source = known.server, replicas.source_of(one)
+        made, blue = known.server, blue_green.source_of(one)
+        source = replicas.source_of(one) or blue
         if made and known.follows and source is None:
             made = server.start_server(known.root)  # it may have died
             data_copies.promote(made)
             known.follows = False
+        if made and known.fed_by and source is None:
+            made = server.start_server(known.root)  # it may have died
+            blue_green.let_go(made)
+            self.release(known)
         if made is None and not clusters.is_cluster(one):  # moto gives all of them the same
             letters = string.ascii_uppercase + string.digits
             one.dbi_resource_id = f"db-{''.join(secrets.choice(letters) for _ in range(26))}"
         if made is None and source is not None:
             known.root.mkdir(exist_ok=True)
-            made, known.follows = self.replica(known.root, self.known[source]), True
+            if blue is not None:
+                setattr(one, clusters.IAM, getattr(blue, clusters.IAM))
+            made = self.fed(known, self.known[source]) if blue is not None else None
+            if made is None:
+                made, known.follows = self.replica(known.root, self.known[source]), True
         elif made is None and origin:
             own_folder(self.home / FOLDER).mkdir(exist_ok=True)
             known.root.mkdir(exist_ok=True)
@@ -182,6 +197,55 @@ class Instances:
                 keep(one.backend.secretsmanager, managed.secret_arn, user, password)
             known.master = (user, password)
         known.server = made
+
+    def keep_up(self, one: Any, known: Instance, *, reboots: bool) -> None:
+        """Start the server of an instance anew that is rebooted, or has got another version: sessions end, as on RDS."""
+        assert known.server  # it was settled
+        if reboots and blue_green.asks_for_logical(one):
+            with blue_green.connect(known.server) as conn:
+                conn.execute("alter system set wal_level = logical")
+        if reboots or known.version not in ("", one.engine_version):
+            server.stop_server(known.root)
+            known.server = server.start_server(known.root)
+        known.version = one.engine_version
+
+    def release(self, known: Instance) -> None:
+        """Have the server which fed one keep nothing for it any more."""
+        blue, known.fed_by = known.fed_by, None
+        if blue and blue.server and any(each is blue for each in self.known.values()):
+            blue_green.release(server.start_server(blue.root))
+
+    def switch(self, identifier: str) -> None:
+        """Have the green instance of a deployment all that the blue one has, which takes no writes any more; moto then exchanges the names.
+
+        Raises `Problem` where it does not catch up; then all is as before.
+        """
+        with self.turns:
+            if (both := blue_green.waiting(identifier)) is None:
+                return
+            blue, green = (server.start_server(self.known[one].root) for one in both)
+            try:
+                blue_green.hold(blue)
+                blue_green.catch_up(green, blue, physical=self.known[both[1]].follows)
+            except Problem:
+                blue_green.resume(blue)
+                raise
+
+    def fed(self, known: Instance, source: Instance) -> kept.Server | None:
+        """Start a server that follows another instance's by logical replication; None where that one writes too little for it."""
+        running = server.start_server(source.root)
+        if blue_green.level(running) != "logical":
+            return None
+        blue_green.publish(running)
+        copy = data_copies.take(running, self.home)
+        try:
+            point = data_copies.bring_to_now(copy, running)
+            made = data_copies.start(copy, known.root, postmaster.free_port(), running)
+        finally:
+            data_copies.remove(copy)
+        blue_green.subscribe(made, running, point)
+        known.fed_by, known.master = source, source.master
+        return made
 
     def restored(self, root: Path, origin: Origin) -> kept.Server:
         """Start a server on the data of a snapshot, or on those of an instance at a moment."""

@@ -51,6 +51,12 @@ class Recorder:
         if refused := clusters.refusal(form):
             self.note(call(environ, form), "400")
             return failed(Problem(clusters.SAID.get(refused, "The name is taken already.")), start_response, refused)
+        if form.get("Action") == "SwitchoverBlueGreenDeployment":
+            try:
+                self.instances.switch(form.get("BlueGreenDeploymentIdentifier", ""))
+            except Problem as problem:
+                self.note(call(environ, form), "400")
+                return failed(problem, start_response)
         try:
             answer = self.app(environ, lambda *args: begun.extend(args))
         finally:  # what moto stumbles over was asked for all the same
@@ -63,7 +69,7 @@ class Recorder:
             name = form.get("DBInstanceIdentifier") or form.get("DBClusterIdentifier", "")
             try:
                 clusters.settle(form)
-                self.instances.follow(name if asked else "", origin(form))
+                self.instances.follow(name if asked else "", origin(form), rebooted(form))
             except Problem as problem:
                 return failed(problem, start_response)
         start_response(*begun)
@@ -123,6 +129,13 @@ def origin(form: dict[str, str]) -> Origin | None:
         at = times.moment(form.get("RestoreToTime", "")) or datetime.now(timezone.utc)
         return Origin(instance=form["SourceDBClusterIdentifier"], at=at)
     return None
+
+
+def rebooted(form: dict[str, str]) -> str:
+    """Return which instance a request has AWS reboot, by its name after it: a new name does, too ("Renaming a DB instance")."""
+    if form.get("Action") == "RebootDBInstance":
+        return form["DBInstanceIdentifier"].lower()
+    return form.get("NewDBInstanceIdentifier", "").lower()
 
 
 def failed(problem: Problem, start_response: Callable[..., Any], code: str = "SandboxFailure") -> list[bytes]:

@@ -315,8 +315,8 @@ WRITES: dict[str, Row] = {
     ),
     "rds.apply": Row(
         ("AWS",),
-        (lost("rds.apply"), ref("rds_apply", "cut_at_any_call_it_is_one_line_and_the_next_run_ends_it", "apply")),
-        (ref("rds_apply", "killed_at_any_write_the_next_run_ends_it", "apply"),),
+        (lost("rds.apply"), lost("rds.apply of a cluster"), ref("rds_apply", "cut_at_any_call_it_is_one_line_and_the_next_run_ends_it", "apply")),
+        (ref("rds_apply", "killed_at_any_write_the_next_run_ends_it", "apply"), dead("rds.apply of a cluster")),
     ),
     "rds.bastion": Row(
         ("AWS",),
@@ -337,11 +337,13 @@ WRITES: dict[str, Row] = {
         ("AWS", "files"),
         (
             lost("rds.create"),
+            lost("rds.create --adopt of a cluster"),
             ref("rds_create", "create_cut_at_any_write_and_run_again_leaves_one_of_each", "create"),
             ref("rds_express", "cut_at_a_write_the_next_run_makes_the_rest_of_it", "create"),
         ),
         (
             ref("rds_create", "create_and_delete_killed_after_the_kth_write", "create"),
+            dead("rds.create --adopt of a cluster"),
             ref("rds_express", "killed_at_a_write_the_next_run_makes_the_rest_with_or_without_the_option", "create"),
         ),
     ),
@@ -383,11 +385,15 @@ WRITES: dict[str, Row] = {
         (
             lost("rds.restore --snapshot"),
             lost("rds.restore --at"),
+            lost("rds.restore --snapshot of a cluster"),
+            lost("rds.restore --at of a cluster"),
             lost("rds.restore --swap"),
             ref("rds_restore", "a_restore_cut_at_any_call_is_one_line_and_the_next_run_ends_it", "restor"),
             ref("rds_cluster_swap", "a_swap_cut_at_any_call_is_one_line_and_the_next_run_ends_it", "restore"),
         ),
         (
+            dead("rds.restore --snapshot of a cluster"),
+            dead("rds.restore --at of a cluster"),
             ref("rds_restore", "a_swap_killed_at_any_write_goes_on_or_back", "swap"),
             ref("rds_cluster_swap", "a_swap_killed_at_any_write_goes_on_or_back", "swap"),
         ),
@@ -403,9 +409,10 @@ WRITES: dict[str, Row] = {
         ("AWS", "files"),
         (
             lost("rds.rotate-password"),
+            lost("rds.rotate-password of a cluster"),
             ref("rds_rotate", "cut_at_any_write_no_password_is_lost_and_the_next_run_ends_it", "rotate"),
         ),
-        (dead("rds.rotate-password"),),
+        (dead("rds.rotate-password"), dead("rds.rotate-password of a cluster")),
     ),
     "rds.schedule": Row(
         ("AWS",),
@@ -420,10 +427,26 @@ WRITES: dict[str, Row] = {
             dead("rds.schedule --delete"),
         ),
     ),
-    "rds.snapshot": Row(("AWS",), (lost("rds.snapshot"),), (dead("rds.snapshot"),)),
-    "rds.snapshots": Row(("AWS",), (lost("rds.snapshots --prune"),), (dead("rds.snapshots --prune"),)),
-    "rds.start": Row(("AWS",), (lost("rds.start"),), (dead("rds.start"),)),
-    "rds.stop": Row(("AWS",), (lost("rds.stop"),), (dead("rds.stop"),)),
+    "rds.snapshot": Row(
+        ("AWS",),
+        (lost("rds.snapshot"), lost("rds.snapshot of a cluster")),
+        (dead("rds.snapshot"), dead("rds.snapshot of a cluster")),
+    ),
+    "rds.snapshots": Row(
+        ("AWS",),
+        (lost("rds.snapshots --prune"), lost("rds.snapshots --prune of a cluster")),
+        (dead("rds.snapshots --prune"), dead("rds.snapshots --prune of a cluster")),
+    ),
+    "rds.start": Row(
+        ("AWS",),
+        (lost("rds.start"), lost("rds.start of a cluster")),
+        (dead("rds.start"), dead("rds.start of a cluster")),
+    ),
+    "rds.stop": Row(
+        ("AWS",),
+        (lost("rds.stop"), lost("rds.stop of a cluster")),
+        (dead("rds.stop"), dead("rds.stop of a cluster")),
+    ),
     "rds.undo": Row(
         ("AWS",),
         (lost("rds.undo"),),
@@ -434,8 +457,12 @@ WRITES: dict[str, Row] = {
     ),
     "rds.upgrade": Row(
         ("AWS",),
-        (lost("rds.upgrade"), ref("rds_upgrade", "cut_at_any_write_the_next_run_goes_on", "act")),
-        (dead("rds.upgrade"),),
+        (
+            lost("rds.upgrade"),
+            ref("rds_upgrade", "cut_at_any_write_the_next_run_goes_on", "act"),
+            ref("rds_blue_green", "cut_or_killed_at_any_write_the_next_run_goes_on", "lead"),
+        ),
+        (dead("rds.upgrade"), ref("rds_blue_green", "cut_or_killed_at_any_write_the_next_run_goes_on", "lead")),
     ),
     "sandbox.down": Row(
         ("processes", "files"),

@@ -61,6 +61,7 @@ ENDED = ("rds.undo",)
 
 
 def killed(at: Cut, scene: Scene, death: Death, fresh: Callable[[str], object]) -> None:
+    at.config = scene.config
     for number in range(1, len(scene.writes) + 1):
         # once a write is answered is as good as before the next one
         for sent in (False, True) if number == len(scene.writes) else (False,):

@@ -137,7 +137,7 @@ def lead(
         if not offer.version:
             say(f"{rds.identifier} has PostgreSQL {was} already")
             if not dry_run:
-                upgrade.finish(settings, aws, was)
+                upgrade.finish(settings, aws, clock, was)
             return Upgraded(rds.identifier, False, was, was, None, [])
         check_row(row, offer)
         check_name(aws, rds)
@@ -158,7 +158,7 @@ def lead(
     else:
         say(f"the deployment {there['BlueGreenDeploymentName']} is there already ({there['Status']}): going on with it")
         ask(settings, confirm, f"switch {rds.identifier} over to its copy")
-    seconds = None
+    begun = None
     there = wait(settings, aws, clock, wanted, ("AVAILABLE", "SWITCHOVER_IN_PROGRESS", "SWITCHOVER_COMPLETED"))
     if there["Status"] == "AVAILABLE":
         try_copy(settings, aws, clock, there)
@@ -166,10 +166,9 @@ def lead(
         begun = clock.monotonic()
         switch(settings, aws, there)
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
-        seconds = clock.monotonic() - begun
     elif there["Status"] != "SWITCHOVER_COMPLETED":
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
-    return end(settings, aws, clock, wanted, there, was, seconds, follow)
+    return end(settings, aws, clock, wanted, there, was, begun, follow)
 
 
 def name(settings: Settings) -> str:
@@ -407,7 +406,7 @@ def end(
     wanted: Wanted,
     there: BlueGreenDeploymentTypeDef,
     was: str,
-    seconds: float | None,
+    begun: float | None,
     follow: Follow = nobody,
 ) -> Upgraded:
     """Look at the instance that has the name now, give it its statistics, and let go of the deployment; the old one stays."""
@@ -419,7 +418,8 @@ def end(
     again = f"{upgrade.TASK} --to {wanted.to}{OPTION}"
     row = instance.wait_for(aws, rds, Goal(again, upgraded, {}), clock)
     assert row is not None
-    upgrade.finish(settings, aws, row["EngineVersion"])
+    back = upgrade.finish(settings, aws, clock, row["EngineVersion"])
+    seconds = None if begun is None else back - begun
     proxied.follow_copy(settings, aws, [row])
     follow([row])
     old = rds.identifier + OLD

@@ -70,7 +70,7 @@ class Upgraded:
     findings: list[Finding]
     """What is in the way: always empty after an upgrade."""
     upgrade_seconds: float | None = None
-    """How long the database was away, or the copy of a rehearsal, measured; null where this run did not begin it."""
+    """How long the database was away, until a session was open again, or the copy of a rehearsal, measured; null where this run did not begin it."""
     rehearsed: bool = False
     """Whether it was a copy that was upgraded, and nothing else."""
 
@@ -89,7 +89,7 @@ def upgrade(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confi
     if not offer.version:
         say(f"{rds.identifier} has PostgreSQL {have} already")
         if not dry_run:
-            finish(settings, aws, have)
+            finish(settings, aws, clock, have)
         return Upgraded(rds.identifier, False, have, have, None, [])
     snapshot, begun = None, None
     if not under_way:
@@ -114,8 +114,8 @@ def upgrade(settings: Settings, aws: Aws, clock: Clock, wanted: Wanted, *, confi
         send(settings, aws, row, offer, group)
     done = instance.wait_for(aws, rds, goal(row, offer, clock, to), clock)
     assert done is not None
-    seconds = None if begun is None else clock.monotonic() - begun
-    finish(settings, aws, done["EngineVersion"])
+    back = finish(settings, aws, clock, done["EngineVersion"])
+    seconds = None if begun is None else back - begun
     return Upgraded(rds.identifier, True, have, done["EngineVersion"], snapshot, [], seconds)
 
 
@@ -312,11 +312,12 @@ def goal(row: Row, offer: Offer, clock: Clock, to: str, option: str = "") -> Goa
 # --- after it -----------------------------------------------------------------------------
 
 
-def finish(settings: Settings, aws: Aws, version: str) -> None:
-    """Give the planner its statistics, and tell what is left to a person; safe to repeat."""
+def finish(settings: Settings, aws: Aws, clock: Clock, version: str) -> float:
+    """Give the planner its statistics, and tell what is left to a person; safe to repeat. Return when a session was open, by the clock."""
     try:
         with server(settings, aws) as connect:
             with connect("") as conn:
+                back = clock.monotonic()
                 names = checks.databases(conn)
             for name in names:
                 with connect(name) as conn:
@@ -330,6 +331,7 @@ def finish(settings: Settings, aws: Aws, version: str) -> None:
         ) from error
     if not fits(version, settings.rds.engine_version):
         say(f"note: rds.engine_version is {settings.rds.engine_version}: set it to {major(version)} in invoke.yaml")
+    return back
 
 
 def told(done: Upgraded) -> str:

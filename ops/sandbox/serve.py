@@ -27,7 +27,9 @@ from ops.sandbox.gate import KEY, SERVING, Gate
 
 def main(folder: Path) -> None:
     """Serve until told to stop; leave at once if another process does."""
-    gc.set_threshold(200_000)  # what moto knows of AWS is no garbage: to look at it again and again took a third of its start
+    gc.set_threshold(
+        200_000
+    )  # what moto knows of AWS is no garbage: to look at it again and again took a third of its start
     lock = own_files.opened(folder / SERVING, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,7 +68,9 @@ def redact(text: str) -> str:
 def spoken(text: str) -> str:
     """Return what is told as it may be shown: without secrets, and nothing of a server's that steers the terminal or fills it."""
     lines = harmless(redact(directed(text)).replace("\r\n", "\n")).split("\n")
-    return "\n".join(line if len(line) <= LINE else f"{line[:LINE]}… ({len(line) - LINE} more letters)" for line in lines)
+    return "\n".join(
+        line if len(line) <= LINE else f"{line[:LINE]}… ({len(line) - LINE} more letters)" for line in lines
+    )
 
 
 def result(text: str) -> None:

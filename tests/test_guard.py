@@ -397,7 +397,10 @@ def test_what_is_at_stake_is_told_to_the_letter(prod: Database) -> None:
         f"create subscription s_{name} connection '' publication p with (connect = false, slot_name = none, enabled = false)"
     )
     holds = r", which holds 2 tables, about \d+ rows, \d+ kB"
-    goes, bound = f"; {name}__prev, kept from the run before, goes for good", f"; bound to it: subscription s_{name} of {name}"
+    goes, bound = (
+        f"; {name}__prev, kept from the run before, goes for good",
+        f"; bound to it: subscription s_{name} of {name}",
+    )
     try:
         with opening.open_target(as_prod(prod), "prod", "db.setup", writes=True) as at:
             for act, more in {"setup": goes + bound, "drop": goes + bound, "undo": bound, "seed": ""}.items():
@@ -419,7 +422,9 @@ def test_a_mark_is_made_by_the_role_that_sessions_begin_as(prod: Database) -> No
     prod.do(f"alter database {prod.name} owner to {owner}", "postgres")
     url = prod.target(user=login, password="pw").url(show_password=True)
     try:
-        with opening.open_target(load({}, {"PROD_CONNECTION_URL": url}, prod.root), "prod", "db.mark", writes=True) as at:
+        with opening.open_target(
+            load({}, {"PROD_CONNECTION_URL": url}, prod.root), "prod", "db.mark", writes=True
+        ) as at:
             production_guard.stamp(at)  # only says that it may not
             assert identity.STAMP not in comment(prod)
             production_guard.stamp(dataclasses.replace(at, role=owner))

@@ -62,7 +62,9 @@ def test_what_each_word_says(root: Path) -> None:
             "users": TableRules("users", f"{FILE}:3:3", False, 0.125, "id > 3", f"{FILE}:5:12", rules, places),
             "notes": TableRules("notes", f"{FILE}:7:3", skip=True),
             "empty": TableRules("empty", f"{FILE}:8:3"),
-            "more": TableRules("more", f"{FILE}:9:3", columns={"a": Rule("null", "", f"{FILE}:9:23")}, columns_at={"a": f"{FILE}:9:20"}),
+            "more": TableRules(
+                "more", f"{FILE}:9:3", columns={"a": Rule("null", "", f"{FILE}:9:23")}, columns_at={"a": f"{FILE}:9:20"}
+            ),
         },
     )
     assert read(root, "") == read(root, "tables:\n") == Masks(FILE)
@@ -148,7 +150,10 @@ def test_a_file_that_is_none(root: Path, text: str | bytes, says: str) -> None:
 
 def test_a_file_that_is_not_there(root: Path) -> None:
     settings = load({}, {}, root)
-    for there, says in ((False, "no such file, and without it no row of production is copied"), (True, "Is a directory")):
+    for there, says in (
+        (False, "no such file, and without it no row of production is copied"),
+        (True, "Is a directory"),
+    ):
         if there:
             settings.masks.mkdir(parents=True)
         with pytest.raises(Misconfigured, match=f"^{FILE}: {says}"):
@@ -171,7 +176,9 @@ KINDS = {
 def column(name: str, kind: str, *, filled: bool = False, numbered: bool = False, **more: bool) -> Column:
     plain, category = KINDS[kind]
     flags = {"computed": False, "mails": False, **more}
-    return Column("", name, name, plain, plain, (1, 1), kind, plain, category, "", -1, filled, numbered=numbered, **flags)
+    return Column(
+        "", name, name, plain, plain, (1, 1), kind, plain, category, "", -1, filled, numbered=numbered, **flags
+    )
 
 
 def table(name: str, columns: Sequence[Column], *, schema: str = "public", **keys: Any) -> Table:
@@ -231,7 +238,12 @@ def test_what_becomes_of_each_column(root: Path) -> None:
     assert {name: each.basis for name, each in said.columns.items()} == {
         "id": "generated_key", "by": "foreign_key", "words": "rule", "handle": "rule",
     }  # fmt: skip
-    assert (log.columns["at"].rule, log.skip, log.share, log.where) == (Rule("keep", "", f"{FILE}:8:19"), False, None, "")
+    assert (log.columns["at"].rule, log.skip, log.share, log.where) == (
+        Rule("keep", "", f"{FILE}:8:19"),
+        False,
+        None,
+        "",
+    )
     assert said.columns["by"].rule == KEEP
 
 
@@ -271,7 +283,9 @@ def test_a_fault_is_told_at_its_place(root: Path, name: str) -> None:
 
 
 def test_a_table_that_is_skipped_is_pointed_to_by_none(root: Path) -> None:
-    text = RULES.replace("people:\n    columns: {email: {fake: email}, handle: hash, born: {fake: date}}", "people: skip")
+    text = RULES.replace(
+        "people:\n    columns: {email: {fake: email}, handle: hash, born: {fake: date}}", "people: skip"
+    )
     by = f"{FILE}:5:29: public.said points to public.people by speaker, which is skipped: skip both, or mask by with null"
     handle = f"{FILE}:5:44: public.said points to public.people by handle_of, which is skipped: skip both, or mask handle with null"
     assert wrong(root, text) == [f"{FILE}: 2 faults, no row was read", by, handle]
@@ -291,7 +305,12 @@ def test_columns_without_a_rule_are_proposed(root: Path) -> None:
         *("    own.log:", "      columns:", "        at: {fake: date}"),
     ]  # fmt: skip
     text = RULES.replace("words: {fake: text}, ", "")
-    lacks = [f"{FILE}:5:3: no rule for public.said.words{LACKS}", "    public.said:", "      columns:", "        words: {fake: text}"]
+    lacks = [
+        f"{FILE}:5:3: no rule for public.said.words{LACKS}",
+        "    public.said:",
+        "      columns:",
+        "        words: {fake: text}",
+    ]
     assert wrong(root, text) == lacks
     said = [f"{FILE}: 3 faults, no row was read", f"{FILE}:4:52: fake: name {ALIKE}", f"{FILE}:6:23: {APART}", *lacks]
     assert wrong(root, text.replace("hash, born", "{fake: name}, born")) == said
@@ -331,9 +350,13 @@ def test_what_else_a_table_may_have(root: Path) -> None:
     both = RULES.replace("handle: hash}", 'handle: keep, by: "null"}')
     assert wrong(root, both) == [f"{FILE}:6:44: {APART}"], "a null points nowhere, and the next key is looked at"
     by_type = source()
-    by_type["public.people"].columns["id"] = Column(**{**vars(by_type["public.people"].columns["id"]), "numbered": False})
+    by_type["public.people"].columns["id"] = Column(
+        **{**vars(by_type["public.people"].columns["id"]), "numbered": False}
+    )
     found = decide(root, RULES.replace("text]", "text, bigint]"), by_type)
-    assert {found[name].columns[key].basis for name, key in (("public.people", "id"), ("public.said", "by"))} == {"safe_type"}
+    assert {found[name].columns[key].basis for name, key in (("public.people", "id"), ("public.said", "by"))} == {
+        "safe_type"
+    }
     assert found["public.said"].columns["by"].rule == KEEP
     assert found["public.said"].masked == ["words", "handle"]
 

@@ -103,9 +103,7 @@ def test_the_policy_holds_what_a_whole_life_asks_for_and_nothing_else(
         configure({"zone": "a"}, PROD_DB_SSLROOTCERT="/none.pem", POSTGRES_MASTER_PASSWORD="mine-alone-1"), aws, hands
     )
     with pytest.raises(Problem, match=r"stays, it is used by the instance at-birth"):
-        delete.delete_instance(
-            settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True, stands=stands
-        )
+        delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True, stands=stands)
     delete.delete_instance(settings, aws, hands.clock, confirm="cruddur-db-instance", snapshot=True)
     used -= {"rds:RemoveTagsFromResource", "rds:CreateDBProxy"}  # the test's own
     assert slow == []

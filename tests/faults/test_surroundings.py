@@ -150,7 +150,10 @@ def test_a_resolver_that_is_silent_is_left(stage: Stage, name: str, quiet: Path)
 
 def through(stage: Stage, proxy: surroundings.Liar, name: str) -> Any:
     """Run a task whose server is behind a proxy."""
-    urls = {"CONNECTION_URL": stage.url(port=str(proxy.port)), "COPY_CONNECTION_URL": stage.url("_copy", str(proxy.port))}
+    urls = {
+        "CONNECTION_URL": stage.url(port=str(proxy.port)),
+        "COPY_CONNECTION_URL": stage.url("_copy", str(proxy.port)),
+    }
     return stage.inv(*arguments(stage, name), env=environ(stage, **urls), timeout=120)
 
 

@@ -339,7 +339,9 @@ def check_types(conn: Connection[DictRow], masks: Masks) -> list[Fault]:
 def is_safe(column: Column, masks: Masks) -> bool:
     """Whether the file takes all values of a column's type for harmless."""
     names = {name.lower() for name, _ in masks.safe_types}
-    return bool(names & {column.plain_type.lower(), column.type.lower(), ALIASES.get(column.plain_type, column.plain_type)})
+    return bool(
+        names & {column.plain_type.lower(), column.type.lower(), ALIASES.get(column.plain_type, column.plain_type)}
+    )
 
 
 ALIASES = {

@@ -80,6 +80,13 @@ def test_words_that_protect_nothing_are_left_readable(word: str) -> None:
     assert console.redact("postgres: wrong user or password ab") == "postgres: wrong user or password ab"
 
 
+def test_what_a_server_says_is_text_and_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say(f"NOTICE: \x1b]0;steered\x07\u202eis\r\n{'x' * (console.LINE + 7)}")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "NOTICE: \ufffd]0;steered\ufffd\ufffdis"
+    assert second == f"{'x' * console.LINE}… (7 more letters)"
+
+
 def test_results_and_talk_go_apart(capsys: pytest.CaptureFixture[str]) -> None:
     console.hide("hushhush")
     console.result("data")

@@ -54,7 +54,8 @@ again. CI runs two minutes of it; it comes with the suite's own repository.
 `inv test --mutants` makes the wrong changes of `tests/mutants/`, and sees that the tests which each names fail by it. Of the modules below each
 operator, value and call was changed, one at a time, by [mutmut](https://mutmut.readthedocs.io) (CONTRIBUTING.md), and their tests run by that.
 What none of them noticed was looked at, one by one: a test that was missing was written, and what is left changes nothing that anybody could see.
-What is not tried wants a server for each of its changes; `ops/db/swap.py` has only the patches so far.
+What is not tried wants a server for each of its changes. `ops/db/swap.py` has only the patches so far; of `ops/db/pull/masks_file.py`, of which 788 of 944
+were caught before what they let through became tests, the second run is not done.
 
 | module | wrong changes | tried | caught | left, and why they change nothing |
 | --- | --- | --- | --- | --- |
@@ -73,7 +74,9 @@ MUTATED: dict[str, tuple[int, int, int, str]] = {
     "`ops/targets/identity.py`: what is production": (
         312, 238, 224, "two sides of a comparison are changed alike, a default that means nothing, how a file is indented, `strict` of a `zip` of equal lengths",
     ),
-    "`ops/targets/production_guard.py`: when a name is asked for": (230, 151, 148, WORDS),
+    "`ops/targets/production_guard.py`: when a name is asked for, and what is marked": (
+        230, 230, 219, f"{WORDS}; what is told where the server refuses a look beside it",
+    ),
     "`ops/rds/security_group/rules.py` and `wide_open.py`: whose a rule of the door is": (251, 229, 227, "the name of an encoding, None for False"),
     "`ops/db/pull/masking.py`: what a mask makes": (
         389, 297, 277, "the column's own cast cuts the text as well, or adds what was left out; SQL in capitals; a `numeric` without a modifier that small",

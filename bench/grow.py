@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.feed import FEW, filled
+from bench.feed import filled
 from bench.measure import Call, Command, Comparison, Unavailable
 from bench.place import Bench, output
 from ops.targets.embedded import binaries
@@ -13,6 +13,8 @@ from ops.targets.embedded import binaries
 NAME = "grow"
 SCALE = 10
 """Of pgbench: 100,000 accounts each."""
+ROWS = 20_000
+"""Of the feed: its page takes as long with a million."""
 FIRST, OTHERS = 8, (1, 32)
 """How many ask at once: as many as a process of the application keeps, fewer and more."""
 
@@ -45,7 +47,7 @@ def pool(at: Bench) -> Comparison:
     from backend.db import Pool
     from backend.home_activities import home
 
-    url, count = filled(at, at.size(FEW, 200)), at.size(2000, 64)
+    url, count = filled(at, at.size(ROWS, 100)), at.size(2000, 64)
 
     def by(threads: int, connections: int) -> Call:
         source = Pool(url, size=connections, timeout=60)

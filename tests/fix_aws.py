@@ -205,7 +205,8 @@ def json_error(code: str, message: str = "", status: str = "400 Bad Request") ->
 
 def said_first(cloud: Front, capsys: pytest.CaptureFixture[str], act: Callable[[], object]) -> str:
     """Return what an act has said by its first write to AWS; what it says later is left to be read."""
-    before, said = cloud.before, []
+    before = cloud.before
+    said: list[str] = []
 
     def listen(call: Call) -> Answer | None:
         if call.writes and not said:

@@ -233,6 +233,8 @@ def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = compare.COMPARISONS["feed"](at)
         found = measure.run("feed", comparison, 1, warm=False)
+        grown = [measure.run(name, compare.COMPARISONS[name](at), 1, warm=False) for name in ("pool", "pgbench")]
+    assert [len(one.sides) for one in grown] == [4, 3]
     assert {side.side: side.reach_ratio for side in found.sides} == {
         "ours": None,
         "select 1": 10,

@@ -11,6 +11,7 @@ import pytest
 from config.settings import Settings
 from config.sign_up import ROLE
 from ops.aws import Aws
+from ops.cloud.facts import Row
 from ops.cloud.policies import listed
 from ops.lambdas import role
 from ops.lambdas.following import follow
@@ -19,10 +20,17 @@ from tests.fix_aws import Configure, Front, error
 from tests.fix_lambda import NAME, role_by_token
 
 PREFIX = "arn:aws:rds-db:ca-central-1:123456789012:dbuser:"
-OLD, NEW, ELSEWHERE = (
-    {"DBInstanceIdentifier": name, "DBInstanceArn": f"arn:aws:rds:ca-central-1:123456789012:db:{name}", "DbiResourceId": f"db-{name.upper()}"}
-    for name in ("old", "new", "elsewhere")
-)  # fmt: skip
+
+
+def instance(name: str) -> Row:
+    return {
+        "DBInstanceIdentifier": name,
+        "DBInstanceArn": f"arn:aws:rds:ca-central-1:123456789012:db:{name}",
+        "DbiResourceId": f"db-{name.upper()}",
+    }
+
+
+OLD, NEW, ELSEWHERE = instance("old"), instance("new"), instance("elsewhere")
 PROXY = {"DBInstanceArn": OLD["DBInstanceArn"], "DbiResourceId": "prx-1"}
 
 
@@ -45,7 +53,7 @@ def right(aws: Aws) -> list[str]:
     return [connect_policy.id_of(one) for one in listed(given["Statement"][0]["Resource"])] if given else []
 
 
-def give(aws: Aws, *rows: dict[str, str]) -> None:
+def give(aws: Aws, *rows: Any) -> None:
     text = json.dumps(connect_policy.document(rows[0], ROLE, *rows[1:]))
     aws.client("iam").put_role_policy(RoleName=NAME, PolicyName=role.DATABASE_POLICY, PolicyDocument=text)
 
@@ -54,7 +62,11 @@ def test_into_both_and_then_into_the_new_one_as_lambda_deploy_would_have_it(
     aws: Aws, settings: Settings, cloud: Front, capsys: pytest.CaptureFixture[str]
 ) -> None:
     give(aws, OLD, PROXY)
-    for rows, then in (([OLD, NEW], ["db-OLD", "db-NEW", "prx-1"]), ([NEW], ["db-NEW", "prx-1"])):
+    steps: list[tuple[list[Row], list[str]]] = [
+        ([OLD, NEW], ["db-OLD", "db-NEW", "prx-1"]),
+        ([NEW], ["db-NEW", "prx-1"]),
+    ]
+    for rows, then in steps:
         follow(settings, aws, rows)
         assert right(aws) == then
         said = capsys.readouterr().err

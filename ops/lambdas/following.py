@@ -58,11 +58,8 @@ def let_in(settings: Settings, aws: Aws, rows: Sequence[Row]) -> bool:
     found = role.find_role(aws, name)
     if not (found and tags.is_ours(tags.from_aws(found.get("Tags")))):
         raise Refused(f"the role {name} was not made by inv")
-    first, *more = [
-        *rows,
-        *({"DBInstanceArn": one, "DbiResourceId": connect_policy.id_of(one)} for one in proxies),
-    ]
-    text = json.dumps(connect_policy.document(first, ROLE, *more), indent=2)
+    kept = ({"DBInstanceArn": one, "DbiResourceId": connect_policy.id_of(one)} for one in proxies)
+    text = json.dumps(connect_policy.document(rows[0], ROLE, *rows[1:], *kept), indent=2)
     plan = Plan(tell=nothing)
     role.ensure_policy(iam, name, plan, role.Inner("database", role.DATABASE_POLICY, "rds-db:connect", text))
     return bool(plan.changed)

@@ -595,7 +595,10 @@ CLUSTERS = {
         with_snapshot,
     ),
     "rds.restore --at": Scene(
-        ("RestoreDBClusterToPointInTime", "CreateDBInstance", "ModifyDBCluster"), to_its_birth, one_cluster(number=2), make
+        ("RestoreDBClusterToPointInTime", "CreateDBInstance", "ModifyDBCluster"),
+        to_its_birth,
+        one_cluster(number=2),
+        make,
     ),
 }
 AURORA = {"engine": "aurora-postgresql", "engine_version": "17"}
@@ -753,13 +756,17 @@ def test_a_lost_answer_of_the_function_leaves_one_of_each(
 # --- every write -----------------------------------------------------------------------
 
 BLUE_GREEN = ("CreateBlueGreenDeployment", "SwitchoverBlueGreenDeployment", "DeleteBlueGreenDeployment")
-OF_CLUSTERS = "in tests/test_rds_cluster.py, with what is written for its instances: an answer lost, and a login that ends"
+OF_CLUSTERS = (
+    "in tests/test_rds_cluster.py, with what is written for its instances: an answer lost, and a login that ends"
+)
 RARE = {
     "Invoke": "an event is sent once: where its answer is lost, nobody knows whether it has run",
     "SetUserPoolMfaConfig": "only where AWS has turned the second factor off meanwhile; AWS is in the same state after it as after one",
     "CreateDBCluster": OF_CLUSTERS,
     "DeleteDBCluster": OF_CLUSTERS,
-    **dict.fromkeys(BLUE_GREEN, "in tests/test_rds_blue_green.py, with what is written before: each is lost, refused and killed at"),
+    **dict.fromkeys(
+        BLUE_GREEN, "in tests/test_rds_blue_green.py, with what is written before: each is lost, refused and killed at"
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from tests.fix_aws import Configure, Front, Hands, by_hand, outcome
 from tests.fix_cli import SUITE
 from tests.fix_suppliers import Database, supply
 from tests.test_rds_proxy import proxied
+from tests.test_rds_restore import killed
 from tests.test_rds_upgrade import NAME, OURS, TAGS, instances, listed, server
 
 __all__ = ["server"]
@@ -126,23 +127,71 @@ def test_its_rights_are_those_that_it_asks_for(lead: Lead, cloud: Front) -> None
     assert own - IN_OUR_NAME == used - rds
 
 
-@pytest.mark.parametrize("how", ["before", "lost"])
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_cut_at_any_write_the_next_run_goes_on(
-    lead: Lead, cloud: Front, configure: Configure, number: int, how: str, pauses: None
+WRITES = ("CreateBlueGreenDeployment", "SwitchoverBlueGreenDeployment", "DeleteBlueGreenDeployment")
+CUTS = [
+    *[("alone", WRITES, number) for number in (1, 2, 3)],
+    ("whose password RDS keeps", ("ModifyDBInstance", *WRITES), 1),
+    *[
+        ("behind a proxy", (WRITES[0], "PutRolePolicy", WRITES[1], "PutRolePolicy", WRITES[2]), number)
+        for number in (2, 4)
+    ],
+]
+
+
+@pytest.mark.parametrize("how", ["before", "lost", "killed before", "killed after"])
+@pytest.mark.parametrize(("what", "writes", "number"), CUTS, ids=[f"{what}: {number}" for what, _, number in CUTS])
+def test_cut_or_killed_at_any_write_the_next_run_goes_on(
+    lead: Lead,
+    cloud: Front,
+    configure: Configure,
+    hands: Hands,
+    what: str,
+    writes: tuple[str, ...],
+    number: int,
+    how: str,
+    pauses: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reached = cloud.cut(number, how)
-    cut = cloud.before
-    cloud.before = lambda call: cut(call) or listed(call)
-    outcome(lead)
-    assert reached()
+    from moto.rds.models import DBInstance
+
+    own = property(lambda self: f"db-{id(self)}", lambda *_: None)  # moto gives all of them the same
+    monkeypatch.setattr(DBInstance, "dbi_resource_id", own, raising=False)
+    settings = configure({"engine_version": "17"}, PROD_DB_SSLROOTCERT="/none.pem")
+    aws = cloud.aws(settings)
+    client = aws.client("rds")
+    if what == "whose password RDS keeps":
+        client.modify_db_instance(DBInstanceIdentifier=NAME, ManageMasterUserPassword=True, ApplyImmediately=True)
+    if what == "behind a proxy":
+        proxied(aws, settings, hands)
+    cloud.forget()
+    if how.startswith("killed"):
+        with killed(number, how.removeprefix("killed ")):
+            failed = outcome(lead)
+        assert failed
+        assert failed.code == 137
+    else:
+        reached = cloud.cut(number, how)
+        cut = cloud.before
+        cloud.before = lambda call: cut(call) or listed(call)
+        failed = outcome(lead)
+        assert reached()
+        assert how == "lost" or failed, "nothing was written any more"
+        assert failed is None or (failed.code, "run this again" in str(failed.message)) == (1, True)
+    assert tuple(dict.fromkeys(cloud.writes[:number])) == tuple(
+        dict.fromkeys(writes[: number - (how == "killed before")])
+    )
     cloud.mend()
     cloud.before = listed
     lead()
     assert instances(cloud, configure) == {NAME: "18.4", OLD: "17"}
     assert lead().written is False
-    deployments = cloud.aws(configure()).client("rds").describe_blue_green_deployments()["BlueGreenDeployments"]
-    assert deployments == []
+    assert client.describe_blue_green_deployments()["BlueGreenDeployments"] == []
+    now = instance.require_instance(aws, settings.rds)
+    assert "MasterUserSecret" not in now
+    if what == "behind a proxy":
+        held = role.right(aws, parts.of(settings.rds, "ca-central-1"))
+        assert held
+        assert f":{now['DbiResourceId']}/" in str(held["Statement"][0]["Resource"])
 
 
 def test_a_strangers_deployment_is_left(lead: Lead, cloud: Front, configure: Configure) -> None:

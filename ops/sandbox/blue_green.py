@@ -21,7 +21,9 @@ from ops.targets.embedded import state as kept
 
 NAME = "inv_blue_green"
 """Of publications, subscriptions and, with the database's id behind it, slots."""
-DATABASES = "select oid::bigint as id, datname as name from pg_database where datallowconn and not datistemplate order by 1"
+DATABASES = (
+    "select oid::bigint as id, datname as name from pg_database where datallowconn and not datistemplate order by 1"
+)
 TABLES = r"""
 select from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' limit 1

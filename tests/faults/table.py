@@ -315,7 +315,11 @@ WRITES: dict[str, Row] = {
     ),
     "rds.apply": Row(
         ("AWS",),
-        (lost("rds.apply"), lost("rds.apply of a cluster"), ref("rds_apply", "cut_at_any_call_it_is_one_line_and_the_next_run_ends_it", "apply")),
+        (
+            lost("rds.apply"),
+            lost("rds.apply of a cluster"),
+            ref("rds_apply", "cut_at_any_call_it_is_one_line_and_the_next_run_ends_it", "apply"),
+        ),
         (ref("rds_apply", "killed_at_any_write_the_next_run_ends_it", "apply"), dead("rds.apply of a cluster")),
     ),
     "rds.bastion": Row(

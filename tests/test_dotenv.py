@@ -131,8 +131,8 @@ def test_root_leaves_it_to_the_user_whose_folder_it_is(env_file: Path) -> None:
     env_file.write_text("A=1\nB=2\n")
     for path in (env_file.parent, env_file):
         os.chown(path, 65534, 65534)
-    for act in (lambda: dotenv.write(env_file, "A", "2"), lambda: dotenv.remove(env_file, "B")):
-        act()
+    for act, *words in ((dotenv.write, "A", "2"), (dotenv.remove, "B")):
+        act(env_file, *words)
         assert (env_file.stat().st_uid, env_file.stat().st_mode & 0o777) == (65534, 0o600)
     assert dotenv.read(env_file) == {"A": "2"}
 

@@ -347,14 +347,16 @@ def test_what_is_sent_is_what_the_aws_cli_sends(on: Stage) -> None:
     on.attach(pool_id)
     on.deploy({"memory_mb": "1024"})
     arn, sid = on.described(pool_id)["Arn"], f"inv-{pool_id}"
-    alias = f"--function-name {NAME} --name live --description 'inv lambda.deploy: what user pools call' --function-version"
+    alias = (
+        f"--function-name {NAME} --name live --description 'inv lambda.deploy: what user pools call' --function-version"
+    )
     ours = [typed.fields(call) for call in on.cloud.calls]
+    permission = f"--statement-id {sid} --action lambda:InvokeFunction --principal cognito-idp.amazonaws.com"
     for command in (
         f"lambda publish-version --function-name {NAME} --description 'inv lambda.deploy'",
         f"lambda create-alias {alias} 1",
         f"lambda update-alias {alias} 2 --routing-config AdditionalVersionWeights={{}}",
-        f"lambda add-permission --function-name {NAME} --qualifier live --statement-id {sid} --action lambda:InvokeFunction "
-        f"--principal cognito-idp.amazonaws.com --source-arn {arn} --source-account {arn.split(':')[4]}",
+        f"lambda add-permission --function-name {NAME} --qualifier live {permission} --source-arn {arn} --source-account {arn.split(':')[4]}",
     ):
         assert typed.ask(on.cloud, command, {}) in ours, command
 

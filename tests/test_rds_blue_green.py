@@ -26,6 +26,7 @@ from tests.fix_cli import SUITE
 from tests.fix_lambda import let_into, role_by_token
 from tests.fix_suppliers import Database, supply
 from tests.test_rds_proxy import proxied
+from tests.test_rds_restore import killed
 from tests.test_rds_upgrade import NAME, OURS, TAGS, instances, listed, server
 
 __all__ = ["server"]
@@ -121,30 +122,73 @@ def test_its_rights_are_those_that_it_asks_for(lead: Lead, cloud: Front) -> None
     assert own - IN_OUR_NAME == used - rds
 
 
-@pytest.mark.parametrize("how", ["before", "lost"])
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
-def test_cut_at_any_write_the_next_run_goes_on(
-    lead: Lead, cloud: Front, configure: Configure, number: int, how: str, pauses: None, own_ids: None
+WRITES = ("CreateBlueGreenDeployment", "SwitchoverBlueGreenDeployment", "DeleteBlueGreenDeployment")
+FOLLOWED = (WRITES[0], "PutRolePolicy", WRITES[1], "PutRolePolicy", WRITES[2])
+"""The function, or the proxy, is let into both before the switchover, and into the new one alone after it."""
+CUTS = [
+    *[("whose function logs in by a token", FOLLOWED, number) for number in (1, 2, 3, 4, 5)],
+    ("whose password RDS keeps", ("ModifyDBInstance", *WRITES), 1),
+    *[("behind a proxy", FOLLOWED, number) for number in (2, 4)],
+]
+
+
+@pytest.mark.parametrize("how", ["before", "lost", "killed before", "killed after"])
+@pytest.mark.parametrize(("what", "writes", "number"), CUTS, ids=[f"{what}: {number}" for what, _, number in CUTS])
+def test_cut_or_killed_at_any_write_the_next_run_goes_on(
+    lead: Lead,
+    cloud: Front,
+    configure: Configure,
+    hands: Hands,
+    what: str,
+    writes: tuple[str, ...],
+    number: int,
+    how: str,
+    pauses: None,
+    own_ids: None,
 ) -> None:
-    """The copy, the function into both, the switchover, the function into one, the end of the deployment."""
-    settings = configure(PROD_DB_SSLROOTCERT="/none.pem")
+    settings = configure({"engine_version": "17"}, PROD_DB_SSLROOTCERT="/none.pem")
     aws = cloud.aws(settings)
-    role_by_token(aws, settings, instance.require_instance(aws, settings.rds))
+    client = aws.client("rds")
+    if what == "whose password RDS keeps":
+        client.modify_db_instance(DBInstanceIdentifier=NAME, ManageMasterUserPassword=True, ApplyImmediately=True)
+    if what == "behind a proxy":
+        proxied(aws, settings, hands)
+    by_token = what == "whose function logs in by a token"
+    if by_token:
+        role_by_token(aws, settings, instance.require_instance(aws, settings.rds))
     cloud.forget()
-    reached = cloud.cut(number, how)
-    cut = cloud.before
-    cloud.before = lambda call: cut(call) or listed(call)
-    outcome(lead)
-    assert reached()
+    if how.startswith("killed"):
+        with killed(number, how.removeprefix("killed ")):
+            failed = outcome(lead)
+        assert failed
+        assert failed.code == 137
+    else:
+        reached = cloud.cut(number, how)
+        cut = cloud.before
+        cloud.before = lambda call: cut(call) or listed(call)
+        failed = outcome(lead)
+        assert reached()
+        assert how == "lost" or failed, "nothing was written any more"
+        assert failed is None or (failed.code, "run this again" in str(failed.message)) == (1, True)
+    assert tuple(dict.fromkeys(cloud.writes[:number])) == tuple(
+        dict.fromkeys(writes[: number - (how == "killed before")])
+    )
     cloud.mend()
-    assert NAME in let_into(aws, settings)
+    if by_token:
+        assert NAME in let_into(aws, settings)
     cloud.before = listed
     lead()
     assert instances(cloud, configure) == {NAME: "18.4", OLD: "17"}
-    assert let_into(aws, settings) == {NAME}
+    if by_token:
+        assert let_into(aws, settings) == {NAME}
     assert lead().written is False
-    deployments = cloud.aws(configure()).client("rds").describe_blue_green_deployments()["BlueGreenDeployments"]
-    assert deployments == []
+    assert client.describe_blue_green_deployments()["BlueGreenDeployments"] == []
+    now = instance.require_instance(aws, settings.rds)
+    assert "MasterUserSecret" not in now
+    if what == "behind a proxy":
+        held = role.right(aws, parts.of(settings.rds, "ca-central-1"))
+        assert held
+        assert f":{now['DbiResourceId']}/" in str(held["Statement"][0]["Resource"])
 
 
 def test_a_strangers_deployment_is_left(lead: Lead, cloud: Front, configure: Configure) -> None:

@@ -118,7 +118,7 @@ def bring_to_now(copy: Path, of: kept.Server) -> str:
     with postgres.connect(of.target("postgres"), task="sandbox") as conn:
         point = postgres.row(conn, "select pg_create_restore_point(%s)::text as lsn", name)["lsn"]
         conn.execute("select pg_switch_wal()")
-    recover(copy, of, *reversed(TARGETS), name)
+    recover(copy, of, *TARGETS[::-1], name)
     return str(point)
 
 

@@ -147,14 +147,8 @@ class Instances:
         """Have an instance's server there, with its master user, and the database that it was asked for with, or restored data."""
         made, blue = known.server, blue_green.source_of(one)
         source = replicas.source_of(one) or blue
-        if made and known.follows and source is None:
-            made = server.start_server(known.root)  # it may have died
-            data_copies.promote(made)
-            known.follows = False
-        if made and known.fed_by and source is None:
-            made = server.start_server(known.root)  # it may have died
-            blue_green.let_go(made)
-            self.release(known)
+        if made and source is None and (known.follows or known.fed_by):
+            made = self.stand_alone(known)
         if made is None and not clusters.is_cluster(one):  # moto gives all of them the same
             letters = string.ascii_uppercase + string.digits
             one.dbi_resource_id = f"db-{''.join(secrets.choice(letters) for _ in range(26))}"
@@ -208,6 +202,17 @@ class Instances:
             server.stop_server(known.root)
             known.server = server.start_server(known.root)
         known.version = one.engine_version
+
+    def stand_alone(self, known: Instance) -> kept.Server:
+        """Have the server of an instance follow no other any more."""
+        made = server.start_server(known.root)  # it may have died
+        if known.follows:
+            data_copies.promote(made)
+            known.follows = False
+        if known.fed_by:
+            blue_green.let_go(made)
+            self.release(known)
+        return made
 
     def release(self, known: Instance) -> None:
         """Have the server which fed one keep nothing for it any more."""

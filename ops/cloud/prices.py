@@ -97,6 +97,16 @@ def of_snapshot(gb: int) -> str:
     return f"about {per:g} USD for each GB in it and month, {gb * per:.2f} USD for {gb} GB at most ({BASE})"
 
 
+def of_versions(memory_mb: int, kept: int) -> str:
+    """Say what a function's versions cost a month that start from snapshots, and each start."""
+    gb = memory_mb / 1024
+    month = gb * HOURS * 3600 * SNAPSHOT_GB_SECOND
+    return (
+        f"about {month:.2f} USD a month for each version that is kept, and {kept} are, and {gb * RESTORED_GB:.5f} USD for each start "
+        f"from a snapshot ({BASE}: {LAMBDA_PAGE})"
+    )
+
+
 def of_alarms(alarms: int, metrics: int) -> str:
     """Say what alarms, and metrics of one's own, cost a month."""
     price = ALARM_MONTH * alarms + METRIC_MONTH * metrics

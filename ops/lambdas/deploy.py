@@ -96,7 +96,7 @@ def warn_of_age(lam: Lambda) -> None:
 
 
 def warn_of_memory(lam: Lambda) -> None:
-    """Warn of memory with which the first sign-up of a sandbox may take too long: the processor comes with it."""
+    """Warn of memory with which the first sign-up after a quiet time may take too long: the processor comes with it."""
     if lam.memory_mb < ENOUGH_MB:
         say(
             f"note: lambda.memory_mb is {lam.memory_mb}: a cold sign-up may take more than half of the 5 s that Cognito waits, "

@@ -89,12 +89,7 @@ def check(aws: Aws, lam: Lambda, found: Mapping[str, Any] | None, *, adopt: bool
 
 def tell(lam: Lambda) -> None:
     """Say what snapshots cost, and what they do to a pool in which nobody signs up."""
-    gb = lam.memory_mb / 1024
-    month = gb * prices.HOURS * 3600 * prices.SNAPSHOT_GB_SECOND
-    say(
-        f"SnapStart costs about {month:.2f} USD a month for each version that is kept, and {KEPT + 1} are, and {gb * prices.RESTORED_GB:.5f} USD for "
-        f"each start from a snapshot ({prices.BASE}: {prices.LAMBDA_PAGE})"
-    )
+    say(f"SnapStart costs {prices.of_versions(lam.memory_mb, KEPT + 1)}")
     say(
         "after 14 days without a sign-up AWS drops the snapshot: the next one is confirmed, but sees an error and leaves no row, until a new "
         "one is made; inv lambda.invoke every week prevents that, inv lambda.sync-users brings in who was missed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,25 @@ from ops.targets.embedded import binaries, server, state
 
 PARTS = ("tasks.py", "invoke.yaml", "config", "ops", "functions", "sql")
 INV = str(Path(sys.executable).parent / "inv")
+
+
+OTHER_LOGIN = """
+create role by_password login password '{password}';
+grant usage on schema public to by_password;
+grant select, insert on users to by_password;
+"""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a function logs in at the instance of inv sandbox.up, over TLS that is verified in full."""
+
+    token: str
+    """A URL without a password."""
+    stored: str
+    """A URL with one."""
+    aws: Mapping[str, str]
+    """Lambda's variables of the role by which a token is signed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,24 @@ class Bench:
         exports = dict(shlex.split(line)[1].split("=", 1) for line in lines if line.startswith("export "))
         self.inv("rds.create", env=exports)()
         return exports
+
+    @cached_property
+    def ways(self) -> Ways:
+        """The instance set up for both ways to log in; once, as whoever has declared its roles makes none by hand any more."""
+        folder, env, word = self.sub("ways"), self.sandbox, secrets.token_urlsafe(16)
+        (folder / "by_password.sql").write_text(OTHER_LOGIN.format(password=word), encoding="utf-8")
+        go = ("-t", "prod", "--confirm", "cruddur")
+        file = ("--file", str(folder / "by_password.sql"))
+        for task, *more in (
+            ("db.setup", "--force"),
+            ("db.seed", *file),
+            ("db.roles",),
+        ):  # a role is made before they are declared
+            self.inv(task, *go, *more, env=env)()
+        host = output(self.inv("rds.endpoint", env=env)).strip()
+        rest = f"@{host}:{env['POSTGRES_PORT']}/cruddur?hostaddr=127.0.0.1&sslrootcert={env['PROD_DB_SSLROOTCERT']}"
+        login = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        return Ways(f"postgresql://lambda_signup{rest}", f"postgresql://by_password:{word}{rest}", login)
 
     def url(self, database: str) -> str:
         return self.server.target(database).url(show_password=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.measure import Call, Comparison, Told, Unavailable
 from bench.place import Bench
-from bench.signup import STORED, ways
+from bench.signup import STORED
 from config.settings import load
 from ops.errors import Problem
 from ops.lambdas import local
@@ -96,7 +96,7 @@ def cold(at: Bench) -> Comparison:
     """The first sign-up of a sandbox, by either login: with the memory of the settings, and with other sizes."""
     settings = load(at.settings.config, os.environ, at.folder)
     mine = settings.lambdas.memory_mb
-    way = ways(at, at.sub("cold-quota"))
+    way = at.ways
     parts = local.prepare(settings, settings.lambdas.python, settings.lambdas.architecture, rds=False)
     bytecode.compiled(parts.client, parts.interpreter)  # as AWS's own is
 

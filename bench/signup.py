@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Call, Command, Comparison, Unavailable
-from bench.place import Bench, output
+from bench.place import Bench
 from config.paths import local_dir
 from ops.errors import Problem
 from ops.lambdas.package import bytecode, function_code, interpreters, layer, uv
@@ -198,48 +196,13 @@ def warm(at: Bench) -> Comparison:
 
 
 STORED = "with a stored one"
-OTHER_LOGIN = """
-create role by_password login password '{password}';
-grant usage on schema public to by_password;
-grant select, insert on users to by_password;
-"""
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How a function logs in at the instance of inv sandbox.up, over TLS that is verified in full."""
-
-    token: str
-    """A URL without a password."""
-    stored: str
-    """A URL with one."""
-    aws: Mapping[str, str]
-    """Lambda's variables of the role by which a token is signed."""
-
-
-def ways(at: Bench, folder: Path) -> Ways:
-    """Set the instance up for both ways to log in."""
-    env, word = at.sandbox, secrets.token_urlsafe(16)
-    (folder / "by_password.sql").write_text(OTHER_LOGIN.format(password=word), encoding="utf-8")
-    go = ("-t", "prod", "--confirm", "cruddur")
-    file = ("--file", str(folder / "by_password.sql"))
-    for task, *more in (
-        ("db.setup", "--force"),
-        ("db.seed", *file),
-        ("db.roles",),
-    ):  # a role is made before they are declared
-        at.inv(task, *go, *more, env=env)()
-    host = output(at.inv("rds.endpoint", env=env)).strip()
-    rest = f"@{host}:{env['POSTGRES_PORT']}/cruddur?hostaddr=127.0.0.1&sslrootcert={env['PROD_DB_SSLROOTCERT']}"
-    login = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    return Ways(f"postgresql://lambda_signup{rest}", f"postgresql://by_password:{word}{rest}", login)
 
 
 def warm_token(at: Bench) -> Comparison:
     """Events in a sandbox that runs already, whose login is by token, at the instance of inv sandbox.up."""
     folder = at.sub("warm-token")
     ours, _ = both(at, folder)
-    way = ways(at, folder)
+    way = at.ways
     handler = "post_confirmation.handler.handler"
     token, password = Worker(handler, ours, way.token, way.aws), Worker(handler, ours, way.stored)
     for worker in (token, password):

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from config.paths import ROOT
 from ops.errors import Misconfigured, NoDatabase, Problem, Refused
-from ops.lambdas import deploy, login, role
+from ops.lambdas import deploy, login, role, status
 from ops.lambdas.package import layer, runtimes
 from tests.fix_lambda import HOST, NAME, Stage
 
@@ -374,3 +374,21 @@ def test_the_end_of_a_runtime_is_known(runtime: str, day: str, soon: bool) -> No
 def test_an_old_runtime_is_warned_of(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     deploy.warn_of_age(stage.settings({"python": "3.10"}).lambdas)
     assert "maintains python3.10 until 2026-10-31" in capsys.readouterr().err
+
+
+def test_a_function_on_a_retired_runtime_is_found_and_moved_with_the_layer_for_the_new_one(stage: Stage) -> None:
+    stage.deploy({"python": "3.9"})
+    [before] = stage.function()["Configuration"]["Layers"]
+    told = [one.message for one in status.facts(stage.settings(), stage.aws, "").drift if one.part == "runtime"]
+    assert "AWS maintains python3.9 until 2025-12-15: set a newer lambda.python, then inv lambda.deploy" in told
+    stage.cloud.forget()
+    assert {"layer", "configuration"} <= set(stage.deploy())
+    asked = [call for call in stage.cloud.calls if call.action.endswith(f"PUT /2015-03-31/functions/{NAME}/configuration")]
+    [sent] = [json.loads(call.body) for call in asked]
+    assert sent["Runtime"] == "python3.13", "with its layer in one request: no sign-up meets one without the other"
+    [now] = sent["Layers"]
+    assert now != before["Arn"]
+    every = stage.client("lambda").list_layer_versions(LayerName=f"{NAME}-psycopg")["LayerVersions"]
+    [made] = [one for one in every if one["LayerVersionArn"] == now]
+    assert (made["CompatibleRuntimes"], made["CompatibleArchitectures"]) == (["python3.13"], ["x86_64"])
+    assert stage.deploy() == []

@@ -188,6 +188,15 @@ def test_a_schema_that_is_not_there_is_bad(root: Path) -> None:
     assert found.endswith("sql/schema.sql is not there: set paths.schema in invoke.yaml")
 
 
+def test_an_env_file_that_others_may_read_is_named_once(root: Path) -> None:
+    env_file = root / ".env"
+    env_file.write_text("A=1\n")
+    for mode, told in ((0o644, 1), (0o640, 1), (0o600, 0)):
+        env_file.chmod(mode)
+        notes = [fact for fact in doctor.files(load({}, {}, root)) if fact.about == "env file"]
+        assert [(fact.state, f"chmod 600 {env_file}" in fact.found) for fact in notes] == [("note", True)] * told
+
+
 def test_a_package_that_is_missing_hides_no_other_fact(root: Path) -> None:
     def needs(_: Settings) -> Iterator[doctor.Fact]:
         yield doctor.Fact("first", "ok", "seen")

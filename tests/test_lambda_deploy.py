@@ -383,7 +383,9 @@ def test_a_function_on_a_retired_runtime_is_found_and_moved_with_the_layer_for_t
     assert "AWS maintains python3.9 until 2025-12-15: set a newer lambda.python, then inv lambda.deploy" in told
     stage.cloud.forget()
     assert {"layer", "configuration"} <= set(stage.deploy())
-    asked = [call for call in stage.cloud.calls if call.action.endswith(f"PUT /2015-03-31/functions/{NAME}/configuration")]
+    asked = [
+        call for call in stage.cloud.calls if call.action.endswith(f"PUT /2015-03-31/functions/{NAME}/configuration")
+    ]
     [sent] = [json.loads(call.body) for call in asked]
     assert sent["Runtime"] == "python3.13", "with its layer in one request: no sign-up meets one without the other"
     [now] = sent["Layers"]

@@ -89,6 +89,19 @@ def test_what_survives_or_fits_no_more_is_named(place: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
+def test_by_night_it_is_told_how_many_the_quick_tests_catch(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "tests" / "conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--quick', action='store_true')\n"
+        "def pytest_collection_modifyitems(config, items):\n"
+        "    if config.getoption('--quick'): items[:] = [item for item in items if item.name == 'test_even']\n"
+    )
+    wrong(place, "caught-by-all", "test_even", new="False")
+    wrong(place, "caught-by-its-own", "test_odd")
+    mutants.run(place, quick=True)
+    assert capsys.readouterr().out.startswith("mutants: 2 of 2 caught, 1 of them by the quick tests as well, in ")
+
+
+@pytest.mark.slow
 def test_tests_that_fail_without_it_or_are_not_there_catch_nothing(place: Path) -> None:
     wrong(place, "gone", "test_gone")
     with pytest.raises(Problem, match=r"without any wrong change .*there is no such test"):

@@ -8,13 +8,16 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from config.settings import Settings
 from ops import process
-from ops.console import say
+from ops.console import result, say
 from ops.errors import Misconfigured, Problem
 
+SOAKS, SOAK_MINUTES = 3, "10"
+"""How many times four users work by night, and how long."""
 CODE = ("tasks.py", "config", "ops", "functions", "backend", "bench", "docs", "tests")
 
 
@@ -55,16 +58,42 @@ def test(
         arguments += ["-k", only]
     if coverage:
         arguments += ["--cov", "--cov-report=term:skip-covered"]
+    if nightly and not (only or changed):
+        by_night(settings, arguments)
+        return
     python(settings, arguments, "pytest", "tests failed")
 
 
-def wrong_changes(settings: Settings, only: str) -> None:
-    """Make each wrong change of tests/mutants, and run the tests that must fail by it."""
+def by_night(settings: Settings, arguments: Sequence[str]) -> None:
+    """Run all that takes hours, one after the other, and tell at the end what of it has failed: the tests with what repeats others,
+    each wrong change by the quick tests as well, and soaks."""
+    parts: list[tuple[str, Callable[[], None]]] = [
+        ("the tests", partial(python, settings, arguments, "pytest", "tests failed")),
+        ("the wrong changes", partial(wrong_changes, settings, "", quick=True)),
+        *[
+            (f"soak {number} of {SOAKS}", partial(soak, settings, SOAK_MINUTES, "", ""))
+            for number in range(1, SOAKS + 1)
+        ],
+    ]
+    failed: list[str] = []
+    for what, run in parts:
+        say(f"nightly: {what}")
+        try:
+            run()
+        except Problem as error:
+            failed += [f"{what}: {line}" for line in str(error).splitlines()]
+    if failed:
+        raise Problem("the night has found something", *failed)
+    result(f"nightly: {len(parts)} of {len(parts)} parts passed")
+
+
+def wrong_changes(settings: Settings, only: str, *, quick: bool = False) -> None:
+    """Make each wrong change of tests/mutants, and run the tests that must fail by it; `quick` also tells how many the quick ones catch."""
     from ops.workspace import mutants
 
     if not (settings.root / mutants.FOLDER).is_dir():
         raise Misconfigured(f"{mutants.FOLDER}/ is not here: it comes with the suite's own repository")
-    mutants.run(settings.root, only)
+    mutants.run(settings.root, only, quick=quick)
 
 
 def lint(settings: Settings, *, fix: bool) -> None:

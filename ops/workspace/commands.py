@@ -53,7 +53,7 @@ def adopt(
         "changed": "only the test files that import or name what differs from the main branch (default: no)",
         "coverage": "measure coverage and hold it to the floor (default: no)",
         "mutants": "make each wrong change of tests/mutants, and see that its tests fail; --only picks by name (default: no)",
-        "nightly": "what repeats the others, too: on each version of Postgres, and in greater numbers (default: no)",
+        "nightly": "for hours: what repeats the others, too, each wrong change by the quick tests, three soaks (default: no)",
     }
 )
 def test(

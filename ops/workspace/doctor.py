@@ -44,7 +44,7 @@ class Check:
     """What one look at this machine has found."""
 
     check: str
-    """What was looked at: python, packages, schema_file, seed_file, checkout, postgres_programs, embedded_server, port, psql,
+    """What was looked at: python, packages, schema_file, seed_file, env_file, checkout, postgres_programs, embedded_server, port, psql,
     pgcli, docker, proxy, aws_login, alarms, password, target; where a look could not be made, it is named as a whole (targets)."""
     subject: str | None
     """Which one, of a port, a target or a target's password; else null."""
@@ -133,6 +133,11 @@ def files(settings: Settings) -> Iterator[Fact]:
             f"{name} file",
             "ok" if there else "bad",
             str(path) if there else f"{path} is not there: set paths.{name} in invoke.yaml",
+        )
+    kept = settings.vars.env_file
+    if kept.is_file() and kept.stat().st_mode & 0o077:  # as cp .env.example .env makes it
+        yield Fact(
+            "env file", "note", f"others on this machine may read {kept}: chmod 600 {kept}, as inv env.set makes it"
         )
 
 

@@ -28,6 +28,8 @@ PARTS = (
     "requirements.txt", "requirements-dev.txt", "constraints.txt", "docker-compose.yml", ".dockerignore", ".env.example",
 )  # fmt: skip
 FAILED = "failed:"
+QUICK, QUICK_LIMIT = ("--quick", "-x"), 900
+"""All quick tests until the first that fails, and the seconds they may take where others run beside them."""
 LIMIT = 120
 """Seconds for a test that a wrong change may have made hang; without one each may take what it may take elsewhere (pyproject.toml)."""
 
@@ -70,9 +72,12 @@ def find(root: Path, only: str = "") -> list[Mutant]:
     return found
 
 
-def run(root: Path, only: str = "") -> None:
-    """Run the tests of each mutant; raises `Problem` where one survives, or no longer applies."""
-    mutants, begun = find(root, only), time.monotonic()
+def run(root: Path, only: str = "", *, quick: bool = False) -> None:
+    """Run the tests of each mutant; raises `Problem` where one survives, or no longer applies.
+
+    `quick` runs all quick tests on each as well, and tells how many those catch: by night, as it takes a minute or more for each.
+    """
+    mutants, begun, quickly = find(root, only), time.monotonic(), list[str]()
     workers = (os.cpu_count() or 1) + 1  # most of them wait for a server to be made and to go
     with tempfile.TemporaryDirectory(prefix="inv-mutants-") as folder, ThreadPoolExecutor(workers) as pool:
         whole = copied(root, Path(folder) / "whole")
@@ -89,13 +94,16 @@ def run(root: Path, only: str = "") -> None:
         def judged(mutant: Mutant) -> str:
             where = Path(folder) / mutant.name
             wrong = judge(mutant, copied(whole, where))
+            if quick and not wrong and tested(where, QUICK, LIMIT, whole=QUICK_LIMIT).startswith(FAILED):
+                quickly.append(mutant.name)
             shutil.rmtree(where, ignore_errors=True)
             say(f"{mutant.name}: {wrong or 'caught'}")
             return wrong
 
         wrongs = list(pool.map(judged, mutants))
     caught = wrongs.count("")
-    result(f"mutants: {caught} of {len(mutants)} caught, in {time.monotonic() - begun:.0f} s")
+    besides = f", {len(quickly)} of them by the quick tests as well" if quick else ""
+    result(f"mutants: {caught} of {len(mutants)} caught{besides}, in {time.monotonic() - begun:.0f} s")
     if caught < len(mutants):
         lines = [
             f"  {mutant.path}: {wrong}: {mutant.says}" for mutant, wrong in zip(mutants, wrongs, strict=True) if wrong
@@ -144,15 +152,15 @@ def judge(mutant: Mutant, where: Path) -> str:
     return ""
 
 
-def tested(where: Path, tests: Sequence[str], limit: int) -> str:
-    """Run tests of one file in a copy, each for at most so many seconds; return how they failed, or nothing.
+def tested(where: Path, tests: Sequence[str], limit: int, *, whole: int = 0) -> str:
+    """Run tests in a copy, each for at most so many seconds, and `whole` in all; return how they failed, or nothing.
 
     By pytest's exit codes (https://docs.pytest.org/en/stable/reference/exit-codes.html): 1 is a test that failed, 4 and 5 one that is not there.
     """
     forked = importlib.import_module("tests.forked")  # tests/ are not everywhere where this is
     # what is imported already is not made to say more of its assertions, which nobody reads here
     argv = ["-q", "-n", "0", "--timeout", str(limit), "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]
-    whole = limit * (len(tests) + 1)  # for what hangs where pytest's own limit does not reach
+    whole = whole or limit * (len(tests) + 1)  # for what hangs where pytest's own limit does not reach
     try:
         done = forked.run(argv, cwd=where, env=process.child_environ({}), timeout=whole, program=forked.PYTEST)
     except subprocess.TimeoutExpired:

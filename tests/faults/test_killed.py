@@ -187,7 +187,7 @@ def quiet(database: Database) -> None:
 
 @pytest.mark.parametrize("name", ["db.create", "db.purge", "db.schema-load", "db.mark", "db.migration-import"])
 def test_killed_at_each_message_it_is_the_old_or_the_new(
-    plain: Database, name: str, monkeypatch: pytest.MonkeyPatch
+    plain: Database, name: str, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
 ) -> None:
     monkeypatch.chdir(plain.root)
     monkeypatch.setenv("CONNECTION_URL", "")
@@ -198,7 +198,7 @@ def test_killed_at_each_message_it_is_the_old_or_the_new(
         return plain.settings(CONNECTION_URL=plain.target(port=str(port), **STRAIGHT).url(show_password=True))
 
     kills = killed(case, case.before, settings, stride=2 if name == "db.migration-import" else 1)
-    print(f"{name}: killed {kills} times")
+    tell(f"{name}: killed {kills} times")
     assert kills > 3
 
 

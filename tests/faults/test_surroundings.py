@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,6 @@ def stage(postgres: servers.Server, front: Front, tmp_path_factory: pytest.TempP
         yield from staged(Stage(Cli(root), database, front, Sampler(), f"login_{database.name}"))
     server.remove_data(root)
     scratch_server.remove_all(root)
-    print("; ".join(f"{kind}: {SEEN[kind]} tasks" for kind in SURROUNDINGS))
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +209,7 @@ def test_behind_a_link_nothing_is_changed(stage: Stage, name: str) -> None:
         local.unlink()
         shutil.rmtree(theirs)
         kept.rename(local)
+    SEEN["a link"] += 1
     one_line("a link", name, done, r"\.local is a link")
 
 
@@ -226,4 +226,10 @@ def test_what_is_another_users_stays_so(stage: Stage, name: str) -> None:
         for path in (root, *root.rglob("*")):
             os.chown(path, 0, 0, follow_symlinks=False)
     assert taken == []
+    SEEN["another's clone"] += 1
     check("another's clone", name, done.returncode, done.stderr)
+
+
+def test_how_many_tasks_were_run_is_told(tell: Callable[[str], None]) -> None:
+    tell("; ".join(f"{kind}: {number} tasks" for kind, number in SEEN.items()))
+    assert set(SEEN) <= set(SURROUNDINGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -99,13 +100,13 @@ def test_the_page_is_fresh() -> None:
     assert path.read_text(encoding="utf-8") == page.text(), "inv lint --fix writes it anew"
 
 
-def test_the_figures_are_printed() -> None:
+def test_the_figures_are_printed(tell: Callable[[str], None]) -> None:
     figures = page.figures()
-    print(figures)
+    tell(str(figures))
     assert figures.tasks == len(tasks.ns.task_names)
     assert figures.writing == len(WRITES) > 50
     assert table.READS
-    print(page.cells())
+    tell(str(page.cells()))
 
 
 @pytest.mark.parametrize("kind", table.SURROUNDINGS)

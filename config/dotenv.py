@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config.paths import hand_over
+from config.paths import make_folders, write_private
 from ops.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 
 def read(path: Path) -> dict[str, str]:
@@ -16,25 +19,36 @@ def read(path: Path) -> dict[str, str]:
     Interpolation is off, so a password that holds ``${`` stays as written.
     Raises `Misconfigured` naming the first line that is not NAME=VALUE.
     """
+    return {each.key: each.value or "" for each in parts(path) if each.key}
+
+
+def parts(path: Path, *, ours: bool = False) -> list[Binding]:
+    """Return the variables of the file, and what is between them, as they are written there.
+
+    `ours`: raises `Foreign` for a link, and for a file of another user than the folder's.
+    """
     try:
-        stream = path.open(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", opener=own if ours else None) as stream:
+            from dotenv.parser import parse_stream
+
+            found = list(parse_stream(stream))
     except FileNotFoundError:
-        return {}
+        return []
     except OSError as error:
         raise Misconfigured(f"cannot read {path}: {error.strerror}") from error
-    from dotenv.parser import parse_stream
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{path} is not UTF-8: save it as UTF-8") from error
+    for each in found:
+        if each.error or (each.key and each.value is None):
+            raise Misconfigured(f"{path}:{each.original.line}: write NAME=VALUE on this line")
+    return found
 
-    values: dict[str, str] = {}
-    with stream:
-        try:
-            for binding in parse_stream(stream):
-                if binding.error or (binding.key and binding.value is None):
-                    raise Misconfigured(f"{path}:{binding.original.line}: write NAME=VALUE on this line")
-                if binding.key:
-                    values[binding.key] = binding.value or ""
-        except UnicodeDecodeError as error:
-            raise Misconfigured(f"{path} is not UTF-8: save it as UTF-8") from error
-    return values
+
+def own(path: str, flags: int) -> int:
+    """Open a file of ours, as `open` asks."""
+    from ops import own_files
+
+    return own_files.opened(Path(path), flags)
 
 
 def write(path: Path, name: str, value: str) -> None:
@@ -42,36 +56,30 @@ def write(path: Path, name: str, value: str) -> None:
 
     The write is a rename, so a reader sees the old file or the new one.
     """
-    from dotenv import set_key
-
-    read(path)  # a file we cannot understand is not ours to rewrite
-    exported = False
-    if path.exists():
-        path.chmod(0o600)  # before the rename: the new file takes over this mode
-        exported = (
-            re.search(rf"^\s*export\s+{name}\s*=", path.read_text(encoding="utf-8-sig"), re.MULTILINE) is not None
-        )
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    set_key(path, name, value, export=exported, follow_symlinks=True)
-    leave(path)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    real, found = whole(path)
+    exported = any(each.key == name and each.original.string.split()[0] == "export" for each in found)
+    line = f"{'export ' if exported else ''}{name}='{escaped}'\n"
+    texts = [line if each.key == name else each.original.string for each in found]
+    if all(each.key != name for each in found):
+        texts += ["\n"] if texts and not texts[-1].endswith("\n") else []
+        texts.append(line)
+    make_folders(real.parent)
+    write_private(real, "".join(texts), lasting=False)
 
 
 def remove(path: Path, name: str) -> None:
     """Take one variable out, keeping order and comments; the write is a rename."""
-    from dotenv import unset_key
-
-    if name in read(path):
-        path.chmod(0o600)
-        unset_key(path, name, follow_symlinks=True)
-        leave(path)
+    real, found = whole(path)
+    if any(each.key == name for each in found):
+        write_private(real, "".join(each.original.string for each in found if each.key != name), lasting=False)
 
 
-def leave(path: Path) -> None:
-    """As root, leave the new file to the user whose folder it is in: dotenv has made it, and for nobody else's eyes."""
-    real = path.resolve()
-    fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        hand_over(fd, real.parent)
-    finally:
-        os.close(fd)
+def whole(path: Path) -> tuple[Path, list[Binding]]:
+    """Return where the file really is, and its parts: what we cannot understand is not ours to rewrite.
+
+    As root, no link is followed in another user's folder, who could have it lead to anything: raises `Foreign`.
+    """
+    if os.geteuid() == 0 and path.parent.is_dir() and path.parent.stat().st_uid != 0:
+        return path, parts(path, ours=True)
+    return path.resolve(), parts(path)

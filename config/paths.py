@@ -56,12 +56,29 @@ def make(path: Path, mode: int) -> None:
     try:
         path.mkdir(mode)
     except FileExistsError:
+        if not path.is_dir():
+            raise
         return
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         hand_over(fd, path.parent)
     finally:
         os.close(fd)
+
+
+def hand_over_whole(folder: Path) -> None:
+    """As root, give a folder that is closed to others, and all in it, to the user whose folder it is in: itself last, when nobody else was in it."""
+    if os.geteuid() == 0:
+        owner = folder.parent.stat()
+        for each in (*folder.rglob("*"), folder):
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those that it is to lie in, each as `make` does."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        make(path, 0o777)
 
 
 def private_folder(path: Path) -> Path:

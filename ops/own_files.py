@@ -30,7 +30,7 @@ class Foreign(Problem):
 
 
 def opened(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so.
+    """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so, as root for the folder's user.
 
     Raises `Foreign` for a link of either kind, and for a file of another user than ours or the folder's.
     """
@@ -48,6 +48,8 @@ def opened(path: Path, flags: int, mode: int = 0o600) -> int:
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (os.geteuid(), owner):
         os.close(fd)
         raise foreign(path)
+    if flags & os.O_CREAT and not found.st_size:  # it may be new
+        hand_over(fd, path.parent)
     return fd
 
 

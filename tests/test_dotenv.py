@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import dotenv
-from ops.errors import Misconfigured
+from ops.errors import Misconfigured, Problem
 
 LINE = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), min_size=1)
 
@@ -135,6 +136,27 @@ def test_root_leaves_it_to_the_user_whose_folder_it_is(env_file: Path) -> None:
         act(env_file, *words)
         assert (env_file.stat().st_uid, env_file.stat().st_mode & 0o777) == (65534, 0o600)
     assert dotenv.read(env_file) == {"A": "2"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write in the place of another user")
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_root_follows_no_link_that_another_user_planted(
+    env_file: Path, tmp_path: Path, link: Callable[..., None]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("A=1\n", encoding="utf-8")
+    victim.chmod(0o644)
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    os.chown(clone, 65534, 65534)
+    link(victim, clone / ".env")
+    before = os.lstat(victim)
+    for act in (lambda: dotenv.write(clone / ".env", "A", "2"), lambda: dotenv.remove(clone / ".env", "A")):
+        with pytest.raises(Problem, match="is a link or not ours: nothing was written to it") as caught:
+            act()
+        assert caught.value.code == 1
+    after = os.lstat(victim)
+    assert (after.st_uid, after.st_mode, victim.read_text()) == (before.st_uid, before.st_mode, "A=1\n")
 
 
 def test_a_link_stays_a_link(env_file: Path, tmp_path: Path) -> None:

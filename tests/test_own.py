@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from config.paths import local_dir, private_folder
+from config.paths import hand_over_whole, local_dir, make_folders, private_folder
 from ops import own_files
+from ops.db import scratch_server
+from ops.db.migrations import new
 from ops.errors import Problem
+from ops.lambdas.package import archive
 from ops.rds.security_group import allow
 from ops.sandbox import gate, lifecycle
 from ops.targets import identity
@@ -124,6 +127,17 @@ def test_root_leaves_folders_to_the_user_whose_clone_it_is(tmp_path: Path) -> No
     for path in (made.parent, made, made.parent / ".gitignore"):
         assert path.stat().st_uid == 65534
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    make_folders(tmp_path / "sql" / "migrations")
+    new.write(tmp_path / "sql" / "migrations" / "1_more.sql", b"")
+    archive.write({"a": b"b"}, tmp_path / "build" / "lambda" / "a.zip")
+    with shared.turns(tmp_path), scratch_server.alone(tmp_path, scratch_server.DRIFT):
+        pass
+    own_files.opened(made / "log", os.O_WRONLY | os.O_CREAT)
+    client = tmp_path / "client"
+    (client / "lib").mkdir(parents=True)
+    (client / "lib" / "a.py").touch()
+    hand_over_whole(client)
+    assert {str(path): path.stat().st_uid for path in tmp_path.rglob("*") if path.stat().st_uid != 65534} == {}
 
 
 @needs_root

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.paths import local_dir
+from config.paths import local_dir, make
 from ops import own_files
 from ops.console import say
 from ops.targets.embedded import binaries, postmaster, server
@@ -32,7 +32,7 @@ USERS = {
 def alone(root: Path, name: str) -> Iterator[Path]:
     """Hold a folder in .local that servers lie in, and yield it; another run that has it is waited for."""
     folder = local_dir(root) / name
-    folder.mkdir(exist_ok=True)
+    make(folder, 0o777)
     with open(own_files.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +47,7 @@ def start_anew(folder: Path, major: int | None = None) -> Server:
 
     `major` is the version that is wished for: another is made where there are no programs of it.
     """
-    folder.mkdir(exist_ok=True)
+    make(folder, 0o777)
     server.remove_data(folder)
     login = server.Login(postmaster.free_port(), server.OWNER, secrets.token_urlsafe(18))
     return server.start_server(folder, login, programs=binaries.of_major(major) if major else None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config.paths import hand_over_whole
 from config.settings import Settings
 from config.targets import parse
 from ops.console import say
@@ -86,6 +87,7 @@ def client(folder: Path, interpreter: Path, python: str) -> Path:
         made = Path(tempfile.mkdtemp(dir=folder, prefix="client."))
         try:
             uv.install(made, CLIENT, python=interpreter, what=f"AWS's runtime client for Python {python}")
+            hand_over_whole(made)
             made.rename(path)
         except OSError:
             if not path.is_dir():  # another run was first

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from config import urls
 from config.declared import Kind
-from config.paths import local_dir
+from config.paths import local_dir, make
 from config.settings import Settings
 from config.targets import Target, resolve
 from ops import own_files, postgres
@@ -59,7 +59,7 @@ def open_own(settings: Settings, name: str) -> Iterator[OpenTarget]:
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
     """Hold the folder of the server with other runs; the last of them stops it."""
-    folder.mkdir(exist_ok=True)
+    make(folder, 0o777)
     with opened(folder, "lock") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # one that stops it, or wipes it, is done in a moment
         try:

@@ -569,7 +569,7 @@ SURROUNDINGS: dict[str, Surrounding] = {
     "another's clone": Surrounding(
         "root works in a clone that is another user's",
         "it ends as it does otherwise, and what was that user's still is",
-        ("db.grant-access", "env.set"),
+        ("db.drift", "db.grant-access", "env.set"),
         {**NO_END, "sandbox.up": "starts a process of root's there, which keeps its files to itself"},
     ),
 }

@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.paths import make_folders
 from config.settings import Settings
 from ops import postgres, process
 from ops.console import say
@@ -87,7 +88,7 @@ def write(at: OpenTarget, path: Path, *, force: bool = False) -> bool:
     real = path.resolve()
     if real.exists() and real.read_bytes() == text.encode():
         return True
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     beside.write(path, text.encode(), overwrite=True)
     return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
-from ops import postgres
+from ops import own_files, postgres
 from ops.console import say
 from ops.db import load, nowhere, scratch_server
 from ops.db.sql_file.script import Script
@@ -113,7 +114,8 @@ def open_built(settings: Settings, content: Content, task: str = "db.drift") -> 
             begun = time.monotonic()
             build(settings, task, place, content.fill)
             seconds = time.monotonic() - begun
-        (place / WHOLE).touch()
+        with open(own_files.opened(place / WHOLE, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as mark:
+            os.utime(mark.fileno())
         try:
             with on_server(settings, task, server.start_server(place)) as at:
                 yield at, seconds

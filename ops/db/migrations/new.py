@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from config.paths import hand_over, unfinished
+from config.paths import hand_over, make_folders, unfinished
 from config.settings import Settings
 from ops.db.migrations import files
 from ops.db.sql_file.script import display
@@ -37,7 +37,7 @@ def make(settings: Settings, name: str) -> Made:
     if not re.search(r"[^\W\d_]", words):
         raise Misconfigured(f"{name!r}: a migration is called by what it does, in letters, digits and _: add_bio")
     folder = settings.migrations
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     taken = {file.version for file in files.find(folder)}
     moment = datetime.now(timezone.utc)
     while (stamp := f"{moment:%Y%m%d%H%M%S}") in taken:

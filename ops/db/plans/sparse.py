@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.paths import hand_over
 from ops import own_files
 from ops.errors import Problem
 
@@ -28,8 +27,6 @@ def stretch(path: Path, size: int, segment: int) -> None:
         flags = os.O_RDWR | (os.O_CREAT if number else 0)
         fd = own_files.opened(path.with_name(f"{path.name}.{number}") if number else path, flags)
         try:
-            if number:
-                hand_over(fd, path.parent)
             if os.fstat(fd).st_size < wanted:
                 lengthen(fd, wanted, path.parent)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.paths import make_folders
 from config.settings import Settings
 from ops.console import say
 from ops.db.copies import beside
@@ -42,6 +43,6 @@ def write(settings: Settings, source: str) -> None:
         ]
         lines += [f"#   {row['what']}: {' '.join(row['name'].split())}" for row in texts]
     text = "\n".join([INTRO, "safe_types: []", "", "tables:" if lines and lines[0].startswith("  ") else "tables: {}", *lines, ""])  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     beside.write(path, text.encode(), overwrite=False)
     say(f"wrote {name}: read each line, then inv db.pull --dry-run")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.paths import placed, unfinished
+from config.paths import hand_over, make_folders, placed, unfinished
 from ops.errors import Problem
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -66,13 +66,14 @@ def write(files: Mapping[str, bytes], path: Path, compiled: Mapping[str, bytes] 
             f"{path.name} has {len(content) / 2**20:.0f} MB, {unpacked / 2**20:.0f} MB unpacked: Lambda takes "
             f"{UPLOAD >> 20} and {UNPACKED >> 20}, leave packages out of requirements.txt"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     fd, temporary = unfinished(path)
     try:
         with open(fd, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(fd)  # a power cut must not leave it empty
+            hand_over(fd, path.parent)
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)

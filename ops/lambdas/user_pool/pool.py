@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from config.paths import local_dir, own_folder, write_private
+from config.paths import local_dir, make, own_folder, write_private
 from config.settings import Settings
 from ops import own_files
 from ops.aws import Aws
@@ -149,7 +149,7 @@ class Pool:
 
     def save(self, facts: Facts, mfa: Facts) -> Path:
         """Write the pool to .local before it is touched; the name says that the change is not proved yet."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make(self.folder, 0o777)
         path = self.folder / f"{self.id}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}{UNPROVED}.json"
         write_private(path, json.dumps({"UserPool": facts, "MfaConfig": mfa}, indent=2, default=str))
         return path

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from config.paths import hand_over
 from ops import own_files, process
 
 # The program's output goes to a file: one that is written to a pipe nobody reads any more would end some of them.
@@ -140,6 +139,4 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def open_log(path: Path) -> int:
     """Make a log for a program that outlives us, which only its owner may read; return its descriptor."""
-    fd = own_files.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-    hand_over(fd, path.parent)
-    return fd
+    return own_files.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
+from config.paths import make_folders
 from config.section import refuse
 from ops.db.migrations import files, new
 from ops.db.migrations.importing import modules, pairs, printed, stamps, structure
@@ -289,7 +290,7 @@ def settle(found: Plan) -> None:
 
 def write(found: Plan) -> list[Path]:
     """Write the files that are not there yet, none over another; cut off anywhere, the next run goes on."""
-    found.folder.mkdir(parents=True, exist_ok=True)
+    make_folders(found.folder)
     paths = []
     for each in found.new:
         path = found.folder / each.name

@@ -156,18 +156,26 @@ class Watch:
 def read(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
     """Raise `Misconfigured` for an answer that is not in the service's form: botocore takes some for an empty one, and fails over others.
 
-    An answer of a query protocol has its result in an element of the operation's name, the others are an object of JSON
-    (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, …/aws-json-1_1-protocol.html).
+    The root of XML has the operation's name, in a query protocol the result in it too
+    (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, …/aws-ec2-query-protocol.html). JSON is an object
+    (…/aws-json-1_1-protocol.html); where nothing is told in it there may be none at all, as after
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html.
     """
     shape, service = operation_model.output_shape, operation_model.service_model
-    body = response_dict["body"]
-    if response_dict["status_code"] >= 300 or shape is None or not body or "payload" in shape.serialization:
+    body, told = response_dict["body"], shape.serialization if shape else {}
+    if response_dict["status_code"] >= 300 or "payload" in told:
         return
-    wrapper = shape.serialization.get("resultWrapper", "")
-    protocol = service.resolved_protocol
-    if (protocol == "query" and wrapper and f"<{wrapper}".encode() not in body) or (
-        protocol in ("json", "rest-json") and shape.members and not is_object(body)
-    ):
+    match service.resolved_protocol:
+        case "query" | "ec2":
+            names = (f"{operation_model.name}Response", told.get("resultWrapper", ""))
+            fits = all(f"<{name}".encode() in body for name in names)
+        case "json" | "rest-json":
+            members = shape.members.values() if shape else ()
+            silent = all("location" in each.serialization for each in members)  # else a header or the status tells
+            fits = (silent and not body) or is_object(body)
+        case _:
+            fits = True
+    if not fits:
         raise other_service(service.service_id)
 
 

@@ -15,6 +15,8 @@ from config.targets import MASK
 WELL_KNOWN = ("password", "postgres")
 LINE = 4000
 """Letters of a line that is told: more of one comes from a server that nobody reads."""
+LINES = 50
+"""Lines of one message of a server's that are told."""
 SELDOM = 5.0
 """Seconds between two lines of a long count."""
 _secrets: set[str] = set()
@@ -71,6 +73,14 @@ def spoken(text: str) -> str:
     return "\n".join(
         line if len(line) <= LINE else f"{line[:LINE]}… ({len(line) - LINE} more letters)" for line in lines
     )
+
+
+def foreign(text: str) -> str:
+    """Return a server's message to be told: what follows its first line is indented, lest it pass for a line of ours, and has an end."""
+    first, *more = text.replace("\r\n", "\n").strip("\n").split("\n")
+    left = len(more) + 1 - LINES
+    end = [f"… ({left} more lines)"] if left > 0 else []
+    return "\n".join([first, *(f"  {line}" for line in [*more[: LINES - 1], *end])])
 
 
 def result(text: str) -> None:

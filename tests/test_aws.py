@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+import botocore.session
 import pytest
 from botocore import exceptions as e
 from botocore.parsers import ResponseParserError
 
 from config.settings import load
-from ops import aws, aws_errors
+from ops import aws, aws_errors, calls
 from ops.aws import Aws
 from ops.aws_errors import explain
 from ops.cli import translate
@@ -342,6 +344,37 @@ def test_an_endpoint_that_does_not_speak_rds_is_one_line(cloud: Front, configure
     assert exit is not None
     assert exit.code == 2
     assert "AWS_ENDPOINT_URL" in str(exit.message)
+
+
+SPOKEN = {
+    ("rds", "AddTagsToResource"): [b'<AddTagsToResourceResponse xmlns="x"/>'],
+    ("rds", "StopDBInstance"): [b"<StopDBInstanceResponse><StopDBInstanceResult/></StopDBInstanceResponse>"],
+    ("iam", "DeleteRole"): [b"<DeleteRoleResponse/>"],
+    ("ec2", "CreateTags"): [b"<CreateTagsResponse><return>true</return></CreateTagsResponse>"],
+    ("ec2", "DescribeVpcs"): [b'<DescribeVpcsResponse xmlns="x"><vpcSet/></DescribeVpcsResponse>'],
+    ("logs", "PutRetentionPolicy"): [b"", b"{}"],
+    ("cognito-idp", "UpdateUserPool"): [b"", b"{}"],
+    ("logs", "DescribeLogGroups"): [b"{}"],
+    ("secretsmanager", "GetSecretValue"): [b"{}", b'{"SecretString": "x"}'],
+    ("lambda", "DeleteFunction"): [b"", b"{}"],
+    ("lambda", "RemovePermission"): [b"", b"{}"],
+    ("lambda", "GetFunction"): [b"{}"],
+    ("lambda", "Invoke"): [b"", b"{}", b"null", OTHERS["a page of XML"][1]],  # what a function returns has no form
+    ("scheduler", "DeleteSchedule"): [b"", b"{}"],
+    ("scheduler", "UpdateSchedule"): [b"{}", b'{"ScheduleArn": "arn"}'],
+}
+"""What is taken for an answer to each operation: of JSON only the form is looked at."""
+
+
+@pytest.mark.parametrize(("service", "operation"), SPOKEN)
+def test_only_what_has_the_form_of_an_operation_is_its_answer(service: str, operation: str) -> None:
+    model = botocore.session.Session().get_service_model(service).operation_model(operation)
+    taken = []
+    for body in dict.fromkeys((b"", b"{}", b"null", OTHERS["a page of XML"][1], *SPOKEN[service, operation])):
+        with contextlib.suppress(Misconfigured):
+            calls.read(model, {"status_code": 200, "body": body})
+            taken.append(body)
+    assert taken == SPOKEN[service, operation]
 
 
 def test_the_endpoint_is_said_before_anything_is_asked(cloud: Front, inv: Cli) -> None:

@@ -93,7 +93,7 @@ def test_a_lock_held_too_long_names_its_holder(one: Database, inv: Cli, task: st
         assert out == ""
         who = f"inv db.setup ann@laptop (pid {conn.info.backend_pid}, from 127.0.0.1, since "
         assert f"waiting for {who}" in err
-        assert err.splitlines()[-1].startswith(f"still held after 1 s by {who}")
+        assert err.splitlines()[-1].startswith(f"still held after 1 s (db.lock_timeout) by {who}")
     assert one.names() == set()
 
 

@@ -87,6 +87,19 @@ def test_what_a_server_says_is_text_and_has_an_end(capsys: pytest.CaptureFixture
     assert second == f"{'x' * console.LINE}… (7 more letters)"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("NOTICE: hello", "NOTICE: hello"),
+        ("NOTICE: a\r\nnote: b\n\n", "NOTICE: a\n  note: b"),
+        ("\n".join("x" * console.LINES), "x" + "\n  x" * (console.LINES - 1)),
+        ("x\n" * (console.LINES + 7), "x" + "\n  x" * (console.LINES - 1) + "\n  … (7 more lines)"),
+    ],
+)
+def test_no_line_of_a_servers_passes_for_ours(text: str, shown: str) -> None:
+    assert console.foreign(text) == shown
+
+
 def test_results_and_talk_go_apart(capsys: pytest.CaptureFixture[str]) -> None:
     console.hide("hushhush")
     console.result("data")

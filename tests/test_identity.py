@@ -8,7 +8,8 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -340,3 +341,30 @@ def test_a_person_is_asked_for_the_name(root: Path, typed: str, done: bool, monk
     ):
         production_guard.confirm(opened(root, SHOP, WHY), "drop", "")
     assert asked == ["drop on PRODUCTION (u@db:5433/shop: the target says so). Type the database's name to go on:"]
+
+
+class Answering:
+    """A connection that has one answer."""
+
+    info = SimpleNamespace(host="db.example.com", port=5433)
+
+    def __init__(self, row: dict[str, Any] | None) -> None:
+        self.row = row
+
+    def execute(self, *_: object) -> Any:
+        return SimpleNamespace(fetchone=lambda: self.row)
+
+
+WHOLE: dict[str, Any] = {"pid": 1, "version": "18.1", "version_num": 180001, "superuser": False, "logical": False,
+                         "databases": {}, "roles": []}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [None, {}, *({**WHOLE, name: None} for name in WHOLE)])
+def test_what_answers_without_facts_that_every_postgres_has_is_none(row: dict[str, Any] | None) -> None:
+    with pytest.raises(Problem, match=r"^db\.example\.com:5433 answers as no PostgreSQL does: see what listens there"):
+        identity.answered(cast("Any", Answering(row)), "select", [])
+
+
+def test_facts_that_may_be_missing_are_no_fault() -> None:
+    row = {**WHOLE, "system_id": None, "ended": None}
+    assert identity.answered(cast("Any", Answering(row)), "select", []) == row

@@ -523,11 +523,12 @@ def test_notices_are_told_but_not_those_about_nothing(pair: Pair, capsys: pytest
     for head in ("", "\\set by psql\n"):
         load(
             pair.ours,
-            head + "drop table if exists t; do $$ begin raise notice 'hello'; raise warning 'careful'; end $$;",
+            head
+            + "drop table if exists t; do $$ begin raise notice E'hello\\nnote: you'; raise warning 'careful'; end $$;",
         )
         told = capsys.readouterr().err
-        assert "NOTICE: hello" in told
-        assert "WARNING: careful" in told
+        more = "" if head else "  note: you\n"  # of what psql passes on, the first line is told
+        assert f"NOTICE: hello\n{more}WARNING: careful\n" in told
         assert "skipping" not in told
 
 

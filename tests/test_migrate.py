@@ -766,7 +766,7 @@ def test_lock_of_a_killed_holder_is_free_and_of_a_living_one_is_named(single: Re
     single.usual()
     single.more = {"lock_timeout": 0.3}
     with opening.open_target(single.settings, "local", "db.setup", writes=True) as at, lock.hold_lock(at):
-        assert "still held after 0 s by inv db.setup" in refused(Problem, single.migrate)
+        assert "still held after 0 s (db.lock_timeout) by inv db.setup" in refused(Problem, single.migrate)
         assert not single.database.scalar("select to_regclass('schema_migrations') is not null")
     holder = forked(lambda: hold(single))
     try:
@@ -793,7 +793,9 @@ def test_other_tools_lock_in_the_database_is_waited_for_and_named(single: Repo) 
     with single.database.connect() as other:
         other.execute(b"set application_name = 'dbmate'")
         other.execute("select pg_advisory_lock(%s)", [steps.LOCK])
-        assert "is still being migrated by dbmate (pid" in refused(Problem, single.migrate)
+        told = refused(Problem, single.migrate)
+        assert "is still being migrated by dbmate (pid" in told
+        assert " s (db.lock_timeout): wait for it" in told
     single.migrate()
     assert single.applied() == [ONE, TWO, THREE]
 

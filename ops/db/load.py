@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ops import postgres, row_values, silence
-from ops.console import option, say, watched
+from ops.console import foreign, option, say, watched
 from ops.db.sql_file import diagnostics, hints
 from ops.db.sql_file.contents import Contents, CopyIn, Found
 from ops.db.sql_file.metacommands import INCLUDES, SPECIAL, Follower, check_command, name_of
@@ -651,4 +651,4 @@ def heard(script: Script, diag: Any) -> str:
     text = diag.message_primary or ""
     if row_values.hides():
         text = row_values.message(diag, script.data[: min(_BLOCK, len(script.data))].decode(errors="replace"))
-    return "" if text.endswith("skipping") else f"{diag.severity or 'NOTICE'}: {text}"
+    return "" if text.endswith("skipping") else foreign(f"{diag.severity or 'NOTICE'}: {text}")

@@ -46,7 +46,7 @@ def hold_lock(place: OpenTarget) -> Iterator[None]:
         seconds = place.settings.lock_timeout
         if not wait_for_lock(conn, place.name, seconds):
             raise Problem(
-                f"still held after {seconds:.0f} s by {holder(place)}: wait for it, or end that session, then run again"
+                f"still held after {seconds:.0f} s (db.lock_timeout) by {holder(place)}: wait for it, or end that session, then run again"
             )
     place.look_again()
     yield

@@ -89,7 +89,7 @@ def take_turn(at: OpenTarget, conn: Connection[DictRow]) -> None:
         who = f"{rows[0]['application'] or 'another tool'} (pid {rows[0]['pid']})" if rows else "another run"
         if time.monotonic() - begun > at.settings.lock_timeout:
             raise Problem(
-                f"{at.name} is still being migrated by {who} after {at.settings.lock_timeout:.0f} s: "
+                f"{at.name} is still being migrated by {who} after {at.settings.lock_timeout:.0f} s (db.lock_timeout): "
                 "wait for it, or end that session (inv db.sessions), then run again"
             )
         if who != told and time.monotonic() - begun > silence.PATIENCE:

@@ -151,6 +151,15 @@ def follow(aws: Aws, settings: Settings, clock: Clock) -> None:
     ensure(aws, settings, Plan(tell=nothing), clock)
 
 
+def lags(aws: Aws, lam: Lambda, url: str) -> bool:
+    """Whether our alias leads to a version that has another database URL than the function's, which is `url`."""
+    alias = find_alias(aws, lam)
+    if alias is None or not is_ours(alias) or alias["FunctionVersion"] == ITSELF:
+        return False
+    behind = version(aws, lam, alias["FunctionVersion"])
+    return function.environment({"Configuration": behind}).get(function.URL, "") != url
+
+
 def lead(aws: Aws, lam: Lambda, plan: Plan, alias: AliasConfigurationResponseTypeDef | None, number: str) -> None:
     """Make the alias, or have it lead to another version, and to that alone."""
     client: LambdaClient = aws.client("lambda")

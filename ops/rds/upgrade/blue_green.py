@@ -375,7 +375,7 @@ def let_both_in(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef,
     found = [instance.find_instance(aws, there[key].split(":")[-1]) for key in ("Source", "Target")]
     both = [row for row in found if row is not None]
     proxied.follow_copy(settings, aws, both)
-    follow(both)
+    follow(both, [])
 
 
 def switch(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef) -> None:
@@ -421,8 +421,9 @@ def end(
     back = upgrade.finish(settings, aws, clock, row["EngineVersion"])
     seconds = None if begun is None else back - begun
     proxied.follow_copy(settings, aws, [row])
-    follow([row])
     old = rds.identifier + OLD
+    before = instance.find_instance(aws, old)
+    follow([row], [before] if before else [])
     with unless("BlueGreenDeploymentNotFoundFault"):
         calls.surely(
             lambda: client.delete_blue_green_deployment(

@@ -67,12 +67,12 @@ def test_into_both_and_then_into_the_new_one_as_lambda_deploy_would_have_it(
         ([NEW], ["db-NEW", "prx-1"]),
     ]
     for rows, then in steps:
-        follow(settings, aws, rows)
+        follow(settings, aws, rows, [])
         assert right(aws) == then
         said = capsys.readouterr().err
         assert f"{NAME} may log in by token to {' and '.join(row['DBInstanceIdentifier'] for row in rows)} now" in said
         cloud.forget()
-        follow(settings, aws, rows)
+        follow(settings, aws, rows, [])
         assert (cloud.writes, capsys.readouterr().err) == ([], "")
     given = role.inner(aws.client("iam"), NAME, role.DATABASE_POLICY)
     assert given == connect_policy.document(NEW, ROLE, PROXY)
@@ -92,8 +92,8 @@ def test_a_function_that_does_not_log_in_there_by_token_stays_as_it_is(
     if held is None:
         iam.delete_role(RoleName=NAME)
     cloud.forget()
-    follow(settings, aws, [OLD, NEW])
-    follow(settings, aws, [NEW])
+    follow(settings, aws, [OLD, NEW], [])
+    follow(settings, aws, [NEW], [OLD])
     assert (cloud.writes, capsys.readouterr().err) == ([], "")
 
 
@@ -105,9 +105,21 @@ def test_what_may_not_be_changed_is_said_and_holds_up_nothing(
         aws.client("iam").untag_role(RoleName=NAME, TagKeys=["ManagedBy"])
     else:
         cloud.before = lambda call: error("AccessDenied") if call.action == why else None
-    follow(settings, aws, [OLD, NEW])
+    follow(settings, aws, [OLD, NEW], [])
     cloud.mend()
     assert right(aws) == ["db-OLD"]
     [said] = [line for line in capsys.readouterr().err.splitlines() if "is not seen to" in line]
     assert said.startswith(f"note: whether {NAME} may log in by token to old and new is not seen to (")
     assert said.endswith("): inv lambda.deploy does it")
+
+
+@pytest.mark.parametrize("why", ["GetRolePolicy", "PutRolePolicy"])
+def test_what_was_refused_before_the_exchange_is_mended_after_it(
+    aws: Aws, settings: Settings, cloud: Front, why: str
+) -> None:
+    give(aws, OLD, PROXY)
+    cloud.before = lambda call: error("AccessDenied") if call.action == why else None
+    follow(settings, aws, [OLD, NEW], [])
+    cloud.mend()
+    follow(settings, aws, [NEW], [OLD])
+    assert right(aws) == ["db-NEW", "prx-1"]

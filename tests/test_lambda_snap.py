@@ -254,7 +254,7 @@ def test_a_pool_that_saw_no_sign_up_for_two_weeks(on: Stage) -> None:
         one.message,
     )
     with pytest.raises(
-        InProgress, match=r"AWS makes one now: sign-ups fail until it is there; inv lambda\.deploy waits for that"
+        InProgress, match=r"and makes one now: sign-ups fail until it is there; inv lambda\.deploy waits for that"
     ):
         invoke.invoke_in_aws(on.aws, on.settings(), {})
     assert drift(on, pool_id) == []
@@ -304,6 +304,60 @@ def test_what_comes_of_a_snapshot_that_is_not_made(made: Bare) -> None:
             stub.add_response("get_function_configuration", {"State": "Pending"})
         with pytest.raises(InProgress, match=r"not there after 5 minutes .*run this again to go on waiting"):
             snap_start.wait(made.aws, lam, "7", made.hands.clock)
+
+
+def dropped(made: Bare, numbers: dict[str, str], live: str) -> list[str]:
+    """Return which versions are dropped beside the live one, where these are there in these states."""
+    with Stubber(made.client("lambda")) as stub:
+        rows: Any = [{"Version": one, "Description": snap_start.MARK} for one in numbers]
+        stub.add_response("list_versions_by_function", {"Versions": rows})
+        for number in sorted(set(numbers) - {live}, key=int, reverse=True):
+            asked = {"FunctionName": NAME, "Qualifier": number}
+            stub.add_response("get_function_configuration", {"State": numbers[number]}, asked)  # type: ignore[typeddict-item]
+        return snap_start.superfluous(made.aws, made.settings().lambdas, live)
+
+
+def test_the_live_version_and_the_newest_good_one_before_it_are_kept(made: Bare) -> None:
+    every = {"1": "Active", "2": "Active", "3": "Inactive", "4": "Active", "5": "Failed"}
+    assert dropped(made, every, "4") == ["5", "3", "1"]
+    assert dropped(made, {"1": "Active", "2": "Active", "3": "Failed"}, "2") == ["3"]
+
+
+@pytest.mark.parametrize("led", [True, False], ids=["of the alias", "beside it"])
+def test_a_snapshot_that_failed_does_not_stay_the_only_one(on: Stage, *, led: bool) -> None:
+    """The sandbox publishes nothing where nothing has changed, as AWS."""
+    on.deploy()
+    if not led:
+        on.client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=1024)
+        on.client("lambda").publish_version(FunctionName=NAME, Description=snap_start.MARK)
+    newest_version().state = "Failed"
+    config = {} if led else {"memory_mb": "1024"}
+    assert on.deploy(config)[:2] == ["version", "alias"]
+    assert alias(on)["FunctionVersion"] == ("2" if led else "3")  # type: ignore[index]
+    assert numbers(on) == (["2"] if led else ["3", "1"])
+    assert on.deploy(config) == []
+
+
+def test_who_else_may_call_the_alias_is_named_and_keeps_no_version(
+    on: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on.deploy()
+    on.client("lambda").add_permission(
+        FunctionName=NAME,
+        Qualifier="live",
+        StatementId="theirs",
+        Action="lambda:InvokeFunction",
+        Principal="123456789012",
+    )
+    on.config = dict(OFF)
+    capsys.readouterr()
+    assert on.deploy() == ["configuration", "alias", "version"]
+    said = capsys.readouterr().err
+    assert "theirs of somebody else's lets it be called; aws lambda remove-permission" in said
+    assert "lambda.attach" not in said
+    on.client("lambda").remove_permission(FunctionName=NAME, Qualifier="live", StatementId="theirs")
+    assert on.deploy() == ["alias"]
+    assert alias(on) is None
 
 
 @pytest.mark.parametrize(

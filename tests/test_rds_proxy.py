@@ -22,7 +22,7 @@ from ops.aws_errors import writes
 from ops.cloud import prices
 from ops.cloud.steps import Work
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.lambdas import delete, invoke, left_alone, login_ways, status, through, way
+from ops.lambdas import delete, function, invoke, left_alone, login_ways, snap_start, status, through, way
 from ops.lambdas.through import Proxy
 from ops.rds import create, instance, left_over
 from ops.rds import delete as delete_rds
@@ -235,6 +235,40 @@ def test_killed_after_each_write_the_next_run_goes_on(deployed: Stage, monkeypat
         else:
             raise AssertionError("it did not end")
         assert left(deployed) == whole, act
+
+
+@pytest.mark.parametrize("how", ["before", "lost"])
+@pytest.mark.parametrize("at", ["/configuration", "/versions", "/aliases/live"])
+def test_pools_never_call_a_version_that_leads_to_a_proxy_that_is_not_there(
+    deployed: Stage, pauses: None, at: str, how: str
+) -> None:
+    """Cut at each write by which the alias follows: what pools call connects to a host that is there, and the next run goes on."""
+    deployed.config = {"snap_start": "yes"}
+    deployed.deploy()
+
+    def called() -> str:
+        behind = snap_start.version(deployed.aws, deployed.settings().lambdas, snap_start.ALIAS)
+        return way.host_of(function.environment({"Configuration": behind})["CONNECTION_URL"])
+
+    for act, whole, host in ((make, WHOLE, ENDPOINT), (remove, NOTHING, HOST)):
+        hit: list[str] = []
+
+        def cut(call: Call) -> Any:
+            if hit or (call.writes and call.action.endswith(at)):  # noqa: B023 - of this round
+                hit.append(call.action)  # noqa: B023
+                return error("InternalFailure", "500 Internal Server Error")
+            return None
+
+        setattr(deployed.cloud, "before" if how == "before" else "after", cut)
+        assert outcome(lambda act=act: act(deployed))  # type: ignore[misc]
+        deployed.cloud.mend()
+        assert hit
+        assert called() in {HOST, *(ENDPOINT for _ in left(deployed)["proxies"])}
+        assert act(deployed, dry_run=True).done or (at, how) == ("/aliases/live", "lost")  # which was the last to do
+        act(deployed)
+        assert (called(), left(deployed)) == (host, whole)
+        deployed.cloud.forget()
+        assert (act(deployed).done, deployed.cloud.writes) == ([], [])
 
 
 def test_by_tokens_it_needs_no_secret_and_the_function_gets_the_right(deployed: Stage) -> None:
@@ -649,12 +683,15 @@ def test_other_tasks_take_it_into_account(
 # What AWS wants of the caller beside the call itself: tags at birth, a role given away
 BESIDE = {
     "rds:AddTagsToResource", "ec2:CreateTags", "iam:TagRole", "iam:PassRole", "secretsmanager:TagResource", "lambda:ListTags",
+    "lambda:InvokeFunction",  # of a version whose snapshot AWS has let go of
 }  # fmt: skip
 
 
 def test_the_policy_holds_what_is_asked_for_and_nothing_else(deployed: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     used: set[str] = set()
     begin = calls.Watch.begin
+    deployed.config = {"snap_start": "yes"}
+    deployed.deploy()
 
     def noted(self: calls.Watch, context: dict[str, Any], event_name: str, **more: Any) -> None:
         service, operation = event_name.split(".")[1:3]
@@ -672,6 +709,7 @@ def test_the_policy_holds_what_is_asked_for_and_nothing_else(deployed: Stage, mo
     away, fault = ["UNREACHABLE"], proxies.fault
     monkeypatch.setattr(proxies, "fault", lambda target: away.pop() if away else fault(target))
     make(deployed)
+    deployed.config = {}  # the alias is to go, which had to follow till now
     remove(deployed)
     used.discard("rds:DeregisterDBProxyTargets")
     values = deployed.function()["Configuration"]["Environment"]["Variables"]

@@ -27,9 +27,10 @@ PROXY = "prx-"
 """How the ids of proxies begin (RDS User Guide, "Connecting to a database through RDS Proxy")."""
 
 
-def follow(settings: Settings, aws: Aws, rows: Sequence[Row]) -> None:
+def follow(settings: Settings, aws: Aws, rows: Sequence[Row], before: Sequence[Row]) -> None:
     """Let the function into these instances alone, where it may log in by token to one of them, and keep its right to a proxy.
 
+    Or to one of those `before`, which had the name till now: the right to both may have been refused then.
     One that logs in by password, or elsewhere, needs nothing. What this login to AWS may not do is said, and holds up nothing: the
     exchange is more urgent, and lambda.deploy does it too.
     """
@@ -37,14 +38,14 @@ def follow(settings: Settings, aws: Aws, rows: Sequence[Row]) -> None:
     names = " and ".join(str(row["DBInstanceIdentifier"]) for row in rows)
     try:
         with speaking():
-            if let_in(settings, aws, rows):
+            if let_in(settings, aws, rows, before):
                 say(f"{name} may log in by token to {names} now")
     except Problem as error:
         say(f"note: whether {name} may log in by token to {names} is not seen to ({error}): inv lambda.deploy does it")
 
 
-def let_in(settings: Settings, aws: Aws, rows: Sequence[Row]) -> bool:
-    """Change the right of the function's role, where there is one to one of these; True if it was changed."""
+def let_in(settings: Settings, aws: Aws, rows: Sequence[Row], before: Sequence[Row]) -> bool:
+    """Change the right of the function's role to these, where there is one to any of all; True if it was changed."""
     name, iam = settings.lambdas.role, aws.client("iam")
     have = [
         str(one)
@@ -53,7 +54,8 @@ def let_in(settings: Settings, aws: Aws, rows: Sequence[Row]) -> bool:
     ]
     wanted = [connect_policy.resource(row, ROLE) for row in rows]
     proxies = [one for one in have if connect_policy.id_of(one).startswith(PROXY)]
-    if not set(have) & set(wanted) or sorted(have) == sorted([*wanted, *proxies]):
+    known = {*wanted, *(connect_policy.resource(row, ROLE) for row in before)}
+    if not set(have) & known or sorted(have) == sorted([*wanted, *proxies]):
         return False
     found = role.find_role(aws, name)
     if not (found and tags.is_ours(tags.from_aws(found.get("Tags")))):

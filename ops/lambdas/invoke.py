@@ -86,7 +86,7 @@ def invoke_in_aws(aws: Aws, settings: Settings, event: Any, *, made_up: bool = F
         answer = client.invoke(**asked)
     except client.exceptions.SnapStartNotReadyException as error:
         raise InProgress(
-            f"{name} had no snapshot, since nobody called it for 14 days, and AWS makes one now: sign-ups fail until it is there; "
+            f"AWS has let go of the snapshot of {name} (after 14 days without a sign-up, or for its own upkeep), and makes one now: sign-ups fail until it is there; "
             "inv lambda.deploy waits for that, then inv lambda.sync-users"
         ) from error
     for line in base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines():

@@ -24,7 +24,7 @@ from ops.errors import InProgress, Misconfigured, Problem, Refused
 from ops.lambdas import function
 from ops.lambdas.package import function_code
 from ops.lambdas.plan import Plan, nothing
-from ops.lambdas.waiting import POLL, Configuration
+from ops.lambdas.waiting import POLL, Configuration, wait_until_settled
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
@@ -35,6 +35,10 @@ MARK = "inv lambda.deploy"
 """Begins the description of alias and versions that are ours: neither has tags."""
 ITSELF = "$LATEST"
 """What AWS calls the function as it is, of which there is no snapshot."""
+AFTER = "; after version "
+"""Begins what the function's description tells of a version whose snapshot failed."""
+OURS = "inv-"
+"""How the ids of lambda.attach's permissions begin."""
 KEPT = 1
 """Versions behind the present one: a call of a moment ago may still run there, and each costs."""
 TMP_MB = 512
@@ -119,6 +123,7 @@ def ensure(aws: Aws, settings: Settings, plan: Plan, clock: Clock) -> None:
         and alias
         and content(behind) == content(now)
         and alias["FunctionVersion"] != ITSELF
+        and behind.get("State") != "Failed"
         and not changes
     ):
         number = alias["FunctionVersion"]
@@ -136,19 +141,54 @@ def ensure(aws: Aws, settings: Settings, plan: Plan, clock: Clock) -> None:
 
         def publish() -> str:
             made = client.publish_version(FunctionName=lam.function, Description=MARK)
+            if (
+                version(aws, lam, made["Version"]).get("State") == "Failed"
+            ):  # one of before, to which nothing has changed
+                renew(aws, lam, made["Version"], clock)
+                made = client.publish_version(FunctionName=lam.function, Description=MARK)
             wait(aws, lam, made["Version"], clock)
             return made["Version"]
 
         number = plan.create("version", f"of {lam.function}, with a snapshot", publish, "(the next)")
     lead(aws, lam, plan, alias, number)
     if found:
-        for old in [one for one in versions(aws, lam) if one != number][KEPT:]:
+        for old in superfluous(aws, lam, number):
             drop(aws, lam, plan, old)
+
+
+def superfluous(aws: Aws, lam: Lambda, number: str) -> list[str]:
+    """Return the versions of ours that nobody needs beside this one: all but the newest before it that can be called."""
+    states = {one: version(aws, lam, one).get("State", "Active") for one in versions(aws, lam) if one != number}
+    earlier = [one for one in states if not number.isdigit() or int(one) < int(number)]
+    kept = [one for one in earlier if states[one] == "Active"][:KEPT]
+    return [one for one in states if one not in kept]
+
+
+def renew(aws: Aws, lam: Lambda, number: str, clock: Clock) -> None:
+    """Change the function's description, after a version whose snapshot failed, which AWS would give as the next one too.
+
+    It publishes none where code and configuration are as they were (API Reference, PublishVersion).
+    """
+    now = wait_until_settled(aws, lam, clock, failed=True)
+    text = f"{str(now.get('Description') or '').partition(AFTER)[0][:200]}{AFTER}{number}, which has no snapshot"
+    act = aws.client("lambda").update_function_configuration
+    function.update_function(
+        aws, lam, now, act, {"Description": text}, lambda seen: seen.get("Description") == text, clock
+    )
 
 
 def follow(aws: Aws, settings: Settings, clock: Clock) -> None:
     """Have the alias lead to the function as it was just changed."""
     ensure(aws, settings, Plan(tell=nothing), clock)
+
+
+def lags(aws: Aws, lam: Lambda, url: str) -> bool:
+    """Whether our alias leads to a version that has another database URL than the function's, which is `url`."""
+    alias = find_alias(aws, lam)
+    if alias is None or not is_ours(alias) or alias["FunctionVersion"] == ITSELF:
+        return False
+    behind = version(aws, lam, alias["FunctionVersion"])
+    return function.environment({"Configuration": behind}).get(function.URL, "") != url
 
 
 def lead(aws: Aws, lam: Lambda, plan: Plan, alias: AliasConfigurationResponseTypeDef | None, number: str) -> None:
@@ -188,13 +228,21 @@ def clear(aws: Aws, lam: Lambda, plan: Plan, but: str = "") -> None:
     if alias is None or not is_ours(alias):
         return
     lead(aws, lam, plan, alias, ITSELF)
-    if any(one.get("Sid") != but for one in function.policy(aws, lam, ALIAS)):
+    sids = [str(one.get("Sid", "")) for one in function.policy(aws, lam, ALIAS) if one.get("Sid") != but]
+    if any(sid.startswith(OURS) for sid in sids):
         say(
             f"note: pools call {lam.function} by its alias {ALIAS}: inv lambda.attach for each leads them to the function itself, and removes it"
         )
         return
     for old in versions(aws, lam):
         drop(aws, lam, plan, old)
+    if sids:
+        say(
+            f"note: the alias {ALIAS} of {lam.function} stays, and leads to the function itself: {', '.join(sids)} of somebody else's lets it be "
+            f"called; aws lambda remove-permission --function-name {lam.function} --qualifier {ALIAS} --statement-id {sids[0]} where nobody calls it, "
+            "then inv lambda.deploy"
+        )
+        return
 
     def remove() -> None:
         with unless("ResourceNotFoundException"):

@@ -2,7 +2,7 @@
 
 The function follows in the order in which nothing is missed: there, the proxy has a session in the instance, then the function's role
 may log in by it, then the function's URL leads there; back, the URL first, then the rest. Which way holds is told by the URL that the
-function has, so lambda.deploy keeps it.
+function has, so lambda.deploy keeps it. Where pools call the alias, the version behind it follows, and the rest waits for that.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def make(settings: Settings, aws: Aws, clock: Clock, *, dry_run: bool) -> Proxy:
             f"have {lam.function} connect to {endpoint or 'it'}",
             lambda: point(aws, settings, clock, Way(str(endpoint), parts.PORT)),
         )
+    elif snap_start.lags(aws, lam, function.environment({"Configuration": have})[URL]):
+        trail(aws, settings, clock, work)
     way: Literal["token", "password"] = "password" if login.password else "token"
     if work.write:
         say(f"{lam.function} logs in by {mine.name}; inv lambda.invoke sends an event through it")
@@ -163,8 +165,16 @@ def point(aws: Aws, settings: Settings, clock: Clock, way: Way) -> None:
     function.update_function(
         aws, lam, now, client.update_function_configuration, {"Environment": {"Variables": {**values, URL: url}}}, done, clock
     )  # fmt: skip
-    if function.snapshots(now) == function.SNAPSHOTS:
+    if snap_start.lags(aws, lam, url):
         snap_start.follow(aws, settings, clock)
+
+
+def trail(aws: Aws, settings: Settings, clock: Clock, work: Work) -> None:
+    """Have the alias lead to a version whose URL is the function's, where a run was cut off before it did."""
+    work.do(
+        f"have the alias {snap_start.ALIAS} lead to {settings.lambdas.function} as it is now",
+        lambda: snap_start.follow(aws, settings, clock),
+    )
 
 
 def led(target: Target, way: Way) -> str:
@@ -181,9 +191,10 @@ def remove(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, dry_run:
     there = standing.find(aws, mine)
     row = instance.find_instance(aws, settings.rds.identifier)
     found = function.find_function(aws, lam)
-    host = host_of(function.environment(found).get(URL, ""))
+    url = function.environment(found).get(URL, "")
+    host, lags = host_of(url), found is not None and snap_start.lags(aws, lam, url)
     leads = parts.is_endpoint(host) and host.startswith(f"{mine.name}.")
-    if leads and found is not None:
+    if (leads or lags) and found is not None:
         check_ours(found, lam.function)
     if there is not None and not dry_run:
         require_confirmation(
@@ -202,6 +213,8 @@ def remove(settings: Settings, aws: Aws, clock: Clock, *, confirm: str, dry_run:
         else:
             back = Way(instance.endpoint(row), instance.port(row))
             work.do(f"have {lam.function} connect to {back.host}", lambda: point(aws, settings, clock, back))
+    elif lags:
+        trail(aws, settings, clock, work)
     if row is not None and found is not None and role.inner(aws.client("iam"), lam.role, role.DATABASE_POLICY):
         let_in(aws, settings, row, None, work)
     making.remove(settings, aws, clock, mine, work)

@@ -16,8 +16,8 @@ from ops.cloud.facts import Row
 from ops.errors import Problem
 
 TEMPLATE = SUITE / "config" / "policies" / "connect.json"
-Follow = Callable[[Sequence[Row]], None]
-"""Lets the function into these instances, where it may log in to one of them; what deploys functions knows how."""
+Follow = Callable[[Sequence[Row], Sequence[Row]], None]
+"""Lets the function into the first instances, where it may log in to one of them or of the second; what deploys functions knows how."""
 MEND = "git checkout config/policies brings it back"
 
 
@@ -37,7 +37,7 @@ def id_of(resource: str) -> str:
     return resource.rpartition(":")[2].partition("/")[0]
 
 
-def nobody(rows: Sequence[Row]) -> None:
+def nobody(rows: Sequence[Row], before: Sequence[Row]) -> None:
     """Follow where there is no function."""
 
 

@@ -48,7 +48,7 @@ def restore(
         return swapping.finish(settings, aws, clock, source, which, follow=follow)
     if swap and live is not None and is_restored(live, rds) and have(live)[SOURCE] == str(source):
         say(f"{which.live} is the one from {source} already: nothing to swap")
-        follow([live])
+        follow([live], [prev] if prev is not None and is_prev(prev, rds) else [])
         named = replace(which, beside=have(live).get(AS, which.beside))
         swapping.rename_members(settings, aws, clock, named, which.prev, f"rds.restore {source.option} --swap")
         return making.told(live, source, swapped=True, previous=which.prev if prev else None)

@@ -61,7 +61,7 @@ def swap(
     ask(its, which.live, confirm, f"give the name {which.live} to {which.beside}, restored from {source}")
     following.forget_swapped(settings, live)
     mark(aws, live, which)
-    follow([live, beside])
+    follow([live, beside], [])
     begun = clock.monotonic()
     away(settings, aws, clock, which.live, which.prev, f"rds.restore {source.option} --swap")
     return finish(settings, aws, clock, source, which, begun, follow)
@@ -200,7 +200,8 @@ def finish(
         say(f"going on with a swap that was cut off: {which.beside} becomes {which.live}")
     again = f"rds.restore {source.option} --swap"
     row = into_place(settings, aws, clock, which.beside, again)
-    follow([row])
+    prev = instance.find_named(aws, server.of(settings.rds), which.prev)
+    follow([row], [prev] if prev else [])
     outage = None if begun is None else clock.monotonic() - begun
     tell(settings, row, outage, f"the one before is {which.prev}, inv rds.undo goes back to it")
     more = rename_members(settings, aws, clock, which, which.prev, again)
@@ -267,7 +268,7 @@ def undo(
         return f"the instances of {which.live} have its name now: that was left of an exchange that was cut off"
     if prev is None:
         if now is not None and not dry_run:
-            follow([now])  # for one that was cut off at its last write
+            follow([now], [])  # for one that was cut off at its last write
         raise Refused(f"there is no {which.prev} to go back to: nothing was renamed")
     require_prev(prev, rds)
     begun = None
@@ -290,7 +291,7 @@ def undo(
             )
         ask(its, which.live, confirm, f"give the name {which.live} back to {which.prev}")
         following.forget_swapped(settings, now)
-        follow([prev, now])
+        follow([prev, now], [])
         begun = clock.monotonic()
         away(settings, aws, clock, which.live, aside, "rds.undo")
     elif dry_run:
@@ -298,7 +299,7 @@ def undo(
     else:
         say(f"going on with a swap that was cut off: {which.prev} becomes {which.live}")
     row = into_place(settings, aws, clock, which.prev, "rds.undo")
-    follow([row])
+    follow([row], [now] if now is not None else [])
     outage = None if begun is None else clock.monotonic() - begun
     source = have(now).get(SOURCE, "") if now else ""
     tell(

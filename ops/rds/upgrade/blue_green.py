@@ -157,7 +157,7 @@ def lead(
         return Upgraded(rds.identifier, False, was, was, None, [])
     else:
         say(f"the deployment {there['BlueGreenDeploymentName']} is there already ({there['Status']}): going on with it")
-        ask(settings, confirm, f"switch {rds.identifier} over to its copy")
+        ask(settings, confirm, left_to_do(rds.identifier, there["Status"]))
     begun = None
     there = wait(settings, aws, clock, wanted, ("AVAILABLE", "SWITCHOVER_IN_PROGRESS", "SWITCHOVER_COMPLETED"))
     if there["Status"] == "AVAILABLE":
@@ -169,6 +169,14 @@ def lead(
     elif there["Status"] != "SWITCHOVER_COMPLETED":
         there = wait(settings, aws, clock, wanted, ("SWITCHOVER_COMPLETED",))
     return end(settings, aws, clock, wanted, there, was, begun, follow)
+
+
+def left_to_do(identifier: str, state: str) -> str:
+    """Return what a person is asked for, who goes on with a deployment in a state."""
+    if state.startswith("SWITCHOVER_"):
+        begun = "which is switched over" if state == "SWITCHOVER_COMPLETED" else "which AWS switches over"
+        return f"end the upgrade of {identifier}, {begun}: new statistics, then its deployment goes"
+    return f"switch {identifier} over to its copy"
 
 
 def name(settings: Settings) -> str:
@@ -375,7 +383,7 @@ def let_both_in(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef,
     found = [instance.find_instance(aws, there[key].split(":")[-1]) for key in ("Source", "Target")]
     both = [row for row in found if row is not None]
     proxied.follow_copy(settings, aws, both)
-    follow(both)
+    follow(both, [])
 
 
 def switch(settings: Settings, aws: Aws, there: BlueGreenDeploymentTypeDef) -> None:
@@ -421,8 +429,9 @@ def end(
     back = upgrade.finish(settings, aws, clock, row["EngineVersion"])
     seconds = None if begun is None else back - begun
     proxied.follow_copy(settings, aws, [row])
-    follow([row])
     old = rds.identifier + OLD
+    before = instance.find_instance(aws, old)
+    follow([row], [before] if before else [])
     with unless("BlueGreenDeploymentNotFoundFault"):
         calls.surely(
             lambda: client.delete_blue_green_deployment(

@@ -32,6 +32,8 @@ WHOLE_MB = 1769
 SIZES = (256, 512, 1024)
 WITHIN = 2.5
 """Seconds that a cold sign-up may take: half of what Cognito waits."""
+BEFORE_PYTHON = 0.3
+"""Seconds of them that AWS takes before Python starts, about; that part is not had here."""
 BOUND = f"{WITHIN:g} s, half of what Cognito waits"
 PERIOD = 20_000
 """Microseconds over which a share is counted."""

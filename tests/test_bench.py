@@ -141,9 +141,9 @@ def test_a_cold_sign_up_takes_half_of_what_cognito_waits_at_most() -> None:
             pytest.skip(str(reason))
         ways = replace(comparison, beside={STORED: comparison.beside[STORED]})
         sides = measure.run("cold-quota", ways, 5, warm=False).sides
-    for side in sides:  # what else runs on this machine only makes it longer
+    for side in sides:
         print(f"{side.side}: {side.least_seconds:.2f} to {side.most_seconds:.2f} s, median {side.figure_seconds:.2f} s")
-        assert side.least_seconds < quota.WITHIN
+        assert side.figure_seconds + quota.BEFORE_PYTHON < quota.WITHIN
 
 
 def test_what_cannot_join_its_group_is_not_measured_without_a_share(tmp_path: Path) -> None:

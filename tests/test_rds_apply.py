@@ -65,7 +65,8 @@ def test_an_instance_as_the_settings_say_is_not_changed(scene: Scene) -> None:
 def test_what_needs_no_outage_is_made_now_and_the_rest_in_the_window(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted, plans = {"backup_days": "14", "deletion_protection": "no", "instance_class": "db.t4g.small"}, []
+    wanted = {"backup_days": "14", "deletion_protection": "no", "instance_class": "db.t4g.small"}
+    plans: list[Any] = []
     said = said_first(scene.cloud, capsys, lambda: plans.append(scene.apply(wanted)))
     [found] = plans
     assert [(step.at_once, step.settings) for step in found.steps] == [

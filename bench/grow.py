@@ -1,4 +1,4 @@
-"""What a server and a pool do in a second, by how many ask at once: more connections are no more processors."""
+"""What a server and a pool do in a second, by how many ask at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bench.place import Bench, output
 from ops.targets.embedded import binaries
 
 NAME = "grow"
-SCALE = 10
-"""Of pgbench: 100,000 accounts each."""
+SCALE = 32
+"""Of pgbench, 100,000 accounts each: no fewer than clients, since each transaction locks one of as many rows of branches."""
 ROWS = 20_000
 """Of the feed: its page takes as long with a million."""
 FIRST, OTHERS = 8, (1, 32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ WHOLE_MB = 1769
 SIZES = (256, 512, 1024)
 WITHIN = 2.5
 """Seconds that a cold sign-up may take: half of what Cognito waits."""
+BEFORE_PYTHON = 0.3
+"""Seconds of them that AWS takes before Python starts, about; that part is not had here."""
 BOUND = f"{WITHIN:g} s, half of what Cognito waits"
 PERIOD = 20_000
 """Microseconds over which a share is counted."""
@@ -47,28 +50,38 @@ def share(megabytes: int) -> float:
 @contextlib.contextmanager
 def hold(part: float) -> Iterator[Path]:
     """Yield the file by which a process joins a group that has no more of a processor; raises `Unavailable` where there are none."""
-    name = f"inv-bench-{uuid.uuid4().hex[:8]}"
     unified = (UNIFIED / "cgroup.controllers").exists()
-    group = (UNIFIED if unified else BY_KIND) / name
+    group = (UNIFIED if unified else BY_KIND) / f"inv-bench-{uuid.uuid4().hex[:8]}"
     quota = max(1000, int(part * PERIOD))
+    limits = (
+        {"cpu.max": f"{quota} {PERIOD}"}
+        if unified
+        else {"cpu.cfs_period_us": f"{PERIOD}", "cpu.cfs_quota_us": f"{quota}"}
+    )
     try:
-        if unified:
-            (UNIFIED / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
-        group.mkdir()
-    except OSError as error:
-        raise Unavailable(f"no share of a processor can be set here ({error.strerror}): be root on Linux") from error
-    try:
-        if unified:
-            (group / "cpu.max").write_text(f"{quota} {PERIOD}", encoding="ascii")
-        else:
-            (group / "cpu.cfs_period_us").write_text(str(PERIOD), encoding="ascii")
-            (group / "cpu.cfs_quota_us").write_text(str(quota), encoding="ascii")
-        yield group / "cgroup.procs"
-    except OSError as error:
-        raise Unavailable(f"no share of a processor can be set here ({error.strerror})") from error
+        try:
+            if unified:
+                (UNIFIED / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
+            group.mkdir()
+            for name, limit in limits.items():
+                (group / name).write_text(limit, encoding="ascii")
+        except OSError as error:
+            raise Unavailable(
+                f"no share of a processor can be set here ({error.strerror}): be root on Linux"
+            ) from error
+        yield group / "cgroup.procs"  # outside of that: what fails while the share is held is no lack of a share
     finally:
         with contextlib.suppress(OSError):
             group.rmdir()
+
+
+def starter(folder: Path, joins: Path, interpreter: Path) -> Path:
+    """Make the program by which an interpreter starts in a group; it does not start where it cannot join."""
+    program = folder / "python"
+    enter, run = (shlex.quote(str(path)) for path in (joins, interpreter))
+    program.write_text(f'#!/bin/sh\necho $$ > {enter} || exit 1\nexec {run} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
 
 
 class Cold:
@@ -77,10 +90,8 @@ class Cold:
     def __init__(self, at: Bench, parts: Parts, environment: Mapping[str, str], megabytes: int) -> None:
         joins = at.stack.enter_context(hold(share(megabytes)))
         folder = Path(tempfile.mkdtemp(prefix=f"{megabytes}-", dir=at.folder))
-        starter = folder / "python"
-        starter.write_text(f'#!/bin/sh\necho $$ > {joins}\nexec {parts.interpreter} "$@"\n', encoding="utf-8")
-        starter.chmod(0o755)
-        self.sandbox = Sandbox(replace(parts, interpreter=starter), environment, PATIENCE)
+        program = starter(folder, joins, parts.interpreter)
+        self.sandbox = Sandbox(replace(parts, interpreter=program), environment, PATIENCE)
         at.stack.callback(self.sandbox.close)
 
     def __call__(self) -> None:

@@ -304,6 +304,16 @@ def test_each_task_that_is_named_is_there(path: Path) -> None:
     assert named <= {*tasks.ns.task_names, *tasks.ns.collections}, path
 
 
+def test_what_the_readme_says_was_measured_is_in_the_table() -> None:
+    """Each time and size in the column of what was measured, as it is printed there."""
+    section = README.read_text(encoding="utf-8").split("\n## When it grows\n")[1].split("\n## ")[0]
+    measured = " ".join(line.split("|")[2] for line in section.splitlines() if line.startswith("| "))
+    figures = set(re.findall(r"[\d.,]+ (?:ms|s|min|MB)\b", measured))
+    assert len(figures) >= 10
+    table = (SUITE / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert {one for one in figures if not re.search(rf"(?<![\d.,]){re.escape(one)}\b", table)} == set()
+
+
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
     assert "README.md" in (SUITE / ".ci" / "run").read_text(encoding="utf-8")
     first, second = (block.strip() for block in QUICK_START)

@@ -26,7 +26,7 @@ from ops.lambdas.plan import Plan
 from ops.lambdas.user_pool import attach
 from ops.lambdas.way import Way
 from tests import typed
-from tests.fix_aws import REGION, Call, json_error, outcome
+from tests.fix_aws import REGION, Call, json_error, outcome, said_first
 from tests.fix_cli import SUITE
 from tests.fix_lambda import NAME, Stage
 from tests.fix_people import Users, event
@@ -80,7 +80,10 @@ def test_on_then_on_again_then_changed_then_off(on: Stage, capsys: pytest.Captur
     assert re.search(r"SnapStart costs about 1\.98 USD a month for each version .* and 2 are", said.err)
     assert "after 14 days without a sign-up" in said.err
     assert on.cloud.writes == ["CreateUserPool"]
-    assert on.deploy()[-3:] == ["function", "version", "alias"]
+    done: list[str] = []
+    said_before = said_first(on.cloud, capsys, lambda: done.extend(on.deploy()))
+    assert re.search(r"SnapStart costs about 1\.98 USD a month for each version .* and 2 are", said_before)
+    assert done[-3:] == ["function", "version", "alias"]
     assert on.attach(pool_id) == ["permission", "trigger"]
     assert on.described(pool_id)["LambdaConfig"]["PostConfirmation"].endswith(f":function:{NAME}:live")
     assert (statements(on), statements(on, "live")) == (0, 1)

@@ -17,7 +17,7 @@ from ops.errors import InProgress, Refused
 from ops.rds import create, differences, instance
 from ops.rds.apply import applying, limits, meaning, planning
 from tests import typed
-from tests.fix_aws import HOST, REGION, Call, Configure, Front, Hands, error, outcome
+from tests.fix_aws import HOST, REGION, Call, Configure, Front, Hands, error, outcome, said_first
 from tests.fix_cli import SUITE
 from tests.test_rds_request import ORDERABLE, VERSIONS, option, options, versions
 from tests.test_rds_restore import errors_of, killed
@@ -65,8 +65,10 @@ def test_an_instance_as_the_settings_say_is_not_changed(scene: Scene) -> None:
 def test_what_needs_no_outage_is_made_now_and_the_rest_in_the_window(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = scene.apply({"backup_days": "14", "deletion_protection": "no", "instance_class": "db.t4g.small"})
-    said = capsys.readouterr().err
+    wanted = {"backup_days": "14", "deletion_protection": "no", "instance_class": "db.t4g.small"}
+    plans: list[Any] = []
+    said = said_first(scene.cloud, capsys, lambda: plans.append(scene.apply(wanted)))
+    [found] = plans
     assert [(step.at_once, step.settings) for step in found.steps] == [
         (True, ["backup_days", "deletion_protection"]),
         (False, ["instance_class"]),

@@ -323,7 +323,10 @@ def test_a_snapshot_then_the_upgrade_then_statistics(
     with pytest.raises(Refused, match=f"add --confirm {NAME}"):
         act(confirm="")
     assert cloud.writes == []
-    done = act()
+    results: list[upgrade.Upgraded] = []
+    told = said_first(cloud, capsys, lambda: results.append(act()))
+    assert "the snapshot costs about 0.095 USD for each GB in it and month, 1.90 USD for 20 GB" in told
+    [done] = results
     typed.check(cloud, "rds.upgrade --to another major version")
     assert (done.from_version, done.to_version, done.snapshot) == ("17", "18.4", snapshots(cloud, configure)[0])
     assert f"{server.name}: statistics of 1 tables" in (said := capsys.readouterr().err)

@@ -151,9 +151,9 @@ def test_root_follows_no_link_that_another_user_planted(
     os.chown(clone, 65534, 65534)
     link(victim, clone / ".env")
     before = os.lstat(victim)
-    for act in (lambda: dotenv.write(clone / ".env", "A", "2"), lambda: dotenv.remove(clone / ".env", "A")):
+    for act, *words in ((dotenv.write, "A", "2"), (dotenv.remove, "A")):
         with pytest.raises(Problem, match="is a link or not ours: nothing was written to it") as caught:
-            act()
+            act(clone / ".env", *words)
         assert caught.value.code == 1
     after = os.lstat(victim)
     assert (after.st_uid, after.st_mode, victim.read_text()) == (before.st_uid, before.st_mode, "A=1\n")

@@ -316,7 +316,7 @@ def dropped(made: Bare, numbers: dict[str, str], live: str) -> list[str]:
         stub.add_response("list_versions_by_function", {"Versions": rows})
         for number in sorted(set(numbers) - {live}, key=int, reverse=True):
             asked = {"FunctionName": NAME, "Qualifier": number}
-            stub.add_response("get_function_configuration", {"State": numbers[number]}, asked)  # type: ignore[typeddict-item]
+            stub.add_response("get_function_configuration", {"State": numbers[number]}, asked)
         return snap_start.superfluous(made.aws, made.settings().lambdas, live)
 
 

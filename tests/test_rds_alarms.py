@@ -98,6 +98,7 @@ def test_twice_is_once(
         "PutMetricFilter",
         *["PutMetricAlarm"] * 4,
     ]
+    assert first.holds
     assert [one.kind for one in first.holds.alarms] == KINDS
     assert EMAIL not in json.dumps([one.parameters for one in first.requests])
     cloud.forget()

@@ -400,22 +400,43 @@ def test_what_status_says_of_a_version(made: Bare, state: dict[str, Any], part: 
 def test_what_is_sent_is_what_the_aws_cli_sends(on: Stage) -> None:
     pytest.importorskip("awscli", reason="the AWS CLI is not installed: pip install -r requirements-dev.txt")
     pool_id = on.make_pool()
+    arn, sid = on.described(pool_id)["Arn"], f"inv-{pool_id}"
+    name = f"--function-name {NAME}"
+    alias = f"{name} --name live --description 'inv lambda.deploy: what user pools call' --function-version"
+    who = f"--source-arn {arn} --source-account {arn.split(':')[4]} --principal cognito-idp.amazonaws.com"
+    permission = f"--statement-id {sid} --action lambda:InvokeFunction {who}"
+
+    def sent() -> list[dict[str, Any]]:
+        found = [typed.fields(call) for call in on.cloud.calls if call.writes and call.action != "UpdateUserPool"]
+        on.cloud.forget()
+        return found
+
+    def as_typed(*commands: str) -> list[dict[str, Any]]:
+        return [typed.ask(on.cloud, f"lambda {command}", {}) for command in commands]
+
+    publish = f"publish-version {name} --description 'inv lambda.deploy'"
+    on.deploy()
+    assert sent()[-2:] == as_typed(publish, f"create-alias {alias} 1")
+    on.attach(pool_id)
+    assert sent() == as_typed(f"add-permission {name} --qualifier live {permission}")
+    on.deploy({"memory_mb": "1024"})
+    assert sent() == as_typed(
+        f"update-function-configuration {name} --memory-size 1024",
+        publish,
+        f"update-alias {alias} 2 --routing-config AdditionalVersionWeights={{}}",
+    )
+    on.config = {**OFF, "memory_mb": "1024"}
     on.deploy()
     on.attach(pool_id)
-    on.deploy({"memory_mb": "1024"})
-    arn, sid = on.described(pool_id)["Arn"], f"inv-{pool_id}"
-    alias = (
-        f"--function-name {NAME} --name live --description 'inv lambda.deploy: what user pools call' --function-version"
+    assert sent() == as_typed(
+        f"update-function-configuration {name} --snap-start ApplyOn=None",
+        f"update-alias {alias} '$LATEST' --routing-config AdditionalVersionWeights={{}}",
+        f"add-permission {name} {permission}",
+        f"remove-permission {name} --qualifier live --statement-id {sid}",
+        f"delete-function {name} --qualifier 2",
+        f"delete-function {name} --qualifier 1",
+        f"delete-alias {name} --name live",
     )
-    ours = [typed.fields(call) for call in on.cloud.calls]
-    permission = f"--statement-id {sid} --action lambda:InvokeFunction --principal cognito-idp.amazonaws.com"
-    for command in (
-        f"lambda publish-version --function-name {NAME} --description 'inv lambda.deploy'",
-        f"lambda create-alias {alias} 1",
-        f"lambda update-alias {alias} 2 --routing-config AdditionalVersionWeights={{}}",
-        f"lambda add-permission --function-name {NAME} --qualifier live {permission} --source-arn {arn} --source-account {arn.split(':')[4]}",
-    ):
-        assert typed.ask(on.cloud, command, {}) in ours, command
 
 
 # --- in the sandbox of a snapshot ---------------------------------------------------------

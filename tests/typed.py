@@ -432,7 +432,7 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def fields(call: Call) -> dict[str, Any]:
     """Return all that a call asks for."""
     asked = call.params if "Version" in call.params else json.loads(call.body or b"{}")
-    return {"": call.action, **dict(flat({**asked, **dict(parse_qsl(call.query))}))}
+    return {**dict(flat({**asked, **dict(parse_qsl(call.query))})), "": call.action}
 
 
 @functools.cache

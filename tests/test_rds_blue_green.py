@@ -423,3 +423,12 @@ def test_without_a_copy_nothing_is_switched(
     there: Any = deployment("AVAILABLE")["BlueGreenDeployments"][0]
     with pytest.raises(Problem, match="nothing was switched"):
         blue_green.try_copy(configure(), aws, hands.clock, there)
+
+
+def test_a_person_is_asked_for_what_is_left_to_do() -> None:
+    assert blue_green.left_to_do(NAME, "AVAILABLE") == f"switch {NAME} over to its copy"
+    for state, says in (
+        ("SWITCHOVER_IN_PROGRESS", "which AWS switches over"),
+        ("SWITCHOVER_COMPLETED", "which is switched over"),
+    ):
+        assert blue_green.left_to_do(NAME, state).startswith(f"end the upgrade of {NAME}, {says}: ")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.paths import make_folders, write_private
+from config.paths import make_folders, opened, write_private
 from ops.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def parts(path: Path, *, ours: bool = False) -> list[Binding]:
 
 def own(path: str, flags: int) -> int:
     """Open a file of ours, as `open` asks."""
-    from ops import own_files
-
-    return own_files.opened(Path(path), flags)
+    return opened(Path(path), flags)
 
 
 def write(path: Path, name: str, value: str) -> None:

@@ -1,6 +1,7 @@
 """Where things are, independent of the directory a task is started from."""
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -161,3 +162,35 @@ def hand_over(fd: int, folder: Path) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+class Foreign(Problem):
+    """A link, or what is no file of ours, stands in the place of one."""
+
+
+def opened(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so, as root for the folder's user.
+
+    Raises `Foreign` for a link of either kind, and for a file of another user than ours or the folder's.
+    """
+    folder = os.open(own_folder(path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        owner = os.fstat(folder).st_uid
+        fd = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise foreign(path) from None
+        raise
+    finally:
+        os.close(folder)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (os.geteuid(), owner):
+        os.close(fd)
+        raise foreign(path)
+    if flags & os.O_CREAT and not found.st_size:  # it may be new
+        hand_over(fd, path.parent)
+    return fd
+
+
+def foreign(path: Path) -> Foreign:
+    return Foreign(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")

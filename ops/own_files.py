@@ -17,44 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.paths import hand_over, own_folder
+from config.paths import Foreign, hand_over, opened, own_folder
 from ops.console import say
 from ops.errors import Problem
 
 TRIES, PAUSE = 40, 0.05
 """To remove a folder that is still written to, and seconds between two."""
-
-
-class Foreign(Problem):
-    """A link, or what is no file of ours, stands in the place of one."""
-
-
-def opened(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Open a regular file in a folder of ours and return its descriptor; made with `mode` if `flags` say so, as root for the folder's user.
-
-    Raises `Foreign` for a link of either kind, and for a file of another user than ours or the folder's.
-    """
-    folder = os.open(own_folder(path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        owner = os.fstat(folder).st_uid
-        fd = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise foreign(path) from None
-        raise
-    finally:
-        os.close(folder)
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (os.geteuid(), owner):
-        os.close(fd)
-        raise foreign(path)
-    if flags & os.O_CREAT and not found.st_size:  # it may be new
-        hand_over(fd, path.parent)
-    return fd
-
-
-def foreign(path: Path) -> Foreign:
-    return Foreign(f"{path} is a link or not ours: nothing was written to it; remove it, then run again")
 
 
 def content(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from config import paths
 from config.paths import hand_over_whole, local_dir, make_folders, private_folder
 from ops import own_files
 from ops.db import scratch_server
@@ -132,7 +133,7 @@ def test_root_leaves_folders_to_the_user_whose_clone_it_is(tmp_path: Path) -> No
     archive.write({"a": b"b"}, tmp_path / "build" / "lambda" / "a.zip")
     with shared.turns(tmp_path), scratch_server.alone(tmp_path, scratch_server.DRIFT):
         pass
-    own_files.opened(made / "log", os.O_WRONLY | os.O_CREAT)
+    paths.opened(made / "log", os.O_WRONLY | os.O_CREAT)
     client = tmp_path / "client"
     (client / "lib").mkdir(parents=True)
     (client / "lib" / "a.py").touch()

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from config import paths
 from config.paths import local_dir, make
 from ops import own_files
 from ops.console import say
@@ -33,7 +34,7 @@ def alone(root: Path, name: str) -> Iterator[Path]:
     """Hold a folder in .local that servers lie in, and yield it; another run that has it is waited for."""
     folder = local_dir(root) / name
     make(folder, 0o777)
-    with open(own_files.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
+    with open(paths.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config import paths
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
 from ops import console, own_files, silence
@@ -112,7 +113,7 @@ def up(settings: Settings) -> shell.Change:
 def key_of(home: Path) -> str:
     """Return what the sandbox's AWS is to be asked with, nothing where it has none yet; raise `Problem` where it is not ours."""
     try:
-        with open(own_files.opened(home / gate.KEY, os.O_RDONLY), encoding="ascii") as file:
+        with open(paths.opened(home / gate.KEY, os.O_RDONLY), encoding="ascii") as file:
             return file.read()
     except FileNotFoundError:
         return ""
@@ -158,7 +159,7 @@ def settled(home: Path) -> dict[str, Any] | None:
 def has_process(home: Path) -> bool:
     """Whether the sandbox's process is there, also one that does not serve yet, or no more."""
     try:
-        with open(own_files.opened(home / gate.SERVING, os.O_WRONLY | os.O_CREAT), "w", encoding="utf-8") as lock:
+        with open(paths.opened(home / gate.SERVING, os.O_WRONLY | os.O_CREAT), "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

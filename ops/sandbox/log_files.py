@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from ops import own_files
+from config import paths
 from ops.errors import Problem
 from ops.targets.embedded.state import Server
 
@@ -43,7 +43,7 @@ def portion(server: Server, name: str, marker: str, lines: str) -> str:
     path = of(server).get(name)
     if path is None:
         raise Problem(f"there is no log file {name}")
-    with open(own_files.opened(path, os.O_RDONLY), "rb") as file:
+    with open(paths.opened(path, os.O_RDONLY), "rb") as file:
         size = file.seek(0, os.SEEK_END)
         wanted = min(int(lines or LINES), LINES)
         start = int(marker) if marker.isascii() and marker.isdigit() else max(size - MOST, 0)

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from config import paths
 from ops import own_files, process
 from ops.errors import Problem
 from ops.sandbox import express, functions, instances, moto_server, proxies, tls_proxy
@@ -30,7 +31,7 @@ def main(folder: Path) -> None:
     gc.set_threshold(
         200_000
     )  # what moto knows of AWS is no garbage: to look at it again and again took a third of its start
-    lock = own_files.opened(folder / SERVING, os.O_RDWR | os.O_CREAT)
+    lock = paths.opened(folder / SERVING, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from config import urls
+from config import paths, urls
 from config.declared import Kind
 from config.paths import local_dir, make
 from config.settings import Settings
 from config.targets import Target, resolve
-from ops import own_files, postgres
+from ops import postgres
 from ops.console import hide
 from ops.db import scratch_server
 from ops.errors import Misconfigured, Problem, Refused
@@ -73,7 +73,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 def opened(folder: Path, name: str) -> IO[str]:
     """Open a file to be locked."""
-    return open(own_files.opened(folder / name, os.O_RDWR | os.O_CREAT, 0o644), "w", encoding="utf-8")
+    return open(paths.opened(folder / name, os.O_RDWR | os.O_CREAT, 0o644), "w", encoding="utf-8")
 
 
 def start(folder: Path) -> state.Server:

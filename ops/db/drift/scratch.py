@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config import paths
 from config.settings import Settings
-from ops import own_files, postgres
+from ops import postgres
 from ops.console import say
 from ops.db import load, nowhere, scratch_server
 from ops.db.sql_file.script import Script
@@ -114,7 +115,7 @@ def open_built(settings: Settings, content: Content, task: str = "db.drift") -> 
             begun = time.monotonic()
             build(settings, task, place, content.fill)
             seconds = time.monotonic() - begun
-        with open(own_files.opened(place / WHOLE, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as mark:
+        with open(paths.opened(place / WHOLE, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as mark:
             os.utime(mark.fileno())
         try:
             with on_server(settings, task, server.start_server(place)) as at:

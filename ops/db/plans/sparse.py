@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops import own_files
+from config import paths
 from ops.errors import Problem
 
 PROBE = 1 << 20
@@ -25,7 +25,7 @@ def stretch(path: Path, size: int, segment: int) -> None:
     for number in range(-(-size // segment)):
         wanted = min(segment, size - number * segment)
         flags = os.O_RDWR | (os.O_CREAT if number else 0)
-        fd = own_files.opened(path.with_name(f"{path.name}.{number}") if number else path, flags)
+        fd = paths.opened(path.with_name(f"{path.name}.{number}") if number else path, flags)
         try:
             if os.fstat(fd).st_size < wanted:
                 lengthen(fd, wanted, path.parent)
@@ -48,7 +48,7 @@ def lengthen(fd: int, size: int, folder: Path) -> None:
 
 def first_page(path: Path, size: int) -> bytes:
     """Return the first bytes of a file."""
-    fd = own_files.opened(path, os.O_RDONLY)
+    fd = paths.opened(path, os.O_RDONLY)
     try:
         return os.pread(fd, size, 0)
     finally:
@@ -57,7 +57,7 @@ def first_page(path: Path, size: int) -> bytes:
 
 def put(path: Path, pages: Sequence[bytes]) -> None:
     """Write the first pages of a file."""
-    fd = own_files.opened(path, os.O_RDWR)
+    fd = paths.opened(path, os.O_RDWR)
     try:
         whole = b"".join(pages)
         if os.pwrite(fd, whole, 0) != len(whole):

@@ -12,8 +12,8 @@ import re
 import secrets
 from pathlib import Path
 
+from config import paths
 from config.paths import hand_over, local_dir, placed, unfinished
-from ops import own_files
 from ops.console import hide
 from ops.db.copies import beside
 from ops.errors import Problem
@@ -43,7 +43,7 @@ def own(root: Path) -> str:
         except OSError as error:
             Path(temporary).unlink(missing_ok=True)
             raise placed(error, path) from None
-    with open(own_files.opened(path, os.O_RDONLY), encoding="ascii", errors="replace") as file:
+    with open(paths.opened(path, os.O_RDONLY), encoding="ascii", errors="replace") as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             raise Problem(
                 f"{path} may be read by others: chmod 600 it, or remove it, and masks are others from then on"

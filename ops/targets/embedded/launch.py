@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from config import paths
 from ops import own_files, silence
 from ops.console import say
 from ops.errors import Problem
@@ -166,7 +167,7 @@ def spawn(server: Server, bin: Path, who: binaries.Runner) -> bool:
         finally:
             if process.returncode is None:
                 process.returncode = 0  # it runs on: keep Python from warning about it
-        with open(own_files.opened(server.log, os.O_RDONLY), "rb") as log:
+        with open(paths.opened(server.log, os.O_RDONLY), "rb") as log:
             log.seek(before)
             words = log.read().decode(errors="replace")
         if "Address already in use" in words:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config import paths
 from ops import own_files
 from ops.errors import InProgress, Problem
 from ops.targets.embedded.state import Server
@@ -28,7 +29,7 @@ def status(server: Server) -> dict[str, Any]:
         return {"pid": int(lines[0]), "data": lines[1], "port": lines[3], "status": lines[7].strip()}
     except PermissionError:
         raise Problem(f"{server.data} belongs to another user: run inv as that user") from None
-    except (OSError, ValueError, own_files.Foreign):
+    except (OSError, ValueError, paths.Foreign):
         return {}
 
 
@@ -75,7 +76,7 @@ def disown(server: Server) -> None:
     processes of a killed server still use the data.
     """
     path = server.data / "postmaster.pid"
-    with contextlib.suppress(FileNotFoundError), open(own_files.opened(path, os.O_RDWR), "r+b") as file:
+    with contextlib.suppress(FileNotFoundError), open(paths.opened(path, os.O_RDWR), "r+b") as file:
         _, _, rest = file.read().partition(b"\n")
         if rest:
             file.seek(0)

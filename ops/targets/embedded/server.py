@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from config import paths
 from config.paths import local_dir, own_folder
 from config.targets import Target
 from ops import own_files
@@ -46,7 +47,7 @@ def hold_lock(root: Path) -> Iterator[None]:
         own_folder(local_dir(root) / path.name).mkdir(exist_ok=True)
         for each in fresh if os.geteuid() == 0 else ():
             each.chmod(0o755)  # made by us just now, under whatever umask; another user may run the server
-        fd = own_files.opened(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        fd = paths.opened(path / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
     except PermissionError:
         raise Problem(f"{path} belongs to another user: run inv as that user") from None
     except OSError as error:
@@ -171,9 +172,7 @@ def stop_server(root: Path) -> bool:
 
 def mark(home: Path, root: Path) -> None:
     """Note in a folder under /var/lib which clone it belongs to."""
-    with open(
-        own_files.opened(home / MARKER, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8"
-    ) as file:
+    with open(paths.opened(home / MARKER, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
         file.write(str(root))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 
+from config import paths
 from config.declared import Kind
 from config.paths import own_folder, write_private
 from config.targets import Target
@@ -127,7 +128,7 @@ def identity(data: Path) -> str:
     The first eight bytes of pg_control, in every version (src/include/catalog/pg_control.h).
     """
     try:
-        with open(own_files.opened(data / "global" / "pg_control", os.O_RDONLY), "rb") as file:
+        with open(paths.opened(data / "global" / "pg_control", os.O_RDONLY), "rb") as file:
             return str(int.from_bytes(file.read(8), sys.byteorder))
     except (OSError, Problem):
         return ""

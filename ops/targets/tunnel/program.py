@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ops import own_files, process
+from config import paths
+from ops import process
 
 # The program's output goes to a file: one that is written to a pipe nobody reads any more would end some of them.
 # A keeper that is told to let go has only to wait; it is the one by whose command line a shared tunnel is known
@@ -139,4 +140,4 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def open_log(path: Path) -> int:
     """Make a log for a program that outlives us, which only its owner may read; return its descriptor."""
-    return own_files.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+    return paths.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)

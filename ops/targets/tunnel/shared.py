@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from config import paths
 from config.paths import local_dir, write_private
 from ops import own_files, silence
 from ops.errors import Problem
@@ -122,7 +123,7 @@ def write(root: Path, entries: dict[str, Open]) -> None:
 @contextlib.contextmanager
 def turns(root: Path) -> Iterator[None]:
     """Let one run at a time open or end tunnels of this clone."""
-    lock = own_files.opened(local_dir(root) / LOCK, os.O_RDWR | os.O_CREAT)
+    lock = paths.opened(local_dir(root) / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         with silence.waiting("another run that opens or ends a tunnel"):
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -209,8 +209,9 @@ def test_no_mask_gives_a_value_away_and_the_same_key_makes_the_same(one: Databas
             assert set(null.values()) == {None}
             for n, (column, rule) in enumerate(fitting):
                 masks = [row[f"m{n}"] for row in rows]
+                # a letter or two may come out as themselves by chance: who guesses one learns nothing by that
                 assert all(
-                    text != mask and (len(text) < 6 or text not in mask)
+                    (len(text) < 4 or text != mask) and (len(text) < 6 or text not in mask)
                     for text, mask in zip(texts, masks, strict=True)
                 )
                 if masking.is_injective(column, rule):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
@@ -197,6 +197,7 @@ def test_no_mask_gives_a_value_away_and_the_same_key_makes_the_same(one: Databas
 
         @settings(PROFILE, max_examples=40)
         @given(TEXTS)
+        @example(["g"])  # which this key would have for its own piece of text
         def check(texts: list[str]) -> None:
             texts = [text.encode("utf-8", "replace").decode() for text in texts]
             assume(len(set(texts)) == len(texts))
@@ -209,9 +210,8 @@ def test_no_mask_gives_a_value_away_and_the_same_key_makes_the_same(one: Databas
             assert set(null.values()) == {None}
             for n, (column, rule) in enumerate(fitting):
                 masks = [row[f"m{n}"] for row in rows]
-                # a letter or two may come out as themselves by chance: who guesses one learns nothing by that
                 assert all(
-                    (len(text) < 4 or text != mask) and (len(text) < 6 or text not in mask)
+                    text != mask and (len(text) < 6 or text not in mask)
                     for text, mask in zip(texts, masks, strict=True)
                 )
                 if masking.is_injective(column, rule):

@@ -196,7 +196,10 @@ def masked(column: Column, rule: Rule, value: str) -> str:
         case "number":
             return numbered(kind, value, same)
         case _:
-            return f"substr(repeat('{LOREM}', 2 + length({value}::text) / {len(LOREM)}), (1 + {number_of(same)} % {len(LOREM)})::int, length({value}::text))"
+            size = f"length({value}::text)"
+            piece = f"substr(repeat('{LOREM}', 2 + {size} / {len(LOREM)}), (1 + {number_of(same)} % {len(LOREM)})::int, {size})"
+            # a letter or two may be such a piece themselves; no piece is made of dashes
+            return f"coalesce(nullif({piece}, {value}::text), repeat('-', {size}))"
 
 
 def normal(kind: str, value: str) -> str:

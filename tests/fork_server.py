@@ -1,8 +1,8 @@
 """`inv` by a fork: what all starts have in common is imported once, and each call goes on in a process of its own.
 
-A call reads tasks.py, config/ and ops/ of its folder itself, as a start does, and ends as an interpreter does. Its
-directory, environment, umask and streams are those that it was given. tests/forked.py asks for calls, and makes a
-start of what would see a difference; so do programs on the PATH of a shell (tests/fork_client.py).
+A call reads tasks.py of its folder itself, as a start does, and config/ and ops/ where they are not those of this suite to the
+byte; it ends as an interpreter does. Its directory, environment, umask and streams are those that it was given. tests/forked.py
+asks for calls, and makes a start of what would see a difference; so do programs on the PATH of a shell (tests/fork_client.py).
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import io
 import json
 import marshal
 import os
+import re
 import selectors
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "OPENSSL_", "MALLOC_", "GLIBC_")
@@ -62,6 +66,10 @@ PRELOADED_FOR_PYTEST = (
     ),
 )
 """The libraries of the tests and of what they test; ours each call reads from its own folder, where one of them has been changed."""
+SUITE = Path(__file__).resolve().parent.parent
+OURS = ("config", "ops")
+UNREAD = ("ops.testing", "ops.workspace.mutants", "ops.lambdas.package.bytecode")
+"""Those of ours that no task imports: they bring in pytest, or are programs."""
 SERVICES = (
     "sts",
     "rds",
@@ -88,7 +96,7 @@ def noting() -> Iterator[set[str]]:
     usual, names = kind.__getitem__, set[str]()
 
     def noted(environ: Any, name: str) -> Any:
-        names.add(name)
+        names.add(os.fsdecode(name))
         return usual(environ, name)
 
     kind.__getitem__ = noted
@@ -129,16 +137,104 @@ def read_models() -> None:
             loader.load_service_model(service, kind, api_version=None)
 
 
-def made_of_home(home: str) -> list[tuple[Any, str, str]]:
-    """Return the attributes of modules and classes in which HOME was put when they were imported: each call has its own."""
-    modules = list(sys.modules.values())
-    classes = [thing for module in modules for thing in list(vars(module).values()) if isinstance(thing, type)]
+Made = list[tuple[Any, str, Any]]
+"""Owners, and their attributes and values."""
+
+
+def made_of(text: str, among: Sequence[str] = ()) -> Made:
+    """Return where a folder was put as modules were imported, in them, their classes, and the defaults of functions: each call has its own."""
+    modules = [module for name, module in list(sys.modules.items()) if not among or name.partition(".")[0] in among]
+    things = [thing for module in modules for thing in list(vars(module).values())]
+    classes = [thing for thing in things if isinstance(thing, type)]
+    members = [thing for each in classes for thing in list(vars(each).values())]
+    owners: list[Any] = [*modules, *classes, *(each for each in (*things, *members) if isinstance(each, FunctionType))]
     return [
-        (owner, name, value)
-        for owner in (*modules, *classes)
-        for name, value in list(vars(owner).items())
-        if isinstance(value, str) and home in value
+        (owner, name, value) for owner in owners for name, value in values(owner) if put(value, text, "") is not value
     ]
+
+
+def values(owner: Any) -> list[tuple[str, Any]]:
+    """Return what may hold a folder."""
+    if isinstance(owner, FunctionType):
+        found: list[tuple[str, Any]] = [("__defaults__", owner.__defaults__), ("__kwdefaults__", owner.__kwdefaults__)]
+        return [(name, value) for name, value in found if value]
+    return [(name, value) for name, value in vars(owner).items() if name != "__cached__"]
+
+
+def put(value: Any, before: str, now: str) -> Any:
+    """Return what a value would be if the folder had been another one."""
+    if isinstance(value, str | Path):
+        return type(value)(str(value).replace(before, now)) if before in str(value) else value
+    made: Any = value
+    if type(value) in (tuple, list):
+        made = type(value)(put(each, before, now) for each in value)
+    elif type(value) is dict:
+        made = {name: put(each, before, now) for name, each in value.items()}
+    return made if made != value else value
+
+
+def put_in(found: Made, before: str, now: str) -> None:
+    """Have what was made of a folder be as if it had been made of another one."""
+    for owner, name, value in found:
+        setattr(owner, name, put(value, before, now))
+
+
+@dataclass
+class Ours:
+    """config/ and ops/ of this suite, imported for the calls in copies of it."""
+
+    files: dict[str, tuple[int, int]]
+    """Size and time of each file that was read, by its path in the suite: a copy keeps them, a change does not."""
+    places: Made
+    """What was made of the suite's folder."""
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a call would read the same there."""
+        try:
+            return all(stamp(f"{folder}/{path}") == known for path, known in self.files.items())
+        except OSError:
+            return False
+
+    def move(self, folder: Path | None) -> None:
+        """Have been imported in another folder; without one, not at all."""
+        if folder is None:
+            for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+                del sys.modules[name]
+        elif folder != SUITE:
+            put_in(self.places, str(SUITE), str(folder))
+
+
+def stamp(path: str) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 # a Path for each of hundreds would cost more than to look
+    return found.st_size, found.st_mtime_ns
+
+
+def read_ours() -> Ours:
+    """Import what of ours the tasks may ask for; what runs as they are imported is that of each call (tasks.py)."""
+    files = {"tasks.py": stamp(f"{SUITE}/tasks.py")}
+    sys.path.insert(0, str(SUITE))
+    for top in OURS:
+        for path in sorted((SUITE / top).rglob("*.py")):
+            name = ".".join(path.relative_to(SUITE).with_suffix("").parts).removesuffix(".__init__")
+            if not name.startswith(UNREAD):
+                files[str(path.relative_to(SUITE))] = stamp(str(path))
+                importlib.import_module(name)
+    del sys.path[0]
+    importlib.invalidate_caches()
+    return Ours(files, made_of(str(SUITE), OURS))
+
+
+def folder_of(argv: Sequence[str], env: Mapping[str, str]) -> Path | None:
+    """Return the folder whose tasks.py a call reads, as invoke looks for it; None where it is told another one."""
+    if (
+        any(re.match("-[cr]|--collection|--search-root", word) for word in argv[1:])
+        or "INVOKE_TASKS_COLLECTION_NAME" in env
+    ):
+        return None
+    here = Path.cwd()
+    return next(
+        (each for each in (here, *here.parents) if any((each / name).exists() for name in ("tasks.py", "tasks"))), None
+    )
 
 
 def keep_preloaded() -> None:
@@ -158,6 +254,7 @@ def leave_preloaded() -> None:
 
 
 _preloaded: dict[str, Any] = {}
+"""What is there before the first call, and is never let go."""
 
 
 def opened_again(fd: int, like: Any) -> Any:
@@ -176,7 +273,7 @@ def opened_again(fd: int, like: Any) -> Any:
 class Server:
     """Takes calls, one after the other; the processes that carry them out run beside each other."""
 
-    def __init__(self, channel: socket.socket, door: socket.socket, asked: set[str]) -> None:
+    def __init__(self, channel: socket.socket, door: socket.socket, asked: set[str], ours: Ours | None) -> None:
         self.channel = channel
         self.door = door
         """Where the programs of tests/fork_client.py knock."""
@@ -184,7 +281,8 @@ class Server:
         """Which variables the imports have asked for."""
         self.environ = dict(os.environ)
         self.home = os.environ["HOME"]
-        self.of_home = made_of_home(self.home)
+        self.of_home = made_of(self.home)
+        self.ours = ours
         self.running: dict[int, tuple[int, socket.socket]] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(channel, selectors.EVENT_READ)
@@ -268,10 +366,11 @@ class Server:
         os.chdir(call["cwd"])
         os.environ.clear()
         os.environ.update(call["env"])
-        home = str(Path("~").expanduser())
-        for owner, name, value in self.of_home:
-            setattr(owner, name, value.replace(self.home, home))
+        put_in(self.of_home, self.home, str(Path("~").expanduser()))
         sys.argv[:] = call["argv"]
+        if self.ours:
+            folder = folder_of(sys.argv, os.environ)
+            self.ours.move(folder if folder and self.ours.is_in(folder) else None)
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
             made = opened_again(fd, getattr(sys, name))
             setattr(sys, name, made)
@@ -279,18 +378,20 @@ class Server:
         atexit.register(leave_preloaded)  # the first of all, and so the last that runs
 
 
-def serve(fd: int, door: int, preloaded: Sequence[str]) -> dict[str, Any] | None:
+def serve(fd: int, door: int, preloaded: Sequence[str], *, of_inv: bool) -> dict[str, Any] | None:
     """Import, tell which variables had a say in that, and take calls."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the tests and for what they have started
     gc.disable()  # what is imported is kept: no need to look for garbage among it
     with noting() as names:
         for name in preloaded:
             importlib.import_module(name)
+        ours = read_ours() if of_inv else None
     share_models()
     read_models()
     channel = socket.socket(fileno=fd)
-    server = Server(channel, socket.socket(fileno=door), names)
+    server = Server(channel, socket.socket(fileno=door), names, ours)
     keep_preloaded()
+    _preloaded["the server"] = server  # to free it would touch each page that it points to
     channel.send(json.dumps(sorted(names)).encode())
     return server.serve()
 
@@ -299,19 +400,44 @@ def main(program: str, channel: str, door: str) -> None:
     sys.path[0] = str(Path(program).parent)
     name = Path(program).name
     preloaded = {"aws": PRELOADED_FOR_AWS, "pytest": PRELOADED_FOR_PYTEST}.get(name, PRELOADED)
-    if serve(int(channel), int(door), preloaded) is None:
+    if serve(int(channel), int(door), preloaded, of_inv=name in ("inv", "invoke")) is None:
         return
+    try:
+        code = run(name)
+    except SystemExit as end:
+        leave(end.code)
+        raise
+    leave(code)
+
+
+def run(name: str) -> Any:
+    """Do what the program of that name does, and return its code."""
     if name == "aws":
         from awscli.clidriver import main as aws
 
-        sys.exit(aws())
+        return aws()
     if name == "pytest":
         import pytest
 
-        sys.exit(pytest.main())
+        return pytest.main()
     from invoke.main import program as inv
 
-    inv.run()
+    return inv.run()
+
+
+def leave(code: object) -> None:
+    """End as an interpreter does up to where it would free what is in memory: to touch all of it costs more than most tasks."""
+    if not isinstance(code, int | None):
+        return
+    atexit.unregister(leave_preloaded)
+    threading._shutdown()  # type: ignore[attr-defined] # as Py_FinalizeEx does: threads, atexit, streams
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit((code or 0) & 0xFF)
 
 
 if __name__ == "__main__":

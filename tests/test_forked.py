@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from ops.env import commands
 from tests import forked
+from tests.fix_cli import copy_suite
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all are starts")
 
@@ -207,9 +210,7 @@ sys.path.insert(0, sys.argv[1])
 import fork_server
 for name in fork_server.PRELOADED:
     importlib.import_module(name)
-for owner, name, _ in fork_server.made_of_home(os.environ["HOME"]):
-    setattr(owner, name, "")
-del _
+fork_server.put_in(fork_server.made_of(os.environ["HOME"]), os.environ["HOME"], "")
 for each in gc.get_objects():
     if isinstance(each, (dict, list, tuple, set, frozenset)) and each is not os.environ._data:
         for value in list(each.values()) if isinstance(each, dict) else list(each):
@@ -227,6 +228,56 @@ def test_nothing_of_the_servers_own_home_is_kept_but_what_each_call_has_replaced
         check=True,
     )
     assert done.stdout == ""
+
+
+OURS = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import fork_server
+
+if sys.argv[2] == "moved":
+    ours = fork_server.read_ours()
+    os.chdir(sys.argv[3] + "/sql")
+    there = fork_server.folder_of(["inv"], {})
+    assert ours.is_in(there)
+    ours.move(there)
+else:
+    fork_server.SUITE = fork_server.Path(sys.argv[3])
+    fork_server.read_ours()
+print(json.dumps(sorted([getattr(o, "__qualname__", o.__name__), n, str(v)] for o, n, v in fork_server.made_of(sys.argv[4], fork_server.OURS))))
+"""
+
+
+def test_what_is_imported_for_copies_is_what_a_copy_imports(tmp_path: Path) -> None:
+    """Also where it keeps its own folder: in modules, in classes, and as the defaults of functions."""
+    copy = copy_suite(tmp_path / "copy")
+    suite = forked.SERVER.parent.parent
+
+    def ours(how: str, of: Path) -> list[list[str]]:
+        argv = [sys.executable, "-c", OURS, str(forked.SERVER.parent), how, str(copy), str(of)]
+        done = subprocess.run(argv, env=environ(), capture_output=True, text=True, check=True)
+        found: list[list[str]] = json.loads(done.stdout)
+        return found
+
+    assert ours("moved", copy) == ours("read", copy) != []
+    assert ours("moved", suite) == []
+
+
+@pytest.mark.parametrize("below", [".", "sql"])
+def test_a_copy_that_was_changed_reads_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
+    copy = copy_suite(tmp_path / "copy")
+    start, fork = both(monkeypatch, copy / below, "--list")
+    assert fork.stdout == start.stdout
+    path = copy / "ops" / "env" / "commands.py"
+    words = str(inspect.getdoc(commands.show)).partition("\n")[0]
+    path.write_text(path.read_text().replace(words, words.swapcase()))
+    start, fork = both(monkeypatch, copy / below, "--list")
+    assert fork.stdout == start.stdout
+    assert words.swapcase().rstrip(".") in fork.stdout
+    path.unlink()
+    start, fork = both(monkeypatch, copy / below, "--list")
+    assert (fork.returncode, start.returncode) == (1, 1)
+    assert fork.stderr.splitlines()[-1] == start.stderr.splitlines()[-1]
 
 
 def in_shell(folder: Path, text: str, **more: str) -> Done:

@@ -19,6 +19,7 @@ def mend() -> None:
     """Have moto do it from now on."""
     mend_versions()
     mend_policies()
+    mend_partitions()
 
 
 def mend_versions() -> None:
@@ -80,6 +81,13 @@ def mend_versions() -> None:
 
     backend.create_function, function.update_configuration, function.get_configuration = make, change, describe
     storage.publish_version, storage.del_function, storage.put_alias = publish, remove, name
+
+
+def mend_partitions() -> None:
+    """Have AWS's own policies be read for its usual partition alone, and not for China's and the governments' too at the first call."""
+    from moto.iam import models
+
+    vars(models)["PARTITION_NAMES"] = ["aws"]
 
 
 def mend_policies() -> None:

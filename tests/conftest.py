@@ -8,6 +8,7 @@ TOPICS = [
     "tests.fix_groups",
     "tests.fix_quick",
     "tests.fix_nightly",
+    "tests.fix_spread",
     "tests.fix_passed",
     "tests.fix_isolation",
     "tests.fix_memory",

@@ -1,7 +1,8 @@
 """--nightly: what repeats what others prove, on more servers and in greater numbers; it is left out elsewhere.
 
-Of the servers the newest and the oldest are always taken, since what differs between versions differs between those; the
-others are taken for what is marked `every_server`: what reads the catalog, or reaches the server in a way of its own.
+Of the servers the newest and the oldest are always taken, since what differs between versions differs between those; those
+between are taken for what is marked `every_server`: what reads the catalog, or reaches the server in a way of its own. The oldest
+in a container is the oldest once more.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 
 import pytest
 
-BETWEEN = {"pgserver", "celerp", "container"}
-"""The suppliers of PostgreSQL 16 and 17 (with TLS), and of 15 once more, in a container."""
+BETWEEN, AGAIN = {"pgserver", "celerp"}, "container"
+"""The suppliers of PostgreSQL 16 and 17 (with TLS); that of 15 once more."""
 COUNTS = {"TEST_KILLS": "200", "ORACLE_EXAMPLES": "20000", "LOAD_SECONDS": "60", "ATTRIBUTE_EXAMPLES": "500"}
 """How often, where nothing else is said: kills at random, texts for the scanner, seconds of load, sign-ups of anybody."""
 
@@ -45,4 +46,4 @@ def is_repetition(item: pytest.Item) -> bool:
     found = (
         item.callspec.params.get("supplier") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
     )
-    return found in BETWEEN and not item.get_closest_marker("every_server")
+    return found == AGAIN or (found in BETWEEN and not item.get_closest_marker("every_server"))

@@ -557,6 +557,7 @@ def died(suite: Path, root: Path, after: int, how: str) -> int:
     ).returncode
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("how", ["half", "whole"])
 @pytest.mark.parametrize("after", [0, 1, 2, 100, -6, -5, -4, -3, -2, -1])
 def test_cut_off_at_any_file_the_next_run_goes_on(tmp_path: Path, after: int, how: str) -> None:

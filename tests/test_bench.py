@@ -253,7 +253,7 @@ def test_calls_are_timed_one_by_one() -> None:
     assert report.rows(found)[0]["memory"] == ""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # CI runs `inv bench --tiny`, which measures this too
 def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = compare.COMPARISONS["feed"](at)
@@ -267,7 +267,7 @@ def test_the_feed_is_measured_beside_select_1_and_a_smaller_one() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # CI runs `inv bench --tiny`, which measures this too
 def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
     with place.opened(load({}), tiny=True) as at:
         comparison = people.sync(at)
@@ -279,7 +279,7 @@ def test_the_pool_of_the_comparison_is_read_to_its_end() -> None:
         assert place.output(first) == "User 0|user0@example.com|user0\n"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # CI runs `inv bench --tiny`, which measures this too
 def test_the_longest_wait_beside_a_change_is_that_of_the_slowest_client() -> None:
     with place.opened(load({}), tiny=True) as at:
         clients = stall.prepared(at)

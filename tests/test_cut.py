@@ -228,6 +228,7 @@ def said(told: str) -> bool | None:
     return bool(everything)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(("act", "cut"), list(cells()))
 def test_a_cut_task_says_what_became_of_the_data(
     stand: Stand, act: Act, cut: Cut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -265,6 +266,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     return Cli(copy_suite(tmp_path_factory.mktemp("cut") / "clone"))
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("act", [act for act in ACTS if act.decides and " by " not in act.title], ids=lambda a: a.title)
 @pytest.mark.parametrize("way", [ASKING, ANSWER])
 def test_what_is_not_known_is_found_out_by_the_command_that_is_named(

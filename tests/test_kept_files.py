@@ -73,6 +73,7 @@ def inv(clone: Path) -> Iterator[Cli]:
     shutil.rmtree(clone / ".local")
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     "kind", [kind if kind in COUNTED else pytest.param(kind, marks=pytest.mark.no_cover) for kind in ODD]
 )

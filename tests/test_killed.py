@@ -20,6 +20,7 @@ from ops.db import build, swap
 from ops.targets import opening
 from tests import forked
 from tests.fix_cli import Cli, without_coverage
+from tests.fix_spread import steps
 from tests.fix_suppliers import Database
 
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(10**6)
@@ -256,9 +257,8 @@ def test_cut_at_each_statement(victim: Victim, act: Callable[[Victim], None], se
     for n in (1, 2):
         victim.write(n)
         setup(victim)
-    step, done = 0, False
-    while not done:
-        step += 1
+    for step in steps():
+        done = False
         live, kept = victim.content(), victim.content("__prev")
         victim.write(step + 2)
         with cut_at(step, sent=sent) as count, contextlib.suppress(Cut):
@@ -275,4 +275,6 @@ def test_cut_at_each_statement(victim: Victim, act: Callable[[Victim], None], se
         if act is drop:
             undo(victim)
             setup(victim)
+        if done:
+            break
     assert step > 5, "every statement was cut"

@@ -115,6 +115,7 @@ def test_an_instance_that_takes_no_tokens_gets_a_password(
         by_token.database.do("alter role elsewhere rename to rds_iam", "postgres")
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("how", ["before", "lost"])
 @pytest.mark.parametrize("way", ["token", "password"])
 def test_from_one_way_to_the_other_cut_at_any_write_of_awss(by_token: Stage, way: str, how: str) -> None:

@@ -23,6 +23,7 @@ from ops.db import lock
 from ops.db.migrations import apply, files, history, listing, new, standing, steps
 from ops.errors import Differs, LoginFailed, Misconfigured, Problem, Refused
 from ops.targets import opening
+from tests import fix_spread
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Killer
 from tests.fix_lambda import unsign
 from tests.fix_suppliers import Database
@@ -856,9 +857,7 @@ def test_killed_at_every_statement_the_next_run_knows(
     single.migrate()
     after = single.shape()
     wanted, states = (before, {"applied", "pending"}) if back else (after, {"applied"})
-    nth = 0
-    while True:
-        nth += 1
+    for nth in fix_spread.steps():
         single.database.do(TURN_FORWARD if back else TURN_BACK)
         with Killer(single.database.server.port, Cut(b"", way, CLOSE, nth), begins=b"pg_try_advisory_lock") as proxy:
             there = single.by(port=str(proxy.port), sslmode="disable", gssencmode="disable")

@@ -15,6 +15,7 @@ from ops.db.migrations.patience import Limits
 from ops.db.migrations.steps import Act
 from ops.errors import Problem
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Killer, Proxy
+from tests.fix_spread import steps
 from tests.fix_suppliers import Database
 from tests.test_migrate import Repo, forked, refused
 
@@ -128,9 +129,7 @@ def test_what_the_server_has_to_say_is_passed_on_once(many: Repo, capsys: pytest
 @pytest.mark.parametrize("way", [ASKING, ANSWER])
 def test_killed_at_every_message_the_next_run_goes_on(many: Repo, way: str) -> None:
     many.migrate(to=str(FIRST))
-    nth = 0
-    while True:
-        nth += 1
+    for nth in steps():
         many.rollback(str(FIRST))
         with Killer(many.database.server.port, Cut(b"", way, CLOSE, nth), begins=b"pg_try_advisory_lock") as proxy:
             there = many.by(port=str(proxy.port), sslmode="disable", gssencmode="disable")

@@ -97,6 +97,7 @@ def test_its_readers_follow_and_are_read_at(scene: Swapping) -> None:
 # --- cut at each write ------------------------------------------------------------------
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize(
     ("then", "when", "given"),
     [("again", "before", ""), ("again", "after", "other"), ("undo", "before", "other"), ("undo", "after", "")],
@@ -126,6 +127,7 @@ def test_a_swap_killed_at_any_write_goes_on_or_back(
     assert number == 6  # the mark, both clusters and the instance of each
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize(
     ("then", "when", "given"),
     [("again", "before", "other"), ("again", "after", ""), ("swap", "before", ""), ("swap", "after", "other")],

@@ -189,6 +189,7 @@ def made_and_ended(cloud: Front, configure: Configure, hands: Hands) -> None:
 HOWS = ["throttled", "before", "lost", "expired"]
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("adopt", [False, True])
 def test_create_cut_at_any_write_and_run_again_leaves_one_of_each(
@@ -216,6 +217,7 @@ def test_create_cut_at_any_write_and_run_again_leaves_one_of_each(
     assert how == "lost" or cuts >= number - 1  # a lost answer is looked after at once
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("how", HOWS)
 def test_delete_cut_at_any_write_and_run_again_leaves_nothing(
     cloud: Front, configure: Configure, hands: Hands, how: str

@@ -191,6 +191,7 @@ SWAPPED = {LIVE: "before", PREV: "live"}
 BEFORE_SWAP = {LIVE: "live", BESIDE: "before"}
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("then", ["again", "undo"])
 def test_a_swap_killed_at_any_write_goes_on_or_back(
@@ -219,6 +220,7 @@ def test_a_swap_killed_at_any_write_goes_on_or_back(
     assert number == 6  # the mark, the function into both, both renames, the function into one
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("then", ["again", "restore --swap"])
 def test_an_undo_killed_at_any_write_goes_on_or_back(

@@ -250,6 +250,7 @@ def test_what_is_in_the_way_is_found_before_a_copy_is_made(rehearse: Rehearse, c
     assert cloud.writes == []
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("how", ["before", "lost"])
 @pytest.mark.parametrize("number", range(1, 6))
 def test_a_rehearsal_cut_at_any_write_is_gone_on_with(

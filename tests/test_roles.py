@@ -21,6 +21,7 @@ from ops.targets.roles import acting, declared, names, passwords
 from tests import servers
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
 from tests.fix_roles import MASTER, PASSWORD, Place, keep_as_ours, placed
+from tests.fix_spread import apart
 from tests.fix_suppliers import Database
 
 WRITES = "select pg_snapshot_xmax(pg_current_snapshot())::text as next"
@@ -184,7 +185,7 @@ def test_cut_at_each_statement_it_is_all_or_nothing_and_the_next_run_converges(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cuts, committed = 0, 0
-    sent = ((word, way, n) for way in (ASKING, ANSWER) for word in (SENT if way == ASKING else SENT[-1:]) for n in range(1, 50))  # fmt: skip
+    sent = ((word, way, n) for way in (ASKING, ANSWER) for word in (SENT if way == ASKING else SENT[-1:]) for n in range(1, 50, apart()))  # fmt: skip
     beyond = None
     for word, way, number in sent:
         if (word, way) == beyond:
@@ -202,7 +203,7 @@ def test_cut_at_each_statement_it_is_all_or_nothing_and_the_next_run_converges(
             committed += 1
         cuts += proxy.hit
         beyond = beyond if proxy.hit else (word, way)
-    assert cuts > 30
+    assert cuts > 30 / apart()
     assert committed
     place.roles()
     assert differences(place, capsys) == []

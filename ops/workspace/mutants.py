@@ -114,11 +114,10 @@ def run(root: Path, only: str = "", *, quick: bool = False) -> None:
 def copied(root: Path, to: Path) -> Path:
     """Copy what tests need of a checkout; with what Python has compiled of it, whose times are taken over."""
     to.mkdir()
-    for part in PARTS:
-        if (root / part).is_dir():
-            shutil.copytree(root / part, to / part, ignore=shutil.ignore_patterns(".mypy_cache", ".ruff_cache"))
-        elif (root / part).exists():
-            shutil.copy2(root / part, to / part)
+    parts = [str(root / part) for part in PARTS if (root / part).exists()]
+    done = process.run(["cp", "-a", *parts, str(to)], {}, timeout=60)  # a tenth of what shutil takes for thousands of files
+    if done.returncode:
+        raise Problem(f"{root} cannot be copied: {' '.join(done.stderr.split())}")
     return to
 
 

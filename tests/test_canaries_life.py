@@ -33,7 +33,7 @@ import tasks
 from config import settings as settings_module
 from tests import fix_git, fix_migrations, forked, test_docker
 from tests.fix_app import wait
-from tests.fix_aws import Answer, Call
+from tests.fix_aws import REGION, Answer, Call
 from tests.fix_canary import Files, Hunt, Sampler, Seen, canary, sampling
 from tests.fix_cli import Cli
 from tests.fix_echo import Echo
@@ -81,6 +81,8 @@ IN_AWS = (
     "rds.replica --delete --confirm {live}-replica",
     "rds.delete --confirm {live}",
 )
+# With a password that RDS makes and keeps
+KEPT = ("rds.create", "rds.rotate-password", "rds.endpoint", "rds.delete --no-snapshot --confirm {live}")
 HERE = (
     "db.setup",
     "db.branch",
@@ -103,7 +105,7 @@ SERVER = ("db.up", "db.down --wipe --confirm {database}")
 """Of the clone's own, where no URL says another one."""
 
 
-TASKS = {line.split()[0] for line in (*IN_AWS, *HERE, *SERVER)}
+TASKS = {line.split()[0] for line in (*IN_AWS, *KEPT, *HERE, *SERVER)}
 
 
 def full(line: str) -> list[str]:
@@ -148,6 +150,10 @@ class Life:
 
     stage: Stage
     manager: Manager
+    person: str
+    """In what AWS has of somebody: a name, an e-mail address, and a statement in the server's log."""
+    made: set[str]
+    """The secrets that have come up on the way."""
     capfd: pytest.CaptureFixture[str]
     hunt: Hunt
 
@@ -175,7 +181,7 @@ def life(
     monkeypatch: pytest.MonkeyPatch,
     pauses: None,
 ) -> Iterator[Life]:
-    secrets = {each: canary(each) for each in ("password", "master", "key", "session")}
+    secrets = {each: canary(each) for each in ("password", "master", "key", "session", "person")}
     login, master = (f"{letter}{stage.database.name}" for letter in "lm")
     for role, password in ((login, secrets["password"]), (master, secrets["master"])):
         stage.database.do(f"create role {role} superuser login password '{password}'", "postgres")
@@ -210,15 +216,15 @@ def life(
 
     monkeypatch.setattr(settings_module, "load", loaded)
     monkeypatch.setattr("ops.rds.upgrade.upgrade.look", lambda *_: [])  # other tests have databases on that server
-    passwords = {*secrets.values(), TOKEN}
+    made: set[str] = set()
 
     def known() -> set[str]:
-        passwords.update(sent(stage.cloud.calls))
-        return passwords
+        made.update(sent(stage.cloud.calls))
+        return {*secrets.values(), TOKEN, *made}
 
     with sampling() as sampler:
         files = Files([stage.root, Path(os.environ["HOME"])], (str(stage.root / "env"), "/__pycache__/"))
-        yield Life(stage, manager, capfd, Hunt(known, sampler, files))
+        yield Life(stage, manager, secrets["person"], made, capfd, Hunt(known, sampler, files))
 
 
 def on_server(database: Database, master: str, call: Call) -> Answer | None:
@@ -233,28 +239,60 @@ def test_no_secret_gets_out_of_the_life_of_an_instance_and_its_function(
 ) -> None:
     stage = life.stage
     stage.client("rds").delete_db_instance(DBInstanceIdentifier=LIVE, SkipFinalSnapshot=True)
-    stage.cloud.before = answers(life.manager)
+    stage.cloud.before = answers(life)
     stage.cloud.after = functools.partial(on_server, stage.database, os.environ["POSTGRES_MASTER_USERNAME"])
     out(stage.client("ec2"))
     pool_id = stage.make_pool()
     monkeypatch.setenv("AWS_COGNITO_USER_POOL_ID", pool_id)
-    sign_up(stage, pool_id, "ada", email="ada@example.com", name="Ada", preferred_username="ada")
+    somebody = {"email": f"{life.person}@example.com", "name": life.person, "preferred_username": life.person}
+    sign_up(stage, pool_id, "ada", **somebody)
     for line in IN_AWS:
         if line == "lambda.logs":
             log(stage)
         life.run(line.format(live=LIVE, function=NAME, database=stage.database.name))
-    assert (
-        len([*life.hunt.secrets()]) == 7
-    )  # the five given, a new one of the instance, and that of the function, which the proxy has too
+    assert len(life.made) == 3  # the instance's first and second one, and the function's, which the proxy has too
+    assert stage.database.scalar(f"select count(*) from users where handle = '{life.person}'") == 1
+    assert [path.name for path in stage.root.iterdir() if path.name.startswith("env")] == ["env"]  # where it may be
 
 
-LOG = "2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:ERROR:  no\n"
+def test_no_secret_gets_out_where_rds_keeps_the_password(life: Life) -> None:
+    stage, master = life.stage, os.environ["POSTGRES_MASTER_USERNAME"]
+    stage.client("rds").delete_db_instance(DBInstanceIdentifier=LIVE, SkipFinalSnapshot=True)
+    (stage.root / "env").write_text("")
+
+    def after(call: Call) -> Answer | None:
+        if call.action in ("CreateDBInstance", "ModifyDBInstance"):
+            for password in set(kept()) - set(life.hunt.secrets()):
+                stage.database.do(f"alter role {master} password '{password}'", "postgres")
+                life.made.add(password)
+        return None
+
+    stage.cloud.after = after
+    for line in KEPT:
+        life.run(line.format(live=LIVE))
+    assert len(life.made) == 2
 
 
-def answers(manager: Manager) -> Callable[[Call], Answer | None]:
+def kept() -> Iterator[str]:
+    """Yield the passwords that Secrets Manager holds."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    for secret in secretsmanager_backends[DEFAULT_ACCOUNT_ID][REGION].secrets.values():
+        for version in secret.versions.values():
+            yield json.loads(version["secret_string"])["password"]
+
+
+LOG = (
+    '2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:ERROR:  relation "userz" does not exist at character 15\n'
+    "2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:STATEMENT:  select * from userz where email = 'ada@example.com'\n"
+)
+
+
+def answers(life: Life) -> Callable[[Call], Answer | None]:
     """Return what answers where moto has nothing: logs of an instance, and sessions."""
-    logs = LogsOfRds({"error/postgresql.log.2026-11-30-08": LOG})
-    return lambda call: manager.answer(call) or logs(call)
+    logs = LogsOfRds({"error/postgresql.log.2026-11-30-08": LOG.replace("ada", life.person)})
+    return lambda call: life.manager.answer(call) or logs(call)
 
 
 def log(stage: Stage) -> None:

@@ -31,11 +31,12 @@ from invoke.util import LOG_FORMAT
 
 import tasks
 from config import settings as settings_module
+from ops.sandbox import lifecycle
 from tests import fix_git, fix_migrations, forked, test_docker
 from tests.fix_app import wait
-from tests.fix_aws import REGION, Answer, Call
+from tests.fix_aws import Answer, Call
 from tests.fix_canary import Files, Hunt, Sampler, Seen, canary, sampling
-from tests.fix_cli import Cli
+from tests.fix_cli import SUITE, Cli
 from tests.fix_echo import Echo
 from tests.fix_lambda import HOST, NAME, Stage
 from tests.fix_ssm import TOKEN, Manager
@@ -81,8 +82,6 @@ IN_AWS = (
     "rds.replica --delete --confirm {live}-replica",
     "rds.delete --confirm {live}",
 )
-# With a password that RDS makes and keeps
-KEPT = ("rds.create", "rds.rotate-password", "rds.endpoint", "rds.delete --no-snapshot --confirm {live}")
 HERE = (
     "db.setup",
     "db.branch",
@@ -92,6 +91,9 @@ HERE = (
     "db.pull --from local --target copy",
     "db.compare --with copy",
     "db.migration-import --folder {old}",
+)
+PROGRAMS = (
+    "db.setup",
     "lambda.invoke --local --target local",
     "app.up",
     "app.logs",
@@ -100,12 +102,11 @@ HERE = (
     "sandbox.up",
     "sandbox.status",
     "sandbox.down",
+    "bench --only list --runs 1 --tiny",
 )
 SERVER = ("db.up", "db.down --wipe --confirm {database}")
 """Of the clone's own, where no URL says another one."""
-
-
-TASKS = {line.split()[0] for line in (*IN_AWS, *KEPT, *HERE, *SERVER)}
+TASKS = {line.split()[0] for line in (*IN_AWS, *HERE, *PROGRAMS, *SERVER)}
 
 
 def full(line: str) -> list[str]:
@@ -255,34 +256,6 @@ def test_no_secret_gets_out_of_the_life_of_an_instance_and_its_function(
     assert [path.name for path in stage.root.iterdir() if path.name.startswith("env")] == ["env"]  # where it may be
 
 
-def test_no_secret_gets_out_where_rds_keeps_the_password(life: Life) -> None:
-    stage, master = life.stage, os.environ["POSTGRES_MASTER_USERNAME"]
-    stage.client("rds").delete_db_instance(DBInstanceIdentifier=LIVE, SkipFinalSnapshot=True)
-    (stage.root / "env").write_text("")
-
-    def after(call: Call) -> Answer | None:
-        if call.action in ("CreateDBInstance", "ModifyDBInstance"):
-            for password in set(kept()) - set(life.hunt.secrets()):
-                stage.database.do(f"alter role {master} password '{password}'", "postgres")
-                life.made.add(password)
-        return None
-
-    stage.cloud.after = after
-    for line in KEPT:
-        life.run(line.format(live=LIVE))
-    assert len(life.made) == 2
-
-
-def kept() -> Iterator[str]:
-    """Yield the passwords that Secrets Manager holds."""
-    from moto.core import DEFAULT_ACCOUNT_ID
-    from moto.secretsmanager.models import secretsmanager_backends
-
-    for secret in secretsmanager_backends[DEFAULT_ACCOUNT_ID][REGION].secrets.values():
-        for version in secret.versions.values():
-            yield json.loads(version["secret_string"])["password"]
-
-
 LOG = (
     '2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:ERROR:  relation "userz" does not exist at character 15\n'
     "2026-11-30 08:00:00 UTC:10.0.0.5(33344):postgres@cruddur:[123]:STATEMENT:  select * from userz where email = 'ada@example.com'\n"
@@ -325,7 +298,8 @@ class Clone:
     hunt: Hunt
 
     def run(self, line: str, **environ: str) -> str:
-        done = self.inv(*full(line), env={**self.env, **environ})
+        inv = Cli(SUITE) if line.startswith("bench") else self.inv  # a clone has none
+        done = inv(*full(line), env={**self.env, **environ})
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert "invoke." in done.stderr
         self.hunt.search(done.stdout + done.stderr)
@@ -361,15 +335,22 @@ def here(one: Database, inv: Cli, tmp_path: Path) -> Iterator[Clone]:
         files = Files([inv.root, Path(os.environ["HOME"])], ("/__pycache__/", "/.git/"))
         known = {*secrets.values()}
         yield Clone(inv, env, known, Hunt(lambda: known, sampler, files))
+    if lifecycle.folder(inv.root).exists():  # a step has failed
+        inv("sandbox.down", env=env)
 
 
-def test_no_secret_gets_out_of_the_life_of_a_clone(here: Clone, one: Database, tmp_path: Path) -> None:
-    old = fix_migrations.written(tmp_path / "old", {"20250101000000_more.sql": MIGRATION})
-    for line in HERE:
+def test_no_secret_gets_out_of_what_serves_here(here: Clone) -> None:
+    for line in PROGRAMS:
         if line == "app.run":
             serve(here)
         else:
-            here.run(line.format(old=old, database=one.name))
+            here.run(line)
+
+
+def test_no_secret_gets_out_of_the_life_of_a_clone(here: Clone, tmp_path: Path) -> None:
+    old = fix_migrations.written(tmp_path / "old", {"20250101000000_more.sql": MIGRATION})
+    for line in HERE:
+        here.run(line.format(old=old))
     without = dict.fromkeys(("CONNECTION_URL", "COPY_CONNECTION_URL"), "")
     up, down = SERVER
     said = here.run(up, **without)

@@ -66,6 +66,8 @@ IN_AWS = (
     "rds.undo --confirm {live}",
     "rds.replica --confirm {live}",
     "db.tunnel --target staging",
+    "db.status --target staging",
+    "env.show",
     "db.tunnel --stop",
     "lambda.layer --publish",
     "lambda.deploy",
@@ -245,14 +247,14 @@ def test_no_secret_gets_out_of_the_life_of_an_instance_and_its_function(
     out(stage.client("ec2"))
     pool_id = stage.make_pool()
     monkeypatch.setenv("AWS_COGNITO_USER_POOL_ID", pool_id)
-    somebody = {"email": f"{life.person}@example.com", "name": life.person, "preferred_username": life.person}
-    sign_up(stage, pool_id, "ada", **somebody)
+    who = life.person
+    sign_up(stage, pool_id, "ada", email=f"{who}@example.com", name=who, preferred_username=who)
     for line in IN_AWS:
         if line == "lambda.logs":
             log(stage)
         life.run(line.format(live=LIVE, function=NAME, database=stage.database.name))
     assert len(life.made) == 3  # the instance's first and second one, and the function's, which the proxy has too
-    assert stage.database.scalar(f"select count(*) from users where handle = '{life.person}'") == 1
+    assert stage.database.scalar(f"select count(*) from users where handle = '{who}'") == 1
     assert [path.name for path in stage.root.iterdir() if path.name.startswith("env")] == ["env"]  # where it may be
 
 

@@ -40,15 +40,19 @@ def child_environ(extra: Mapping[str, str]) -> dict[str, str]:
 
     Its own logins it keeps: to a proxy, and to where it gets packages and images.
     """
-    from config.variables import holds_secret
 
     def is_its_business(name: str, value: str) -> bool:
-        if name.upper().endswith("_PROXY") or name.startswith(_OWN_LOGINS):
-            return True
-        return not (holds_secret(name, value) or re.search(r"://[^/@]*:[^/]*@", value))
+        return name.upper().endswith("_PROXY") or name.startswith(_OWN_LOGINS) or not holds_login(name, value)
 
     kept = {name: value for name, value in clean_environ({}).items() if is_its_business(name, value)}
     return {**kept, **extra}
+
+
+def holds_login(name: str, value: str) -> bool:
+    """Whether a variable holds a secret or any URL with a password, that of a server on this machine or behind a tunnel too."""
+    from config.variables import holds_secret
+
+    return holds_secret(name, value) or re.search(r"://[^/@]*:[^/]*@", value) is not None
 
 
 def lasting_environ(extra: Mapping[str, str], *names: str) -> dict[str, str]:

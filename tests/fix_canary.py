@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
+from tests import forked
+
+LOGS_IN = {"psql", "pgcli", "pg_dump", "pg_restore", "gunicorn", "awslambdaric"}
+"""Programs that are started to log in to the target, with its password in their environment."""
+BY = ("PGPASSWORD=", "CONNECTION_URL=")
+TUNNEL, BY_AWS = "session-manager-plugin", "AWS_"
+"""Logs in to AWS; it is named in the command line of its keeper, too."""
 PROC = Path("/proc")
 PERIOD = 0.01
 """Seconds between two looks at which processes there are: a program lives longer than its start takes."""
 FRESH, SELDOM = 0.5, 10
 """Seconds in which a process is likely to become another program, and is read at each look; after that at each so many."""
+
+
+def canary(what: str) -> str:
+    return f"canary{what}{secrets.token_hex(6)}"
 
 
 class Seen(NamedTuple):
@@ -29,8 +42,10 @@ class Seen(NamedTuple):
 
     @property
     def programs(self) -> set[str]:
-        """The program, and the one that it runs, as an interpreter does."""
-        return {word.rpartition("/")[2] for word in self.arguments.split()[:2]}
+        """The program, and the one that it runs, as an interpreter does, which may have it as a module."""
+        words = self.arguments.split()
+        module = words[words.index("-m") + 1 :][:1] if "-m" in words[:4] else []
+        return {word.rpartition("/")[2] for word in [*words[:2], *module]}
 
 
 @dataclass
@@ -123,3 +138,45 @@ def below(folder: str) -> Iterator[str]:
 def files_with(folders: Iterable[Path], words: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
     """Return the files below folders in which one of some words is, without those whose path has one of `but` in it."""
     return Files(list(folders), tuple(but)).having(words)
+
+
+def written(words: Iterable[str]) -> set[str]:
+    """Return secrets with the forms in which they are written into a URL."""
+    every = {*words}
+    return every | {quote(each, safe="") for each in every}
+
+
+def betrayed(process: Seen, words: Iterable[str]) -> list[str]:
+    """Return the canaries that a process shows, but for the login of one that is started to log in."""
+    if "fork_server.py" in process.arguments or f"{forked.INV} " in process.arguments:
+        return []  # the command itself, which was given them
+    lines = process.environment.splitlines()
+    if process.programs & LOGS_IN:
+        lines = [line for line in lines if not line.startswith(BY)]
+    if TUNNEL in process.arguments:
+        lines = [line for line in lines if not line.startswith(BY_AWS)]
+    shown = "\n".join([process.arguments, *lines])
+    return [word for word in words if word in shown]
+
+
+@dataclass
+class Hunt:
+    """Looks for secrets in what tasks say, in files, and in all programs that begin meanwhile."""
+
+    secrets: Callable[[], Iterable[str]]
+    """What there is by now: some are made on the way."""
+    sampler: Sampler
+    files: Files
+    searched: set[Seen] = field(default_factory=set)
+
+    def search(self, said: str) -> None:
+        """Fail where a canary is."""
+        words = written(self.secrets())
+        assert [word for word in words if word in said] == [], said
+        assert "Traceback" not in said
+        seen = set(self.sampler.seen) - self.searched
+        self.searched |= seen
+        shown = [(each.arguments, found) for each in seen if (found := betrayed(each, words))]
+        assert shown == [], shown
+        found = self.files.having(words)
+        assert found == [], found

@@ -141,7 +141,8 @@ def managed_policies() -> str:
     from moto.iam.aws_managed_policies import aws_managed_policies_data
 
     every = json.loads(aws_managed_policies_data)
-    return json.dumps({name: every[name] for name in ("AWSLambdaBasicExecutionRole", "AmazonS3ReadOnlyAccess")})
+    names = ("AWSLambdaBasicExecutionRole", "AmazonS3ReadOnlyAccess", "AmazonSSMManagedInstanceCore")
+    return json.dumps({name: every[name] for name in names})
 
 
 def stand(staged: Stage) -> None:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import secrets
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import boto3
 import psycopg
 import pytest
 
 import tasks
-from tests import forked, servers
+from tests import servers, test_canaries_life
 from tests.fix_aws import REGION, Front
-from tests.fix_canary import Files, Sampler, Seen, files_with, sampling
+from tests.fix_canary import Files, Sampler, Seen, betrayed, canary, files_with, sampling, written
 from tests.fix_cli import Cli, copy_suite
 from tests.fix_suppliers import Database, made
 
@@ -93,7 +91,7 @@ RUNS = {
     "sandbox.down": "",
     "sandbox.up": "",
 }
-# Those that succeed only with what is dear (an image, a layer, minutes), and how each fails instead
+# How those fail that succeed in tests/test_canaries_life.py, where what each needs has been made before it, or nowhere (NEVER)
 FAILS = {
     "app.down": "",
     "app.logs": "",
@@ -132,6 +130,12 @@ FAILS = {
     "rds.upgrade": "--to 99 --dry-run",
     "test": "--quick --coverage",
 }
+# Whose success is never searched, and why
+NEVER = {
+    "lint": "40 seconds of work for ruff and mypy, and it logs in nowhere",
+    "soak": "10 seconds more; its users run tasks that are searched here, by logins of a server of its own",
+    "test": "5 seconds for pytest alone; what it runs is these tests",
+}
 # Failures at work, where what the server says of it has somebody's row in it
 MORE = {
     "db.seed": f"--file {{tmp}}/twice.sql {GO} --again",
@@ -141,18 +145,11 @@ MORE = {
 }
 SHOWS_ROWS = {"db.query", "db.connect"}
 """Whose result is rows: on standard output, and nowhere else."""
-LOGS_IN = {"psql", "pgcli", "pg_dump", "pg_restore", "gunicorn"}
-"""Programs that are started to log in to the target, with its password in their environment."""
-BY = ("PGPASSWORD=", "CONNECTION_URL=")
 PERSON = (
     "insert into users (display_name, handle, email, cognito_user_id) values (%s, %s, %s, %s) on conflict do nothing"
 )
 TWICE = "insert into users (display_name, handle, email, cognito_user_id) select display_name, handle || '2', email, cognito_user_id from users;\n"  # fmt: skip
 MIGRATION = "-- migrate:up\ncreate table more (id int);\n-- migrate:down\ndrop table more;\n"
-
-
-def canary(what: str) -> str:
-    return f"canary{what}{secrets.token_hex(6)}"
 
 
 def plain(err: str) -> str:
@@ -232,18 +229,10 @@ class Stage:
     def forms(self) -> set[str]:
         """Return the secrets as they may be written."""
         sent = [call.params.get("MasterUserPassword", "") for call in self.cloud.calls]
-        every = {*self.secrets.values(), *filter(None, sent)}
-        return every | {quote(each, safe="") for each in every}
+        return written([*self.secrets.values(), *filter(None, sent)])
 
     def betrayed(self, process: Seen) -> list[str]:
-        """Return the canaries that a process shows, but for the login of one that is started to log in."""
-        if "fork_server.py" in process.arguments or f"{forked.INV} " in process.arguments:
-            return []  # the command itself, which was given them
-        lines = process.environment.splitlines()
-        if process.programs & LOGS_IN:
-            lines = [line for line in lines if not line.startswith(BY)]
-        shown = "\n".join([process.arguments, *lines])
-        return [word for word in (*self.forms(), *self.person) if word in shown]
+        return betrayed(process, [*self.forms(), *self.person])
 
     def ensure(self) -> None:
         """See that the database is there, is production, and has its person in it."""
@@ -314,6 +303,8 @@ def staged(one: Stage) -> Iterator[Stage]:
 def test_each_task_has_a_way_to_be_run_here() -> None:
     """A new one has to be in RUNS, or in FAILS, with what it is given."""
     assert sorted([*RUNS, *FAILS]) == sorted(tasks.ns.task_names)
+    assert FAILS.keys() - test_canaries_life.TASKS == NEVER.keys()
+    assert sorted({*RUNS, *test_canaries_life.TASKS, *NEVER}) == sorted(tasks.ns.task_names)
     assert MORE.keys() <= RUNS.keys()
 
 

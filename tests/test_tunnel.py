@@ -85,6 +85,7 @@ def test_the_users_own_configuration_leads_there(there: Database, bastion: Basti
 
 def test_its_program_gets_no_secret_that_is_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"POSTGRES_MASTER_PASSWORD": "x", "STAGING_CONNECTION_URL": "postgresql://u:p@db.internal/x"}
+    secrets["COPY_CONNECTION_URL"] = "postgresql://u:p@127.0.0.1/x"  # of a server on the bastion itself
     for name, value in {**secrets, "AWS_SECRET_ACCESS_KEY": "y", "SSH_AUTH_SOCK": "/s"}.items():
         monkeypatch.setenv(name, value)
     found = program.environment()

@@ -131,10 +131,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
     Those of AWS stay: a ProxyCommand of the user's may need them.
     """
-    from config.variables import holds_secret
-
     kept = process.clean_environ({})
-    plain = {k: v for k, v in kept.items() if k.startswith("AWS_") or not holds_secret(k, v)}
+    plain = {k: v for k, v in kept.items() if k.startswith("AWS_") or not process.holds_login(k, v)}
     return {**plain, **(extra or {})}
 
 

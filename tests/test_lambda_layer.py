@@ -46,6 +46,7 @@ def make(built: Path, python: str, architecture: str) -> archive.Artifact:
     return layer.build(python, architecture, built)
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("python", "architecture"), TARGETS)
 def test_two_builds_in_two_folders_are_byte_equal(

@@ -94,6 +94,7 @@ def build(database: Database, number: int) -> None:
     database.do("\n".join(lines))
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("form", [form for form in FORMATS if "open" not in form])
 def test_all_comes_back_from_each_format(one: Database, roles: None, form: str) -> None:
     for number in range(len(SCHEMAS)):

@@ -217,6 +217,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", CASES)
 def test_what_pg_upgrade_refuses_is_found_before(pair: Pair, name: str) -> None:
     case = CASES[name]

@@ -236,6 +236,6 @@ def resolves(host: str, seconds: float) -> bool:
         looker.join(seconds)
     if looker.is_alive():
         raise Unreachable(
-            f"{host}: the resolver has not answered for {seconds:.0f} s: see /etc/resolv.conf and the network, then run this again"
+            f"{host}: the resolver has not answered for {seconds:.0f} s (db.connect_timeout): see /etc/resolv.conf and the network, then run this again"
         )
     return True

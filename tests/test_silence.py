@@ -144,7 +144,7 @@ def test_a_resolver_that_is_silent_holds_nobody(inv: Cli, tmp_path: Path) -> Non
     assert time.monotonic() - begun < 3 + 4
     assert done.returncode == 1
     assert "waiting for the address of db.example.com" in done.stderr
-    assert re.search(r"db\.example\.com: the resolver has not answered for \d s", done.stderr)
+    assert re.search(r"db\.example\.com: the resolver has not answered for \d s \(db\.connect_timeout\)", done.stderr)
 
 
 def test_a_silent_docker_is_left(inv: Cli, tmp_path: Path) -> None:

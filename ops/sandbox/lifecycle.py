@@ -19,7 +19,7 @@ from typing import Any
 from config import paths
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
-from ops import console, own_files, silence
+from ops import console, file_lock, own_files
 from ops.console import say
 from ops.errors import Problem
 from ops.process import lasting_environ
@@ -132,8 +132,7 @@ def turns(local: Path) -> Iterator[None]:
     """Let one run at a time start or stop the sandbox; the folder that it lies in is the lock, and stays."""
     lock = os.open(local, os.O_RDONLY)
     try:
-        with silence.waiting("another run that starts or stops the sandbox"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        file_lock.take(lock, "another run that starts or stops the sandbox")
         yield
     finally:
         os.close(lock)

@@ -18,7 +18,8 @@ from ops.errors import InProgress, Problem
 from ops.targets.embedded.state import Server
 
 TIMEOUT = 60.0
-"""Seconds to wait for a start or stop; crash recovery of a large database takes longer."""
+"""Seconds to wait for a start or stop; crash recovery of a large database takes longer. No setting: the server goes on by
+itself, and whoever runs the task again goes on waiting."""
 
 
 def status(server: Server) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def is_ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
             return True
         if time.monotonic() > deadline:
             raise InProgress(
-                f"the embedded server is still starting after {TIMEOUT:.0f} s: see {server.log}, run again"
+                f"the embedded server is still starting after {TIMEOUT:.0f} s, which no setting changes: see {server.log}, and run this again to go on waiting"
             )
         time.sleep(0.005)
     return False
@@ -121,7 +122,9 @@ def end(server: Server, pid: int) -> None:
     deadline = time.monotonic() + TIMEOUT
     while (server.data / "postmaster.pid").exists() and is_alive(pid):
         if time.monotonic() > deadline:
-            raise InProgress(f"the embedded server (pid {pid}) is still stopping: run again")
+            raise InProgress(
+                f"the embedded server (pid {pid}) is still stopping after {TIMEOUT:.0f} s, which no setting changes: run this again to go on waiting"
+            )
         time.sleep(0.01)
 
 

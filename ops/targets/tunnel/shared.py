@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 from config import paths
 from config.paths import local_dir, write_private
-from ops import own_files, silence
+from ops import file_lock, own_files
 from ops.errors import Problem
 from ops.targets.tunnel import program
 
@@ -125,8 +124,7 @@ def turns(root: Path) -> Iterator[None]:
     """Let one run at a time open or end tunnels of this clone."""
     lock = paths.opened(local_dir(root) / LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        with silence.waiting("another run that opens or ends a tunnel"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        file_lock.take(lock, "another run that opens or ends a tunnel")
         yield
     finally:
         os.close(lock)

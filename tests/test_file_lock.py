@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -19,9 +20,9 @@ from config.paths import local_dir
 from ops import file_lock, silence
 from ops.adopt import plan
 from ops.db import scratch_server
-from ops.errors import Problem
+from ops.errors import InProgress, Problem
 from ops.sandbox import lifecycle
-from ops.targets.embedded import server
+from ops.targets.embedded import postmaster, server
 from ops.targets.tunnel import shared
 from ops.testing import server as testing
 from tests.fix_cli import Cli
@@ -115,6 +116,24 @@ def test_the_limit_is_the_setting(inv: Cli) -> None:
         done = inv("db.down", env={"INVOKE_DB_LOCK_TIMEOUT": "0.2"})
     assert (done.returncode, done.stdout) == (1, "")
     assert "is still at it after 0 s (db.lock_timeout)" in done.stderr
+
+
+def test_a_server_that_does_not_stop_is_said_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(silence, "PATIENCE", 0.02)
+    monkeypatch.setattr(postmaster, "TIMEOUT", 0.6)
+    (tmp_path / "postmaster.pid").touch()
+    deaf = 'trap "" INT; echo; read line'
+    with subprocess.Popen(["sh", "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"\n"
+        with pytest.raises(InProgress) as caught:
+            postmaster.end(cast("Any", SimpleNamespace(data=tmp_path)), other.pid)
+        other.communicate()
+    who = f"the embedded server (pid {other.pid})"
+    assert str(caught.value).startswith(f"{who} is still stopping after 1 s, which no setting changes: run this again")
+    assert capsys.readouterr().err == f"waiting for {who} to stop\n"
 
 
 def test_no_lock_of_a_file_is_waited_for_elsewhere() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from config import paths
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
-from ops import console, file_lock, own_files
+from ops import console, file_lock, own_files, silence
 from ops.console import say
 from ops.errors import Problem
 from ops.process import lasting_environ
@@ -150,8 +150,9 @@ def serving(home: Path) -> dict[str, Any] | None:
 def settled(home: Path) -> dict[str, Any] | None:
     """Return what `serving` does, once a process that is about to serve does, and one that has done so is gone."""
     deadline = time.monotonic() + SECONDS
-    while not (state := serving(home)) and has_process(home) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    with silence.waiting("the sandbox's process, which starts or stops"):
+        while not (state := serving(home)) and has_process(home) and time.monotonic() < deadline:
+            time.sleep(0.02)
     return state
 
 
@@ -342,7 +343,10 @@ def end(home: Path) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(state["pid"], signal.SIGTERM)
     deadline = time.monotonic() + SECONDS
-    while has_process(home):
-        if time.monotonic() > deadline:
-            raise Problem(f"the sandbox's process {state['pid']} does not stop: end it, then run this again")
-        time.sleep(0.02)
+    with silence.waiting(f"the sandbox's process {state['pid']} to stop"):
+        while has_process(home):
+            if time.monotonic() > deadline:
+                raise Problem(
+                    f"the sandbox's process {state['pid']} has not stopped for {SECONDS:.0f} s, which no setting changes: end it, then run this again"
+                )
+            time.sleep(0.02)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from config import paths
-from ops import own_files
+from ops import own_files, silence
 from ops.errors import InProgress, Problem
 from ops.targets.embedded.state import Server
 
@@ -120,12 +120,13 @@ def end(server: Server, pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)  # "fast": ends sessions, then a clean shutdown
     deadline = time.monotonic() + TIMEOUT
-    while (server.data / "postmaster.pid").exists() and is_alive(pid):
-        if time.monotonic() > deadline:
-            raise InProgress(
-                f"the embedded server (pid {pid}) is still stopping after {TIMEOUT:.0f} s, which no setting changes: run this again to go on waiting"
-            )
-        time.sleep(0.01)
+    with silence.waiting(f"the embedded server (pid {pid}) to stop"):
+        while (server.data / "postmaster.pid").exists() and is_alive(pid):
+            if time.monotonic() > deadline:
+                raise InProgress(
+                    f"the embedded server (pid {pid}) is still stopping after {TIMEOUT:.0f} s, which no setting changes: run this again to go on waiting"
+                )
+            time.sleep(0.01)
 
 
 def is_free(port: int) -> bool:

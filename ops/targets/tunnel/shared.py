@@ -16,7 +16,7 @@ from typing import Any
 
 from config import paths
 from config.paths import local_dir, write_private
-from ops import file_lock, own_files
+from ops import file_lock, own_files, silence
 from ops.errors import Problem
 from ops.targets.tunnel import program
 
@@ -148,10 +148,11 @@ def stop(root: Path, keys: set[str] | None = None) -> list[str]:
 
 def end(entry: Open, *, politely: int) -> None:
     """End a tunnel, by a signal at which its program ends in order, and wait until it has ended."""
-    for sig in (politely, signal.SIGTERM, signal.SIGKILL):
-        program.end_group(entry.pid, sig)
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            if not entry.is_open():
-                return
-            time.sleep(0.01)
+    with silence.waiting(f"the tunnel to {entry.target} (pid {entry.pid}) to end"):
+        for sig in (politely, signal.SIGTERM, signal.SIGKILL):
+            program.end_group(entry.pid, sig)
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                if not entry.is_open():
+                    return
+                time.sleep(0.01)

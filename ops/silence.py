@@ -54,6 +54,8 @@ class Wait:
     """Ends the wait; None: something else sees to its end."""
     quiet: str = ""
     """What is shown already: PROGRESS, or ALL that there is to say."""
+    kept: bool = False
+    """Whether what comes meanwhile is kept in the memory of this process."""
     since: float = field(default_factory=time.monotonic)
     told: str = ""
     silent: bool = False
@@ -69,7 +71,7 @@ class Wait:
 
     def look(self) -> None:
         now = time.monotonic()
-        if self.cut and peak() - self.memory > MOST:
+        if self.kept and self.cut and peak() - self.memory > MOST:
             with _lock:
                 if self in _waits:
                     self.flooded = True
@@ -214,7 +216,7 @@ def watching(conn: Any) -> Iterator[None]:
     if conn.ask is None:  # it is only just being made
         yield
         return
-    wait = Wait(conn.what, conn.ask, functools.partial(hang_up, conn.pgconn.socket), conn.quiet)
+    wait = Wait(conn.what, conn.ask, functools.partial(hang_up, conn.pgconn.socket), conn.quiet, kept=True)
     try:
         with watched(wait):
             yield

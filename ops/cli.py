@@ -397,14 +397,14 @@ def settings(c: Context, target: str = "prod", *, may_make_env_file: bool = Fals
     """Load the settings of this command from invoke's configuration, as `target` has them; empty: the setting's."""
     from config import proxies
     from config.settings import load
-    from ops import process, silence
+    from ops import file_lock, process, silence
     from ops.console import hide
 
     config = configuration(c)
     process.forget_libpq()
     process.spare_this_machine()
     loaded = load(config, may_make_env_file=may_make_env_file)
-    silence.limit = loaded.silence_timeout
+    silence.limit, file_lock.limit = loaded.silence_timeout, loaded.lock_timeout
     if loaded.per_branch:
         from ops.targets import git_branch
 

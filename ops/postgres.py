@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from config.targets import Target
-from ops import silence
+from ops import own_files, silence
 from ops.errors import Misconfigured, Problem
 
 if TYPE_CHECKING:
@@ -243,6 +243,13 @@ def fetch_briefly(conn: Connection[DictRow], query: str, patience: str) -> list[
     found = conn.execute(f"set local lock_timeout = '{patience}'; {query}".encode(), prepare=False)
     found.nextset()
     return found.fetchall()
+
+
+def shaped(conn: Connection[Any], found: Any, shape: Any) -> Any:
+    """Return what the server has put together; raises `Problem` where it does not look as `own_files.is_shaped` is told: no PostgreSQL's does otherwise."""
+    if not own_files.is_shaped(found, shape):
+        raise Problem(f"{conn.info.host}:{conn.info.port} {silence.NO_POSTGRES}")
+    return found
 
 
 def row(conn: Connection[DictRow], query: LiteralString, *params: Any) -> DictRow:

@@ -95,9 +95,19 @@ def is_raised(diag: Any) -> bool:
     )
 
 
+def lines(diag: Any) -> str:
+    """Return an error's message as it came, lines, values and all: for `console.foreign`, which tells ours from them."""
+    return diag.message_primary or ""
+
+
+def words(diag: Any) -> str:
+    """Return an error's message in one line, with the values in it: where none are people's, or for a look at it."""
+    return " ".join(lines(diag).split())
+
+
 def message(diag: Any, text: str = "") -> str:
     """Return an error's message as it may be shown, in one line."""
-    said = " ".join((diag.message_primary or "").split())
+    said = words(diag)
     state = diag.sqlstate or ""
     if not _hides:
         return said

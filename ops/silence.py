@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +33,11 @@ PERIOD = 0.2
 """Seconds between two looks."""
 PROGRESS, ALL = "progress", "all"
 SETTING = "db.silence_timeout"
+MOST = 1 << 30
+"""Bytes by which the memory of this process may grow in one wait for a server. libpq keeps an answer whole
+(https://www.postgresql.org/docs/current/libpq-single-row-mode.html), and what is as long as that comes from one that has no end.
+"""
+NO_POSTGRES = "answers as no PostgreSQL does: see what listens there, and give the server's own address"
 limit = 30.0
 """Seconds of silence, as the setting says."""
 
@@ -47,18 +54,29 @@ class Wait:
     """Ends the wait; None: something else sees to its end."""
     quiet: str = ""
     """What is shown already: PROGRESS, or ALL that there is to say."""
+    kept: bool = False
+    """Whether what comes meanwhile is kept in the memory of this process."""
     since: float = field(default_factory=time.monotonic)
     told: str = ""
     silent: bool = False
     """Whether it was ended for silence."""
+    flooded: bool = False
+    """Whether it was ended since its answer had no end."""
 
     def __post_init__(self) -> None:
+        self.memory = peak()
         self.said = self.since
         self.heard = self.due = self.since + PATIENCE  # what is done by then is not asked for
         self.asker: threading.Thread | None = None
 
     def look(self) -> None:
         now = time.monotonic()
+        if self.kept and self.cut and peak() - self.memory > MOST:
+            with _lock:
+                if self in _waits:
+                    self.flooded = True
+                    self.cut()
+            return
         if now < self.since + PATIENCE:
             return
         if not self.told and not self.quiet:
@@ -89,6 +107,11 @@ class Wait:
         if self.quiet != ALL and text != self.told and not self.silent and self in _waits:
             self.told, self.said = text, time.monotonic()
             say(text)
+
+
+def peak() -> int:
+    """Return the most memory that this process has had, in bytes: getrusage(2) tells it in kilobytes, on macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 _waits: set[Wait] = set()
@@ -145,6 +168,25 @@ def session_class() -> type[Connection[Any]]:
     """Return psycopg's connection with a watch over each wait for the server."""
     import psycopg
 
+    class Answer(psycopg.Cursor[Any]):
+        """What a server gives for a value of a type must be one; psycopg raises Python's own errors where it is none."""
+
+        def fetchone(self) -> Any:
+            return self.read(super().fetchone)
+
+        def fetchall(self) -> Any:
+            return self.read(super().fetchall)
+
+        def __next__(self) -> Any:
+            return self.read(super().__next__)
+
+        def read(self, fetch: Callable[[], Any]) -> Any:
+            try:
+                return fetch()
+            except (ValueError, ArithmeticError):
+                at = self.connection.info
+                raise psycopg.DataError(f"{at.host}:{at.port} {NO_POSTGRES}") from None
+
     class Session(psycopg.Connection[Any]):
         """`quiet` is for waits that are explained elsewhere: a lock's, a load's with its bar."""
 
@@ -154,6 +196,10 @@ def session_class() -> type[Connection[Any]]:
         """What this session does, as another one is told; None while it is being made."""
         others: Callable[[], str | None] = lambda: ""
         """Whether the server answers another one at all."""
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self.cursor_factory = Answer
 
         def wait(self, gen: Any, *args: Any, **more: Any) -> Any:
             with watching(self):
@@ -170,13 +216,15 @@ def watching(conn: Any) -> Iterator[None]:
     if conn.ask is None:  # it is only just being made
         yield
         return
-    wait = Wait(conn.what, conn.ask, functools.partial(hang_up, conn.pgconn.socket), conn.quiet)
+    wait = Wait(conn.what, conn.ask, functools.partial(hang_up, conn.pgconn.socket), conn.quiet, kept=True)
     try:
         with watched(wait):
             yield
     except psycopg.OperationalError:
         if wait.silent:
             raise psycopg.OperationalError(fallen_silent(conn.what)) from None
+        if wait.flooded:
+            raise psycopg.OperationalError(without_end(conn.what)) from None
         raise
 
 
@@ -213,6 +261,10 @@ def fallen_silent(what: str) -> str:
     )
 
 
+def without_end(what: str) -> str:
+    return f"{what} has given no answer with an end, but more than {MOST >> 20} MB of one: see that it is a PostgreSQL, and what it is asked for"
+
+
 def hang_up(number: int) -> None:
     """Close a socket both ways, so that whoever waits on it is told that its peer has gone."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as own:
@@ -236,6 +288,6 @@ def resolves(host: str, seconds: float) -> bool:
         looker.join(seconds)
     if looker.is_alive():
         raise Unreachable(
-            f"{host}: the resolver has not answered for {seconds:.0f} s: see /etc/resolv.conf and the network, then run this again"
+            f"{host}: the resolver has not answered for {seconds:.0f} s (db.connect_timeout): see /etc/resolv.conf and the network, then run this again"
         )
     return True

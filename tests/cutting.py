@@ -178,6 +178,8 @@ class Line:
     cut: bool = False
     said: bytes = b""
     """What has come of a message of the server's that is not whole yet, for a proxy that changes them."""
+    columns: list[tuple[bytes, int]] = field(default_factory=list)
+    """Name and type of each column of the answer that it says, for such a one."""
     speaks: bool = False
     """Whether the server's messages have begun: before them it is asked for encryption, and answers by a letter."""
 

@@ -359,7 +359,16 @@ WHOLE: dict[str, Any] = {"pid": 1, "version": "18.1", "version_num": 180001, "su
                          "databases": {}, "roles": []}  # fmt: skip
 
 
-@pytest.mark.parametrize("row", [None, {}, *({**WHOLE, name: None} for name in WHOLE)])
+NONE_HAS: list[tuple[str, Any]] = [
+    ("pid", "1"), ("version", "one"), ("version", "18\x1b[2J"), ("version_num", -1), ("version_num", True),
+    ("databases", [1]), ("databases", {"shop": 1}), ("roles", [1]), ("system_id", 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "row",
+    [None, {}, *({**WHOLE, name: None} for name in WHOLE), *({**WHOLE, name: value} for name, value in NONE_HAS)],
+)
 def test_what_answers_without_facts_that_every_postgres_has_is_none(row: dict[str, Any] | None) -> None:
     with pytest.raises(Problem, match=r"^db\.example\.com:5433 answers as no PostgreSQL does: see what listens there"):
         identity.answered(cast("Any", Answering(row)), "select", [])

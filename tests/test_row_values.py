@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from ops import row_values
 from ops.db import build, query
 from ops.db.migrations import apply
 from ops.errors import Problem
+from tests import source
 from tests.fix_suppliers import Database
 
 SCHEMA = """
@@ -227,6 +229,28 @@ def diag(state: str, message: str, by: str = "") -> SimpleNamespace:
 @pytest.mark.usefixtures("hidden")
 def test_messages(state: str, said: str, by: str, shown: str) -> None:
     assert row_values.message(diag(state, said, by)) == shown
+
+
+@pytest.mark.quick
+def test_a_message_is_one_line_where_nothing_is_hidden_too() -> None:
+    """What a server says with a break in it could pass for a line of ours."""
+    said = diag("42P01", "no such\n  note: all is well\r\n")
+    assert row_values.message(said) == row_values.words(said) == "no such note: all is well"
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("read", "where"),
+    [
+        (r"\.message_primary\b|\bMESSAGE_PRIMARY\b", ["ops/row_values.py"]),
+        (r"\brow_values\.lines\(", ["ops/db/load.py"]),  # where `console.foreign` tells them from ours
+    ],
+)
+def test_a_servers_message_is_read_in_one_place(read: str, where: list[str]) -> None:
+    """All others have it from there in one line, and on production without values."""
+    files = [path for part in ("config", "ops") for path in (source.SUITE / part).rglob("*.py")]
+    found = [str(path.relative_to(source.SUITE)) for path in files if re.search(read, path.read_text(encoding="utf-8"))]
+    assert found == where
 
 
 @pytest.mark.quick

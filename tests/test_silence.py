@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from ops import calls, postgres, silence
 from ops.db import build
+from ops.targets import outcome
 from tests.cutting import ANSWER, ASKING, HUSHED, SILENT, Cut, Proxy
 from tests.fix_cli import Cli, copy_suite
 from tests.fix_suppliers import Database
@@ -87,6 +89,22 @@ def test_a_server_that_is_at_work_is_waited_for(
     assert "the server is at work for 0:0" in said[1]
 
 
+def test_an_answer_without_an_end_is_given_up(one: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libpq would keep all of its 100 GB."""
+    monkeypatch.setattr(silence, "MOST", 32 << 20)
+    monkeypatch.setattr(silence, "PERIOD", 0.01)
+    begun, before = time.monotonic(), silence.peak()
+    with postgres.connect(one.target(), task="test", dbname="postgres") as conn:
+        with pytest.raises(psycopg.OperationalError) as caught:
+            conn.execute("select repeat(md5(n::text), 31250) from generate_series(1, 100000) n")
+        assert conn.closed
+    what, step = outcome.meaning(caught.value)
+    assert what == f"{one.target().address} (local) has given no answer with an end, but more than 32 MB of one"
+    assert step.startswith("see that it is a PostgreSQL")
+    assert silence.peak() - before < 1 << 30
+    assert time.monotonic() - begun < 10
+
+
 def test_who_holds_a_lock_is_named(
     one: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +162,7 @@ def test_a_resolver_that_is_silent_holds_nobody(inv: Cli, tmp_path: Path) -> Non
     assert time.monotonic() - begun < 3 + 4
     assert done.returncode == 1
     assert "waiting for the address of db.example.com" in done.stderr
-    assert re.search(r"db\.example\.com: the resolver has not answered for \d s", done.stderr)
+    assert re.search(r"db\.example\.com: the resolver has not answered for \d s \(db\.connect_timeout\)", done.stderr)
 
 
 def test_a_silent_docker_is_left(inv: Cli, tmp_path: Path) -> None:

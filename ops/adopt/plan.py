@@ -16,6 +16,7 @@ from typing import Any
 from config.paths import MANIFEST, ROOT, SUITE
 from config.variables import VARIABLES
 from config.version import VERSION
+from ops import file_lock
 from ops.adopt import files, merge
 from ops.adopt.discover import Found, discover
 from ops.adopt.files import FOLDER, Manifest
@@ -122,7 +123,8 @@ def alone(root: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Problem(f"another inv adopt is at work in {root}: wait for its end, then run again") from None
+        who = file_lock.holder(lock, "another inv adopt")
+        raise Problem(f"{who} is at work in {root}: wait for its end, then run again") from None
     finally:
         os.close(lock)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from ops import postgres
+from ops import postgres, row_values
 from ops.db import query, reader, shown
 from ops.db.diagram import schema as diagram
 from ops.db.pull import masks_file
@@ -123,9 +123,7 @@ def explain(settings: Settings, name: str, sql: str) -> Any:
 
 def complaint(error: Any, sql: str) -> str:
     """Return what the server's parser says of a statement; it has run nothing, and what it quotes that is not of the statement is cut out."""
-    said = re.sub(
-        r'"([^"]*)"', lambda found: found[0] if found[1] in sql else '"?"', str(error.diag.message_primary or "")
-    )
+    said = re.sub(r'"([^"]*)"', lambda found: found[0] if found[1] in sql else '"?"', row_values.message(error.diag))
     at = f" (at letter {error.diag.statement_position})" if error.diag.statement_position else ""
     return f"{type(error).__name__}: {said}{at}"
 

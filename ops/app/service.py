@@ -22,7 +22,8 @@ SERVICE, DOCKER = "backend", "docker"
 PORT = 4567
 """Where it listens inside its container."""
 TIMEOUT = 90.0
-"""Seconds until its health check should have passed."""
+"""Seconds until its health check should have passed. No setting: that check has its own times, in docker-compose.yml, and
+whoever runs app.up again goes on waiting."""
 PASSED_ON = ("CONNECTION_LOCAL_DOCKER_URL", "FRONTEND_URL", "TRUSTED_HOSTS")
 """Variables of docker-compose.yml that may come from whichever file ENV_FILE names."""
 
@@ -85,7 +86,7 @@ def healthy(container: str) -> None:
                 raise Problem(f"{SERVICE} has ended ({status}): inv app.logs says why")
             if elapsed > TIMEOUT:
                 raise InProgress(
-                    f"{SERVICE} is {health} after {TIMEOUT:.0f} s: inv app.logs says why, inv app.up waits again"
+                    f"{SERVICE} is {health} after {TIMEOUT:.0f} s, which no setting changes: inv app.logs says why, inv app.up goes on waiting"
                 )
             time.sleep(0.5)
 

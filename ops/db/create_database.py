@@ -57,7 +57,7 @@ def create_database(
             f"ask for ALTER ROLE … CREATEDB, or load into the existing one (inv db.schema-load)"
         ) from None
     except psycopg.errors.ObjectInUse as error:  # after five seconds, which the server gives its sessions to go
-        template = re.findall(r'"([^"]+)"', error.diag.message_primary or "")
+        template = re.findall(r'"([^"]+)"', row_values.words(error.diag))
         busy = sessions.in_the_way(place.conn, template)
         who = sessions.describe(busy[0]) if busy else "a session that has gone since"
         raise Problem(

@@ -648,7 +648,7 @@ def tell(script: Script, diag: Any) -> None:
 
 def heard(script: Script, diag: Any) -> str:
     """Return a notice of the server's as it is passed on, empty where it is not; it is gone when its handler has returned."""
-    text = diag.message_primary or ""
+    text = row_values.lines(diag)
     if row_values.hides():
         text = row_values.message(diag, script.data[: min(_BLOCK, len(script.data))].decode(errors="replace"))
     return "" if text.endswith("skipping") else foreign(f"{diag.severity or 'NOTICE'}: {text}")

@@ -6,7 +6,6 @@ A migration may drop other databases and make roles, which are of the whole serv
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 
 from config import paths
 from config.paths import local_dir, make
-from ops import own_files
-from ops.console import say
+from ops import file_lock, own_files
 from ops.targets.embedded import binaries, postmaster, server
 from ops.targets.embedded.state import Server
 
@@ -31,15 +29,11 @@ USERS = {
 
 @contextlib.contextmanager
 def alone(root: Path, name: str) -> Iterator[Path]:
-    """Hold a folder in .local that servers lie in, and yield it; another run that has it is waited for."""
+    """Hold a folder in .local that servers lie in, and yield it; another run that has it is waited for, with `file_lock`'s end."""
     folder = local_dir(root) / name
     make(folder, 0o777)
     with open(paths.opened(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for {USERS[name]} in this folder")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        file_lock.take(file.fileno(), f"{USERS[name]} in this folder")
         yield folder
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from config import paths
 from config.paths import DEVELOPMENT, local_dir, own_folder, suite_of, write_private
 from config.settings import Settings
-from ops import console, own_files, silence
+from ops import console, file_lock, own_files, silence
 from ops.console import say
 from ops.errors import Problem
 from ops.process import lasting_environ
@@ -136,8 +136,7 @@ def turns(local: Path) -> Iterator[None]:
     """Let one run at a time start or stop the sandbox; the folder that it lies in is the lock, and stays."""
     lock = os.open(local, os.O_RDONLY)
     try:
-        with silence.waiting("another run that starts or stops the sandbox"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        file_lock.take(lock, "another run that starts or stops the sandbox")
         yield
     finally:
         os.close(lock)
@@ -155,8 +154,9 @@ def serving(home: Path) -> dict[str, Any] | None:
 def settled(home: Path) -> dict[str, Any] | None:
     """Return what `serving` does, once a process that is about to serve does, and one that has done so is gone."""
     deadline = time.monotonic() + SECONDS
-    while not (state := serving(home)) and has_process(home) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    with silence.waiting("the sandbox's process, which starts or stops"):
+        while not (state := serving(home)) and has_process(home) and time.monotonic() < deadline:
+            time.sleep(0.02)
     return state
 
 
@@ -347,7 +347,10 @@ def end(home: Path) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(state["pid"], signal.SIGTERM)
     deadline = time.monotonic() + SECONDS
-    while has_process(home):
-        if time.monotonic() > deadline:
-            raise Problem(f"the sandbox's process {state['pid']} does not stop: end it, then run this again")
-        time.sleep(0.02)
+    with silence.waiting(f"the sandbox's process {state['pid']} to stop"):
+        while has_process(home):
+            if time.monotonic() > deadline:
+                raise Problem(
+                    f"the sandbox's process {state['pid']} has not stopped for {SECONDS:.0f} s, which no setting changes: end it, then run this again"
+                )
+            time.sleep(0.02)

@@ -63,8 +63,21 @@ select pg_backend_pid() as pid, split_part(current_setting('server_version'), ' 
          where m.mark = '[inv: role ' || split_part(m.mark, ' ', 3) || ' of ' || %s || ']') as roles,
        ({ended}) as ended
 """.replace("{ended}", persons.ENDED)
-ALWAYS = ("pid", "version", "version_num", "superuser", "logical", "databases", "roles")
-"""Those of the facts that are never null."""
+OLDEST = 80000
+"""The version_num of PostgreSQL 8.0: before that there was none to ask for."""
+FACTS_SHAPE = {
+    "pid": int,
+    "version": lambda found: isinstance(found, str) and re.fullmatch(r"\d[!-~]*", found),
+    "version_num": lambda found: own_files.is_shaped(found, int) and found >= OLDEST,
+    "superuser": bool,
+    "logical": bool,
+    "data_directory?": (str, NoneType),
+    "system_id?": (str, NoneType),
+    "databases": lambda found: isinstance(found, dict) and own_files.is_shaped([*found.values()], [dict]),
+    "roles": [str],
+    "ended?": (list, NoneType),
+}
+"""How the facts look of every PostgreSQL."""
 
 
 def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, Any]:
@@ -89,13 +102,9 @@ def facts(conn: Connection[DictRow], name: str, trunk: str = "") -> dict[str, An
 
 
 def answered(conn: Connection[DictRow], query: str, values: Sequence[object]) -> dict[str, Any]:
-    """Return the facts; raises `Problem` where some are missing that every PostgreSQL has."""
-    found = dict(conn.execute(query.encode(), values).fetchone() or {})
-    if any(found.get(name) is None for name in ALWAYS):
-        raise Problem(
-            f"{conn.info.host}:{conn.info.port} answers as no PostgreSQL does: see what listens there, and give the server's own address"
-        )
-    return found
+    """Return the facts; raises `Problem` where some are missing that every PostgreSQL has, or are what none has."""
+    found = conn.execute(query.encode(), values).fetchone() or {}
+    return dict(postgres.shaped(conn, found, FACTS_SHAPE))
 
 
 class Watch:

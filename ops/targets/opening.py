@@ -13,7 +13,7 @@ from config.declared import Kind
 from config.settings import Settings
 from config.targets import Target, resolve
 from config.urls import unusable
-from ops import postgres, row_values
+from ops import postgres, row_values, silence
 from ops.console import hide, say
 from ops.errors import (
     LoginFailed,
@@ -227,13 +227,14 @@ def reach_as_own(settings: Settings, target: Target, task: str) -> tuple[Target,
     # away, or another program has taken its port in the meantime
     target = replace(target, params=server.start_server(settings.root).target(target.dbname).params)
     deadline = time.monotonic() + postmaster.TIMEOUT
-    while True:
-        try:
-            return target, maintenance(settings, target, task)
-        except NothingAnswers:  # it runs, and recovers from a crash
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    with silence.waiting("the embedded server to let us in"):
+        while True:
+            try:
+                return target, maintenance(settings, target, task)
+            except NothingAnswers:  # it runs, and recovers from a crash
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
 
 def is_taken(settings: Settings, target: Target) -> bool:

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import say
 from ops.errors import Problem
 from ops.targets.roles import names
@@ -173,7 +173,7 @@ def shut(conn: Connection[DictRow], database: str) -> tuple[list[str], list[str]
     said: list[str] = []
 
     def heard(diag: Diagnostic) -> None:
-        said.append(" ".join((diag.message_primary or "").split()))
+        said.append(row_values.words(diag))
 
     conn.add_notice_handler(heard)
     try:
@@ -216,7 +216,7 @@ def shut_ended(place: OpenTarget, as_own_user: Callable[[], Connection[DictRow]]
     except psycopg.Error as error:
         if is_lost(error) and not as_own_user:
             raise
-        said = [" ".join((error.diag.message_primary or str(error)).split())]
+        said = [row_values.message(error.diag) or " ".join(str(error).split())]
     if done := [one for one in had if one not in left]:
         say(f"ended, as db.grant-access has set it: {'; '.join(done)}")
     if left:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from config.settings import Settings
-from ops import postgres
+from ops import file_lock, postgres
 from ops.console import redact
 from ops.errors import Misconfigured
 from ops.targets.open_target import OpenTarget
@@ -91,6 +91,7 @@ def serve(settings: Settings, pipe: Pipe) -> None:
     threading.Thread(target=told, args=[events], daemon=True).start()
     ahead, disk_mb = number(wanted, "inv_testing_pool"), number(wanted, "inv_testing_disk_mb")
     settings = replace(settings, lock_timeout=max(settings.lock_timeout, PATIENCE))
+    file_lock.limit = settings.lock_timeout
     content = template.content(settings, wanted["inv_testing_seed"], pairs(wanted["inv_testing_vars"]))
     name, url = names.template(content.digest), wanted["inv_testing_url"]
     own = not url

@@ -15,7 +15,7 @@ from config.declared import Kind
 from config.paths import local_dir, make
 from config.settings import Settings
 from config.targets import Target, resolve
-from ops import postgres
+from ops import file_lock, postgres
 from ops.console import hide
 from ops.db import scratch_server
 from ops.errors import Misconfigured, Problem, Refused
@@ -50,7 +50,8 @@ def open_own(settings: Settings, name: str) -> Iterator[OpenTarget]:
     folder = local_dir(settings.root) / scratch_server.TESTING
     with hold_folder(folder):
         with opened(folder, "lock.start") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # of two workers, one makes it, and starts it anew with its settings
+            # of two workers, one makes it, and starts it anew with its settings
+            file_lock.take(file.fileno(), "other tests, which start the server")
             target = start(folder).target(name)
         with contextlib.closing(opening.maintenance(settings, target, TASK)) as conn:
             yield OpenTarget(settings, target, TASK, conn, facts(conn, name), Reason())
@@ -61,7 +62,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     """Hold the folder of the server with other runs; the last of them stops it."""
     make(folder, 0o777)
     with opened(folder, "lock") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # one that stops it, or wipes it, is done in a moment
+        file_lock.take(file.fileno(), "a run that stops or wipes the tests' server", shared=True)  # done in a moment
         try:
             yield
         finally:

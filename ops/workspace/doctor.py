@@ -69,7 +69,7 @@ def report(settings: Settings, *, json: bool) -> None:
         console.as_json([as_check(fact) for fact in found])
     else:
         for fact in found:
-            console.result(console.redact(f"{MARKS[fact.state]} {fact.about}: {fact.found}"))
+            console.result(console.harmless(console.redact(f"{MARKS[fact.state]} {fact.about}: {fact.found}")))
     if bad := [fact.about for fact in found if fact.state == "bad"]:
         raise Problem(f"to be mended: {', '.join(bad)}")
 

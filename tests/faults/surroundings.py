@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.cutting import Line, Proxy
 from tests.forked import INV
@@ -185,11 +186,11 @@ class Liar(Proxy):
             size = 1 + int.from_bytes(line.said[1:5], "big")
             if len(line.said) < max(size, 5):
                 break
-            told += self.lie(line.said[:1], line.said[5:size])
+            told += self.lie(line, line.said[:1], line.said[5:size])
             line.said = line.said[size:]
         return told
 
-    def lie(self, kind: bytes, body: bytes) -> bytes:
+    def lie(self, line: Line, kind: bytes, body: bytes) -> bytes:  # noqa: ARG002 (it is for others)
         return message(kind, body)
 
 
@@ -200,7 +201,7 @@ def message(kind: bytes, body: bytes) -> bytes:
 class Noisy(Liar):
     """Says much before each end of an answer, and tries to steer the terminal."""
 
-    def lie(self, kind: bytes, body: bytes) -> bytes:
+    def lie(self, line: Line, kind: bytes, body: bytes) -> bytes:  # noqa: ARG002
         # https://www.postgresql.org/docs/18/protocol-error-fields.html
         text = b"SWARNING\0VWARNING\0C01000\0M\x1b]0;steered\x07\x1b[2J" + b"blah " * 40_000 + b"\0\0"
         return (message(b"N", text) * 5 if kind == b"Z" else b"") + message(kind, body)
@@ -209,10 +210,55 @@ class Noisy(Liar):
 class Empty(Liar):
     """Has nothing where a value was."""
 
-    def lie(self, kind: bytes, body: bytes) -> bytes:
+    def lie(self, line: Line, kind: bytes, body: bytes) -> bytes:  # noqa: ARG002
         if kind == b"D":
             body = body[:2] + b"\xff\xff\xff\xff" * int.from_bytes(body[:2], "big")
         return message(kind, body)
+
+
+NUMBERS, TEXTS, JSON = {20, 21, 23, 26, 700, 701, 1700}, {18, 19, 25, 1043}, {114, 3802}
+"""Types by their numbers in pg_type."""
+STEERS = b"\x1b]0;steered\x07\x1b[2J\n-1"
+
+
+@dataclass
+class Wrong(Liar):
+    """Has other values than there are, of these types; not of the facts about itself, where `late`: they are looked at at once."""
+
+    lies: Mapping[int, bytes] = field(default_factory=dict)
+    late: bool = False
+
+    def lie(self, line: Line, kind: bytes, body: bytes) -> bytes:
+        if kind == b"T":
+            line.columns, at = [], 2
+            while at < len(body):
+                end = body.index(0, at)
+                line.columns.append((body[at:end], int.from_bytes(body[end + 7 : end + 11], "big")))
+                at = end + 19
+        if kind == b"D" and not (self.late and b"system_id" in dict(line.columns)):
+            values, at = [], 2
+            for _, kind_of in line.columns:
+                size = int.from_bytes(body[at : at + 4], "big", signed=True)
+                value = None if size < 0 else body[at + 4 : at + 4 + size]
+                values.append(value if value is None else self.lies.get(kind_of, value))
+                at += 4 + max(size, 0)
+            body = body[:2] + b"".join(
+                (-1).to_bytes(4, "big", signed=True) if each is None else len(each).to_bytes(4, "big") + each
+                for each in values
+            )
+        return message(kind, body)
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "a text for a number": {"lies": dict.fromkeys(NUMBERS, b"many")},
+    "numbers below zero": {"lies": dict.fromkeys(NUMBERS, b"-1")},
+    "later, a text for a number": {"lies": dict.fromkeys(NUMBERS, b"many"), "late": True},
+    "later, all else": {
+        "lies": {**dict.fromkeys(NUMBERS, b"-1"), **dict.fromkeys(TEXTS, STEERS), **dict.fromkeys(JSON, b"[-1]")},
+        "late": True,
+    },
+}
+"""What a server says in the place of what is so."""
 
 
 PAGE = "200 OK", b"<html><body>what you are looking for is not here</body></html>"

@@ -549,8 +549,8 @@ SURROUNDINGS: dict[str, Surrounding] = {
         {**NO_END, "db.connect": "becomes psql, which shows what it is told"},
     ),
     "lies of the server": Surrounding(
-        "the server has nothing where a value was",
-        "it ends as it does otherwise, or says in one line that no PostgreSQL answers so, and has changed nothing",
+        "the server has nothing where a value was; a text where a number is due, or one below zero; from the second answer on texts that would steer a terminal",
+        "it ends as it does otherwise, or says in one line that no PostgreSQL answers so; without answers it has changed nothing",
         ("db.setup", "db.status"),
         NO_END,
     ),

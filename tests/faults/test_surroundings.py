@@ -184,6 +184,16 @@ def test_a_server_without_answers_is_told_as_none(stage: Stage, name: str) -> No
     assert stage.database.query("select oid, datname from pg_database order by 1", "postgres") == before
 
 
+@pytest.mark.parametrize("name", cells("lies of the server"))
+@pytest.mark.parametrize("lie", surroundings.LIES)
+def test_a_server_with_wrong_answers_gets_no_traceback_and_steers_nothing(stage: Stage, name: str, lie: str) -> None:
+    with surroundings.Wrong(stage.database.server.port, Cut(b"", ASKING, CLOSE), **surroundings.LIES[lie]) as proxy:
+        done = through(stage, proxy, name)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert not re.search(r"[\x1b\x07]", done.stdout + done.stderr), done.stdout
+    assert done.returncode in range(5), done.stderr
+
+
 @pytest.mark.parametrize("name", cells("lies of AWS"))
 def test_a_web_page_is_no_answer_of_aws(stage: Stage, name: str) -> None:
     stage.cloud.forget()

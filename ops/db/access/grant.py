@@ -189,8 +189,9 @@ def shut(at: OpenTarget, login: str) -> None:
             return
         why = persons.about(mine[0], said)
         if why or time.monotonic() > deadline:  # else somebody else is at it just now
+            limit = f"its sessions do not end within {at.settings.lock_timeout:.0f} s (db.lock_timeout)"
             raise Problem(
-                f"{login} cannot be shut ({'; '.join(why) or 'its sessions do not end'}): run this as a superuser, or as the user "
+                f"{login} cannot be shut ({'; '.join(why) or limit}): run this as a superuser, or as the user "
                 "who has given the access"
             )
 

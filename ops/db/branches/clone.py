@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from config.paths import local_dir, write_private
 from config.settings import Settings
-from ops import own_files, postgres
+from ops import own_files, postgres, row_values
 from ops.console import say
 from ops.db import create_database, rename_database, sessions
 from ops.errors import Problem, Refused
@@ -166,7 +166,7 @@ def copy_past_sessions(origin: OpenTarget, name: str, strategy: Strategy, owner:
                 ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise Problem(
-                f"{origin.target.params.get('user', 'this user')} may not copy {origin.name} ({error.diag.message_primary}): "
+                f"{origin.target.params.get('user', 'this user')} may not copy {origin.name} ({row_values.message(error.diag)}): "
                 f"its owner may, with CREATEDB: grant {owner} to this user"
             ) from None
         else:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from config.paths import local_dir, private_folder
 from config.settings import Settings
-from ops import console, meter, postgres, postgres_errors, process, silence
+from ops import console, meter, postgres, postgres_errors, process, row_values, silence
 from ops.console import few, say
 from ops.db.copies import beside, programs, relay
 from ops.db.copies.beside import Beside
@@ -262,7 +262,7 @@ def chosen(conn: Connection[DictRow], every: Sequence[Table], names: Sequence[st
     try:
         rows = postgres.fetch(conn, WHICH, list(names))
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
-        raise Misconfigured(f"--table {' '.join(names)}: {error.diag.message_primary}") from None
+        raise Misconfigured(f"--table {' '.join(names)}: {row_values.message(error.diag)}") from None
     found: dict[int, Table] = {}
     for row in rows:
         table = known.get(row["oid"])

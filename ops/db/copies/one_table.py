@@ -10,7 +10,7 @@ import traceback
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import few, say
 from ops.db import create_database, lock, swap
 from ops.errors import Misconfigured, Problem, Refused
@@ -152,7 +152,7 @@ def copy_over(conn: Connection[DictRow], live: Connection[DictRow], found: Found
         raise Problem(f"the live database has no schema {found.schema}: create it there, then run this again") from None
     except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidTextRepresentation) as error:
         raise Problem(
-            f"the live database lacks what the table of the dump needs ({error.diag.message_primary}): "
+            f"the live database lacks what the table of the dump needs ({row_values.message(error.diag)}): "
             "restore all of it into a database of its own, by a target whose URL names that"
         ) from None
     return count

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from config.diagnose import Diagnose
+from ops import row_values
 from ops.db.diagnose import machine
 from ops.db.diagnose.check import Check, Facts, Line
 from ops.errors import Problem
@@ -17,7 +18,7 @@ from ops.targets import outcome
 from ops.targets.open_target import OpenTarget
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, Error
     from psycopg.rows import DictRow
 
 LOCK_TIMEOUT = "250ms"
@@ -75,13 +76,13 @@ def alone(conn: Connection[DictRow], text: str, limits: Diagnose) -> Answer:
         return reason(error)
 
 
-def reason(error: Exception) -> str:
+def reason(error: Error) -> str:
     """Return in words why something could not be seen."""
     from psycopg import errors
 
     if isinstance(error, errors.LockNotAvailable):
         return "it is locked just now"
-    return f"the server says: {str(error).splitlines()[0]}"
+    return f"the server says: {row_values.message(error.diag) or type(error).__name__}"
 
 
 def filled(text: str, limits: Diagnose) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops import postgres
 from ops.db import query as queries
 from ops.db import reader
 from ops.db.diagnose.check import NAME, Facts, Finding, Line, count, task
@@ -126,7 +127,7 @@ def plan_of(conn: Connection[DictRow], query: Script) -> dict[str, Any]:
     explain = f"explain (verbose, format json) execute {PREPARED}{f'({nulls})' if nulls else ''}"
     found = conn.execute(explain.encode(), prepare=False).fetchone()
     assert found is not None
-    plan: dict[str, Any] = found["QUERY PLAN"][0]["Plan"]
+    plan: dict[str, Any] = postgres.shaped(conn, found["QUERY PLAN"], [{"Plan": {"Node Type": str}}])[0]["Plan"]
     return plan
 
 

@@ -100,7 +100,7 @@ def switch(row: Row, facts: Facts) -> Finding:
         "red",
         row["name"],
         f"it is {row['setting']}{where}",
-        COSTS[row["name"]],
+        COSTS.get(row["name"], ""),
         setting(facts, row["name"], right, restart=row["name"] == "ignore_invalid_pages"),
     )
 

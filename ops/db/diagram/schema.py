@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ops import own_files, postgres
+
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import DictRow
@@ -43,6 +45,12 @@ select s.nspname as schema, s.relname as name, s.kind, s.comment,
                  where k.conrelid = s.oid), '[]') as constraints
 from shown s
 """
+
+ROW = {
+    "kind": KINDS.__contains__,
+    "columns": lambda found: own_files.is_shaped(found, [list]) and {len(each) for each in found} <= {3},
+    "constraints": lambda found: own_files.is_shaped(found, [list]) and {len(each) for each in found} <= {6},
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def read(conn: Connection[DictRow]) -> Schema:
     with conn.transaction():
         cursor = conn.execute(f"{SET};{READ}".encode())
         cursor.nextset()
-        return made(cursor.fetchall())
+        return made(postgres.shaped(conn, cursor.fetchall(), [ROW]))
 
 
 def made(rows: list[dict[str, Any]]) -> Schema:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ops import postgres
 from ops.db.drift import kinds
 from ops.errors import Problem
 
@@ -72,8 +73,8 @@ def read(conn: Connection[DictRow]) -> Catalog:
             rows = cursor.execute(kinds.EVERYTHING.encode()).fetchall()
     things = {}
     for kind, name, in_kind, in_name, oid, facets, rights in rows:
-        made = {what: plain(value) for what, value in facets.items()}
-        made.update(rights or {})
+        made = {what: plain(value) for what, value in postgres.shaped(conn, facets, dict).items()}
+        made.update(postgres.shaped(conn, rights or {}, dict))
         inside = Key(in_kind, in_name) if in_kind else None
         things[Key(kind, name)] = Thing(made, inside, oid)
     return Catalog(version, things)

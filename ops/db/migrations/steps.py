@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ops import postgres, silence
+from ops import postgres, row_values, silence
 from ops.console import say
 from ops.db import load, rights
 from ops.db.migrations import alone, files, history, indexes, patience
@@ -131,7 +131,7 @@ def take(
     except psycopg.Error as error:
         if outcome.is_lost(error):
             raise diagnostics.disconnected(
-                act.script, error.sqlstate, error.diag.message_primary or str(error)
+                act.script, error.sqlstate, row_values.message(error.diag) or str(error)
             ) from None
         raise
 

@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from config.sign_up import ROLE
-from ops import postgres
+from ops import postgres, row_values
 from ops.console import say
 from ops.db import load
 from ops.db.migrations import history, patience
@@ -96,7 +96,7 @@ class Together:
                     yield float(told[0])
         except psycopg.Error as error:
             if outcome.is_lost(error):
-                said = error.diag.message_primary or str(error)
+                said = row_values.message(error.diag) or str(error)
                 raise diagnostics.disconnected(self.acts[done].script, error.sqlstate, said) from None
             self.conn.rollback()
             self.alone = done + COUNT

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from config.settings import Settings
+from ops import row_values
 from ops.console import few
 from ops.db.pull import columns, masking, propose
 from ops.db.pull.columns import Column, Table
@@ -554,5 +555,5 @@ def said(error: Exception) -> str:
     """Return what the server says of an expression of the file."""
     from psycopg import Error
 
-    words = error.diag.message_primary if isinstance(error, Error) else ""
+    words = row_values.words(error.diag) if isinstance(error, Error) else ""
     return f"{words or error}: correct it"

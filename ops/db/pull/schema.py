@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from ops import postgres, silence
+from ops import postgres, row_values, silence
 from ops.console import say
 from ops.db import nowhere, shown
 from ops.db.drift import schema_file
@@ -68,7 +68,7 @@ def make(conn: Connection[DictRow], statements: list[str]) -> None:
             if each.startswith(LEFT_OUT) and isinstance(
                 error, (psycopg.errors.UndefinedObject, psycopg.errors.InsufficientPrivilege)
             ):
-                say(f"note: the copy is without {what or shown.without_values(each)}: {error.diag.message_primary}")
+                say(f"note: the copy is without {what or shown.without_values(each)}: {row_values.message(error.diag)}")
                 continue
             raise Problem(f"{what or shown.without_values(each)}: {reason(error)}") from None
     conn.execute("reset all")
@@ -88,7 +88,7 @@ def reason(error: Exception) -> str:
         what, step = outcome.meaning(error)
         return f"{what}: {step}" if step else what
     if error.sqlstate[:2] in ("42", "0A"):  # about names of the schema, and not about rows
-        return " ".join((diag.message_primary or "").split())
+        return row_values.message(diag)
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     found = re.match(r"COPY [^,]+, line \d+, column ([^:]+?)(?::|$)", diag.context or "")
     parts = [(" of " + diag.constraint_name) if diag.constraint_name else ""]

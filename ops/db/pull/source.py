@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.db.pull import keys, schema
 from ops.errors import Problem
 from ops.targets.open_target import OpenTarget
@@ -89,7 +89,7 @@ def source_problem(source: OpenTarget, error: Exception, table: str) -> Problem:
         return Problem(
             f"{where}: the replica gave way to what it had to replay (max_standby_streaming_delay): run this again, or read from another server"
         )
-    if isinstance(error, psycopg.errors.QueryCanceled) and "statement timeout" in (error.diag.message_primary or ""):
+    if isinstance(error, psycopg.errors.QueryCanceled) and "statement timeout" in row_values.words(error.diag):
         seconds = source.settings.pull_timeout
         return Problem(f"{where}: took longer than {seconds:.0f} s (db.pull_timeout): raise that, or copy a part of its rows (--rows, --where)")  # fmt: skip
     return Problem(f"{where}: {schema.reason(error)}")

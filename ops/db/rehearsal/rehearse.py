@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
-from ops import console, postgres
+from ops import console, postgres, row_values
 from ops.console import say
 from ops.db import nowhere, shown
 from ops.db.drift import schema_file
@@ -201,7 +201,7 @@ def load(made: Scratch, source: Source) -> None:
             at = int(error.diag.statement_position or 1)
             line = source.schema[:at].count("\n") + 1
             raise Problem(
-                f"the schema of {source.name} cannot be built here, so nothing was tried: {error.diag.message_primary} (line {line} of pg_dump's)"
+                f"the schema of {source.name} cannot be built here, so nothing was tried: {row_values.words(error.diag)} (line {line} of pg_dump's)"
             ) from error
 
 

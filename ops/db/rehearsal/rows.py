@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.db.rehearsal.shape import Column, Table
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def filled(conn: Connection[DictRow], plan: Plan, plans: Mapping[int, Plan]) -> 
             if conn.closed:
                 raise
             if not (note := gone_around(conn, plan, error)):
-                return [*notes, f"{plan.name} stays empty: {error.diag.message_primary}"]
+                return [*notes, f"{plan.name} stays empty: {row_values.words(error.diag)}"]
             notes += [note] if note != CHANGED else []
     return [*notes, f"{plan.name} stays empty: its checks refuse what is made up"]
 
@@ -281,7 +281,7 @@ def attempt(conn: Connection[DictRow], statement: str, name: str) -> list[str]:
     except psycopg.Error as error:
         if conn.closed:
             raise
-        return [f"{name} stays empty: {error.diag.message_primary}"]
+        return [f"{name} stays empty: {row_values.words(error.diag)}"]
     return []
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops import row_values
+
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.pq.abc import PGresult
@@ -260,12 +262,14 @@ def result_of(conn: Connection[Any], statement: str, values: Sequence[str | None
 
 def outcome(result: PGresult) -> Outcome:
     """Return what a result says."""
-    from psycopg.pq import DiagnosticField, ExecStatus
+    from psycopg.errors import Diagnostic
+    from psycopg.pq import ExecStatus
 
     if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE):
-        state = (result.error_field(DiagnosticField.SQLSTATE) or b"08006").decode()
+        diag = Diagnostic(result)
+        state = diag.sqlstate or "08006"
         # the class 22 quotes what it was given
-        message = (result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"the session broke").decode()
+        message = row_values.words(diag) or "the session broke"
         return Outcome(state, re.sub(r':? "[^"]*"$', "", message) if state.startswith("22") else message)
     columns = tuple(((result.fname(n) or b"").decode(), result.ftype(n)) for n in range(result.nfields))
     return Outcome(columns=columns)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops import postgres
+from ops import postgres, row_values
 from ops.db import nowhere
 from ops.db.rehearsal import locks
 from ops.db.rehearsal.locks import Lock
@@ -99,7 +99,7 @@ class Failed(Exception):
         super().__init__(str(error))
         self.statement = statement
         self.sqlstate: str = error.sqlstate or ""
-        said: str = error.diag.message_primary or str(error)
+        said: str = row_values.words(error.diag) or str(error)
         self.message = nowhere.NOT_RUN if said.endswith(nowhere.NO_HANDLER) else said
         self.table = ".".join(filter(None, (error.diag.schema_name, error.diag.table_name)))
         self.column: str = error.diag.column_name or ""

@@ -56,7 +56,7 @@ def of_statement(script: Script, diag: Any, spans: Sequence[int], base: int, bef
     """
     found = outcome.row(diag.sqlstate)
     if found and found.breaks:
-        return disconnected(script, diag.sqlstate, diag.message_primary or "")
+        return disconnected(script, diag.sqlstate, row_values.words(diag))
     offset = spans[0] if spans else -1
     end = spans[1] if len(spans) > 1 else len(script.data)
     statement = script.data[offset : min(end, offset + 4000)].decode(errors="replace") if spans else ""
@@ -73,7 +73,7 @@ def pointed(script: Script, offset: int, diag: Any, statement: str, *, loads: bo
     What is not the script's fault comes with what became of a load, and the next step. On production no values are shown.
     """
     raw, diag = diag, row_values.shown(diag, statement)
-    message = " ".join((diag.message_primary or "failed").split())  # it quotes the SQL, line breaks and all
+    message = row_values.words(diag) or "failed"  # it quotes the SQL, line breaks and all
     said = f"{message} ({diag.sqlstate})" if diag.sqlstate else message
     if loads and outcome.row(diag.sqlstate):
         what, step = outcome.worded(diag.sqlstate, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ops import row_values
 from ops.console import option
 
 # Types and functions whose extension a schema forgot
@@ -39,7 +40,7 @@ def failure(diag: Any, statement: str) -> str:
 
     `diag` has psycopg's diagnostic fields, `statement` the text that failed.
     """
-    state, message = diag.sqlstate or "", diag.message_primary or ""
+    state, message = diag.sqlstate or "", row_values.words(diag)
     match state:
         case "23502":  # not_null_violation
             return not_null(diag, statement)

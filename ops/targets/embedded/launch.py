@@ -24,6 +24,8 @@ from ops.errors import Problem
 from ops.targets.embedded import binaries, postmaster, state
 from ops.targets.embedded.state import Server
 
+MAKING = 300.0
+"""Seconds that initdb may take. No setting: it takes two, and a minute on a disk that a build is at work on."""
 LOG_LIMIT = 10_000_000
 """Bytes of log beyond which a start begins a new one."""
 EXTENSIONS = Path(__file__).parent / "extensions"
@@ -97,8 +99,19 @@ def make(server: Server, wanted: Path | None = None) -> Server:
     try:
         with silence.waiting("initdb, which makes the server's data"):
             made = subprocess.run(
-                argv, cwd=server.home, capture_output=True, text=True, env=environ(), check=False, **who.options()
+                argv,
+                cwd=server.home,
+                capture_output=True,
+                text=True,
+                env=environ(),
+                check=False,
+                timeout=MAKING,
+                **who.options(),
             )
+    except subprocess.TimeoutExpired:
+        raise Problem(
+            f"initdb has not made {server.data} within {MAKING:.0f} s, which no setting changes: see to the disk, then run this again"
+        ) from None
     finally:
         password.unlink(missing_ok=True)
     if made.returncode != 0:

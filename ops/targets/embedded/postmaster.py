@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from config import paths
-from ops import own_files
+from ops import own_files, silence
 from ops.errors import InProgress, Problem
 from ops.targets.embedded.state import Server
 
 TIMEOUT = 60.0
-"""Seconds to wait for a start or stop; crash recovery of a large database takes longer."""
+"""Seconds to wait for a start or stop; crash recovery of a large database takes longer. No setting: the server goes on by
+itself, and whoever runs the task again goes on waiting."""
 
 
 def status(server: Server) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def is_ready(server: Server, pid: int, gone: Callable[[], bool]) -> bool:
             return True
         if time.monotonic() > deadline:
             raise InProgress(
-                f"the embedded server is still starting after {TIMEOUT:.0f} s: see {server.log}, run again"
+                f"the embedded server is still starting after {TIMEOUT:.0f} s, which no setting changes: see {server.log}, and run this again to go on waiting"
             )
         time.sleep(0.005)
     return False
@@ -119,10 +120,13 @@ def end(server: Server, pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)  # "fast": ends sessions, then a clean shutdown
     deadline = time.monotonic() + TIMEOUT
-    while (server.data / "postmaster.pid").exists() and is_alive(pid):
-        if time.monotonic() > deadline:
-            raise InProgress(f"the embedded server (pid {pid}) is still stopping: run again")
-        time.sleep(0.01)
+    with silence.waiting(f"the embedded server (pid {pid}) to stop"):
+        while (server.data / "postmaster.pid").exists() and is_alive(pid):
+            if time.monotonic() > deadline:
+                raise InProgress(
+                    f"the embedded server (pid {pid}) is still stopping after {TIMEOUT:.0f} s, which no setting changes: run this again to go on waiting"
+                )
+            time.sleep(0.01)
 
 
 def is_free(port: int) -> bool:

@@ -6,7 +6,6 @@ Its state is in state.py, its process in postmaster.py; launch.py makes and star
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from config import paths
 from config.paths import local_dir, own_folder
 from config.targets import Target
-from ops import own_files
+from ops import file_lock, own_files
 from ops.console import hide, say
 from ops.errors import LoginFailed, Misconfigured, Problem
 from ops.targets.embedded import binaries, launch, postmaster, state
@@ -55,11 +54,7 @@ def hold_lock(root: Path) -> Iterator[None]:
     with open(fd, "w", encoding="utf-8") as file:
         for made in (path.parent, path.parent / ".gitignore", path, path / "lock"):
             binaries.hand_over(made)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another run that starts or stops the embedded server")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        file_lock.take(file.fileno(), "another run that starts or stops the embedded server")
         yield
 
 

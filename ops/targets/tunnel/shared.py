@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 from config import paths
 from config.paths import local_dir, write_private
-from ops import own_files, silence
+from ops import file_lock, own_files, silence
 from ops.errors import Problem
 from ops.targets.tunnel import program
 
@@ -125,8 +124,7 @@ def turns(root: Path) -> Iterator[None]:
     """Let one run at a time open or end tunnels of this clone."""
     lock = paths.opened(local_dir(root) / LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        with silence.waiting("another run that opens or ends a tunnel"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        file_lock.take(lock, "another run that opens or ends a tunnel")
         yield
     finally:
         os.close(lock)
@@ -150,10 +148,11 @@ def stop(root: Path, keys: set[str] | None = None) -> list[str]:
 
 def end(entry: Open, *, politely: int) -> None:
     """End a tunnel, by a signal at which its program ends in order, and wait until it has ended."""
-    for sig in (politely, signal.SIGTERM, signal.SIGKILL):
-        program.end_group(entry.pid, sig)
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            if not entry.is_open():
-                return
-            time.sleep(0.01)
+    with silence.waiting(f"the tunnel to {entry.target} (pid {entry.pid}) to end"):
+        for sig in (politely, signal.SIGTERM, signal.SIGKILL):
+            program.end_group(entry.pid, sig)
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                if not entry.is_open():
+                    return
+                time.sleep(0.01)

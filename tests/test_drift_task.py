@@ -136,34 +136,6 @@ def test_two_runs_at_once_build_one(one: Database, inv: Cli) -> None:
     assert len(built(inv.root)) == 1
 
 
-def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_away(one: Database, inv: Cli) -> None:
-    env = {"CONNECTION_URL": one.url}
-    inv.ok("db.setup", env=env)
-    schema = inv.root / "sql" / "schema.sql"
-    whole = schema.read_text()
-    schema.write_text(f"{whole}\nselect pg_sleep(60);\n")
-    child = subprocess.Popen(
-        [Path(sys.executable).parent / "inv", "db.drift"],
-        cwd=inv.root,
-        env={**os.environ, **env},
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 30
-    running: list[Server] = []
-    while not running and time.monotonic() < deadline:
-        time.sleep(0.1)
-        found = [state.load(path) for path in inv.root.glob(".local/drift/*") if path.is_dir()]
-        running = [each for each in found if each and postmaster.running_pid(each)]
-    child.kill()
-    child.wait()
-    [left] = running
-    schema.write_text(whole)
-    assert inv("db.drift", env=env).returncode == 0
-    assert not postmaster.running_pid(left)
-    assert not left.data.exists()
-    assert len(built(inv.root)) == 1
-
-
 PENDING = {
     "20990101000000_database.sql": "-- migrate:up transaction:false\ndrop database if exists otherdb;\n\n-- migrate:down\n",
     "20990101000001_roles.sql": "-- migrate:up\ndrop role if exists old_app;\ncreate role fresh_app;\ngrant select on users to by_hand, fresh_app;\n\n-- migrate:down\n",

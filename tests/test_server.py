@@ -623,22 +623,6 @@ def test_what_a_killed_initdb_leaves(one: Clone) -> None:
     assert sorted(p.name for p in one.folder.iterdir()) == ["data", "lock", "log", "server.json"]
 
 
-@pytest.mark.slow
-def test_killed_while_the_server_is_made_and_started(one: Clone) -> None:
-    """The run alone is killed: initdb and the server that it has started go on."""
-    for delay in (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7):
-        process = one.start("db.up")
-        time.sleep(delay)
-        process.kill()
-        process.communicate()
-        done = one("db.status")
-        assert done.returncode == 0, done.stderr
-    one.ok("db.setup")
-    assert one.users() == 5
-    one.ok("db.down")
-    assert not [p for p in servers_in(one.root) if p.name() == "postgres"]
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +28,7 @@ from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 from ops.targets import git_branch, identity, opening
 from tests import servers
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
-from tests.fix_cli import SUITE, Cli, without_coverage
+from tests.fix_cli import SUITE, Cli
 from tests.fix_git import commit, git, repository
 from tests.fix_suppliers import Database
 from tests.test_docs import blocks, shell

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +20,6 @@ from ops.db.drift.catalog import Key
 from ops.db.sql_file.script import read
 from ops.errors import Problem
 from ops.targets.embedded import postmaster, server, state
-from ops.targets.embedded.state import Server
 from ops.targets.open_target import OpenTarget
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from ops.db.rehearsal.work import Failed, Part, Statement
 from ops.errors import Misconfigured
 from ops.look import panels
 from ops.targets import opening
-from ops.targets.embedded import postmaster, server, state
+from ops.targets.embedded import server
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, supply
 from tests.servers import Server

@@ -156,7 +156,10 @@ WRITES: dict[str, Row] = {
         ),
     ),
     "db.kill-sessions": Row(
-        ("SQL",), (), stepped("db.kill-sessions"), "each session ends in one step of the server's; the next run ends the others"
+        ("SQL",),
+        (),
+        stepped("db.kill-sessions"),
+        "each session ends in one step of the server's; the next run ends the others",
     ),
     "db.mark": Row(("SQL",), (at_each_message("db.mark"),), (at_each_message("db.mark"),)),
     "db.migrate": Row(

@@ -101,7 +101,7 @@ class Steps:
             steps.step(EXCHANGE)
             return usual(conn, steps.sent(gen), *args, **more)
 
-        psycopg.Connection.wait = wait  # type: ignore[method-assign]
+        psycopg.Connection.wait = wait  # type: ignore[assignment,method-assign]
 
     def sent(self, gen: Any) -> Any:
         """Yield what a generator of psycopg's does: where it first waits for the server, that has the statement."""

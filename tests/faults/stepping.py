@@ -55,7 +55,7 @@ class Mortal(Cli):
     def run(self, words: Sequence[str], at: str) -> Ended:
         """Run a task; it tells its steps into a file, dies at one, or goes through."""
         env = {**without_coverage(), **self.env, "TMPDIR": str(self.temporary), dying.AT: at}
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with forked.start(words, cwd=self.root, env=env, start_new_session=True, **streams) as process:
             _, said = process.communicate(timeout=240)
         return Ended(process.returncode, said)

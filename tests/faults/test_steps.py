@@ -21,9 +21,11 @@ from ops.db import scratch_server
 from ops.db.branches import branches
 from ops.lambdas.package import layer
 from ops.rds import ca
+from ops.sandbox import lifecycle
 from ops.targets import git_branch
 from ops.targets.embedded import server, state
 from ops.targets.tunnel import shared
+from tests.faults import page
 from tests.faults.stepping import Act, Mortal, Within, died, left
 from tests.fix_bastion import Bastion
 from tests.fix_cli import copy_suite
@@ -40,7 +42,8 @@ def inv(tmp_path: Path) -> Iterator[Mortal]:
     root = copy_suite(tmp_path / "clone")
     mortal = Mortal(root)
     yield mortal
-    mortal.inv("sandbox.down")
+    if lifecycle.folder(root).exists():
+        mortal.inv("sandbox.down")
     server.remove_data(root)
     scratch_server.remove_all(root)
 
@@ -294,4 +297,5 @@ CASES: dict[str, tuple[int, Case]] = {
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "db.rehearse" else n for n in CASES])
 def test_dies_at_its_steps(request: pytest.FixtureRequest, name: str, tell: Callable[[str], None]) -> None:
     by_day, case = CASES[name]
+    assert name in page.STEPS, "its steps are counted there"
     tell(died(name, case(request), 10_000 if request.config.getoption("--nightly") else by_day))

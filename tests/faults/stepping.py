@@ -177,10 +177,10 @@ def left(root: Path, running: Callable[[], Sequence[Any]]) -> object:
     found = []
     for place in (root / ".local", root.parent / "temporary"):
         for folder, folders, files in os.walk(place):
-            folders[:] = [name for name in folders if name not in ("data", "__pycache__")]
             for name in (*folders, *files):
                 path = Path(folder, name)
                 found.append((str(path.relative_to(root.parent)), path.is_file() and not path.stat().st_size))
+            folders[:] = [name for name in folders if name not in ("data", "__pycache__")]
     here = running()
     numbers = {process.pid for process in here}
     return sorted(found), sorted(process.name() for process in here if process.ppid() not in numbers)

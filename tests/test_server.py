@@ -31,6 +31,7 @@ from ops import postgres as connections
 from ops.errors import Problem
 from ops.targets.embedded import binaries, server, state
 from tests import forked, servers
+from tests.fix_aws import Killed
 from tests.fix_cli import copy_suite
 
 ROOT = os.geteuid() == 0
@@ -678,6 +679,24 @@ def test_wipe_finds_the_data_under_var_lib_when_the_state_is_damaged(closed: Clo
     closed.ok("db.down", "--wipe", "--confirm", "cruddur")
     assert not home.exists()
     assert gone(pid)
+
+
+def test_a_wipe_that_is_killed_in_the_midst_of_the_data_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = state.folder(tmp_path) / "data"
+    (data / "base").mkdir(parents=True)
+    for name in ("PG_VERSION", "base/1"):
+        (data / name).write_text("18\n")
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(os, "rmdir", die)
+        server.remove_data(tmp_path)
+    assert server.remove_data(tmp_path) == []
+    assert [path.name for path in data.parent.iterdir()] == ["lock"]
 
 
 def test_data_that_is_gone_is_made_anew(one: Clone) -> None:

@@ -27,6 +27,7 @@ from ops.targets.embedded import server, state
 from ops.targets.tunnel import shared
 from tests.faults import page
 from tests.faults.stepping import Act, Mortal, Within, died, left
+from tests.faults.test_killed import quiet
 from tests.fix_bastion import Bastion
 from tests.fix_cli import copy_suite
 from tests.fix_git import git, repository
@@ -207,6 +208,7 @@ def of_branches(words: str, made: str, in_git: str) -> Case:
 
         def whole() -> None:
             """See that the main one is there, and that each that has the name of one is whole."""
+            quiet(one)
             there = {one.name + suffix for suffix in one.names()}
             assert one.name in there
             for name in there & {one.name, *names}:

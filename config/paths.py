@@ -7,6 +7,7 @@ import re
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ops.errors import Problem
@@ -42,13 +43,13 @@ def local_dir(root: Path) -> Path:
     path = own_folder(root / ".local")
     make(path, 0o777)
     close_to_others(path)
-    try:
-        marker = os.open(path / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return path
-    with open(marker, "w", encoding="utf-8") as file:
-        file.write("*\n")
-        hand_over(marker, path)
+    marker = path / ".gitignore"
+    with contextlib.suppress(FileNotFoundError):
+        if marker.lstat().st_size:
+            return path
+    write_private(
+        marker, "*\n", lasting=False
+    )  # empty, as a killed run could leave it, it would ignore nothing for good
     return path
 
 
@@ -123,8 +124,7 @@ def write_private(path: Path, text: str, *, lasting: bool = True) -> None:
 
     One that need not be `lasting`, since it can be made anew, is not waited for until it is on the disk.
     """
-    fd, temporary = unfinished(path)
-    try:
+    with unfinished(path) as (fd, temporary):
         with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -132,9 +132,6 @@ def write_private(path: Path, text: str, *, lasting: bool = True) -> None:
                 os.fsync(fd)  # a power cut must not leave it empty
             hand_over(fd, path.parent)
         os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise placed(error, path) from None
 
 
 def placed(error: OSError, path: Path) -> OSError:
@@ -142,8 +139,9 @@ def placed(error: OSError, path: Path) -> OSError:
     return error if error.filename else OSError(error.errno, error.strerror, str(path))
 
 
-def unfinished(path: Path) -> tuple[int, str]:
-    """Make a file that is to be renamed to `path`, for its owner only; return its descriptor and path.
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[tuple[int, str]]:
+    """Make a file that is to be renamed to `path`, for its owner only; yield its descriptor and path, and remove it where the block fails.
 
     What a run that was killed in between has left there is removed: by its name, and by nobody having written to it for a while.
     """
@@ -154,7 +152,14 @@ def unfinished(path: Path) -> tuple[int, str]:
                 with contextlib.suppress(OSError):  # another user's, or somebody else has just removed it
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
                         Path(entry.path).unlink()
-    return tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=UNFINISHED)
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=UNFINISHED)
+    try:
+        yield fd, temporary
+    except BaseException as error:  # a Ctrl-C as well: there may be a secret in it
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise placed(error, path) from None
+        raise
 
 
 def hand_over(fd: int, folder: Path) -> None:

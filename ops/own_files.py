@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import fnmatch
 import json
 import os
+import shutil
 import stat
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from config.paths import Foreign, hand_over, opened, own_folder
+from config.paths import ABANDONED, Foreign, hand_over, opened, own_folder
 from ops.console import say
 from ops.errors import Problem
 
@@ -120,6 +123,37 @@ def remove(folder: Path, patterns: Sequence[str]) -> list[str]:
         return others
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def temporary(kind: str) -> Iterator[Path]:
+    """Yield a folder for temporary files, for its owner only, which goes with the block; those that killed runs have left go first.
+
+    Its name begins with `kind`, which must be nobody else's, and it is locked as long as it is used.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{kind}*"):
+        with contextlib.suppress(OSError):  # another run has just removed it, or it is another user's
+            remove_abandoned(left)
+    folder = Path(tempfile.mkdtemp(prefix=kind))
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove a temporary folder of ours that no run has locked any more; one that is new may only be about to be."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(lock)
+        if found.st_uid == os.geteuid() and time.time() - found.st_mtime > ABANDONED:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    finally:
+        os.close(lock)
 
 
 def name_foreign(left: Sequence[Path]) -> None:

@@ -143,9 +143,13 @@ class Proxy:
 
 @dataclass
 class Killer(Proxy):
-    """Kills the client's process at its nth message behind the one with `begins` in it; the cut's own word is not looked for."""
+    """Kills the client's process at its nth message behind the one with `begins` in it; the cut's own word is not looked for.
+
+    A Ctrl-C ends no connection: the client does, or goes on with it until it has cleared up.
+    """
 
     begins: bytes = b""
+    sign: int = signal.SIGKILL
     victim: int = 0
     """The process's id, which is known only once it runs; the cut waits for it."""
     begun: bool = False
@@ -157,13 +161,19 @@ class Killer(Proxy):
                 return False
             self.seen += 1
             self.hit = self.seen == self.cut.nth
+            if self.hit and self.sign == signal.SIGINT:
+                self.kill()
+                return False
             return self.hit
 
     def end(self, line: Line) -> None:
+        self.kill()
+        super().end(line)
+
+    def kill(self) -> None:
         while not self.victim:
             time.sleep(0.001)
-        os.kill(self.victim, signal.SIGKILL)
-        super().end(line)
+        os.kill(self.victim, self.sign)
 
 
 @dataclass

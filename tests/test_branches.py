@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +28,7 @@ from ops.errors import Misconfigured, NoDatabase, Problem, Refused
 from ops.targets import git_branch, identity, opening
 from tests import servers
 from tests.cutting import ANSWER, ASKING, CLOSE, Cut, Proxy
-from tests.fix_cli import SUITE, Cli, without_coverage
+from tests.fix_cli import SUITE, Cli
 from tests.fix_git import commit, git, repository
 from tests.fix_suppliers import Database
 from tests.test_docs import blocks, shell
@@ -374,33 +371,6 @@ def test_cut_off_what_became_of_it_is_told_and_the_next_run_does_the_rest(
     make(app)
     assert app.names() == {"", a}
     assert app.scalar("select count(*) from users", app.name + a) == 5
-
-
-def test_killed_at_any_moment_there_is_a_whole_one_or_none(app: Database, inv: Cli) -> None:
-    repository(inv.root)
-    git(inv.root, "switch", "-q", "-c", "a")
-    a = suffix(app, "a")
-    app.do("comment on database " + app.name + " is 'ours'", "postgres")
-    rows = "select (select count(*) from users) as users, shobj_description((select oid from pg_database where datname = current_database()), 'pg_database') as comment"
-    env = {**without_coverage(), "CONNECTION_URL": app.url, "INVOKE_DB_PER_BRANCH": "yes"}
-    for delay in (0, 0.05, 0.15, 0.3):
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "inv", "db.branch"], cwd=inv.root, env=env, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        with process:
-            assert process.stderr
-            process.stderr.readline()  # the server is reached
-            time.sleep(delay)
-            os.killpg(process.pid, signal.SIGKILL)
-        assert app.names() <= {"", a, a + "__next"}
-        if a in app.names():
-            [row] = app.query(rows, app.name + a)
-            assert row["users"] == 5
-            assert row["comment"].startswith("ours [inv: branch a of ")
-        inv.ok("db.branch", env={"CONNECTION_URL": app.url, "INVOKE_DB_PER_BRANCH": "yes"})
-        assert app.names() == {"", a}
-        app.do(f"drop database {app.name}{a} with (force)", "postgres")
 
 
 # --- listed and removed -----------------------------------------------------------------------------------

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +20,6 @@ from ops.db.drift.catalog import Key
 from ops.db.sql_file.script import read
 from ops.errors import Problem
 from ops.targets.embedded import postmaster, server, state
-from ops.targets.embedded.state import Server
 from ops.targets.open_target import OpenTarget
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database
@@ -133,34 +129,6 @@ def test_two_runs_at_once_build_one(one: Database, inv: Cli) -> None:
         done = list(runs.map(lambda _: inv("db.drift", env=env), range(2)))
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert sum("built what" in each.stderr for each in done) == 1
-    assert len(built(inv.root)) == 1
-
-
-def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_away(one: Database, inv: Cli) -> None:
-    env = {"CONNECTION_URL": one.url}
-    inv.ok("db.setup", env=env)
-    schema = inv.root / "sql" / "schema.sql"
-    whole = schema.read_text()
-    schema.write_text(f"{whole}\nselect pg_sleep(60);\n")
-    child = subprocess.Popen(
-        [Path(sys.executable).parent / "inv", "db.drift"],
-        cwd=inv.root,
-        env={**os.environ, **env},
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 30
-    running: list[Server] = []
-    while not running and time.monotonic() < deadline:
-        time.sleep(0.1)
-        found = [state.load(path) for path in inv.root.glob(".local/drift/*") if path.is_dir()]
-        running = [each for each in found if each and postmaster.running_pid(each)]
-    child.kill()
-    child.wait()
-    [left] = running
-    schema.write_text(whole)
-    assert inv("db.drift", env=env).returncode == 0
-    assert not postmaster.running_pid(left)
-    assert not left.data.exists()
     assert len(built(inv.root)) == 1
 
 

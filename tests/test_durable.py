@@ -131,7 +131,8 @@ def test_killed_at_any_step_a_file_of_ours_is_the_old_or_the_new(
 
 
 def test_what_another_run_is_writing_stays(tmp_path: Path) -> None:
-    _, other = paths.unfinished(tmp_path / "state.json")
+    with paths.unfinished(tmp_path / "state.json") as (fd, other):
+        os.close(fd)
     strangers = [tmp_path / name for name in ("state.json.inv-new", "state.abcdefgh.new", "other.abcdefgh.inv-new")]
     for path in strangers:
         path.touch()

@@ -334,3 +334,23 @@ def test_a_special_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(Problem, match="not ours"):
         own_files.log(tmp_path / "log")
+
+
+def test_a_temporary_folder_of_a_run_that_was_killed_goes_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another run still has is locked; one that is new may only be about to be."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with own_files.temporary("inv-it-") as held:
+        killed, new, link, other = (tmp_path / name for name in ("inv-it-killed", "inv-it-new", "inv-it-link", "other"))
+        for path in (killed, new, other):
+            path.mkdir()
+            (path / "file").touch()
+        link.symlink_to(other)
+        for path in (held, killed):
+            os.utime(path, (0, 0))
+        with own_files.temporary("inv-it-") as mine:
+            assert mine.stat().st_mode & 0o777 == 0o700
+            assert set(tmp_path.iterdir()) == {held, new, link, other, mine}
+            assert (other / "file").exists()
+    assert set(tmp_path.iterdir()) == {new, link, other}

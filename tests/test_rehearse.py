@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from ops.db.rehearsal.work import Failed, Part, Statement
 from ops.errors import Misconfigured
 from ops.look import panels
 from ops.targets import opening
-from ops.targets.embedded import postmaster, server, state
+from ops.targets.embedded import server
 from tests.fix_cli import Cli
 from tests.fix_suppliers import Database, supply
 from tests.servers import Server
@@ -261,26 +259,6 @@ def test_from_the_command_line(inv: Cli) -> None:
     assert "### 20990101000000_nick" in done.stdout
     assert "the function's insert | breaks | 42703 | 42703" in done.stdout
     assert "breaks 2 of the queries that run now" in done.stderr
-
-
-@pytest.mark.slow
-def test_after_one_that_was_killed(inv: Cli) -> None:
-    """The next one removes its server, and goes on."""
-    (inv.root / "sql" / "migrations").mkdir(exist_ok=True)
-    inv.ok("db.setup")
-    (inv.root / "sql" / "migrations" / "20990101000000_nick.sql").write_text(SECOND, encoding="utf-8")
-    program = Path(sys.executable).parent / "inv"
-    with subprocess.Popen([program, "db.rehearse"], cwd=inv.root, stderr=subprocess.PIPE, text=True) as first:
-        assert first.stderr is not None
-        assert any("trying" in line for line in first.stderr)
-        first.kill()
-    folder = inv.root / ".local" / "rehearsal"
-    left = state.load(folder)
-    assert left is not None
-    assert postmaster.running_pid(left)
-    assert "The down part restores the schema exactly." in inv("db.rehearse", timeout=240).stdout
-    assert postmaster.running_pid(left) is None
-    assert state.load(folder) is None
 
 
 @pytest.mark.parametrize("text", ["x", "101%", "-1", "5%%"])

@@ -31,6 +31,7 @@ from ops import postgres as connections
 from ops.errors import Problem
 from ops.targets.embedded import binaries, server, state
 from tests import forked, servers
+from tests.fix_aws import Killed
 from tests.fix_cli import copy_suite
 
 ROOT = os.geteuid() == 0
@@ -623,22 +624,6 @@ def test_what_a_killed_initdb_leaves(one: Clone) -> None:
     assert sorted(p.name for p in one.folder.iterdir()) == ["data", "lock", "log", "server.json"]
 
 
-@pytest.mark.slow
-def test_killed_while_the_server_is_made_and_started(one: Clone) -> None:
-    """The run alone is killed: initdb and the server that it has started go on."""
-    for delay in (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7):
-        process = one.start("db.up")
-        time.sleep(delay)
-        process.kill()
-        process.communicate()
-        done = one("db.status")
-        assert done.returncode == 0, done.stderr
-    one.ok("db.setup")
-    assert one.users() == 5
-    one.ok("db.down")
-    assert not [p for p in servers_in(one.root) if p.name() == "postgres"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -694,6 +679,25 @@ def test_wipe_finds_the_data_under_var_lib_when_the_state_is_damaged(closed: Clo
     closed.ok("db.down", "--wipe", "--confirm", "cruddur")
     assert not home.exists()
     assert gone(pid)
+
+
+def test_a_wipe_that_is_killed_in_the_midst_of_the_data_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = state.folder(tmp_path) / "data"
+    (data / "base").mkdir(parents=True)
+    for name in ("PG_VERSION", "base/1"):
+        (data / name).write_text("18\n")
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(os, "rmdir", die)
+        with pytest.raises(Killed):
+            server.remove_data(tmp_path)
+    assert server.remove_data(tmp_path) == []
+    assert [path.name for path in data.parent.iterdir()] == ["lock"]
 
 
 def test_data_that_is_gone_is_made_anew(one: Clone) -> None:

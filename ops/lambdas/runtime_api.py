@@ -6,11 +6,10 @@ error (of an event, or of the start).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 import uuid
@@ -18,9 +17,9 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops import own_files
 from ops.errors import Problem
 from ops.lambdas.package.function_code import HANDLER
 
@@ -135,7 +134,8 @@ class Sandbox:
         self.environment = environment
         self.seconds = seconds or parts.seconds
         self.process: subprocess.Popen[bytes] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="lambda-"))
+        self.kept = contextlib.ExitStack()
+        self.folder = self.kept.enter_context(own_files.temporary("inv-lambda-"))
         for artifact, name in ((self.parts.function, "task"), (self.parts.layer, "opt")):
             with zipfile.ZipFile(artifact.path) as archive:
                 archive.extractall(self.folder / name)
@@ -144,7 +144,7 @@ class Sandbox:
     def close(self) -> None:
         self.stop()
         self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.kept.close()
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process, with a server of its own: what one that was stopped still asks for is not the next one's."""

@@ -57,6 +57,11 @@ def at_each_message(title: str) -> Ref:
     return Ref(f"tests/faults/test_killed.py::test_killed_at_each_message_it_is_the_old_or_the_new[{title}]", title)
 
 
+def stepped(*names: str) -> tuple[Ref, ...]:
+    """Return the cells of tasks that are killed at the steps that they tell themselves."""
+    return tuple(Ref(f"tests/faults/test_steps.py::test_dies_at_its_steps[{name}]", name) for name in names)
+
+
 def ref(file: str, test: str, words: str) -> Ref:
     return Ref(f"tests/test_{file}.py::test_{test}", words)
 
@@ -67,12 +72,11 @@ READS: dict[str, str] = {
     "app.run": "becomes gunicorn, which reads",
     "bench": "measures in copies of the suite; --write replaces one table of docs/performance.md",
     "db.access": "asks the catalog",
-    "db.branches": "asks the catalog; --prune and --delete drop as db.drop does, one database at a time",
+    "db.branches": "asks the catalog",
     "db.compare": "asks two catalogs",
     "db.connect": "becomes psql or pgcli: what is written there, a person writes",
     "db.diagnose": "asks the catalog",
     "db.diagram": "asks the catalog; --file writes one picture beside and renames it",
-    "db.kill-sessions": "ends sessions, each in one step of the server's, and writes nothing",
     "db.migration-lint": "reads files",
     "db.migrations": "asks the history",
     "db.previous": "asks the catalog",
@@ -111,18 +115,18 @@ WRITES: dict[str, Row] = {
     "db.branch": Row(
         ("SQL",),
         (ref("branches", "cut_off_what_became_of_it_is_told_and_the_next_run_does_the_rest", "branches.branch"),),
-        (ref("branches", "killed_at_any_moment_there_is_a_whole_one_or_none", "db.branch"),),
+        stepped("db.branch", "db.branch --delete", "db.branch --prune"),
     ),
     "db.create": Row(("SQL",), (proxied("create"),), (at_each_message("db.create"),)),
     "db.down": Row(
         ("processes", "files"),
         (ref("own", "what_a_killed_runs_program_still_writes_goes_too", "own_files.remove"),),
-        (ref("server", "what_a_killed_initdb_leaves", "db."),),
+        (ref("server", "what_a_killed_initdb_leaves", "db."), *stepped("db.down", "db.down --wipe")),
     ),
     "db.drift": Row(
         ("processes", "files"),
         (),
-        (ref("drift_task", "a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_away", "db.drift"),),
+        stepped("db.drift"),
         "it only asks the target; beside it there is a server of its own",
     ),
     "db.drop": Row(
@@ -151,6 +155,12 @@ WRITES: dict[str, Row] = {
             ),
         ),
     ),
+    "db.kill-sessions": Row(
+        ("SQL",),
+        (),
+        stepped("db.kill-sessions"),
+        "each session ends in one step of the server's; the next run ends the others",
+    ),
     "db.mark": Row(("SQL",), (at_each_message("db.mark"),), (at_each_message("db.mark"),)),
     "db.migrate": Row(
         ("SQL",),
@@ -177,7 +187,7 @@ WRITES: dict[str, Row] = {
     "db.rehearse": Row(
         ("processes", "files"),
         (),
-        (ref("rehearse", "after_one_that_was_killed", "db.rehearse"),),
+        stepped("db.rehearse"),
         "it only asks the target; what it tries, it tries on a database of its own",
     ),
     "db.restore": Row(
@@ -224,7 +234,7 @@ WRITES: dict[str, Row] = {
     "db.tunnel": Row(
         ("processes",),
         (ref("tunnel_shared", "broken_off_before_it_is_let_go_it_ends", "shared"),),
-        (ref("tunnel", "killed_at_any_moment_no_process_stays", "os.killpg"),),
+        (*stepped("db.tunnel"), ref("tunnel", "killed_at_any_moment_no_process_stays", "os.killpg")),
     ),
     "db.undo": Row(
         ("SQL",),
@@ -234,10 +244,7 @@ WRITES: dict[str, Row] = {
     "db.up": Row(
         ("processes", "files"),
         (ref("server", "cut_at_any_step_of_a_new_login_nobody_is_locked_out", "db."),),
-        (
-            ref("server", "killed_while_the_server_is_made_and_started", "db."),
-            ref("server", "a_killed_server_heals", "kill"),
-        ),
+        (*stepped("db.up"), ref("server", "a_killed_server_heals", "kill")),
     ),
     "env.set": Row(
         ("files",),
@@ -250,6 +257,7 @@ WRITES: dict[str, Row] = {
         (lost("lambda.attach", "lambda"), ref("lambda_cut", "attach_and_detach_cut_at_any_write", "stage.attach")),
         (
             dead("lambda.attach"),
+            dead("lambda.attach without snapshots any more"),
             ref("lambda_pool", "a_run_that_was_cut_off_before_its_proof_is_proved_by_the_next", "attach"),
         ),
     ),
@@ -268,6 +276,10 @@ WRITES: dict[str, Row] = {
             ref("lambda_cut", "deploy_cut_at_any_write_and_run_again_leaves_one_of_each", "stage.deploy"),
         ),
         (
+            dead("lambda.deploy"),
+            dead("lambda.deploy of what differs"),
+            dead("lambda.deploy --adopt"),
+            dead("lambda.deploy with snapshots"),
             ref("lambda_cut", "deploy_killed_at_any_statement_to_the_database", "stage.deploy"),
             ref("lambda_tokens", "from_one_way_to_the_other_killed_at_any_statement", "deploy"),
         ),
@@ -283,7 +295,10 @@ WRITES: dict[str, Row] = {
     "lambda.layer": Row(
         ("files",),
         (ref("lambda_layer", "a_network_that_hangs_is_given_up", "layer"),),
-        (ref("durable", "killed_at_any_step_a_file_of_ours_is_the_old_or_the_new", "archive.write"),),
+        (
+            *stepped("lambda.layer"),
+            ref("durable", "killed_at_any_step_a_file_of_ours_is_the_old_or_the_new", "archive.write"),
+        ),
     ),
     "lambda.sync-users": Row(
         ("SQL",),
@@ -335,7 +350,7 @@ WRITES: dict[str, Row] = {
     "rds.ca": Row(
         ("files",),
         (ref("rds_ca", "what_is_no_bundle_changes_nothing", "ca"),),
-        (ref("durable", "killed_at_any_step_a_file_of_ours_is_the_old_or_the_new", "ca.fetch"),),
+        (*stepped("rds.ca"), ref("durable", "killed_at_any_step_a_file_of_ours_is_the_old_or_the_new", "ca.fetch")),
     ),
     "rds.create": Row(
         ("AWS", "files"),
@@ -472,6 +487,7 @@ WRITES: dict[str, Row] = {
         ("processes", "files"),
         (),
         (
+            *stepped("sandbox.down"),
             ref("sandbox", "down_twice_is_well_and_takes_the_shell_out", "sandbox.down"),
             ref("sandbox_instances", "a_process_that_was_killed_leaves_no_servers_behind", "kill"),
         ),
@@ -481,6 +497,7 @@ WRITES: dict[str, Row] = {
         ("processes", "files"),
         (),
         (
+            *stepped("sandbox.up"),
             ref("sandbox", "a_process_that_was_killed_comes_back_on_the_ports_the_shells_know", "sandbox.up"),
             ref("sandbox_instances", "one_that_is_killed_while_it_makes_a_server_is_made_anew", "kill"),
         ),

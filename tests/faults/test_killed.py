@@ -1,4 +1,4 @@
-"""Killed at each of its messages to the server, a task leaves the old or the new, and the next run ends it.
+"""Ended at each of its messages to the server, by KILL, TERM and INT, a task leaves the old or the new, and the next run ends it.
 
 Of the tasks that write SQL, those that no other test kills (tests/faults/table.py). A process that dies closes its connection: so does
 it for the server when the message on its way has not come yet, or when its answer finds nobody.
@@ -7,6 +7,7 @@ it for the server when the message on its way has not come yet, or when its answ
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from invoke.config import Config
 from invoke.context import Context
+from invoke.exceptions import Exit
 
 import tasks
 from config.settings import Settings
@@ -35,6 +37,8 @@ FACTS = b"pg_control_system"
 """In the first message of a run behind its login: what dies before that has asked for nothing."""
 STRAIGHT = {"sslmode": "disable", "gssencmode": "disable"}
 """Parameters without which a connection begins by questions that are none of the task's."""
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+CANCELLED = 130
 MOST = 600
 """Messages after which a run must be over."""
 
@@ -143,7 +147,7 @@ def plain(postgres: servers.Server, tmp_path: Path) -> Iterator[Database]:
 
 
 def killed(case: Case, prepared: Callable[[], object], settings: Callable[[int], Settings], stride: int = 1) -> int:
-    """Kill the work at each of its messages in turn, or at each n-th; return how often that was."""
+    """End the work at each of its messages, or at each n-th, by one signal after the other; return how often that was."""
     prepared()
     old = case.look()
     case.work(settings(case.database.server.port))
@@ -152,22 +156,28 @@ def killed(case: Case, prepared: Callable[[], object], settings: Callable[[int],
     for kills, nth in enumerate(range(1, MOST, stride)):
         prepared()
         # each message one way or the other: what is lost behind one is lost before the next
-        with Killer(
-            case.database.server.port, Cut(b"", ASKING if kills % 2 else ANSWER, CLOSE, nth), begins=FACTS
-        ) as proxy:
+        sign, cut = SIGNALS[kills % 3], Cut(b"", ASKING if kills % 2 else ANSWER, CLOSE, nth)
+        with Killer(case.database.server.port, cut, begins=FACTS, sign=sign) as proxy:
             there = settings(proxy.port)
 
             def work(there: Settings = there) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
                 os.dup2(2, 1)
-                case.work(there)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                try:
+                    case.work(there)
+                except KeyboardInterrupt:
+                    os._exit(CANCELLED)
+                except Exit as end:
+                    os._exit(end.code)
 
             proxy.victim = forked(work)
             _, status = os.waitpid(proxy.victim, 0)
         if not proxy.hit:
             assert status == 0
             return kills
-        assert os.WIFSIGNALED(status) or status == 0
+        # what has come too late changes nothing any more
+        assert os.waitstatus_to_exitcode(status) in (0, CANCELLED if sign == signal.SIGINT else -sign), nth
         quiet(case.database)
         found = case.look()
         assert found in (old, new), f"after message {nth}"

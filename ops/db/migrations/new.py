@@ -59,8 +59,7 @@ def write(path: Path, data: bytes) -> bool:
     """Write a migration, whole or not at all; False where another run has just made a file of that name."""
     from ops.db.copies import beside
 
-    fd, temporary = unfinished(path.with_name(".migration"))
-    try:
+    with unfinished(path.with_name(".migration")) as (fd, temporary):
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
@@ -68,6 +67,3 @@ def write(path: Path, data: bytes) -> bool:
             hand_over(fd, path.parent)
             os.fsync(fd)
         return beside.put_new(Path(temporary), path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

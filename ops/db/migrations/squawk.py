@@ -10,12 +10,11 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import process
+from ops import own_files, process
 from ops.errors import Misconfigured, Problem
 
 CONFIG = ".squawk.toml"
@@ -58,14 +57,14 @@ def lint(squawk: str, texts: Sequence[Text], major: int, root: Path) -> list[lis
         numbers = [number for number, text in enumerate(texts) if text.transaction is transaction]
         if not numbers:
             continue
-        with tempfile.TemporaryDirectory(prefix="inv-squawk-") as folder:
+        with own_files.temporary("inv-squawk-") as folder:
             own = root / CONFIG
-            (Path(folder) / CONFIG).write_bytes(own.read_bytes() if own.is_file() else b"")
+            (folder / CONFIG).write_bytes(own.read_bytes() if own.is_file() else b"")
             for number in numbers:
-                (Path(folder) / f"{number}.sql").write_bytes(texts[number].data)
+                (folder / f"{number}.sql").write_bytes(texts[number].data)
             assume = "--assume-in-transaction" if transaction else "--no-assume-in-transaction"
             argv = [squawk, "--reporter", "json", "--pg-version", f"{major}.0", assume]
-            said = run([*argv, *(f"{number}.sql" for number in numbers)], Path(folder))
+            said = run([*argv, *(f"{number}.sql" for number in numbers)], folder)
         for each in said:
             number = int(str(each["file"]).removesuffix(".sql"))
             found[number].append(placed(each, texts[number].data))
@@ -113,11 +112,11 @@ def run(argv: Sequence[str], folder: Path) -> list[dict[str, object]]:
 
 def unknown(squawk: str, rules: Iterable[str]) -> list[str]:
     """Return those among names that are no rules of squawk's, as it tells itself."""
-    with tempfile.TemporaryDirectory(prefix="inv-squawk-") as folder:
-        (Path(folder) / CONFIG).touch()
+    with own_files.temporary("inv-squawk-") as folder:
+        (folder / CONFIG).touch()
         strange = []
         for rule in rules:
-            done = process.run([squawk, "--exclude", rule], {}, cwd=Path(folder), feed=[b""], timeout=TIMEOUT)
+            done = process.run([squawk, "--exclude", rule], {}, cwd=folder, feed=[b""], timeout=TIMEOUT)
             if done.returncode and re.search("invalid rule name|invalid value", done.stderr):
                 strange.append(rule)
         return strange

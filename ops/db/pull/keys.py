@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from config import paths
-from config.paths import hand_over, local_dir, placed, unfinished
+from config.paths import hand_over, local_dir, unfinished
 from ops.console import hide
 from ops.db.copies import beside
 from ops.errors import Problem
@@ -32,17 +32,13 @@ def own(root: Path) -> str:
     """Return the key of this folder, made on first use; raises `Problem` where the file is damaged or not ours."""
     path = local_dir(root) / FILE
     if not path.exists():
-        fd, temporary = unfinished(path)
-        try:
+        with unfinished(path) as (fd, temporary):
             with open(fd, "w", encoding="ascii") as new:
                 new.write(secrets.token_hex(32) + "\n")
                 new.flush()
                 os.fsync(fd)
                 hand_over(fd, path.parent)
             beside.put_new(Path(temporary), path)  # or another run was first
-        except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            raise placed(error, path) from None
     with open(paths.opened(path, os.O_RDONLY), encoding="ascii", errors="replace") as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             raise Problem(

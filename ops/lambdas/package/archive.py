@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.paths import hand_over, make_folders, placed, unfinished
+from config.paths import hand_over, make_folders, unfinished
 from ops.errors import Problem
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -67,17 +67,13 @@ def write(files: Mapping[str, bytes], path: Path, compiled: Mapping[str, bytes] 
             f"{UPLOAD >> 20} and {UNPACKED >> 20}, leave packages out of requirements.txt"
         )
     make_folders(path.parent)
-    fd, temporary = unfinished(path)
-    try:
+    with unfinished(path) as (fd, temporary):
         with open(fd, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(fd)  # a power cut must not leave it empty
             hand_over(fd, path.parent)
         os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise placed(error, path) from None
     digest = hashlib.sha256(content).hexdigest()
     sources = hashlib.sha256(packed(files)).hexdigest() if compiled else digest
     return Artifact(path, digest, sources, len(content), unpacked, tuple(sorted(everything)))

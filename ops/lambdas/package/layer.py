@@ -8,9 +8,9 @@ compiler, no Docker, and not that Python either.
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
+from ops import own_files
 from ops.errors import Problem
 from ops.lambdas.package import bytecode, elf, function_code, interpreters, layer_cache, runtimes, sbom, uv
 from ops.lambdas.package.archive import Artifact, write
@@ -34,8 +34,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
     if found := layer_cache.find(path, mark):
         sbom.ensure(found)
         return found
-    with tempfile.TemporaryDirectory(prefix="layer-") as folder:
-        site = Path(folder)
+    with own_files.temporary("inv-layer-") as site:
         wheels(runtime, site)
         check_pins(site, runtime)
         files = contents(site)
@@ -51,8 +50,7 @@ def build(python: str, architecture: str, to: Path) -> Artifact:
 
 def build_here(to: Path) -> Artifact:
     """Build layer-here.zip for the Python and the machine that run this, which may be no Linux."""
-    with tempfile.TemporaryDirectory(prefix="layer-") as folder:
-        site = Path(folder)
+    with own_files.temporary("inv-layer-") as site:
         uv.install(site, "-r", str(function_code.REQUIREMENTS), what="a layer for this machine")
         return packed(contents(site), bytecode.compiled(site, interpreters.running()), to / "layer-here.zip")
 

@@ -181,11 +181,11 @@ def remove_data(root: Path) -> list[Path]:
             server, places = None, homes(root)
         left = []
         for place in {folder(root), *places}:
-            ours: tuple[str, ...] = OURS
             if is_made_here(place / "data", server):
                 retire(place)
-                ours = (*OURS, "data")
-            left += [place / name for name in own_files.remove(place, ours) if name != "lock"]
+                # in one step: what a run that is killed meanwhile leaves of it could not be told for ours any more
+                (place / "data").rename(place / f"data.new.{secrets.token_hex(4)}")
+            left += [place / name for name in own_files.remove(place, OURS) if name != "lock"]
             if place != folder(root) and not any(place.iterdir()):
                 place.rmdir()
         return left

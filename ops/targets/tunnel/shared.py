@@ -102,21 +102,18 @@ def find(root: Path, key: str) -> Open | None:
 
 def note(root: Path, key: str, entry: Open) -> None:
     """Keep a tunnel, and forget those that have ended."""
-    entries = read(root)
-    for k, old in list(entries.items()):
-        if not old.is_open():
-            forget(root, entries, k)
-    write(root, {**entries, key: entry})
-
-
-def forget(root: Path, entries: dict[str, Open], key: str) -> None:
-    """Take out a tunnel that has ended, and what it said."""
-    with contextlib.suppress(OSError):
-        entries.pop(key).log(root).unlink()
+    write(root, {**{k: old for k, old in read(root).items() if old.is_open()}, key: entry})
 
 
 def write(root: Path, entries: dict[str, Open]) -> None:
-    write_private(local_dir(root) / NAME, json.dumps({k: asdict(v) for k, v in entries.items()}, indent=2))
+    """Keep these tunnels; what others have said goes, also those of a run that was killed before it kept its own."""
+    local = local_dir(root)
+    write_private(local / NAME, json.dumps({k: asdict(v) for k, v in entries.items()}, indent=2))
+    kept = {entry.log(root) for entry in entries.values()}
+    for log in local.glob(LOG.format("inv-tunnel-*")):
+        if re.fullmatch(MARK, log.stem) and log not in kept:
+            with contextlib.suppress(OSError):
+                log.unlink()
 
 
 @contextlib.contextmanager
@@ -141,7 +138,7 @@ def stop(root: Path, keys: set[str] | None = None) -> list[str]:
             if entry.is_open():
                 end(entry, politely=signal.SIGINT if key.startswith("ssm:") else signal.SIGTERM)
                 ended.append(entry.target)
-            forget(root, entries, key)
+            del entries[key]
         write(root, entries)
     return ended
 

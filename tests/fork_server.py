@@ -67,7 +67,8 @@ PRELOADED_FOR_PYTEST = (
 )
 """The libraries of the tests and of what they test; ours each call reads from its own folder, where one of them has been changed."""
 SUITE = Path(__file__).resolve().parent.parent
-OURS = ("config", "ops")
+OURS = ("config", "ops", "functions", "backend")
+"""The packages of ours, of which the first two are imported here, with what those import of the others."""
 UNREAD = ("ops.testing", "ops.workspace.mutants", "ops.lambdas.package.bytecode")
 """Those of ours that no task imports: they bring in pytest, or are programs."""
 SERVICES = (
@@ -213,13 +214,15 @@ def read_ours() -> Ours:
     """Import what of ours the tasks may ask for; what runs as they are imported is that of each call (tasks.py)."""
     files = {"tasks.py": stamp(f"{SUITE}/tasks.py")}
     sys.path.insert(0, str(SUITE))
-    for top in OURS:
+    for top in OURS[:2]:
         for path in sorted((SUITE / top).rglob("*.py")):
             name = ".".join(path.relative_to(SUITE).with_suffix("").parts).removesuffix(".__init__")
             if not name.startswith(UNREAD):
-                files[str(path.relative_to(SUITE))] = stamp(str(path))
                 importlib.import_module(name)
     del sys.path[0]
+    for name, module in sys.modules.items():
+        if name.partition(".")[0] in OURS and module.__file__:
+            files[str(Path(module.__file__).relative_to(SUITE))] = stamp(module.__file__)
     importlib.invalidate_caches()
     return Ours(files, made_of(str(SUITE), OURS))
 

@@ -115,7 +115,9 @@ def copied(root: Path, to: Path) -> Path:
     """Copy what tests need of a checkout; with what Python has compiled of it, whose times are taken over."""
     to.mkdir()
     parts = [str(root / part) for part in PARTS if (root / part).exists()]
-    done = process.run(["cp", "-a", *parts, str(to)], {}, timeout=60)  # a tenth of what shutil takes for thousands of files
+    done = process.run(
+        ["cp", "-a", *parts, str(to)], {}, timeout=60
+    )  # a tenth of what shutil takes for thousands of files
     if done.returncode:
         raise Problem(f"{root} cannot be copied: {' '.join(done.stderr.split())}")
     return to

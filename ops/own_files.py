@@ -137,7 +137,7 @@ def temporary(kind: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=kind))
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else knows of it
         yield folder
     finally:
         os.close(lock)

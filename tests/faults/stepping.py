@@ -145,9 +145,9 @@ def died(name: str, act: Act, number: int) -> str:
             where += f"and the next run:\n{again.said}"
             assert again.code == 0
             deadline = time.monotonic() + PATIENCE
-            while act.after() != whole and time.monotonic() < deadline:
+            while (found := act.after()) != whole and time.monotonic() < deadline:
                 time.sleep(0.05)
-            assert act.after() == whole
+            assert found == whole, f"{found}, and not as undisturbed {whole}"
         except BaseException:
             print(where)
             raise

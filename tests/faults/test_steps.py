@@ -35,7 +35,7 @@ from tests.fix_suppliers import Database
 from tests.test_durable import ROOTS
 from tests.test_server import servers_in
 
-pytestmark = pytest.mark.timeout(3600)  # of a night
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # of a night
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ CASES: dict[str, tuple[int, Case]] = {
 """Each with how many of its steps it dies at by day."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "db.rehearse" else n for n in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_dies_at_its_steps(request: pytest.FixtureRequest, name: str, tell: Callable[[str], None]) -> None:
     by_day, case = CASES[name]
     assert name in page.STEPS, "its steps are counted there"

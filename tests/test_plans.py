@@ -87,6 +87,7 @@ class Home:
     def room(self, name: str) -> int:
         """Return the bytes that a database takes on the disk."""
         with self.connect("postgres") as conn:
+            conn.execute("checkpoint")  # what has not been written yet takes none
             row = conn.execute("select oid from pg_database where datname = %s", [name]).fetchone()
         assert row
         folder = self.made.data / "base" / str(row["oid"])

@@ -253,9 +253,9 @@ def test_the_pool_waits_for_a_database_that_is_away_for_a_moment(
     end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{one.name}'"
     try:
         assert query_array_json("select 1 as n", source=mine) == [{"n": 1}]
-        with contextlib.suppress(psycopg.OperationalError):
-            one.do(end, "postgres")
         while one.scalar(f"select count(*) from pg_stat_activity where datname = '{one.name}'", "postgres"):
+            with contextlib.suppress(psycopg.OperationalError):
+                one.do(end, "postgres")  # again and again: the pool's other connection may be on its way
             time.sleep(0.05)
         back = threading.Timer(0.7, away(one))
         back.start()

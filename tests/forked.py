@@ -26,6 +26,8 @@ CLIENT = Path(__file__).with_name("fork_client.py")
 HOME = "/home-of-the-fork-server"
 """HOME of a server: what is imported keeps it, and is given that of each call."""
 
+OWN = dict(os.environ)
+
 
 @dataclass
 class Server:
@@ -60,8 +62,9 @@ def server_for(env: Mapping[str, str], program: Path = INV) -> Server | None:
     if sys.platform != "linux" or os.environ.get("TEST_INV") == "exec" or any(n.startswith("COVERAGE_") for n in env):
         return None
     key = program, frozenset((name, value) for name, value in env.items() if name.startswith(AT_START))
-    if key not in _servers:
-        _servers[key] = begin({**env, "HOME": HOME}, program)
+    if key not in _servers:  # in the environment of the tests, and not in that of whichever call comes first
+        usual = {name: value for name, value in OWN.items() if not name.startswith(AT_START)}
+        _servers[key] = begin({**usual, **dict(key[1]), "HOME": HOME}, program)
     return _servers[key] if _servers[key].takes(env) else None
 
 

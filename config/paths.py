@@ -47,9 +47,8 @@ def local_dir(root: Path) -> Path:
     with contextlib.suppress(FileNotFoundError):
         if marker.lstat().st_size:
             return path
-    write_private(
-        marker, "*\n", lasting=False
-    )  # empty, as a killed run could leave it, it would ignore nothing for good
+    # renamed into its place: empty, as a killed run could leave it, it would ignore nothing for good
+    write_private(marker, "*\n", lasting=False)
     return path
 
 

@@ -1,7 +1,7 @@
 """`inv` by a fork: what all starts have in common is imported once, and each call goes on in a process of its own.
 
-A call reads tasks.py of its folder itself, as a start does, and config/ and ops/ where they are not those of this suite to the
-byte; it ends as an interpreter does. Its directory, environment, umask and streams are those that it was given. tests/forked.py
+A call reads tasks.py of its folder itself, as a start does, and config/ and ops/ where they are not those of this suite by
+size and time; it ends as an interpreter does. Its directory, environment, umask and streams are those that it was given. tests/forked.py
 asks for calls, and makes a start of what would see a difference; so do programs on the PATH of a shell (tests/fork_client.py).
 """
 
@@ -411,6 +411,7 @@ def main(program: str, channel: str, door: str) -> None:
         leave(end.code)
         raise
     leave(code)
+    sys.exit(code)
 
 
 def run(name: str) -> Any:

@@ -27,6 +27,7 @@ HOME = "/home-of-the-fork-server"
 """HOME of a server: what is imported keeps it, and is given that of each call."""
 
 OWN = dict(os.environ)
+"""The environment in which the tests have begun."""
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -77,6 +78,17 @@ def test_from_nothing_to_rows_and_away_again(docker: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_a_port_that_another_program_has_is_named(docker: Cli) -> None:
+    with socket.create_server(("127.0.0.1", int(os.environ["DB_PORT"]))):
+        done = docker("db.up", "-t", "docker")
+    assert done.returncode == 1
+    assert lines_of(done.stderr)[-1].endswith(
+        f"port {os.environ['DB_PORT']} is taken by another program: stop that, or set DB_PORT (APP_PORT for the feed)"
+    )
+    docker.ok("db.up", "-t", "docker")
+
+
+@pytest.mark.slow
 def test_wipe_takes_the_data_of_the_database_only(docker: Cli) -> None:
     """A repository has other services, whose data is nobody's to remove."""
     file = docker.root / "docker-compose.yml"
@@ -118,10 +130,22 @@ def fake(folder: Path, name: str, script: str) -> None:
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Docker does not run"),
         ("permission denied while trying to connect to the Docker daemon socket", "add it to the group docker"),
         ("no configuration file provided: not found", "no configuration file provided: not found"),
+        (
+            "ERROR: for db  No such image: x:1\nEncountered errors while bringing up the project.",
+            "ERROR: for db  No such image: x:1",
+        ),
+        (
+            "failed to bind port 127.0.0.1:5432/tcp: listen tcp4 127.0.0.1:5432: bind: address already in use",
+            "port 5432 is taken by another program",
+        ),
+        (
+            "Bind for 127.0.0.1:5432 failed: port is already allocated",
+            "stop that, or set DB_PORT (APP_PORT for the feed)",
+        ),
     ],
 )
 def test_an_engine_that_refuses_is_one_line(inv: Cli, tmp_path: Path, stderr: str, told: str) -> None:
-    fake(tmp_path, "docker-compose", f"echo '{stderr}' >&2; exit 1")
+    fake(tmp_path, "docker-compose", f"printf '%s\\n' '{stderr}' >&2; exit 1")
     done = inv("db.up", "-t", "docker", env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     if shutil.which("docker", path="/usr/bin:/bin"):
         fake(tmp_path, "docker", "exit 1")

@@ -18,6 +18,9 @@ from ops.console import say
 from ops.errors import NothingAnswers, Problem, Unreachable
 
 SERVICE = "db"
+TAKEN = re.compile("address already in use|port is already allocated")
+PUBLISHED = re.compile(r"\b127\.0\.0\.1:(\d+)")
+"""As Docker says that a port of this machine cannot be published: a program listens there, or another container's is."""
 WITHOUT = "leave -t docker out for the embedded server (inv app.run serves the feed from it)"
 
 
@@ -50,8 +53,7 @@ def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -
     """Run a compose command in the repository and return what it prints."""
     done = run([*command(), *arguments], {**named(root), **(env or {})}, root)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        why = lines[-1] if lines else f"exit {done.returncode}"
+        why = cause(done.stderr) or f"exit {done.returncode}"
         if "permission denied" in done.stderr.lower():
             why = "this user may not talk to Docker: add it to the group docker"
         elif (
@@ -62,6 +64,19 @@ def compose(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -
             why = f"Docker does not run: start it, or {WITHOUT}"
         raise Problem(f"{' '.join([*command(), *arguments])}: {why}")
     return done.stdout
+
+
+def cause(said: str) -> str:
+    """Return the line that says why; empty where it has said nothing.
+
+    The last one, but for the older docker-compose, which ends with `Encountered errors while …` after a line for each service.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    whys = [line for line in lines if not line.startswith("Encountered errors")] or lines
+    why = whys[-1] if whys else ""
+    if TAKEN.search(why) and (published := PUBLISHED.search(why)):
+        return f"port {published[1]} is taken by another program: stop that, or set DB_PORT (APP_PORT for the feed)"
+    return why
 
 
 def named(root: Path) -> dict[str, str]:

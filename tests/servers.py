@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import importlib.util
+import itertools
 import math
 import os
 import re
@@ -22,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from ops.targets.embedded import binaries
+from ops.targets.embedded import binaries, postmaster
 
 INITDB = ("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8")
 PASSWORD = "p@ss w:rd/%41é"
@@ -30,10 +32,18 @@ ROOM = 4e9
 """Bytes of memory that there have to be for servers in it: one of a worker takes some 100 MB, and there are up to ten."""
 
 
+_ports = itertools.count(os.getpid() * 1009)
+"""From another place in each worker, and no port twice in one: what a process knows of a server, it knows by its port."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody takes until it is used, as the suite's own does (ops/targets/embedded/postmaster.py)."""
+    first, end = postmaster.PORTS
+    while True:
+        port = first + next(_ports) % (end - first)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def quick_disk() -> str:

@@ -97,6 +97,7 @@ def test_it_starts_the_database_and_heals_with_it(inv: Cli) -> None:
         deadline = time.monotonic() + 5 + 2 * away
         while get(url + HOME).status != 200:
             assert time.monotonic() < deadline
+            time.sleep(0.1)
         inv.ok("db.setup", "--no-seed")
         assert get(url + HOME).json == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import signal
 import socket
 import time
@@ -20,6 +21,8 @@ from ops.targets.embedded.state import Server
 TIMEOUT = 60.0
 """Seconds to wait for a start or stop; crash recovery of a large database takes longer. No setting: the server goes on by
 itself, and whoever runs the task again goes on waiting."""
+PORTS = 16384, 32768
+"""The first port that is taken for a server where the usual one is not free, and the first that is not."""
 
 
 def status(server: Server) -> dict[str, Any]:
@@ -141,7 +144,14 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free at this moment, and stays so if the server is away for a while.
+
+    None of those that the system gives to whoever connects somewhere: Linux's are from 32768 on, and macOS's from 49152.
+    https://docs.kernel.org/networking/ip-sysctl.html (ip_local_port_range)
+    """
+    first, end = PORTS
+    while True:
+        port = first + secrets.randbelow(end - first)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port

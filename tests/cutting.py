@@ -57,6 +57,7 @@ class Proxy:
     healed: bool = False
     listener: socket.socket | None = None
     sockets: list[socket.socket] = field(default_factory=list)
+    accepting: list[threading.Thread] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
@@ -64,8 +65,11 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closed = True
+        with self.lock:
+            self.closed = True
         self.deafen()
+        for thread in self.accepting:  # what one has just let in is closed below
+            thread.join()
         for each in self.sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)  # close() alone leaves it to whoever waits in recv()
@@ -78,7 +82,8 @@ class Proxy:
         listener.bind(("127.0.0.1", self.port))
         listener.listen(16)
         self.listener, self.port = listener, listener.getsockname()[1]
-        threading.Thread(target=self.accept, args=[listener], daemon=True).start()
+        self.accepting.append(threading.Thread(target=self.accept, args=[listener], daemon=True))
+        self.accepting[-1].start()
 
     def deafen(self) -> None:
         """Have new connections refused."""

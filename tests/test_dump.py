@@ -7,7 +7,6 @@ import gzip
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +30,7 @@ from tests import cutting, servers
 from tests.fix_cli import SUITE, Cli
 from tests.fix_front import open_front
 from tests.fix_suppliers import Database
+from tests.tcp_relay import Relay
 from tests.test_drift import differ, loaded
 from tests.test_schema_file import ALL
 from tests.test_server import needs_root, small_disk
@@ -304,52 +304,23 @@ def test_a_table_that_another_session_holds(some: Database, capfd: pytest.Captur
 # --- the server goes away ---------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def cut_after(port: int, count: int) -> Iterator[int]:
-    """Yield the port of a way to a server that ends when that has said so many bytes to pg_dump, or -1: never.
+class CutAfter(Relay):
+    """A way to a server that ends when that has said so many bytes to pg_dump.
 
     What psycopg asks before comes through: only a connection that reads tables counts.
     """
-    said, over = 0, threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-    ends: list[socket.socket] = []
 
-    def pump(source: socket.socket, sink: socket.socket, marks: dict[str, bool], back: bool) -> None:
-        nonlocal said
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if b"SET row_security" in data and not back:  # pg_dump's own beginning
-                    marks["dump"] = True
-                if back and marks.get("dump"):
-                    room = max(0, count - said)
-                    said += len(data)
-                    if len(data) > room:
-                        sink.sendall(data[:room])
-                        break
-                sink.sendall(data)
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+    def __init__(self, to: int, count: int) -> None:
+        self.left = count
+        super().__init__(to)
 
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while not over.is_set():
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", port))
-                ends.extend((client, server))
-                marks: dict[str, bool] = {}
-                for args in ((client, server, marks, False), (server, client, marks, True)):
-                    threading.Thread(target=pump, args=args, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        over.set()
-        for each in [listener, *ends]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # close() alone leaves a session to the thread that waits for its words
-            each.close()
+    def passes(self, data: bytes, line: dict[str, Any], back: bool) -> bytes:
+        if not back:
+            line["dump"] = line.get("dump") or b"SET row_security" in data  # pg_dump's own beginning
+            return data
+        if line.get("dump"):
+            data, self.left = data[: self.left], max(0, self.left - len(data))
+        return data
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -359,8 +330,8 @@ def test_a_server_that_goes_away_at_any_byte_leaves_what_was_there(some: Databas
     dumped(some, form)
     before = {path: path.read_bytes() for path in [place, *place.rglob("*")] if path.is_file()}
     some.do("create table more as select * from people")
-    with cut_after(some.server.port, count) as port:
-        url = some.target(port=str(port)).url(show_password=True)
+    with CutAfter(some.server.port, count) as relay:
+        url = some.target(port=str(relay.port)).url(show_password=True)
         with pytest.raises(
             Problem, match=r"the server, or something on the way, closed the connection; nothing was written: run"
         ):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,6 +18,7 @@ from ops.errors import Cancelled, Misconfigured, Problem, Refused
 from ops.targets import identity, opening, production_guard
 from tests.fix_cli import lines_of
 from tests.fix_suppliers import Database
+from tests.tcp_relay import Relay
 
 Act = Callable[[Settings, str, str], None]
 
@@ -163,48 +161,8 @@ def test_a_second_name_of_the_server_is_prod(prod: Database, second: str) -> Non
 @pytest.fixture
 def tunnel(prod: Database) -> Iterator[int]:
     """A second port that leads to the same server, as an SSH tunnel does."""
-    with forwarding(prod.server.port) as port:
-        yield port
-
-
-class forwarding:  # noqa: N801
-    """Forwards a free port of this machine to another one."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def __enter__(self) -> int:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self.accept, daemon=True).start()
-        return int(self.listener.getsockname()[1])
-
-    def __exit__(self, *_: object) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.port))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                if end is source:
-                    end.close()
+    with Relay(prod.server.port) as relay:
+        yield relay.port
 
 
 @pytest.mark.parametrize("seen_before", [True, False])

@@ -6,21 +6,18 @@ import base64
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from typing_extensions import Self
 
 from config.settings import Settings, load
 from ops.db import query
@@ -34,6 +31,7 @@ from tests import fix_plans
 from tests.fix_cli import SUITE, without_coverage
 from tests.fix_plans import SCHEMAS
 from tests.fix_suppliers import Database
+from tests.tcp_relay import Tap
 
 NAME = "app"
 BEYOND = 10_000_000
@@ -356,52 +354,9 @@ def test_the_height_follows_from_the_size(small: Home, rows: int, column: str, w
 # --- values -------------------------------------------------------------------------------
 
 
-@dataclass
-class Tap:
-    """Passes all between a client and a server without TLS, and keeps it."""
-
-    to: int
-    heard: list[bytes] = field(default_factory=list)
-    port: int = 0
-    sockets: list[socket.socket] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)  # close() alone leaves it to whoever waits in accept()
-        self.listener.close()
-        for each in self.sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(("127.0.0.1", self.to))
-            self.sockets += [client, upstream]
-            for pair in ((client, upstream), (upstream, client)):
-                threading.Thread(target=self.copy, args=pair, daemon=True).start()
-
-    def copy(self, source: socket.socket, to: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self.heard.append(data)
-                to.sendall(data)
-            to.shutdown(socket.SHUT_WR)
-
-    def has(self, word: str) -> bool:
-        raw = b"".join(self.heard)
-        forms = (word.encode(), word.encode().hex().encode(), base64.b64encode(word.encode())[:-4], word[::-1].encode())
-        return any(form in raw for form in forms)
+def has(raw: bytes, word: str) -> bool:
+    forms = (word.encode(), word.encode().hex().encode(), base64.b64encode(word.encode())[:-4], word[::-1].encode())
+    return any(form in raw for form in forms)
 
 
 WORDS = [f"canary{n}zq" for n in range(8)]
@@ -420,7 +375,7 @@ create materialized view seen as select name, '{WORDS[4]}' || id % 3 as shown fr
 def heard(home: Home, shown: plans.Shown) -> Collection[str]:
     with Tap(home.made.port) as tap:
         plans.make(home.settings("personal", tap.port), "prod", "local", shown)
-    return [each for each in [*WORDS[:4], WORDS[0].upper()] if tap.has(each)]
+    return [each for each in [*WORDS[:4], WORDS[0].upper()] if has(bytes(tap.bytes), each)]
 
 
 def test_no_value_of_a_column_without_leave_crosses_the_wire(home: Home) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +16,7 @@ from ops.db.pull.pull import How
 from ops.errors import Problem
 from ops.yaml_file import compose
 from tests.fix_suppliers import Database, made, supply
-from tests.servers import Server
+from tests.tcp_relay import Tap
 
 PEOPLE = range(40)
 TEXTS = ("email", "name", "note", "tag", "doc", "blob", "street")
@@ -92,55 +88,6 @@ NOTHING = dict.fromkeys(CANARIES, 0)
 EVERYBODY = dict.fromkeys(CANARIES, len(PEOPLE))
 
 
-class Tap:
-    """A proxy before a server that keeps every byte of either way."""
-
-    def __init__(self, server: Server) -> None:
-        self.to = (server.params["host"], server.port)
-        self.bytes = bytearray()
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.threads: list[threading.Thread] = []
-        self.begin(self.run)
-
-    def begin(self, work: Callable[..., None], *args: Any) -> None:
-        self.threads.append(threading.Thread(target=work, args=args, daemon=True))
-        self.threads[-1].start()
-
-    def run(self) -> None:
-        while True:
-            try:
-                one, _ = self.socket.accept()
-            except OSError:
-                return
-            other = socket.create_connection(self.to)
-            self.begin(self.pass_both, one, other)
-
-    def pass_both(self, one: socket.socket, other: socket.socket) -> None:
-        with one, other:
-            back = threading.Thread(target=self.pass_on, args=(other, one))
-            back.start()
-            self.pass_on(one, other)
-            back.join()
-
-    def pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        kept = bytearray()
-        with contextlib.suppress(OSError):
-            while data := one.recv(1 << 16):
-                kept += data
-                other.sendall(data)
-        with contextlib.suppress(OSError):
-            other.shutdown(socket.SHUT_WR)
-        self.bytes += kept
-
-    def close(self) -> None:
-        """Stop, once all that was begun has ended."""
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-        for thread in self.threads:
-            thread.join(10)
-
-
 @pytest.fixture(scope="module")
 def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A source without TLS that logs every statement and its parameters."""
@@ -173,7 +120,7 @@ def run(source: Database, landing: Database, masks: str) -> tuple[bytes, pull.Pu
     """Make a copy; return what crossed the wire to the source, both ways, and what was told of the copy."""
     (landing.root / "sql").mkdir(exist_ok=True)
     (landing.root / "sql" / "masks.yaml").write_text(masks, encoding="utf-8")
-    with contextlib.closing(Tap(source.server)) as tap:
+    with Tap(source.server.port) as tap:
         url = source.target(port=str(tap.port), sslmode="disable").url(show_password=True)
         settings = load({}, {"CONNECTION_URL": landing.url, "PROD_CONNECTION_URL": url}, landing.root)
         pulled = pull.pull(settings, compose, "prod", "local", How())

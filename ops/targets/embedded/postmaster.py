@@ -149,9 +149,9 @@ def free_port() -> int:
     None of those that the system gives to whoever connects somewhere: Linux's are from 32768 on, and macOS's from 49152.
     https://docs.kernel.org/networking/ip-sysctl.html (ip_local_port_range)
     """
-    first, end = PORTS
+    first, beyond = PORTS
     while True:
-        port = first + secrets.randbelow(end - first)
+        port = first + secrets.randbelow(beyond - first)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port

@@ -19,18 +19,21 @@ class Variable:
     """What .env.example shows as its value."""
 
 
+HERE = ("CONNECTION_URL", "CONNECTION_LOCAL_DOCKER_URL", "DOCKER_READ_CONNECTION_URL")
+"""Of the targets local and docker, whose servers are this machine's."""
+
+
 def holds_secret(name: str, value: str) -> bool:
     """Whether this value belongs in no command line and no history.
 
-    The password of a server that only this machine reaches is none. A name
-    that is not in the table is judged by its words: AWS_SECRET_ACCESS_KEY.
+    The password of a server that only this machine reaches is none, where the variable is one of such a server: under any
+    other name, localhost is an end of a tunnel. A name that is not in the table is judged by its words: AWS_SECRET_ACCESS_KEY.
     """
     if name.startswith("AWS_ENDPOINT_URL") and re.search(r"://[^/]+/[\w-]{16}", value):
         return True  # by its path a service may know who is allowed to ask, as a stand-in on this machine does
     if "://" in value or name.endswith("_URL"):
-        return ("@" in value or "password" in value) and not re.fullmatch(
-            r"\w+://[^@?]*@(localhost|127\.[\d.]+|\[::1\]|db)[:/][^@?]*", value
-        )
+        here = name in HERE and re.fullmatch(r"\w+://[^@?]*@(localhost|127\.[\d.]+|\[::1\]|db)[:/][^@?]*", value)
+        return ("@" in value or "password" in value) and not here
     return re.search(r"PASSWORD|PASSWD|SECRET|TOKEN|(API|PRIVATE|ACCESS)_?KEY$", name.upper()) is not None
 
 

@@ -92,6 +92,9 @@ def test_shows_nothing_of_a_url_that_is_none_but_why(root: Path, value: str) -> 
         ("CONNECTION_URL", "postgresql://postgres:password@localhost:5432/cruddur", False),
         ("CONNECTION_URL", "postgresql://postgres:password@127.0.0.1/cruddur", False),
         ("CONNECTION_URL", "postgresql://postgres:password@db:5432/cruddur", False),
+        ("CONNECTION_LOCAL_DOCKER_URL", "postgresql://postgres:password@db:5432/cruddur", False),
+        ("PROD_CONNECTION_URL", "postgresql://u:p@localhost:5432/db", True),  # a tunnel's end
+        ("STAGING_CONNECTION_URL", "postgresql://u:p@127.0.0.1/db", True),
         ("CONNECTION_URL", "postgresql://u:x@localhost:y@far/db", True),
         ("CONNECTION_URL", "postgresql://u:p@far/db?x=@localhost/", True),
         ("CONNECTION_URL", "postgresql://u:p@db.example.com/db", True),

@@ -429,6 +429,7 @@ def test_a_final_snapshot_that_is_refused_all_the_same_leaves_the_data_and_says_
         Problem, match=rf"{code}\): its instances go, its data is whole; .* inv rds.create makes it an instance again"
     ):
         scene.delete()
+    assert scene.row()["DeletionProtection"] is True
     scene.cloud.mend()
     scene.create()
     assert scene.clusters() == ONE

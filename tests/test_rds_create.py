@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from config.settings import Settings
@@ -12,7 +13,7 @@ from ops.aws import Aws
 from ops.cloud.facts import table_rows
 from ops.errors import InProgress, Misconfigured, Problem, Refused
 from ops.rds import create, delete, differences, instance
-from tests.fix_aws import Call, Configure, Front, Hands, Killed, error, outcome, ready
+from tests.fix_aws import Answer, Call, Configure, Front, Hands, Killed, error, outcome, ready
 
 TAGS = [{"Key": "Project", "Value": "cruddur"}, {"Key": "ManagedBy", "Value": "inv"}]
 CANARY = "Can%ary:'99'x"
@@ -330,6 +331,37 @@ def test_delete_without_snapshot_leaves_none(cloud: Front, configure: Configure,
         configure(), cloud.aws(configure()), hands.clock, confirm="CRUDDUR-db-instance", snapshot=False
     )
     assert cloud.aws(configure()).client("rds").describe_db_snapshots()["DBSnapshots"] == []
+
+
+def test_where_its_snapshot_is_refused_it_is_protected_again(
+    cloud: Front, configure: Configure, hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(cloud, configure(), hands)
+    for again in (True, False):  # whether AWS lets it be put back
+        lifted = 0
+
+        def before(call: Call, again: bool = again) -> Answer | None:
+            nonlocal lifted
+            lifted += call.action == "ModifyDBInstance"
+            refused = call.action == "DeleteDBInstance" or (
+                lifted == 2 and call.action == "ModifyDBInstance" and not again
+            )
+            return error("SnapshotQuotaExceeded") if refused else None
+
+        cloud.before = before
+        with pytest.raises(ClientError, match="SnapshotQuotaExceeded"):
+            end(cloud, configure(), hands)
+        [row] = rows(cloud, configure())
+        assert row["DeletionProtection"] is again
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == (
+            "cruddur-db-instance is protected from deletion again"
+            if again
+            else "note: the deletion protection of cruddur-db-instance is off: inv rds.apply puts it back"
+        )
+    cloud.mend()
+    end(cloud, configure(), hands)
+    assert rows(cloud, configure()) == []
 
 
 @pytest.mark.parametrize("status", ["stopped", "stopping"])

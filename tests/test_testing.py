@@ -356,8 +356,15 @@ def test_a_run_that_is_interrupted_removes_what_it_has_made(
     running = repository.start(KEEPS.format(0.3), "--inv-testing-url", there)
     with connected(postgres) as conn:
         until(lambda: len(conn.execute(OURS).fetchall()) > 3)
-    running.send_signal(signal.SIGINT)
-    assert running.wait(60) == 2
+        running.send_signal(signal.SIGINT)
+        try:
+            assert running.wait(60) == 2
+        except subprocess.TimeoutExpired:
+            held = "select pid, backend_type, datname, state, wait_event_type, wait_event, query from pg_stat_activity"
+            pytest.fail(f"it does not end; the server: {conn.execute(held).fetchall()}")
+        finally:
+            running.kill()
+            running.wait()
 
 
 def test_a_server_of_production_is_refused(repository: Repository, there: str) -> None:

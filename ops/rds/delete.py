@@ -12,13 +12,14 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import env_file, instance, lookups, server, snapshot_kinds
+from ops.rds import env_file, instance, lookups, protection, server, snapshot_kinds
 from ops.rds.cluster import deleting
 from ops.rds.cluster.row import instances_of
 from ops.rds.proxy import standing
 from ops.rds.proxy.standing import Before
 from ops.rds.replica import following
 from ops.rds.security_group import instance_group
+from ops.rds.server import INSTANCE
 from ops.rds.waiting import Goal, is_gone
 from ops.typed_name import require_confirmation
 
@@ -106,7 +107,7 @@ def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -
 
     Return the name of the final snapshot that this run asked for.
     """
-    rds, client = settings.rds, aws.client("rds")
+    rds = settings.rds
     if row["DBInstanceStatus"] == "deleting":
         say(f"{rds.identifier} is being deleted already")
         return ""
@@ -114,15 +115,13 @@ def delete_and_wait(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -
         raise Problem(
             f"{rds.identifier} is {row['DBInstanceStatus']}, and AWS lifts no protection then: inv rds.start, then this again"
         )
-    if row.get("DeletionProtection"):
-        # lifted twice is lifted
-        calls.surely(
-            lambda: client.modify_db_instance(
-                DBInstanceIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True
-            ),
-            lambda: None,
-        )
-        say("lifted the deletion protection")
+    with protection.lift(aws, INSTANCE, row):
+        return ask_for_deletion(settings, aws, row, snapshot=snapshot)
+
+
+def ask_for_deletion(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str:
+    """Ask AWS to delete the instance; return the name of the final snapshot."""
+    rds, client = settings.rds, aws.client("rds")
     name = instance.snapshot_name(rds, "final")
     last = {"FinalDBSnapshotIdentifier": name} if snapshot else {"SkipFinalSnapshot": True}
     try:

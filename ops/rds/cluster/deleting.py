@@ -17,7 +17,7 @@ from ops.aws_errors import code
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Problem, Refused
-from ops.rds import instance, lookups, snapshot_kinds
+from ops.rds import instance, lookups, protection, snapshot_kinds
 from ops.rds.cluster.creating import strangers
 from ops.rds.cluster.row import cluster_of, instances_of
 from ops.rds.server import CLUSTER, INSTANCE
@@ -116,7 +116,7 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
 
     Return the name of the final snapshot that this run asked for.
     """
-    rds, client = settings.rds, aws.client("rds")
+    rds = settings.rds
     if status_of(row) == "deleting":
         say(f"{rds.identifier} is being deleted already")
         return ""
@@ -125,17 +125,16 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
         raise Problem(
             f"there is a snapshot {name} already: nothing was done; run inv rds.delete again, by which it has another name"
         )
-    if row.get("DeletionProtection"):
-        calls.surely(  # lifted twice is lifted
-            lambda: client.modify_db_cluster(
-                DBClusterIdentifier=rds.identifier, DeletionProtection=False, ApplyImmediately=True
-            ),
-            lambda: None,
-        )
-        say("lifted the deletion protection")
+    with protection.lift(aws, CLUSTER, row):
+        return ask_for_deletion(settings, aws, row, name if snapshot else "")
+
+
+def ask_for_deletion(settings: Settings, aws: Aws, row: Row, snapshot: str) -> str:
+    """Ask AWS to delete the instances and the cluster; return the name of the final snapshot, as it is given."""
+    rds, client = settings.rds, aws.client("rds")
     for one in reversed(instances_of(row)):
         delete_instance(aws, one)
-    last = {"FinalDBSnapshotIdentifier": name} if snapshot else {"SkipFinalSnapshot": True}
+    last = {"FinalDBSnapshotIdentifier": snapshot} if snapshot else {"SkipFinalSnapshot": True}
     try:
         calls.surely(
             lambda: client.delete_db_cluster(DBClusterIdentifier=rds.identifier, **last),
@@ -143,7 +142,7 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
         )
     except client.exceptions.ClientError as error:
         if code(error) == CLUSTER.missing or status(aws, settings) in ("", "deleting"):  # another run was first
-            return name if snapshot and snapshot_kinds.OF_CLUSTER.find(aws, name) else ""
+            return snapshot if snapshot and snapshot_kinds.OF_CLUSTER.find(aws, snapshot) else ""
         if code(error) in ("InvalidParameterCombination", CLUSTER.wrong_state):  # some of it is just being changed
             said = error.response["Error"].get("Message", "")
             raise InProgress(
@@ -156,7 +155,7 @@ def delete_all(settings: Settings, aws: Aws, row: Row, *, snapshot: bool) -> str
             ) from error
         raise
     say(f"asked AWS to delete {rds.identifier}" + ("" if snapshot else "; its data goes with it"))
-    return name if snapshot else ""
+    return snapshot
 
 
 def delete_instance(aws: Aws, row: Row) -> None:

@@ -14,9 +14,10 @@ from ops.cloud.clock import Clock
 from ops.cloud.facts import Row
 from ops.console import say
 from ops.errors import InProgress, Misconfigured, Problem, Refused
-from ops.rds import env_file, instance
+from ops.rds import env_file, instance, protection
 from ops.rds.replica import names
 from ops.rds.replica.making import BAD, TASK, Replica, ask
+from ops.rds.server import INSTANCE
 from ops.rds.waiting import Goal, is_gone, is_usable, require_usable
 
 Act = Callable[..., Replica]
@@ -59,8 +60,8 @@ def remove(settings: Settings, aws: Aws, clock: Clock, *, confirm: str = "", dry
             raise names.promoted(row)
     env_file.forget_replica(settings, name)
     if not deleting:
-        unprotect(aws, row)
-        send(aws, name)
+        with protection.lift(aws, INSTANCE, row):
+            send(aws, name)
     instance.wait_for(aws, replace(rds, identifier=name), Goal(f"{TASK} --delete", is_gone, {}), clock)
     say(f"{name} is deleted; {names.source_of(row) or rds.identifier} is as it was")
     return gone(name, written=not deleting)
@@ -68,18 +69,6 @@ def remove(settings: Settings, aws: Aws, clock: Clock, *, confirm: str = "", dry
 
 def gone(name: str, *, written: bool) -> Replica:
     return Replica(name, None, written, None, None, None)
-
-
-def unprotect(aws: Aws, row: Row) -> None:
-    """Lift the protection; lifted twice is lifted."""
-    if not row.get("DeletionProtection"):
-        return
-    client, name = aws.client("rds"), row["DBInstanceIdentifier"]
-    calls.surely(
-        lambda: client.modify_db_instance(DBInstanceIdentifier=name, DeletionProtection=False, ApplyImmediately=True),
-        lambda: None,
-    )
-    say(f"lifted the deletion protection of {name}")
 
 
 def send(aws: Aws, name: str) -> None:

@@ -100,6 +100,7 @@ def by_psql(url: str, root: Path, names: tuple[str, str]) -> bool:
 # --- the repositories of the table --------------------------------------------------------
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_the_suite_goes_in_nothing_of_theirs_changes_and_it_judges_as_psql(
     layout: Layout, tmp_path: Path, url: str

@@ -304,6 +304,7 @@ def differ(
     return compare.differences(left, right, spelling.Speller(one, left, right))
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("number", range(PAIRS))
 def test_none_is_found_between_equal_schemas(supplier: servers.Server, postgres: servers.Server, number: int) -> None:
     """Written otherwise, dumped and loaded on the same server and on the newest one, and written otherwise there."""

@@ -132,6 +132,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("how", ["before", "lost", "killed before", "killed after"])
 @pytest.mark.parametrize(("what", "writes", "number"), CUTS, ids=[f"{what}: {number}" for what, _, number in CUTS])
 def test_cut_or_killed_at_any_write_the_next_run_goes_on(

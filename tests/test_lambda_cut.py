@@ -125,8 +125,9 @@ def test_attach_and_detach_cut_at_any_write(stage: Stage, how: str) -> None:
     assert number == 5  # the permission and the trigger, there and back
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["before", "lost"])
+@pytest.mark.parametrize("how", ["lost", "before"])
 def test_delete_cut_at_any_write_and_run_again_leaves_nothing(stage: Stage, how: str) -> None:
     def end() -> None:
         settings = stage.settings(AWS_COGNITO_USER_POOL_ID=pool_id)

@@ -76,6 +76,7 @@ def releases(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     return Releases(stage, tmp_path, monkeypatch)
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "lost"])
 def test_whatever_was_written_last_a_sign_up_is_stored(releases: Releases, how: str) -> None:

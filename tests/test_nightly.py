@@ -59,17 +59,22 @@ def test_a_night_runs_all_its_parts_whatever_fails(
 
     def night(*failures: str) -> None:
         ran.clear()
-        for name in ("python", "wrong_changes", "soak"):
+        for name in ("python", "wrong_changes", "soak", "bench"):
             monkeypatch.setattr(checks, name, part(name, *failures))
         checks.test(load({}, {}, SUITE), "", quick=False, changed=False, coverage=False, nightly=True, mutants=False)
 
     night()
-    assert ran == ["python", "wrong_changes", "soak", "soak", "soak"]
-    assert capsys.readouterr().out == "nightly: 5 of 5 parts passed\n"
+    assert ran == ["python", "wrong_changes", "soak", "soak", "soak", "bench"]
+    assert capsys.readouterr().out == "nightly: 6 of 6 parts passed\n"
     with pytest.raises(Problem) as caught:
-        night("python", "soak")
-    assert ran == ["python", "wrong_changes", "soak", "soak", "soak"]
+        night("python", "soak", "bench")
+    assert ran == ["python", "wrong_changes", "soak", "soak", "soak", "bench"]
     first, *lines = str(caught.value).splitlines()
     assert first == "the night has found something"
     assert lines[:2] == ["the tests: python failed", "the tests:   how"]
-    assert [line.partition(":")[0] for line in lines[2::2]] == ["soak 1 of 3", "soak 2 of 3", "soak 3 of 3"]
+    assert [line.partition(":")[0] for line in lines[2::2]] == [
+        "soak 1 of 3",
+        "soak 2 of 3",
+        "soak 3 of 3",
+        "the comparisons, each once",
+    ]

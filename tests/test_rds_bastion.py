@@ -230,7 +230,8 @@ def test_endpoints_do_for_a_way_out(cloud: Front, configure: Configure, hands: H
     assert call.params["NetworkInterface.1.SubnetId"] == subnet
 
 
-@pytest.mark.parametrize("how", ["before", "lost"])
+@pytest.mark.spread(most=2)
+@pytest.mark.parametrize("how", ["lost", "before"])
 def test_cut_at_each_write_the_next_run_converges(
     cloud: Front, settings: Settings, hands: Hands, pauses: None, how: str
 ) -> None:

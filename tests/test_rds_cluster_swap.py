@@ -154,6 +154,7 @@ def test_an_undo_killed_at_any_write_goes_on_or_back(
     assert number == 5
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("how", ["lost", "expired"])
 def test_a_swap_cut_at_any_call_is_one_line_and_the_next_run_ends_it(
     cloud: Front, configure: Configure, hands: Hands, no_server: None, pauses: None, how: str

@@ -66,7 +66,7 @@ def test(
 
 def by_night(settings: Settings, arguments: Sequence[str]) -> None:
     """Run all that takes hours, one after the other, and tell at the end what of it has failed: the tests with what repeats others,
-    each wrong change by the quick tests as well, and soaks."""
+    each wrong change by the quick tests as well, soaks, and whether each comparison of bench/ runs."""
     parts: list[tuple[str, Callable[[], None]]] = [
         ("the tests", partial(python, settings, arguments, "pytest", "tests failed")),
         ("the wrong changes", partial(wrong_changes, settings, "", quick=True)),
@@ -74,6 +74,7 @@ def by_night(settings: Settings, arguments: Sequence[str]) -> None:
             (f"soak {number} of {SOAKS}", partial(soak, settings, SOAK_MINUTES, "", ""))
             for number in range(1, SOAKS + 1)
         ],
+        ("the comparisons, each once", partial(bench, settings, [], "1", tiny=True, write=False, json=False)),
     ]
     failed: list[str] = []
     for what, run in parts:

@@ -53,7 +53,7 @@ def adopt(
         "changed": "only the test files that import or name what differs from the main branch (default: no)",
         "coverage": "measure coverage and hold it to the floor (default: no)",
         "mutants": "make each wrong change of tests/mutants, and see that its tests fail; --only picks by name (default: no)",
-        "nightly": "for hours: what repeats the others, too, each wrong change by the quick tests, three soaks (default: no)",
+        "nightly": "for hours: what repeats the others, too, each wrong change by the quick tests, three soaks, the comparisons (default: no)",
     }
 )
 def test(

@@ -29,6 +29,7 @@ from ops.errors import Misconfigured, Problem, Refused
 from ops.targets.embedded import binaries, server
 from tests.fix_cli import SUITE, Cli
 from tests.fix_layouts import DB, GITIGNORE, HELLO, LAYOUTS, SCHEMA, SEED, Layout
+from tests.test_server import needs_root, small_disk
 
 MERGED = (
     "tasks.py",
@@ -571,6 +572,7 @@ def test_cut_off_at_any_file_the_next_run_goes_on(tmp_path: Path, after: int, ho
     assert hashes(cut) == hashes(whole)
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
 def test_cut_off_in_an_update_a_third_version_goes_on(tmp_path: Path, theirs: Path, newer: Path, after: int) -> None:
     """The old and the new content of a file are both known as ours, and settings are still theirs."""
@@ -593,6 +595,22 @@ def test_killed(theirs: Path, tmp_path: Path, seconds: float) -> None:
     whole = LAYOUTS[0].build(tmp_path / "whole")
     adopt(whole)
     assert hashes(theirs) == hashes(whole)
+
+
+@needs_root
+@pytest.mark.parametrize("size", ["64k", "1m", "2m"])
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path, size: str) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, size) as remount:
+        root = LAYOUTS[0].build(disk / "theirs")
+        with pytest.raises(OSError, match="No space left on device"):
+            adopt(root)
+        assert list(files.leftovers(root)) == []
+        remount("size=100m")
+        adopt(root)
+        whole = LAYOUTS[0].build(tmp_path / "whole")
+        adopt(whole)
+        assert hashes(root) == hashes(whole)
 
 
 def test_every_variable_is_in_the_example(theirs: Path) -> None:

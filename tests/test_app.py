@@ -82,6 +82,8 @@ def process_line(pid: int) -> list[str]:
 
 
 def test_it_starts_the_database_and_heals_with_it(inv: Cli) -> None:
+    # on a port of its own: where it stops on 5432 another test's server may be a moment later
+    inv.ok("db.up", env={"CONNECTION_URL": f"postgresql://postgres:own@127.0.0.1:{free_port()}/cruddur"})
     inv.ok("db.setup")
     inv.ok("db.down")
     with running(inv.root) as (_, url):

@@ -370,6 +370,7 @@ BAD: list[tuple[str, dict[str, str], int, str]] = [
 ]
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.parametrize(("line", "env", "code", "message"), BAD, ids=[f"{i}-{row[0]}" for i, row in enumerate(BAD)])
 def test_bad_input_is_one_line_and_changes_nothing(
     live: Database, line: str, env: dict[str, str], code: int, message: str

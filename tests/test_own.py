@@ -141,6 +141,7 @@ def test_root_leaves_folders_to_the_user_whose_clone_it_is(tmp_path: Path) -> No
     assert {str(path): path.stat().st_uid for path in tmp_path.rglob("*") if path.stat().st_uid != 65534} == {}
 
 
+@pytest.mark.spread
 @needs_root
 @pytest.mark.parametrize("kind", ["link", "hard link"])
 @pytest.mark.parametrize("name", ["data/postmaster.pid", "log", "lock", "extensions"])

@@ -425,6 +425,7 @@ LOADS = {
 }
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("text", LOADS.values(), ids=LOADS)
 @pytest.mark.parametrize("task", ["schema-load", "seed"])
 def test_a_load_stalls_nobody_either(

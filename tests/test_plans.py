@@ -477,6 +477,7 @@ STEPS = (
 )
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     ("step", "after"),
     [*((step, False) for step in STEPS), ("sparse.stretch", True), ("settle", True), ("take_place", True)],

@@ -237,6 +237,7 @@ def test_killed_after_each_write_the_next_run_goes_on(deployed: Stage, monkeypat
         assert left(deployed) == whole, act
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("how", ["before", "lost"])
 @pytest.mark.parametrize("at", ["/configuration", "/versions", "/aliases/live"])
 def test_pools_never_call_a_version_that_leads_to_a_proxy_that_is_not_there(

@@ -122,7 +122,8 @@ def old(older: servers.Server, tmp_path: Path) -> Iterator[Database]:
     yield from made(older, tmp_path)
 
 
-@pytest.mark.parametrize("form", ["plain", "custom", "directory"])
+@pytest.mark.spread
+@pytest.mark.parametrize("form", ["custom", "plain", "directory"])
 def test_a_dump_of_18_goes_into_15_where_no_role_of_it_is(
     one: Database, old: Database, roles: None, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +167,7 @@ def version(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
         pytest.skip(f"no {request.param}: {reason}")
 
 
+@pytest.mark.spread(most=2)
 def test_each_version_takes_back_what_it_gave(version: servers.Server, tmp_path: Path) -> None:
     forms: tuple[dump_task.Form, ...] = ("plain", "gzip", "custom", "directory")
     for database in made(version, tmp_path):

@@ -91,6 +91,7 @@ DRIFT = [
 ]  # fmt: skip
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(("drift", "said", "strict"), DRIFT, ids=[row[0][:60] for row in DRIFT])
 def test_drift_by_hand_is_named_and_mended(
     drift: str, said: str, strict: bool, governed: Place, capsys: pytest.CaptureFixture[str]

@@ -107,6 +107,7 @@ def reconnecting(database: Database) -> Callable[[], str]:
     return client
 
 
+@pytest.mark.spread(most=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("user", ["superuser", "owner"])
 def test_clients_that_reconnect_beside_setups(versions: Database, user: str) -> None:

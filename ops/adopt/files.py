@@ -130,15 +130,19 @@ def write(path: Path, data: bytes, *, lasting: bool = True) -> None:
     half = temporary(path)
     half.unlink(missing_ok=True)
     fd = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    with open(fd, "wb") as file:
-        if path.exists():
-            os.fchmod(fd, path.stat().st_mode & 0o777)
-        file.write(data)
-        file.flush()
-        if lasting:
-            os.fsync(fd)
-        hand_over(fd, path.parent)
-    os.replace(half, path)
+    try:
+        with open(fd, "wb") as file:
+            if path.exists():
+                os.fchmod(fd, path.stat().st_mode & 0o777)
+            file.write(data)
+            file.flush()
+            if lasting:
+                os.fsync(fd)
+            hand_over(fd, path.parent)
+        os.replace(half, path)
+    except BaseException:  # a full disk, a Ctrl-C; of a kill the next run clears up
+        half.unlink(missing_ok=True)
+        raise
 
 
 def make_folders(root: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from config.paths import UNFINISHED, placed
+from config.paths import unfinished
 
 DAYS = 365
 RENEWAL = timedelta(days=30)
@@ -78,12 +78,8 @@ def good(folder: Path, *names: str, now: datetime | None = None) -> bool:
 
 def write(path: Path, content: bytes, mode: int) -> None:
     """Write a file by a rename, so that it is there whole or not at all."""
-    temporary = path.with_suffix(UNFINISHED)
-    temporary.unlink(missing_ok=True)
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+    with unfinished(path) as (fd, temporary):
+        with open(fd, "wb") as file:
+            os.fchmod(fd, mode)
             file.write(content)
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise placed(error, path) from None

@@ -84,11 +84,10 @@ def moto(port: int, app: Any) -> Any:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from ops.targets.embedded.postmaster import is_free
+    from ops.targets.embedded import postmaster
 
-    return make_server(
-        "127.0.0.1", port if port and is_free(port) else 0, app, threaded=True, request_handler=MotoRequestHandler
-    )
+    port = port if port and postmaster.is_free(port) else postmaster.free_port()
+    return make_server("127.0.0.1", port, app, threaded=True, request_handler=MotoRequestHandler)
 
 
 if __name__ == "__main__":

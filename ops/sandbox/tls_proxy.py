@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ops.errors import Problem
+from ops.targets.embedded import postmaster
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 GSS_REQUEST = struct.pack("!ii", 8, 80877104)
@@ -209,5 +210,5 @@ async def listen(port: int, certificate: Path, route: Route, tokens: Tokens | No
     context.sni_callback = lambda inside, name, _: names.update({inside: name or ""})
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
-        return await loop.create_server(client, "127.0.0.1", port)
+        return await loop.create_server(client, "127.0.0.1", port or postmaster.free_port())
     return await loop.create_server(client, "127.0.0.1", 0)

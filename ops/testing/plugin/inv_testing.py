@@ -32,6 +32,11 @@ OPTIONS = {
 VARIABLES = "inv_testing_vars"
 
 
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:  # noqa: ARG001 - pytest gives it by name
+    """Note that what is under way is not to be waited for."""
+    Databases.waits = False
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("inv", "a fresh database for each test (fixture database_url)")
     for name, (about, default) in OPTIONS.items():
@@ -48,6 +53,10 @@ def setting(config: pytest.Config, name: str) -> str:
 
 class Databases:
     """The process beside, and the pipe with the databases that it has made."""
+
+    waits = True
+    """Whether its end is waited for. After a Ctrl-C it is not: a connection that was just being made is this process's until it ends,
+    and DROP DATABASE waits for its session to log in, for as long as a minute (authentication_timeout)."""
 
     def __init__(self, config: pytest.Config, url: str) -> None:
         self.config = config
@@ -113,6 +122,10 @@ class Databases:
         try:
             self.child.wait(PATIENCE)
         except subprocess.TimeoutExpired:
+            if not self.waits:
+                self.say("the last databases are removed in a moment, by a process of their own")
+                self.child.returncode = 0  # it runs on: keep Python from warning about it
+                return
             self.say("waiting until the last databases are removed")
             try:
                 self.child.wait(LEAVING)

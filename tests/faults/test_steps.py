@@ -278,20 +278,20 @@ def wheels(_: object, site: Path) -> None:
 
 
 CASES: dict[str, tuple[int, Case]] = {
-    "db.up": (3, up),
-    "db.down": (2, down),
-    "db.down --wipe": (3, wipe),
-    "db.branch": (3, of_branches("db.branch a", "", "ab")),
-    "db.branch --delete": (2, of_branches("db.branch a --delete", "ab", "ab")),
-    "db.branch --prune": (3, of_branches("db.branch --prune", "ab", "")),
-    "db.kill-sessions": (2, kill_sessions),
-    "db.drift": (2, drift),
-    "db.rehearse": (2, rehearse),
-    "db.tunnel": (2, tunnel),
-    "sandbox.up": (2, sandbox_up),
-    "sandbox.down": (2, sandbox_down),
-    "rds.ca": (3, within(lambda root: ca.fetch(load({}, {}, root)))),
-    "lambda.layer": (3, within(lambda root: layer.build("3.12", "x86_64", paths.local_dir(root) / "lambda"))),
+    "db.up": (5, up),
+    "db.down": (3, down),
+    "db.down --wipe": (5, wipe),
+    "db.branch": (6, of_branches("db.branch a", "", "ab")),
+    "db.branch --delete": (4, of_branches("db.branch a --delete", "ab", "ab")),
+    "db.branch --prune": (5, of_branches("db.branch --prune", "ab", "")),
+    "db.kill-sessions": (3, kill_sessions),
+    "db.drift": (4, drift),
+    "db.rehearse": (3, rehearse),
+    "db.tunnel": (4, tunnel),
+    "sandbox.up": (4, sandbox_up),
+    "sandbox.down": (3, sandbox_down),
+    "rds.ca": (8, within(lambda root: ca.fetch(load({}, {}, root)))),
+    "lambda.layer": (9, within(lambda root: layer.build("3.12", "x86_64", paths.local_dir(root) / "lambda"))),
 }
 """Each with how many of its steps it dies at by day."""
 

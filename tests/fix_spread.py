@@ -44,14 +44,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def some(steps: Sequence[T]) -> list[T]:
     """Return of the steps of a run those that it is cut at; by day each third, from a place of the test's own, and one at least."""
-    own = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
+    own = place()
     return list(steps[own % apart() :: apart()] or steps[own % max(1, len(steps)) :][:1])
 
 
 def steps() -> Iterator[int]:
     """Return the numbers of the steps at which a run is cut, from 1 on without an end; by day each third, from a place of the test's own."""
-    own = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode()) % apart()
-    return itertools.count(1 + own, apart())
+    return itertools.count(1 + place() % apart(), apart())
+
+
+def place() -> int:
+    """Return the number by which a test has a place of its own."""
+    return zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
 
 
 def apart() -> int:

@@ -211,4 +211,4 @@ async def listen(port: int, certificate: Path, route: Route, tokens: Tokens | No
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         return await loop.create_server(client, "127.0.0.1", port or postmaster.free_port())
-    return await loop.create_server(client, "127.0.0.1", 0)
+    return await loop.create_server(client, "127.0.0.1", postmaster.free_port())
